@@ -1,0 +1,31 @@
+"""Do two families of models cross, where, and how sure is that? Curves in, verdicts out; no torch, no I/O.
+
+The heavy part (scipy) is imported on first use, so that naming a plan costs nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from crossover.analysis.engine import analyse as analyse
+    from crossover.analysis.plan import AnalysisPlan as AnalysisPlan
+    from crossover.analysis.plan import MetricPlan as MetricPlan
+    from crossover.analysis.result import Analysis as Analysis
+
+_HOMES = {
+    "analyse": "crossover.analysis.engine",
+    "Analysis": "crossover.analysis.result",
+    "AnalysisPlan": "crossover.analysis.plan",
+    "MetricPlan": "crossover.analysis.plan",
+}
+
+__all__ = ["Analysis", "AnalysisPlan", "MetricPlan", "analyse"]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - the protocol of module attributes
+    from importlib import import_module
+
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,164 @@
+"""Runs as curves over an axis: points that cannot be used left out and counted, running best, common grids.
+
+Shapes: S runs or seed pairs, G points of the common grid, P points of one run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from crossover.analysis.columns import Columns, FloatArray
+from crossover.analysis.plan import Axis, Comparison, MetricPlan
+
+RunKey = tuple[str, int]
+"""(arm, seed)."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One run on one metric and one axis: x_P rises strictly and is positive; values are finite; stderr may be NaN."""
+
+    x_P: FloatArray
+    value_P: FloatArray
+    stderr_P: FloatArray
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Both arms of the complete seed pairs on one grid, in the metric's unit."""
+
+    seeds: tuple[int, ...]
+    x_G: FloatArray
+    baseline_SG: FloatArray
+    candidate_SG: FloatArray
+
+    @property
+    def difference_SG(self) -> FloatArray:
+        """Candidate minus baseline."""
+        return self.candidate_SG - self.baseline_SG
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """Points of one metric that could not be used."""
+
+    arm: str
+    not_finite: int
+    at_zero: int
+
+
+def runs_of(columns: Columns, metric: str, axis: Axis) -> dict[RunKey, Curve]:
+    """Every run's curve of a metric on an axis; runs without a usable point are there, empty.
+
+    Args:
+        columns: sorted rows.
+        metric: the metric's name.
+        axis: where to place the points. Points at x = 0 have no place on a log axis and are left out, as are values
+            that are not finite. Of points at one x (a coarse clock) the last counts.
+
+    Returns:
+        (arm, seed) to its curve, in order of arms and seeds.
+    """
+    rows = np.flatnonzero(columns.metric == metric)
+    arms, seeds = columns.arm[rows], columns.seed[rows]
+    starts = np.flatnonzero(np.r_[True, (arms[1:] != arms[:-1]) | (seeds[1:] != seeds[:-1])])
+    return {(str(columns.arm[i[0]]), int(columns.seed[i[0]])): _curve(columns, i, axis) for i in np.split(rows, starts[1:])}
+
+
+def _curve(columns: Columns, rows: np.ndarray[tuple[int], np.dtype[np.intp]], axis: Axis) -> Curve:
+    x, value = columns.x[axis][rows], columns.value[rows]
+    kept = rows[np.isfinite(value) & np.isfinite(x) & (x > 0)]
+    x = columns.x[axis][kept]
+    kept = kept[np.r_[x[1:] > x[:-1], True]] if kept.size else kept
+    return Curve(columns.x[axis][kept], columns.value[kept], columns.stderr[kept])
+
+
+def dropped_points(columns: Columns, metric: str, axes: Sequence[Axis]) -> tuple[Dropped, ...]:
+    """How many points of a metric are unusable, per arm that has any: not finite, or at zero on one of the axes."""
+    counts = []
+    of_metric = columns.metric == metric
+    for arm in np.unique(columns.arm[of_metric]).tolist():
+        rows = of_metric & (columns.arm == arm)
+        finite = np.isfinite(columns.value[rows])
+        at_zero = np.zeros(finite.size, dtype=bool)
+        for axis in axes:
+            finite &= np.isfinite(columns.x[axis][rows])
+            at_zero |= columns.x[axis][rows] == 0
+        counts.append(Dropped(arm, int(np.sum(~finite)), int(np.sum(finite & at_zero))))
+    return tuple(c for c in counts if c.not_finite or c.at_zero)
+
+
+def best_so_far(curve: Curve, metric: MetricPlan) -> Curve:
+    """The running best of a run: what early stopping would have kept; the standard error is the kept point's own."""
+    if not curve.x_P.size:
+        return curve
+    accumulate = np.minimum.accumulate if metric.direction == "lower" else np.maximum.accumulate
+    best_P = accumulate(curve.value_P)
+    kept_P = np.maximum.accumulate(np.where(curve.value_P == best_P, np.arange(best_P.size), 0))
+    return Curve(curve.x_P, best_P, curve.stderr_P[kept_P])
+
+
+def compared(runs: Mapping[RunKey, Curve], metric: MetricPlan, comparison: Comparison) -> dict[RunKey, Curve]:
+    """The curves that a comparison looks at: as measured, or the running best."""
+    if comparison == "matched":
+        return dict(runs)
+    return {key: best_so_far(curve, metric) for key, curve in runs.items()}
+
+
+def common_grid(curves: Sequence[Curve], axis: Axis) -> FloatArray:
+    """The grid that all curves are compared on, inside the range that all of them cover.
+
+    On tokens and epochs: the positions that all runs were measured at, when these are at least half of the points
+    of the run with fewest in the range. Else, and on FLOPs and seconds, as many log-spaced points over the range.
+
+    Args:
+        curves: one or more curves.
+        axis: the axis they stand on.
+
+    Returns:
+        x_G, strictly rising; empty when there is no common range.
+    """
+    if not curves or any(not c.x_P.size for c in curves):
+        return np.empty(0)
+    low, high = max(c.x_P[0] for c in curves), min(c.x_P[-1] for c in curves)
+    if low > high:
+        return np.empty(0)
+    size = min(int(np.sum((c.x_P >= low) & (c.x_P <= high))) for c in curves)
+    if axis in ("tokens", "epochs"):
+        shared = curves[0].x_P
+        for curve in curves[1:]:
+            shared = np.intersect1d(shared, curve.x_P, assume_unique=True)
+        if shared.size and 2 * shared.size >= size:
+            return shared
+    else:
+        size = min(c.x_P.size for c in curves)
+    return np.geomspace(low, high, max(size, 2)) if low < high else np.array([low])
+
+
+def on_grid(curves: Sequence[Curve], x_G: FloatArray) -> FloatArray:
+    """Values of each curve on a grid inside its range, interpolated linearly in log x.
+
+    Returns:
+        value_SG; exact where the grid has a measured point.
+    """
+    log_G = np.log(x_G)
+    return np.stack([np.interp(log_G, np.log(c.x_P), c.value_P) for c in curves])
+
+
+def complete_seeds(runs: Mapping[RunKey, Curve], baseline: str, candidate: str) -> tuple[int, ...]:
+    """Seeds that both arms have with a usable point, sorted."""
+    having = [{seed for (arm, seed), curve in runs.items() if arm == name and curve.x_P.size} for name in (baseline, candidate)]
+    return tuple(sorted(having[0] & having[1]))
+
+
+def pair_up(runs: Mapping[RunKey, Curve], axis: Axis, baseline: str, candidate: str) -> Paired | None:
+    """Put the complete seed pairs on their common grid; None when there is no pair or no common range."""
+    seeds = complete_seeds(runs, baseline, candidate)
+    sides = [[runs[arm, seed] for seed in seeds] for arm in (baseline, candidate)]
+    x_G = common_grid([*sides[0], *sides[1]], axis)
+    if not x_G.size:
+        return None
+    return Paired(seeds, x_G, on_grid(sides[0], x_G), on_grid(sides[1], x_G))

@@ -1,0 +1,63 @@
+"""What will be tested, written down before the first run starts: metrics, windows, alpha, delta, comparisons."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Axis = Literal["tokens", "epochs", "flops", "seconds"]
+Comparison = Literal["matched", "best-so-far"]
+AXES: tuple[Axis, ...] = ("tokens", "epochs", "flops", "seconds")
+MINIMUM_PAIRS = 5
+"""Fewer seed pairs than this never yield a verdict other than `insufficient evidence`."""
+
+
+class MetricPlan(BaseModel):
+    """One metric to compare the arms on."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(min_length=1, description="The value of the column `metric`.")
+    direction: Literal["lower", "higher"] = Field(description="Which side is better.")
+    delta: float = Field(gt=0, description="Differences smaller than this do not matter, in the metric's unit.")
+    label: str = Field(default="", description="What figures call it; the name when empty.")
+    unit: str = Field(default="", description="For example `nats/token`.")
+
+    @property
+    def title(self) -> str:
+        """The label, or the name when there is none."""
+        return self.label or self.name
+
+
+class AnalysisPlan(BaseModel):
+    """The analysis as registered with the study; its digest is part of the study's.
+
+    Windows are fractions of the common range of the axis in log space: (0, 0.25) is the earliest quarter.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    metrics: tuple[MetricPlan, ...] = Field(min_length=1, description="The first is the primary metric.")
+    axes: tuple[Axis, ...] = Field(default=("epochs", "flops", "seconds"), min_length=1)
+    comparisons: tuple[Comparison, ...] = Field(default=("matched", "best-so-far"), min_length=1)
+    baseline: str = Field(default="ar", description="The arm that is subtracted.")
+    candidate: str = Field(default="dlm", description="The arm it is subtracted from.")
+    early_window: tuple[float, float] = (0.0, 0.4)
+    late_window: tuple[float, float] = (0.85, 1.0)
+    alpha: float = Field(default=0.05, gt=0, lt=0.5)
+    minimum_pairs: int = Field(default=MINIMUM_PAIRS, ge=MINIMUM_PAIRS)
+
+    @model_validator(mode="after")
+    def _windows_are_ordered(self) -> Self:
+        bounds = (*self.early_window, *self.late_window)
+        if list(bounds) != sorted(bounds) or bounds[0] < 0 or bounds[-1] > 1 or len({*self.early_window}) < 2:
+            raise ValueError(
+                "early_window and late_window must be increasing, disjoint, and inside 0..1, "
+                f"found {self.early_window} and {self.late_window}"
+            )
+        if self.baseline == self.candidate:
+            raise ValueError(f"baseline and candidate are both {self.baseline!r}; name two arms")
+        if len({m.name for m in self.metrics}) < len(self.metrics):
+            raise ValueError("metrics: a name stands twice")
+        return self

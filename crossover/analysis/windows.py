@@ -1,0 +1,149 @@
+"""Student t and sign flips on the mean difference inside a window of the axis. The seed pair is the unit of evidence.
+
+Shapes: S seed pairs, G points of the common grid.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import special
+
+from crossover.analysis.columns import FloatArray
+
+_SAME = 1e-12
+"""A spread below this share of the values' size is rounding, not variance."""
+_EDGE = 1e-9
+"""A grid point this close to a window's edge, as a share of the log range, is inside."""
+EXACT_PAIRS = 32
+"""Up to this many pairs the sign-flip distribution is enumerated."""
+
+
+@dataclass(frozen=True)
+class WindowTest:
+    """Seed pairs' mean differences in a window, in the metric's unit, with one-sided t tests of either sign."""
+
+    low: float
+    high: float
+    per_seed_S: FloatArray
+    mean: float
+    sd: float
+    p_positive: float
+    p_negative: float
+
+    @property
+    def pairs(self) -> int:
+        """Seed pairs in the test."""
+        return int(self.per_seed_S.size)
+
+    @property
+    def standard_error(self) -> float:
+        """Of the mean, from the spread between seed pairs."""
+        return self.sd / float(np.sqrt(self.pairs))
+
+    def interval(self, alpha: float) -> tuple[float, float]:
+        """Two-sided 1 - alpha interval of the mean (Student t, S - 1 degrees of freedom)."""
+        half = float(special.stdtrit(self.pairs - 1, 1 - alpha / 2)) * self.standard_error
+        return self.mean - half, self.mean + half
+
+
+def inside(x_G: FloatArray, window: tuple[float, float]) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """Which grid points lie in a window given as fractions of the grid's range in log space."""
+    log_G = np.log(x_G)
+    span = log_G[-1] - log_G[0]
+    if span <= 0:
+        return np.zeros(x_G.size, dtype=bool)
+    fraction_G = (log_G - log_G[0]) / span
+    return (fraction_G >= window[0] - _EDGE) & (fraction_G <= window[1] + _EDGE)
+
+
+def window_test(
+    x_G: FloatArray, difference_SG: FloatArray, window: tuple[float, float], scale: float
+) -> WindowTest | None:
+    """Test the mean difference in a window.
+
+    Args:
+        x_G: the grid, positive and rising.
+        difference_SG: candidate minus baseline of each seed pair.
+        window: fractions of the log range, e.g. (0.0, 0.4).
+        scale: the size of the values that were subtracted; spreads below 1e-12 of it count as zero.
+
+    Returns:
+        The test; None when the window holds no grid point, there are fewer than two pairs, or their variance is zero.
+    """
+    within_G = inside(x_G, window)
+    pairs = difference_SG.shape[0]
+    if pairs < 2 or not within_G.any():
+        return None
+    per_seed_S = difference_SG[:, within_G].mean(axis=1)
+    mean, sd = float(per_seed_S.mean()), float(per_seed_S.std(ddof=1))
+    if sd <= _SAME * scale:
+        return None
+    t = mean / sd * np.sqrt(pairs)
+    x_inside = x_G[within_G]
+    return WindowTest(
+        low=float(x_inside[0]),
+        high=float(x_inside[-1]),
+        per_seed_S=per_seed_S,
+        mean=mean,
+        sd=sd,
+        p_positive=float(special.stdtr(pairs - 1, -t)),
+        p_negative=float(special.stdtr(pairs - 1, t)),
+    )
+
+
+def iut_p(early: WindowTest, late: WindowTest) -> float:
+    """p of 'the difference has one sign early and the other late', in either direction.
+
+    Intersection-union test (Berger 1982): for one direction both one-sided tests must reject, so its p is the larger
+    of the two and needs no correction; two directions are tried, hence the factor 2 (Bonferroni).
+    """
+    falling, rising = max(early.p_positive, late.p_negative), max(early.p_negative, late.p_positive)
+    return min(1.0, 2.0 * min(falling, rising))
+
+
+def sign_flip_iut_p(early: WindowTest, late: WindowTest) -> float | None:
+    """The same by exact sign flips instead of Student t; None above `EXACT_PAIRS` pairs."""
+    if early.pairs > EXACT_PAIRS:
+        return None
+    falling = max(sign_flip_p(early.per_seed_S), sign_flip_p(-late.per_seed_S))
+    rising = max(sign_flip_p(-early.per_seed_S), sign_flip_p(late.per_seed_S))
+    return min(1.0, 2.0 * min(falling, rising))
+
+
+def sign_flip_p(values_S: FloatArray) -> float:
+    """Exact one-sided p of 'the mean is positive': the share of the 2^S sign patterns with a sum at least as large.
+
+    Every pattern is counted, by sums of two halves (meet in the middle), so up to 32 pairs are cheap.
+    """
+    half = values_S.size // 2
+    left, right = np.sort(_signed_sums(values_S[:half])), _signed_sums(values_S[half:])
+    least = values_S.sum() - 1e-9 * np.abs(values_S).sum()
+    at_least = left.size - np.searchsorted(left, least - right, side="left")
+    return float(at_least.sum() / (float(left.size) * float(right.size)))
+
+
+def _signed_sums(values: FloatArray) -> FloatArray:
+    sums = np.zeros(1)
+    for value in values:
+        sums = np.concatenate((sums + value, sums - value))
+    return sums
+
+
+def holm(p_values: list[float | None]) -> list[float | None]:
+    """Holm's step-down adjustment (Holm 1979) over those that were tested; None stays None."""
+    tested = sorted((p, i) for i, p in enumerate(p_values) if p is not None)
+    adjusted: list[float | None] = [None] * len(p_values)
+    largest = 0.0
+    for rank, (p, i) in enumerate(tested):
+        largest = max(largest, min(1.0, (len(tested) - rank) * p))
+        adjusted[i] = largest
+    return adjusted
+
+
+def tost_p(test: WindowTest, delta: float) -> float:
+    """p of 'the mean lies inside ±delta' by two one-sided t tests (Schuirmann 1987): the larger of the two."""
+    below = (delta - test.mean) / test.standard_error
+    above = (delta + test.mean) / test.standard_error
+    return float(max(special.stdtr(test.pairs - 1, -below), special.stdtr(test.pairs - 1, -above)))

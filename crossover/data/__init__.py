@@ -1,0 +1,1 @@
+"""Corpora: sources, cleaning, deduplication, tokens, nested budgets, the domain cloze task."""

@@ -1,0 +1,68 @@
+"""Byte-level tokens: 256 bytes, then BOS, EOS and MASK. One byte is one token, and a text has exactly one encoding."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+BOS, EOS, MASK = 256, 257, 258
+VOCAB_SIZE = 259
+SPECIAL = {BOS: "<|bos|>", EOS: "<|eos|>", MASK: "<|mask|>"}
+
+
+def encode(text: str) -> NDArray[np.uint16]:
+    """UTF-8 bytes of a text as token ids, without BOS or EOS. Shape (bytes,)."""
+    return np.frombuffer(text.encode(), dtype=np.uint8).astype(np.uint16)
+
+
+def decode(tokens: NDArray[np.integer] | list[int]) -> str:
+    """Text of token ids; special tokens vanish, broken UTF-8 becomes U+FFFD."""
+    return bytes(int(t) for t in tokens if t < BOS).decode("utf-8", errors="replace")
+
+
+def hugging_face_json() -> dict[str, object]:
+    """The same tokenizer as a Hugging Face `tokenizer.json`: byte-level BPE without merges."""
+    printable = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    spare = iter(range(0x100, 0x200))
+    symbol = {byte: chr(byte if byte in printable else next(spare)) for byte in range(256)}
+    vocabulary = {symbol[byte]: byte for byte in range(256)} | {name: id_ for id_, name in SPECIAL.items()}
+    added = [
+        {
+            "id": id_,
+            "content": name,
+            "single_word": False,
+            "lstrip": False,
+            "rstrip": False,
+            "normalized": False,
+            "special": True,
+        }
+        for id_, name in SPECIAL.items()
+    ]
+    return {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": added,
+        "normalizer": None,
+        "pre_tokenizer": {
+            "type": "ByteLevel",
+            "add_prefix_space": False,
+            "trim_offsets": True,
+            "use_regex": False,
+        },
+        "post_processor": {
+            "type": "TemplateProcessing",
+            "single": [
+                {"SpecialToken": {"id": SPECIAL[BOS], "type_id": 0}},
+                {"Sequence": {"id": "A", "type_id": 0}},
+            ],
+            "pair": [
+                {"SpecialToken": {"id": SPECIAL[BOS], "type_id": 0}},
+                {"Sequence": {"id": "A", "type_id": 0}},
+                {"Sequence": {"id": "B", "type_id": 1}},
+            ],
+            "special_tokens": {SPECIAL[BOS]: {"id": SPECIAL[BOS], "ids": [BOS], "tokens": [SPECIAL[BOS]]}},
+        },
+        "decoder": {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True},
+        "model": {"type": "BPE", "dropout": None, "unk_token": None, "vocab": vocabulary, "merges": []},
+    }

@@ -1,0 +1,1 @@
+"""Likelihoods and tasks, with per-item scores."""

@@ -1,0 +1,110 @@
+"""Scoring the domain cloze task: which option does the model find likeliest?
+
+Shapes: N items, O options, C context, M option tokens, K draws.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from crossover.counter_rng import Stream, generator
+from crossover.data import tokenizer
+from crossover.data.cloze import ClozeItem
+from crossover.evaluation.likelihood import SEQUENCES_PER_FORWARD
+from crossover.model.transformer import Transformer
+from crossover.training.corruption import mask_exactly, stratified_counts
+from crossover.training.objectives import ar_nll, token_nll
+
+
+class ClozeScores(NamedTuple):
+    """Per-item results; nats per option token."""
+
+    option_nll_NO: NDArray[np.float64]
+    correct_N: NDArray[np.float64]
+    """1 where the true option is strictly likeliest; a tie for first place is shared."""
+    margin_N: NDArray[np.float64]
+    """Mean NLL of the distractors minus NLL of the truth: how much likelier the truth is than a distractor."""
+    estimator: str
+    draws: int
+
+
+def score_cloze(model: Transformer, items: list[ClozeItem], *, draws: int) -> ClozeScores:
+    """Score every option of every item.
+
+    AR: exact NLL of the option given BOS and context. DLM: upper bound on the NLL of the option given the context, with
+    `draws` stratified masks that all options of an item share.
+    """
+    tokens_SL = np.asarray([item.context + option for item in items for option in item.options], dtype=np.int64)
+    context = len(items[0].context)
+    options = len(items[0].options)
+    if model.causal:
+        nll_S, draws = _exact(model, tokens_SL, context), 1
+    else:
+        nll_S = _bound(model, tokens_SL, context, options, draws)
+    option_nll_NO = nll_S.reshape(len(items), options)
+    gold_N = np.asarray([item.gold for item in items])
+    truth_N = option_nll_NO[np.arange(len(items)), gold_N]
+    best_N = option_nll_NO.min(axis=1)
+    first_N = (option_nll_NO == best_N[:, None]).sum(axis=1)
+    margin_N = (option_nll_NO.sum(axis=1) - truth_N) / (options - 1) - truth_N
+    return ClozeScores(
+        option_nll_NO,
+        (truth_N == best_N) / first_N,
+        margin_N,
+        "exact" if model.causal else "upper bound",
+        draws,
+    )
+
+
+def _exact(model: Transformer, tokens_SL: NDArray[np.int64], context: int) -> NDArray[np.float64]:
+    with torch.inference_mode():
+        parts = [
+            ar_nll(model, batch.to(model.lm_head.weight.device), tokenizer.BOS)[:, context:].double().mean(dim=1)
+            for batch in torch.split(torch.from_numpy(tokens_SL), SEQUENCES_PER_FORWARD)
+        ]
+    values: NDArray[np.float64] = torch.cat(parts).cpu().numpy()
+    return values
+
+
+def _bound(
+    model: Transformer, tokens_SL: NDArray[np.int64], context: int, options: int, draws: int
+) -> NDArray[np.float64]:
+    """Upper bound of each option, mean over draws. Shape (N x O,)."""
+    sequences, length = tokens_SL.shape
+    masks = _option_masks(sequences // options, length - context, draws)
+    total_S = np.zeros(sequences)
+    device = model.lm_head.weight.device
+    with torch.inference_mode():
+        for draw in range(draws):
+            masked_SM = torch.from_numpy(np.repeat(masks[:, draw], options, axis=0))
+            parts = []
+            for batch, masked in zip(
+                torch.split(torch.from_numpy(tokens_SL), SEQUENCES_PER_FORWARD),
+                torch.split(masked_SM, SEQUENCES_PER_FORWARD),
+                strict=True,
+            ):
+                parts.append(_option_nll(model, batch.to(device), masked.to(device), context))
+            total_S += torch.cat(parts).cpu().numpy()
+    return total_S / draws
+
+
+def _option_nll(model: Transformer, tokens_BL: torch.Tensor, masked_BM: torch.Tensor, context: int) -> torch.Tensor:
+    """(M / k) x summed NLL of the masked option tokens, per option token. Shape (B,)."""
+    masked_BL = torch.nn.functional.pad(masked_BM, (context, 0))
+    nll_BL = token_nll(model(tokens_BL.masked_fill(masked_BL, model.mask_id)), tokens_BL)
+    return (nll_BL.double() * masked_BL).sum(dim=1) / masked_BM.sum(dim=1)
+
+
+def _option_masks(items: int, option: int, draws: int) -> NDArray[np.bool_]:
+    """Frozen masks (N, K, M), counts stratified within an item."""
+    masks = np.empty((items, draws, option), dtype=np.bool_)
+    for index in range(items):
+        draw = generator(0, Stream.TASKS, epoch=1, example=index)
+        masks[index] = mask_exactly(
+            stratified_counts(draws, option, float(draw.random())), draw.random((draws, option))
+        )
+    return masks

@@ -1,0 +1,1 @@
+"""One transformer for both families, and its sizes."""

@@ -1,0 +1,98 @@
+"""Progress of long work: a bar with an ETA on a terminal, plain lines elsewhere, events for a parent that asked for them.
+
+A process started with CROSSOVER_EVENTS=1 prints one line an event, `@crossover {json}`; `crossover run` starts the steps
+so, draws one bar for the whole study, and finds a failed step's own error among them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from types import TracebackType
+from typing import Any, Self
+
+from tqdm import tqdm
+
+EVENT_MARK = "@crossover "
+PLAIN_SECONDS = 10.0
+EVENT_SECONDS = 0.5
+
+
+def events_wanted() -> bool:
+    """Whether a parent process reads our events."""
+    return os.environ.get("CROSSOVER_EVENTS") == "1"
+
+
+def emit(kind: str, **fields: object) -> None:
+    """Print one event line."""
+    print(EVENT_MARK + json.dumps({"event": kind, **fields}), flush=True)
+
+
+def parse_event(line: str) -> dict[str, Any] | None:
+    """The event in a line of a step's output, whatever a log prefix stands before it; None when there is none."""
+    _, mark, text = line.partition(EVENT_MARK)
+    if not mark:
+        return None
+    try:
+        event = json.loads(text.strip().removesuffix("\x1b[0m"))
+    except ValueError:
+        return None
+    return event if isinstance(event, dict) and "event" in event else None
+
+
+class Meter:
+    """Counts units of work of one phase of one run.
+
+    Args:
+        phase: `pretrain`, `evaluate`, ...: what is being done.
+        label: what it is done to.
+        total: units in all.
+        initial: units that an earlier attempt did.
+        unit: what a unit is called.
+    """
+
+    def __init__(self, phase: str, label: str, total: int, *, initial: int = 0, unit: str = "step") -> None:
+        self.phase, self.label, self.total, self.done, self.initial = phase, label, total, initial, initial
+        self._events = events_wanted()
+        self._tty = sys.stderr.isatty() and not self._events
+        self._began = self._last = time.monotonic()
+        self._bar = tqdm(
+            total=total, initial=initial, desc=f"{phase} {label}", unit=unit, disable=not self._tty, leave=False
+        )
+        if self._events:
+            self._emit({})
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.close()
+
+    def advance(self, units: int = 1, **facts: float) -> None:
+        """Count units done; `facts` (loss, tokens/s) are shown beside the bar."""
+        self.done += units
+        if self._tty:
+            self._bar.set_postfix({name: f"{value:.4g}" for name, value in facts.items()}, refresh=False)
+            self._bar.update(units)
+            return
+        now = time.monotonic()
+        if self.done < self.total and now - self._last < (EVENT_SECONDS if self._events else PLAIN_SECONDS):
+            return
+        self._last = now
+        if self._events:
+            self._emit(facts)
+        else:
+            self._plain(now, facts)
+
+    def _emit(self, facts: dict[str, float]) -> None:
+        emit("progress", phase=self.phase, label=self.label, done=self.done, total=self.total, **facts)
+
+    def _plain(self, now: float, facts: dict[str, float]) -> None:
+        rate = (self.done - self.initial) / max(1e-9, now - self._began)
+        left = (self.total - self.done) / rate if rate > 0 else float("inf")
+        shown = "".join(f", {name} {value:.4g}" for name, value in facts.items())
+        print(f"{self.phase} {self.label}: {self.done}/{self.total}{shown}, {left:.0f} s left", flush=True)

@@ -1,0 +1,76 @@
+"""Where things are: folders, registry, object store, credentials. From the environment, prefix `CROSSOVER_`.
+
+A study says what is asked and decides the numbers; settings say where it happens and never do.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from pathlib import Path
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from crossover.errors import WorkspaceError
+
+
+class Settings(BaseSettings):
+    """Every setting; `crossover doctor` prints them with their values."""
+
+    model_config = SettingsConfigDict(env_prefix="CROSSOVER_", frozen=True, extra="ignore")
+
+    home: Path = Field(default=Path("studies"), description="Folder of all studies and of the embedded registry.")
+    registry_url: str = Field(
+        default="", description="SQLAlchemy URL of the registry; empty means registry.sqlite in the home folder."
+    )
+    scratch: Path = Field(default=Path("scratch"), description="Local copies of a workspace in an object store.")
+    threads: int = Field(default=0, ge=0, description="CPU threads of a step; 0 shares the cores among the steps.")
+    parallelism: int = Field(
+        default=0, ge=0, le=2, description="Steps that `crossover run` runs at once: 1, 2, or 0 for as many as cores."
+    )
+    image: str = Field(
+        default="ghcr.io/crossover/crossover-python:0.1.0", description="Image of the pipeline's components."
+    )
+    s3_endpoint: str = Field(default="", description="host:port of the object store, for s3:// workspaces.")
+    s3_access_key: SecretStr = Field(default=SecretStr(""), description="Access key of the object store.")
+    s3_secret_key: SecretStr = Field(default=SecretStr(""), description="Secret key of the object store.")
+    s3_region: str = Field(default="", description="Region, where the object store has them.")
+    s3_secure: bool = Field(default=True, description="Whether to speak TLS to the object store.")
+
+    @property
+    def registry(self) -> str:
+        """The registry's URL."""
+        return self.registry_url or f"sqlite:///{self.home / 'registry.sqlite'}"
+
+    @property
+    def local_parallelism(self) -> int:
+        """Steps at once on this machine; kfp.local runs two at most."""
+        return self.parallelism or min(2, available_cores())
+
+    @property
+    def step_threads(self) -> int:
+        """CPU threads of one step."""
+        return self.threads or max(1, available_cores() // self.local_parallelism)
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@lru_cache(maxsize=1)
+def get_settings() -> Settings:
+    """The settings of this process, read once.
+
+    Raises:
+        WorkspaceError: a variable has a value that cannot be; names it.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = "CROSSOVER_" + "_".join(str(part) for part in first["loc"]).upper()
+        raise WorkspaceError(
+            "settings.invalid", field=name, problem=first["msg"], remedy=f"correct or unset {name}"
+        ) from error

@@ -1,0 +1,1 @@
+"""Matched pretraining: arms, objectives, corruption, order, optimizer, checkpoints, the loop."""

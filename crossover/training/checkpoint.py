@@ -1,0 +1,224 @@
+"""Checkpoint folders: complete or invisible, in Hugging Face layout.
+
+A folder holds model.safetensors, config.json, tokenizer.json, and, to resume from, training_state.safetensors.
+manifest.json, with the SHA-256 of every other file, is written last inside a temporary folder that is then renamed; a
+folder without a valid manifest is torn and is not a checkpoint.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from crossover.data import tokenizer
+from crossover.errors import CheckpointError
+from crossover.files import digest_of, digest_of_file, sync_folder, verify_files, workspace_error, write_json
+from crossover.model.config import ModelConfig
+from crossover.model.transformer import Transformer
+from crossover.training.arms import Family
+
+MANIFEST = "manifest.json"
+WEIGHTS = "model.safetensors"
+STATE = "training_state.safetensors"
+
+
+class CheckpointInfo(BaseModel):
+    """What a checkpoint is of; stands in its manifest beside the files' digests."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    study: str
+    """Digest of the study."""
+    run: str
+    """Key of the run, `<cell>/<arm>/seed-<n>`."""
+    arm: str
+    family: Family
+    seed: int
+    step: int
+    tokens: int
+    """Training tokens seen, repetitions counted."""
+    flops: float
+    seconds: float
+    """Training time so far, evaluation and saving excluded, over all attempts."""
+    model: ModelConfig
+
+
+def config_json(info: CheckpointInfo) -> dict[str, object]:
+    """The Hugging Face config: Qwen3, plus a `crossover` section. A DLM's names no stock architecture."""
+    model = info.model
+    causal = info.family == "AR"
+    return {
+        "architectures": ["Qwen3ForCausalLM"] if causal else ["CrossoverMaskedDiffusionLM"],
+        "model_type": "qwen3" if causal else "crossover_dlm",
+        "vocab_size": model.vocab_size,
+        "hidden_size": model.hidden_size,
+        "intermediate_size": model.intermediate_size,
+        "num_hidden_layers": model.num_layers,
+        "num_attention_heads": model.num_heads,
+        "num_key_value_heads": model.num_heads,
+        "head_dim": model.head_dim,
+        "hidden_act": "silu",
+        "max_position_embeddings": model.max_length + 1,
+        "rms_norm_eps": model.norm_eps,
+        "rope_theta": model.rope_theta,
+        "attention_bias": False,
+        "attention_dropout": 0.0,
+        "tie_word_embeddings": model.tie_embeddings,
+        "bos_token_id": tokenizer.BOS,
+        "eos_token_id": tokenizer.EOS,
+        "torch_dtype": "float32",
+        "crossover": {
+            "family": info.family,
+            "mask_token_id": tokenizer.MASK,
+            "suppressed_token_ids": [tokenizer.MASK],
+        },
+    }
+
+
+def save_checkpoint(
+    folder: Path, info: CheckpointInfo, model: Transformer, training_state: Mapping[str, Tensor] | None = None
+) -> str:
+    """Write a checkpoint folder atomically; an existing one of that name is replaced.
+
+    Args:
+        folder: its final place; the parent is made if need be.
+        info: what it is of.
+        model: the weights.
+        training_state: flat tensors of the optimizer, to resume from; None for a milestone.
+
+    Returns:
+        The checkpoint's digest, which is that of its manifest.
+
+    Raises:
+        WorkspaceError: unwritable or full; what stood there before still does.
+    """
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    except OSError as error:
+        raise workspace_error(folder, error) from error
+    try:
+        _write(
+            temporary / WEIGHTS,
+            save({k: v.contiguous() for k, v in model.state_dict().items()}, {"format": "pt"}),
+        )
+        _write(temporary / "config.json", _text(config_json(info)))
+        _write(temporary / "tokenizer.json", _text(tokenizer.hugging_face_json()))
+        if training_state is not None:
+            _write(temporary / STATE, save(dict(training_state)))
+        manifest = {
+            "kind": "checkpoint",
+            **info.model_dump(mode="json"),
+            "files": {path.name: digest_of_file(path) for path in sorted(temporary.iterdir())},
+        }
+        write_json(temporary / MANIFEST, manifest)
+        sync_folder(temporary)
+        temporary.chmod(0o755)
+        if folder.exists():
+            shutil.rmtree(folder)
+        os.replace(temporary, folder)
+        sync_folder(folder.parent)
+    except OSError as error:
+        raise workspace_error(folder, error) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return digest_of(manifest)
+
+
+def _text(value: object) -> bytes:
+    return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def _write(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_manifest(folder: Path) -> dict[str, Any] | None:
+    """The manifest of a complete, untampered checkpoint; None when the folder is torn or altered."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
+        files = dict(manifest["files"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return manifest if verify_files(folder, files) is None else None
+
+
+def read_info(folder: Path) -> CheckpointInfo:
+    """What a checkpoint is of, after checking every file's digest.
+
+    Raises:
+        CheckpointError: not a checkpoint, torn, or tampered with; says which file.
+    """
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
+        broken = verify_files(folder, dict(manifest["files"]))
+        fields = {k: v for k, v in manifest.items() if k not in ("kind", "files")}
+        info = CheckpointInfo.model_validate(fields)
+    except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
+        raise CheckpointError(
+            "checkpoint.not-a-checkpoint",
+            field=str(folder),
+            problem="no readable manifest.json of a checkpoint",
+            remedy="name a folder that pretraining wrote",
+        ) from error
+    if broken:
+        raise CheckpointError(
+            "checkpoint.tampered",
+            field=str(folder),
+            problem=broken,
+            remedy="restore the file or train the run again: the checkpoint is not used",
+        )
+    return info
+
+
+def checkpoint_digest(folder: Path) -> str:
+    """Digest of a checkpoint, as `save_checkpoint` returned it."""
+    return digest_of(json.loads((folder / MANIFEST).read_text("utf-8")))
+
+
+def load_checkpoint(folder: Path, *, device: str = "cpu") -> tuple[Transformer, CheckpointInfo]:
+    """The model of a checkpoint, in evaluation mode, and what it is of.
+
+    Raises:
+        CheckpointError: torn, tampered with, or weights that do not fit the config.
+    """
+    info = read_info(folder)
+    model = Transformer(info.model, causal=info.family == "AR", mask_id=tokenizer.MASK).to(device)
+    try:
+        model.load_state_dict(load_file(folder / WEIGHTS, device=device))
+    except (SafetensorError, RuntimeError) as error:
+        raise CheckpointError(
+            "checkpoint.weights-do-not-fit",
+            field=str(folder / WEIGHTS),
+            problem=str(error).splitlines()[0],
+            remedy="train the run again",
+        ) from error
+    return model.eval(), info
+
+
+def latest_checkpoint(parent: Path) -> tuple[Path | None, list[Path]]:
+    """The complete checkpoint with the highest step among `step-*`, and the torn ones that were passed over."""
+    torn: list[Path] = []
+    for folder in sorted(parent.glob("step-*"), reverse=True):
+        if read_manifest(folder) is not None:
+            return folder, torn
+        torn.append(folder)
+    return None, torn
+
+
+def step_folder(parent: Path, step: int) -> Path:
+    """Where the checkpoint of a step stands; names sort by step."""
+    return parent / f"step-{step:08d}"
