@@ -1,7 +1,7 @@
-"""Progress of long work: a bar with an ETA on a terminal, plain lines elsewhere, events for a parent that asked for them.
+"""Progress of long work: a bar with an ETA on a terminal, plain lines elsewhere, events for a parent that wants them.
 
-A process started with CROSSOVER_EVENTS=1 prints one line an event, `@crossover {json}`; `crossover run` starts the steps
-so, draws one bar for the whole study, and finds a failed step's own error among them.
+A process started with CROSSOVER_EVENTS=1 prints one line an event, `@crossover {json}`. `crossover run` starts the
+steps so, draws one bar for the whole study, and finds a failed step's own error among them.
 """
 
 from __future__ import annotations

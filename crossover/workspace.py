@@ -109,8 +109,10 @@ class Workspace:
                 self.store.put(path.relative_to(self.root).as_posix(), path)
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Hold the workspace against a second `crossover run` on this machine.
+    def lock(self) -> Iterator[int]:
+        """Hold the workspace against a second `crossover run` on this machine; yields a descriptor.
+
+        A child that inherits the descriptor goes on holding the workspace should this process be killed.
 
         Raises:
             WorkspaceError: another process holds it.
@@ -129,4 +131,4 @@ class Workspace:
                     problem="another `crossover run` is working on it",
                     remedy="wait for it, or give another --out",
                 ) from error
-            yield
+            yield file.fileno()

@@ -1,0 +1,1 @@
+"""Pipelines made of components, and how they are compiled, checked and run on one machine."""

@@ -1,0 +1,1 @@
+"""Pipeline step: curves become verdicts, a report and a decision."""

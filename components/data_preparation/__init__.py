@@ -1,0 +1,1 @@
+"""Pipeline step: the corpus becomes a dataset and the grid becomes groups of runs."""

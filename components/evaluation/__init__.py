@@ -1,0 +1,1 @@
+"""Pipeline step: measure every checkpoint of finished runs."""

@@ -1,0 +1,1 @@
+"""Pipeline step: train the runs of a group."""

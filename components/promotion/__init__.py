@@ -1,0 +1,1 @@
+"""Pipeline step: the winning checkpoint becomes the served one."""

@@ -1,0 +1,52 @@
+"""Curves become verdicts, a report and a decision."""
+
+from kfp import dsl
+
+from components.image import IMAGE
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def crossover_analysis(
+    study: str,
+    workspace: str,
+    registry: str,
+    promotion: str,
+    evaluations: dsl.Input[list[dsl.Artifact]],
+    analysis: dsl.Output[dsl.Artifact],
+    report: dsl.Output[dsl.HTML],
+    summary: dsl.Output[dsl.Markdown],
+    metrics: dsl.Output[dsl.Metrics],
+) -> str:
+    """Decide whether, where and on what the families cross.
+
+    Args:
+        study: preset name, or the study as JSON or YAML text.
+        workspace: folder or s3://bucket/prefix that holds all of the study.
+        registry: SQLAlchemy URL; empty for the default of the settings.
+        promotion: verdict, always, or never.
+        evaluations: manifests of all evaluated runs.
+        analysis: manifest of the analysis and its decision.
+        report: the report as one self-contained page.
+        summary: the report in short.
+        metrics: key figures of every verdict.
+
+    Returns:
+        `promote` or `hold`.
+    """
+    from pathlib import Path
+
+    from crossover.steps.analyse import analyse_step
+    from crossover.steps.context import open_step
+    from crossover.steps.manifests import EvaluationsRef
+    from crossover.steps.report import key_figures
+
+    with open_step(study, workspace, registry) as context:
+        references = [EvaluationsRef.read(Path(item.path)) for item in evaluations]
+        reference = analyse_step(context, references, promotion=promotion)
+        reference.write(Path(analysis.path))
+        folder = context.workspace.path_of(reference.report).parent
+        Path(report.path).write_bytes((folder / "report.html").read_bytes())
+        Path(summary.path).write_bytes((folder / "report.md").read_bytes())
+        for name, value in key_figures(folder / "analysis.json").items():
+            metrics.log_metric(name, value)
+        return reference.decision

@@ -1,0 +1,33 @@
+"""The corpus becomes a dataset, and the grid becomes groups of runs."""
+
+from kfp import dsl
+
+from components.image import IMAGE
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def data_preparation(
+    study: str, workspace: str, registry: str, seeds_per_task: int, dataset: dsl.Output[dsl.Dataset]
+) -> list:  # type: ignore[type-arg]
+    """Prepare the corpus and plan the runs.
+
+    Args:
+        study: preset name, or the study as JSON or YAML text.
+        workspace: folder or s3://bucket/prefix that holds all of the study.
+        registry: SQLAlchemy URL; empty for the default of the settings.
+        seeds_per_task: seeds that one pretraining task trains one after the other.
+        dataset: manifest with URI and digest.
+
+    Returns:
+        One dict of strings a group of runs: cell, arm, seeds.
+    """
+    from pathlib import Path
+
+    from crossover.steps.context import open_step
+    from crossover.steps.prepare import plan_groups, prepare_step
+
+    with open_step(study, workspace, registry) as context:
+        reference = prepare_step(context)
+        reference.write(Path(dataset.path))
+        dataset.metadata.update(uri=reference.uri, digest=reference.digest)
+        return [group.item for group in plan_groups(context, seeds_per_task)]

@@ -1,0 +1,36 @@
+"""Measure every checkpoint of finished runs."""
+
+from kfp import dsl
+
+from components.image import IMAGE
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def evaluation(
+    study: str,
+    workspace: str,
+    registry: str,
+    dataset: dsl.Input[dsl.Dataset],
+    runs: dsl.Input[dsl.Model],
+    evaluations: dsl.Output[dsl.Artifact],
+) -> None:
+    """Evaluate all checkpoints of the runs; results kept from before are not made again.
+
+    Args:
+        study: preset name, or the study as JSON or YAML text.
+        workspace: folder or s3://bucket/prefix that holds all of the study.
+        registry: SQLAlchemy URL; empty for the default of the settings.
+        dataset: manifest of the prepared corpus.
+        runs: manifest of the trained runs' checkpoints.
+        evaluations: manifest of the results.
+    """
+    from pathlib import Path
+
+    from crossover.steps.context import open_step
+    from crossover.steps.evaluate import evaluate_step
+    from crossover.steps.manifests import DatasetRef, RunsRef
+
+    with open_step(study, workspace, registry) as context:
+        reference = evaluate_step(context, DatasetRef.read(Path(dataset.path)), RunsRef.read(Path(runs.path)))
+        reference.write(Path(evaluations.path))
+        evaluations.metadata.update(runs=", ".join(run.key for run in reference.runs))

@@ -1,0 +1,41 @@
+"""Train the runs of a group."""
+
+from kfp import dsl
+
+from components.image import IMAGE
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def pretraining(
+    study: str,
+    workspace: str,
+    registry: str,
+    cell: str,
+    arm: str,
+    seeds: str,
+    dataset: dsl.Input[dsl.Dataset],
+    runs: dsl.Output[dsl.Model],
+) -> None:
+    """Train every run of a group to its end; finished runs cost nothing, interrupted ones go on.
+
+    Args:
+        study: preset name, or the study as JSON or YAML text.
+        workspace: folder or s3://bucket/prefix that holds all of the study.
+        registry: SQLAlchemy URL; empty for the default of the settings.
+        cell: name of the cell, such as u10000-nano.
+        arm: name of the arm, such as dlm.
+        seeds: comma-separated.
+        dataset: manifest of the prepared corpus.
+        runs: manifest of the trained runs' checkpoints.
+    """
+    from pathlib import Path
+
+    from crossover.steps.context import open_step
+    from crossover.steps.manifests import DatasetRef, Group
+    from crossover.steps.pretrain import pretrain_step
+
+    with open_step(study, workspace, registry) as context:
+        group = Group.parse(cell, arm, seeds)
+        reference = pretrain_step(context, DatasetRef.read(Path(dataset.path)), group)
+        reference.write(Path(runs.path))
+        runs.metadata.update(cell=cell, arm=arm, seeds=seeds, runs=", ".join(run.key for run in reference.runs))

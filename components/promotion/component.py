@@ -1,0 +1,34 @@
+"""The winning checkpoint becomes the served one."""
+
+from kfp import dsl
+
+from components.image import IMAGE
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def promotion(
+    study: str,
+    workspace: str,
+    registry: str,
+    analysis: dsl.Input[dsl.Artifact],
+    deployment: dsl.Output[dsl.Model],
+) -> None:
+    """Promote what the analysis decided on.
+
+    Args:
+        study: preset name, or the study as JSON or YAML text.
+        workspace: folder or s3://bucket/prefix that holds all of the study.
+        registry: SQLAlchemy URL; empty for the default of the settings.
+        analysis: manifest of the analysis and its decision.
+        deployment: manifest of the served checkpoint.
+    """
+    from pathlib import Path
+
+    from crossover.steps.context import open_step
+    from crossover.steps.manifests import AnalysisRef
+    from crossover.steps.promote import promote_step
+
+    with open_step(study, workspace, registry) as context:
+        reference = promote_step(context, AnalysisRef.read(Path(analysis.path)))
+        reference.write(Path(deployment.path))
+        deployment.metadata.update(uri=reference.uri, digest=reference.digest, reason=reference.reason)

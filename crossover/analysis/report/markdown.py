@@ -1,0 +1,93 @@
+"""The report in short, as Markdown: what a pipeline's page shows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from crossover.analysis.report import tables, verdicts, wording
+from crossover.analysis.report.context import ReportContext
+from crossover.analysis.report.page import all_notes
+
+_SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~&])")
+_SPACE = re.compile(r"\s+")
+_SAMPLE_CHARACTERS = 400
+
+
+def render_markdown(context: ReportContext) -> str:
+    """The report as Markdown: verdicts, summary, samples, how it was done.
+
+    Args:
+        context: what the report is made of. All its text is escaped: no markup of it survives.
+    """
+    lines = [f"# {_text(context.question)}", "", f"Study **{_text(context.study)}**, {_text(context.created_at)}", ""]
+    if len(context.cells) > 1:
+        lines += [*_table(tables.cells(context)), ""]
+    for cell in context.cells:
+        analysis = cell.analysis
+        head = analysis.headline
+        lines += [f"## {_text(cell.cell)}: {_text(verdicts.statement(analysis, head))}", ""]
+        lines += [f"**{_text(verdicts.line(analysis, head))}**", "", _text(head.reason), ""]
+        changes = verdicts.what_would_change_it(cell)
+        if changes:
+            lines += ["What would change the answer:", "", *(f"- {_text(text)}" for text in changes), ""]
+        for table in (tables.all_verdicts(analysis), tables.summary(context, analysis)):
+            lines += [*_table(table), ""]
+    lines += [*_samples(context), *_how(context)]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _samples(context: ReportContext) -> Iterable[str]:
+    for arm, rows in context.samples.items():
+        for sample in rows[:1]:
+            yield f"> **{_text(wording.arm_label(arm))}** {_text(sample.prompt, _SAMPLE_CHARACTERS)} … "
+            yield f"> {_text(sample.completion, _SAMPLE_CHARACTERS)}"
+            yield ""
+
+
+def _how(context: ReportContext) -> Iterable[str]:
+    yield "## How it was done"
+    yield ""
+    yield (
+        "At matched tokens both arms of a seed pair have seen the same tokens in the same order. DLM likelihoods are "
+        "NELBO, an upper bound on the loss; AR likelihoods are exact."
+    )
+    yield ""
+    facts = [*tables.corpus(context.corpus), *((f.label, f.value) for f in context.training)]
+    plan = context.cells[0].analysis.plan
+    facts += [
+        ("Early and late window", f"{plan.early_window} and {plan.late_window} of the axis' log range"),
+        ("α, seed pairs needed", f"{plan.alpha:g}, {plan.minimum_pairs}"),
+        ("Study digest", context.study_digest),
+        ("Crossover", context.version),
+    ]
+    yield from _rows(("Fact", "Value"), facts)
+    for cell in context.cells:
+        if cell.runs:
+            yield ""
+            yield from _table(tables.runs(cell))
+    if context.sql:
+        yield from ("", "To look further:", "", *(f"    {line}" for line in context.sql.splitlines()))
+    notes = all_notes(context)
+    if notes:
+        yield from ("", "Notes:", "", *(f"- {_text(note)}" for note in notes))
+
+
+def _table(table: tables.Table) -> list[str]:
+    return [f"**{_text(table.caption)}**", "", *_rows(table.head, table.rows, left=table.figures_from)]
+
+
+def _rows(head: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 99) -> list[str]:
+    rule = ["---" if i < left else "---:" for i in range(len(head))]
+    return [
+        "| " + " | ".join(cells) + " |"
+        for cells in ([_text(t) for t in head], rule, *([_text(t) for t in r] for r in rows))
+    ]
+
+
+def _text(text: str, most: int | None = None) -> str:
+    """One line of plain text that Markdown and HTML leave alone."""
+    flat = _SPACE.sub(" ", text).strip()
+    if most is not None and len(flat) > most:
+        flat = flat[:most] + "…"
+    return _SPECIAL.sub(r"\\\1", flat).replace("\\<", "&lt;").replace("\\>", "&gt;").replace("\\&", "&amp;")

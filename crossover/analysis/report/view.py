@@ -1,0 +1,275 @@
+"""What the page shows, in order: cards, figures with captions and tables; text only, escaped by the template."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from crossover.analysis.report import svg, tables, verdicts, wording
+from crossover.analysis.report.context import CellReport, ReportContext
+from crossover.analysis.report.figures import MEDIUM, SMALL, WIDE, draw
+from crossover.analysis.report.panel import Look
+from crossover.analysis.result import Figure, Verdict
+
+
+@dataclass(frozen=True)
+class Detail:
+    """How much a page holds; each level is smaller than the one before."""
+
+    seed_points: int
+    other_axes: bool
+    seed_tables: bool
+
+
+LEVELS = (
+    Detail(seed_points=200, other_axes=True, seed_tables=True),
+    Detail(seed_points=24, other_axes=True, seed_tables=True),
+    Detail(seed_points=24, other_axes=False, seed_tables=True),
+    Detail(seed_points=24, other_axes=False, seed_tables=False),
+)
+
+
+@dataclass(frozen=True)
+class FigureView:
+    """A figure ready to be placed: drawings, words, tables."""
+
+    key: str
+    title: str
+    caption: str
+    drawing: str
+    narrow: str
+    tables: tuple[tables.Table, ...]
+
+
+@dataclass(frozen=True)
+class CellView:
+    """A cell ready to be placed."""
+
+    key: str
+    name: str
+    facts: str
+    verdict: str
+    tone: str
+    subtitle: str
+    reason: str
+    figures: tuple[tuple[str, str], ...]
+    changes: tuple[str, ...]
+    verdicts: tables.Table
+    evidence: tables.Table
+    primary: tuple[FigureView, ...]
+    further: tuple[tuple[str, tuple[FigureView, ...]], ...]
+    others: tuple[tuple[str, tuple[FigureView, ...]], ...]
+    summary: tables.Table
+    runs: tables.Table
+    method: tuple[tuple[str, str], ...]
+
+
+def build(context: ReportContext, detail: Detail) -> tuple[CellView, ...]:
+    """The cells of a page at a level of detail; draws every figure."""
+    return tuple(_cell(context, cell, f"c{i}", detail) for i, cell in enumerate(context.cells))
+
+
+def hero(context: ReportContext) -> str | None:
+    """The drawing of the first cell's headline, wide; None without points."""
+    cell = context.cells[0]
+    head = cell.analysis.headline
+    for figure in cell.analysis.figures:
+        if (figure.metric, figure.axis, figure.comparison) == (head.metric, head.axis, head.comparison):
+            return _drawing(context, cell, figure, "picture", WIDE)
+    return None
+
+
+def _cell(context: ReportContext, cell: CellReport, key: str, detail: Detail) -> CellView:
+    analysis = cell.analysis
+    head = analysis.headline
+    here = _on(cell, head.axis)
+    axes = [axis for axis in analysis.plan.axes if axis != head.axis] if detail.other_axes else []
+    numbered = _Numbers(key)
+    main = [f for f in here if f.metric == head.metric]
+    wide = (
+        *_views(context, cell, main[:1], numbered, detail, look=WIDE),
+        *_views(context, cell, main[1:], numbered, detail, look=MEDIUM),
+    )
+    further = [
+        (m.title, _views(context, cell, [f for f in here if f.metric == m.name], numbered, detail))
+        for m in analysis.plan.metrics
+        if m.name != head.metric
+    ]
+    others = (
+        (f"Against {wording.axis_title(axis)}", _views(context, cell, _on(cell, axis), numbered, detail))
+        for axis in axes
+    )
+    return CellView(
+        key=key,
+        name=cell.cell,
+        facts=f"{wording.count(cell.unique_tokens)} unique tokens · {wording.count(cell.parameters)} parameters · "
+        f"{cell.model}",
+        verdict=verdicts.statement(analysis, head),
+        tone={"AR": "ar", "DLM": "dlm", "crossover": "crossover"}.get(head.word, "open"),
+        subtitle=_subtitle(cell, head),
+        reason=head.reason,
+        figures=_card(cell, head),
+        changes=verdicts.what_would_change_it(cell),
+        verdicts=tables.all_verdicts(analysis),
+        evidence=tables.evidence(analysis),
+        primary=wide,
+        further=tuple((title, views) for title, views in further if views),
+        others=tuple((title, views) for title, views in others if views),
+        summary=tables.summary(context, analysis),
+        runs=tables.runs(cell),
+        method=_method(cell),
+    )
+
+
+class _Numbers:
+    """Keys of figures, unique in the page."""
+
+    def __init__(self, prefix: str) -> None:
+        self._prefix, self._count = prefix, 0
+
+    def next(self) -> str:
+        """The next key."""
+        self._count += 1
+        return f"{self._prefix}-f{self._count}"
+
+
+def _ordered(cell: CellReport) -> Iterator[Figure]:
+    plan = cell.analysis.plan
+    for metric in plan.metrics:
+        for comparison in plan.comparisons:
+            yield from (f for f in cell.analysis.figures if f.metric == metric.name and f.comparison == comparison)
+
+
+def _on(cell: CellReport, axis: str) -> list[Figure]:
+    return [f for f in _ordered(cell) if f.axis == axis]
+
+
+def _views(
+    context: ReportContext,
+    cell: CellReport,
+    figures: list[Figure],
+    numbered: _Numbers,
+    detail: Detail,
+    *,
+    look: Look = SMALL,
+) -> tuple[FigureView, ...]:
+    views = []
+    for figure in figures:
+        key, wide = numbered.next(), look is not SMALL
+        small = _drawing(context, cell, figure, f"{key}n" if wide else key, SMALL)
+        if small is None:
+            continue
+        behind = [tables.means(context, cell.analysis.plan, figure)]
+        if detail.seed_tables:
+            behind.append(tables.seed_values(figure, most=detail.seed_points))
+        views.append(
+            FigureView(
+                key=key,
+                title=_title(cell, figure),
+                caption=_long_caption(cell, figure) if look is WIDE else _caption(cell, figure),
+                drawing=(_drawing(context, cell, figure, key, look) or "") if wide else small,
+                narrow=small if wide else "",
+                tables=tuple(behind),
+            )
+        )
+    return tuple(views)
+
+
+def _drawing(context: ReportContext, cell: CellReport, figure: Figure, key: str, look: Look) -> str | None:
+    plan = cell.analysis.plan
+    bound = wording.is_upper_bound(context, wording.metric_plan(plan, figure.metric))
+    verdict = verdicts.find(cell.analysis, figure.metric, figure.axis, figure.comparison)
+    spec = draw(figure, plan, verdict, look=look, upper_bound=bound)
+    if spec is None:
+        return None
+    return svg.render(spec, key=key, title=_title(cell, figure), description=_long_caption(cell, figure))
+
+
+def _title(cell: CellReport, figure: Figure) -> str:
+    metric = wording.metric_plan(cell.analysis.plan, figure.metric)
+    compared = wording.comparison_words(figure.comparison, figure.axis)
+    return f"{metric.title}, {compared}"
+
+
+def _caption(cell: CellReport, figure: Figure) -> str:
+    verdict = verdicts.find(cell.analysis, figure.metric, figure.axis, figure.comparison)
+    if verdict is None:
+        return "No verdict was planned here."
+    interval = verdicts.interval(cell.analysis, verdict)
+    said = verdicts.statement(cell.analysis, verdict)
+    return f"{said} ({interval})." if interval else f"{said}."
+
+
+def _long_caption(cell: CellReport, figure: Figure) -> str:
+    plan = cell.analysis.plan
+    metric = wording.metric_plan(plan, figure.metric)
+    level = wording.percent(plan.alpha)
+    baseline, candidate = wording.arm_label(plan.baseline), wording.arm_label(plan.candidate)
+    below, above = (candidate, baseline) if metric.direction == "lower" else (baseline, candidate)
+    text = (
+        f"{_caption(cell, figure)} {metric.title} against {wording.axis_title(figure.axis)}, "
+        f"{metric.direction} is better. Thin lines: one run each. Thick lines: means over seeds "
+        f"({baseline} dashed, {candidate} solid), shaded: simultaneous {level} bands."
+    )
+    verdict = verdicts.find(cell.analysis, figure.metric, figure.axis, figure.comparison)
+    if figure.difference is not None:
+        text += (
+            f" Below: the paired difference {candidate} − {baseline}; above zero {above} is better, "
+            f"below zero {below}. Dotted: ±δ, inside which a difference does not matter."
+        )
+    if verdict is not None and verdict.early is not None:
+        text += f" Grey: the early and the late window that are tested, each with its mean and {level} interval."
+    if verdict is not None and verdict.crossing is not None:
+        text += f" Vertical strip: the {level} interval of the crossing; the line in it is the estimate."
+    return text
+
+
+def _subtitle(cell: CellReport, head: Verdict) -> str:
+    metric = wording.metric_plan(cell.analysis.plan, head.metric)
+    parts = [
+        verdicts.interval(cell.analysis, head),
+        metric.title,
+        wording.comparison_words(head.comparison, head.axis),
+        wording.pairs(head.pairs),
+    ]
+    return " · ".join(part for part in parts if part)
+
+
+def _card(cell: CellReport, head: Verdict) -> tuple[tuple[str, str], ...]:
+    metric = wording.metric_plan(cell.analysis.plan, head.metric)
+    level = wording.percent(cell.analysis.plan.alpha)
+    pair = f"{wording.arm_label(head.candidate)} − {wording.arm_label(head.baseline)}"
+    unit = f", {metric.unit}" if metric.unit else ""
+    rows = []
+    if head.crossing is not None:
+        rows.append(("Curves cross at", wording.axis_place(head.axis, head.crossing.at)))
+        rows.append((f"{level} interval", wording.axis_interval(head.axis, head.crossing.low, head.crossing.high)))
+    rows.append((f"Early window, {pair}{unit}", verdicts.window_words(head.early)))
+    rows.append((f"Late window, {pair}{unit}", verdicts.window_words(head.late)))
+    rows.append(("p of a crossover", wording.p_value(head.p_crossover)))
+    rows.append(("Complete seed pairs", str(head.pairs)))
+    return tuple(rows)
+
+
+def _method(cell: CellReport) -> tuple[tuple[str, str], ...]:
+    analysis = cell.analysis
+    plan = analysis.plan
+    metrics = "; ".join(
+        f"{wording.metric_title(m)} ({m.name}): {m.direction} is better, δ = {m.delta:g}" for m in plan.metrics
+    )
+    return (
+        ("Method", analysis.method),
+        ("Metrics, the first is primary", metrics),
+        ("Axes", ", ".join(wording.axis_title(axis) for axis in plan.axes)),
+        ("Comparisons", ", ".join(plan.comparisons)),
+        ("Arms compared", f"{plan.candidate} (candidate) minus {plan.baseline} (baseline)"),
+        ("Early window", _window(plan.early_window)),
+        ("Late window", _window(plan.late_window)),
+        ("α", f"{plan.alpha:g}"),
+        ("Seed pairs needed", str(plan.minimum_pairs)),
+        ("Seeds with both arms complete", ", ".join(map(str, analysis.seeds)) or "none"),
+    )
+
+
+def _window(fractions: tuple[float, float]) -> str:
+    return f"{100 * fractions[0]:g} % – {100 * fractions[1]:g} % of the common range of the axis, on a log scale"

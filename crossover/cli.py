@@ -1,0 +1,142 @@
+"""The command `crossover`.
+
+Exit codes: 0 done, 1 failed, 2 bad input, 130 interrupted. Nothing heavy is imported before a verb is chosen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from crossover.errors import CrossoverError, StepFailedError
+
+Verb = Callable[[argparse.Namespace], int]
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line; a test freezes its verbs and flags."""
+    parser = argparse.ArgumentParser(
+        prog="crossover",
+        description="Should you pretrain an autoregressive (AR) or a masked diffusion (DLM) model on your data?",
+        epilog="Start with: crossover run demo",
+    )
+    parser.add_argument("--version", action="version", version=_version())
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    _add_run(verbs)
+    _add_steps(verbs)
+    _add_serving(verbs)
+    _add_registry(verbs)
+    return parser
+
+
+def _version() -> str:
+    from crossover import __version__
+
+    return f"crossover {__version__}"
+
+
+_Verbs = argparse._SubParsersAction  # the public name of what add_subparsers returns does not exist
+
+
+def _verb(verbs: "_Verbs[argparse.ArgumentParser]", name: str, text: str, module: str) -> argparse.ArgumentParser:  # noqa: UP037
+    parser = verbs.add_parser(name, help=text, description=text)
+    parser.set_defaults(module=module, function=name)
+    return parser
+
+
+def _add_study(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("study", metavar="STUDY", help="a study file (YAML) or a preset: demo, smoke")
+    parser.add_argument("--out", help="workspace: a folder or s3://bucket/prefix (default: studies/<name>)")
+    parser.add_argument("--registry", help="SQLAlchemy URL of the registry (default: studies/registry.sqlite)")
+
+
+def _add_run(verbs: "_Verbs[argparse.ArgumentParser]") -> None:  # noqa: UP037
+    run = _verb(verbs, "run", "answer a study through the pipeline, on this machine", "run_verb")
+    _add_study(run)
+    run.add_argument("--promote", choices=("verdict", "always", "never"), default="verdict", help="when to promote")
+    run.add_argument("--seeds-per-task", type=int, default=1, help="seeds that one pretraining task trains (default 1)")
+    run.add_argument("--print-study", action="store_true", help="print the resolved study and stop")
+    run.add_argument("--json", action="store_true", help="print the outcome as JSON, no progress")
+    compile_ = _verb(verbs, "compile", "write the pipeline as YAML for Kubeflow Pipelines", "run_verb")
+    compile_.add_argument("--out", default="-", help="file to write (default: standard output)")
+    doctor = _verb(verbs, "doctor", "check this machine and the settings", "doctor")
+    doctor.add_argument("--json", action="store_true", help="print as JSON")
+
+
+def _add_steps(verbs: "_Verbs[argparse.ArgumentParser]") -> None:  # noqa: UP037
+    _add_study(_verb(verbs, "prepare", "step 1: make the dataset", "steps"))
+    for name, text in (("pretrain", "step 2: train runs"), ("evaluate", "step 3: measure the runs' checkpoints")):
+        step = _verb(verbs, name, text, "steps")
+        _add_study(step)
+        step.add_argument("--cell", help="only this cell, e.g. u10000-nano")
+        step.add_argument("--arm", help="only this arm, e.g. dlm")
+        step.add_argument("--seed", type=int, help="only this seed")
+    analyse = _verb(verbs, "analyse", "step 4: verdicts, report and decision", "steps")
+    _add_study(analyse)
+    analyse.add_argument("--promote", choices=("verdict", "always", "never"), default="verdict", help="when to promote")
+    _add_study(_verb(verbs, "promote", "step 5: make the winner the served checkpoint", "steps"))
+
+
+def _add_serving(verbs: "_Verbs[argparse.ArgumentParser]") -> None:  # noqa: UP037
+    serve = _verb(verbs, "serve", "serve a checkpoint over HTTP (KServe v1 and v2, OpenAI completions)", "serve")
+    serve.add_argument("place", metavar="PLACE", help="a workspace, or a checkpoint folder")
+    serve.add_argument("--arm", help="serve this arm's best checkpoint instead of the promoted one")
+    serve.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1)")
+    serve.add_argument("--port", type=int, default=8080, help="port; 0 takes a free one (default 8080)")
+    serve.add_argument("--try", dest="trial", action="store_true", help="start, complete and infill, show, stop")
+    report = _verb(verbs, "report", "where a study's report is, and what it says in short", "report")
+    report.add_argument("workspace", metavar="WORKSPACE", help="folder of the study")
+    report.add_argument("--json", action="store_true", help="print report.json")
+
+
+def _add_registry(verbs: "_Verbs[argparse.ArgumentParser]") -> None:  # noqa: UP037
+    registry = verbs.add_parser("registry", help="the SQL registry", description="the SQL registry")
+    inner = registry.add_subparsers(dest="registry_verb", required=True, metavar="VERB")
+    upgrade = _verb(inner, "upgrade", "migrate the registry to this version", "registry")
+    query = _verb(inner, "query", "run one SELECT, read-only", "registry")
+    query.add_argument("sql", metavar="SQL", help='for example "SELECT * FROM v_verdicts"')
+    query.add_argument("--json", action="store_true", help="print rows as JSON")
+    query.add_argument("--limit", type=int, default=1000, help="most rows to print (default 1000)")
+    for parser in (upgrade, query):
+        parser.add_argument("--registry", help="SQLAlchemy URL of the registry (default: studies/registry.sqlite)")
+
+
+def _load(options: argparse.Namespace) -> Verb:
+    """The function of the chosen verb, importing its module now."""
+    from importlib import import_module
+
+    verb: Verb = getattr(import_module(f"crossover.commands.{options.module}"), options.function)
+    return verb
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    options = build_parser().parse_args(arguments)
+    try:
+        return _load(options)(options)
+    except StepFailedError as error:
+        print(f"crossover: {error}", file=sys.stderr)
+        return error.step_exit_code
+    except CrossoverError as error:
+        print(f"crossover: {error}", file=sys.stderr)
+        return error.exit_code
+    except ModuleNotFoundError as error:
+        extra = {"torch": "train", "sqlalchemy": "registry", "kfp": "pipelines", "kserve": "serve"}.get(
+            error.name or ""
+        )
+        if extra is None:
+            raise
+        print(f"crossover: {error.name} is not installed; run: pip install 'crossover[{extra}]'", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("crossover: interrupted; run the same command again to go on", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,62 @@
+"""`crossover run` and `crossover compile`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+from crossover.commands.common import registry_of, study_of, workspace_of
+from crossover.commands.run import run_study
+from crossover.errors import StudyError
+
+
+def run(options: argparse.Namespace) -> int:
+    """Answer a study and print the verdict, the report's path, and the SQL to look further."""
+    study = study_of(options)
+    if options.print_study:
+        print(yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False, allow_unicode=True), end="")
+        return 0
+    if options.seeds_per_task < 1:
+        raise StudyError(
+            "run.seeds-per-task", field="--seeds-per-task", problem="must be at least 1", remedy="leave it out"
+        )
+    registry = registry_of(options)
+    folder = run_study(
+        study,
+        workspace_of(options, study),
+        registry=registry,
+        promotion=options.promote,
+        seeds_per_task=options.seeds_per_task,
+        quiet=options.json,
+    )
+    _print_outcome(folder, as_json=options.json)
+    return 0
+
+
+def _print_outcome(folder: Path, *, as_json: bool) -> None:
+    from crossover.analysis.report import ReportContext, headline
+    from crossover.steps.manifests import AnalysisRef
+
+    context = ReportContext.model_validate_json((folder / "analysis" / "report.json").read_text("utf-8"))
+    decision = AnalysisRef.read(folder / "analysis" / "manifest.json")
+    if as_json:
+        verdicts = {cell.cell: [v.model_dump(mode="json") for v in cell.analysis.verdicts] for cell in context.cells}
+        print(json.dumps({"verdicts": verdicts, "decision": decision.model_dump(mode="json")}, indent=1))
+        return
+    print()
+    for line in headline(context):
+        print(line)
+    print(f"\nDecision:  {decision.decision} ({decision.reason})")
+    print(f"Report:    {folder / 'analysis' / 'report.html'}")
+    print(f"Look on:   {context.sql}")
+    print(f"Serve:     crossover serve {folder}")
+
+
+def compile(options: argparse.Namespace) -> int:
+    """Write the pipeline's YAML; the compiler lives with the pipelines, in a process of its own."""
+    return subprocess.run([sys.executable, "-m", "pipelines.compiling", options.out], check=False).returncode

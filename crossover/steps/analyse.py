@@ -1,0 +1,180 @@
+"""Step 4, the fan-in: evaluations become curves, curves become verdicts, verdicts become a report and a decision."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from crossover.analysis import analyse
+from crossover.analysis.result import Analysis, Verdict
+from crossover.data.dataset import Dataset
+from crossover.errors import WorkspaceError
+from crossover.evaluation.evaluate import Evaluation, load_evaluation
+from crossover.files import digest_of, write_json
+from crossover.steps.context import StepContext
+from crossover.steps.manifests import AnalysisRef, Candidate, EvaluationsRef, RunRef
+from crossover.steps.report import write_study_report
+from crossover.study import Cell, StudyConfig
+from crossover.training.arms import ARMS
+
+PROMOTIONS = ("verdict", "always", "never")
+BOUND_NOTE = (
+    "The DLM's loss is an upper bound (NELBO): a DLM win by it is sound, a DLM loss by it is not proof. "
+    "The chain-rule loss on a subset stands beside it in the registry as chain_rule_bpb."
+)
+
+EvaluatedRun = tuple[RunRef, list[Evaluation]]
+
+
+def analyse_step(context: StepContext, references: Sequence[EvaluationsRef], *, promotion: str) -> AnalysisRef:
+    """Analyse all runs of the study, record the analysis, write the report, and decide.
+
+    Args:
+        context: the study.
+        references: manifests of evaluated runs; together they hold every run of the study.
+        promotion: `verdict` promotes unless the evidence is insufficient, `always`, or `never`.
+
+    Raises:
+        WorkspaceError: an evaluation is missing, altered, or a run of the study is not there.
+    """
+    runs = collect_runs(context, references)
+    dataset = Dataset.open(context.workspace.pull("dataset"))
+    analyses: dict[str, Analysis] = {}
+    for cell in context.study.cells:
+        mine = [(run, results) for run, results in runs if run.cell == cell.name]
+        budget = next(b for b in dataset.manifest.budgets if b.unique_tokens == cell.unique_tokens)
+        analyses[cell.name] = analyse(
+            curves_of(mine), context.study.analysis, unique_tokens=budget.tokens, notes=(BOUND_NOTE,)
+        )
+        record = analyses[cell.name].model_dump(mode="json")
+        context.registry.record_analysis(context.study.digest, cell.name, record)
+    folder = context.workspace.root / "analysis"
+    whole = {name: analysis.model_dump(mode="json") for name, analysis in analyses.items()}
+    write_json(folder / "analysis.json", whole)
+    files = write_study_report(context, dataset, runs, analyses)
+    report = context.workspace.uri_of(files.html)
+    reference = _decide(context, runs, analyses, promotion=promotion, digest=digest_of(whole), report=report)
+    reference.write(folder / "manifest.json")
+    context.workspace.push("analysis")
+    return reference
+
+
+def collect_runs(context: StepContext, references: Sequence[EvaluationsRef]) -> list[EvaluatedRun]:
+    """Every run of the study with its evaluations, in the study's order; digests are checked."""
+    named = {run.key: run for reference in references for run in reference.runs}
+    collected: list[EvaluatedRun] = []
+    for cell in context.study.cells:
+        for arm in context.study.arms:
+            for seed in context.study.seeds:
+                key = f"{cell.name}/{arm}/seed-{seed}"
+                if key not in named:
+                    raise WorkspaceError(
+                        "workspace.missing-run",
+                        field=key,
+                        problem="no manifest names this run",
+                        remedy="pretrain and evaluate it, and pass its manifest",
+                    )
+                collected.append((named[key], _evaluations(context, named[key])))
+    return collected
+
+
+def _evaluations(context: StepContext, run: RunRef) -> list[Evaluation]:
+    context.workspace.pull(f"runs/{run.key}/evaluation")
+    results = []
+    for file in run.files:
+        result = load_evaluation(context.workspace.path_of(file.uri))
+        if result is None or digest_of(result.model_dump(mode="json")) != file.digest:
+            raise WorkspaceError(
+                "workspace.altered-evaluation",
+                field=file.uri,
+                problem="is missing or not what the manifest names",
+                remedy="run `crossover evaluate` for this run again",
+            )
+        results.append(result)
+    return results
+
+
+def curves_of(runs: Sequence[EvaluatedRun]) -> dict[str, list[Any]]:
+    """The columns that `analyse` takes: one row a run, checkpoint and metric."""
+    columns: dict[str, list[Any]] = {
+        name: [] for name in ("arm", "seed", "tokens", "flops", "seconds", "metric", "value", "stderr")
+    }
+    for run, results in runs:
+        for result in results:
+            for m in result.measurements:
+                row = (run.arm, run.seed, result.tokens, result.flops, result.seconds, m.metric, m.value, m.stderr)
+                for column, value in zip(columns.values(), row, strict=True):
+                    column.append(value)
+    return columns
+
+
+def best_candidate(study: StudyConfig, cell: Cell, runs: Sequence[EvaluatedRun], arm: str) -> Candidate:
+    """The arm's best checkpoint in a cell by the primary metric, over its seeds; early stopping allowed."""
+    metric = study.analysis.metrics[0]
+    sign = 1.0 if metric.direction == "lower" else -1.0
+    found = [
+        Candidate(
+            cell=cell.name, arm=arm, run=run.key, seed=run.seed, step=result.step, metric=metric.name, value=m.value
+        )
+        for run, results in runs
+        if (run.cell, run.arm) == (cell.name, arm)
+        for result in results
+        for m in result.measurements
+        if m.metric == metric.name
+    ]
+    return min(found, key=lambda candidate: sign * candidate.value)
+
+
+def deciding_verdict(analysis: Analysis) -> Verdict:
+    """The verdict that promotion follows: primary metric, first axis, early stopping allowed if it was analysed."""
+    axis = analysis.plan.axes[0]
+    metric = analysis.plan.metrics[0].name
+    same = [v for v in analysis.verdicts if (v.metric, v.axis) == (metric, axis)]
+    return next((v for v in same if v.comparison == "best-so-far"), same[0])
+
+
+def favoured_arm(study: StudyConfig, verdict: Verdict, best: dict[str, Candidate]) -> str:
+    """The arm to serve: what the verdict says, or the arm with the better best checkpoint when it says neither."""
+    if verdict.word in ("AR", "DLM"):
+        return study.analysis.baseline if verdict.word == "AR" else study.analysis.candidate
+    if verdict.crossing is not None:
+        family = verdict.crossing.direction[-3:].removeprefix("→")
+        return study.analysis.candidate if family == "DLM" else study.analysis.baseline
+    sign = 1.0 if study.analysis.metrics[0].direction == "lower" else -1.0
+    return min((study.analysis.baseline, study.analysis.candidate), key=lambda arm: sign * best[arm].value)
+
+
+def _decide(
+    context: StepContext,
+    runs: Sequence[EvaluatedRun],
+    analyses: dict[str, Analysis],
+    *,
+    promotion: str,
+    digest: str,
+    report: str,
+) -> AnalysisRef:
+    """Pick the cell with the best winner, and say whether it is promoted."""
+    study = context.study
+    sign = 1.0 if study.analysis.metrics[0].direction == "lower" else -1.0
+    options = []
+    for cell in study.cells:
+        best = {arm: best_candidate(study, cell, runs, arm) for arm in study.arms}
+        verdict = deciding_verdict(analyses[cell.name])
+        options.append((best[favoured_arm(study, verdict, best)], best, verdict))
+    winner, best, verdict = min(options, key=lambda option: sign * option[0].value)
+    settled = verdict.word != "insufficient evidence"
+    promote = promotion == "always" or (promotion == "verdict" and settled)
+    reason = (
+        f"{verdict.comparison} verdict on {verdict.metric}: {verdict.word}; best checkpoint of {winner.arm} "
+        f"({ARMS[winner.arm].family}) at step {winner.step}, {winner.metric} {winner.value:.4f}; promotion: {promotion}"
+    )
+    return AnalysisRef(
+        study=study.digest,
+        uri=context.workspace.uri_of(context.workspace.root / "analysis" / "analysis.json"),
+        digest=digest,
+        report=report,
+        decision="promote" if promote else "hold",
+        reason=reason,
+        winner=winner,
+        best=best,
+    )

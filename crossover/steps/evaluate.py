@@ -1,0 +1,96 @@
+"""Step 3: measure every checkpoint of finished runs; what was measured before is kept."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from crossover.data.dataset import Dataset
+from crossover.evaluation.evaluate import (
+    Evaluation,
+    evaluate_checkpoint,
+    evaluation_path,
+    load_evaluation,
+    save_evaluation,
+)
+from crossover.files import digest_of
+from crossover.progress import Meter
+from crossover.registry import MetricDef, Point
+from crossover.steps.context import StepContext
+from crossover.steps.manifests import DatasetRef, EvaluationsRef, FileRef, RunRef, RunsRef
+from crossover.steps.pretrain import open_dataset, use_threads
+
+
+def evaluate_step(context: StepContext, reference: DatasetRef, runs: RunsRef) -> EvaluationsRef:
+    """Evaluate all checkpoints that the manifest names, and record points and per-item scores.
+
+    Raises:
+        CheckpointError: a checkpoint is missing or altered.
+    """
+    use_threads()
+    dataset = open_dataset(context, reference)
+    evaluated = [_evaluate_run(context, dataset, run) for run in runs.runs]
+    return EvaluationsRef(study=context.study.digest, dataset=dataset.manifest.digest, runs=tuple(evaluated))
+
+
+def chain_rule_steps(steps: list[int], wanted: int) -> set[int]:
+    """The checkpoints that get the chain rule: evenly spread over the list, the last among them."""
+    if wanted < 1:
+        return set()
+    last = len(steps) - 1
+    return {steps[round(last - i * len(steps) / wanted)] for i in range(min(wanted, len(steps)))}
+
+
+def _evaluate_run(context: StepContext, dataset: Dataset, run: RunRef) -> RunRef:
+    config = context.study.evaluation
+    selected = chain_rule_steps([file.step for file in run.files], config.chain_rule_points)
+    context.workspace.pull(f"runs/{run.key}")
+    files, results = [], []
+    with Meter("evaluate", run.key, len(run.files), unit="checkpoint") as meter:
+        for file in run.files:
+            path = evaluation_path(context.run_folder(run.key), file.step)
+            result = load_evaluation(path)
+            if result is None or (result.checkpoint, result.dataset) != (file.digest, dataset.manifest.digest):
+                result = evaluate_checkpoint(
+                    context.workspace.path_of(file.uri),
+                    file.digest,
+                    dataset,
+                    config,
+                    with_chain_rule=file.step in selected,
+                    device=context.study.training.device,
+                )
+                save_evaluation(path, result)
+            results.append(result)
+            files.append(
+                FileRef(
+                    step=file.step,
+                    uri=context.workspace.uri_of(path),
+                    digest=digest_of(result.model_dump(mode="json")),
+                )
+            )
+            meter.advance(1, **{m.metric: m.value for m in result.measurements if m.metric == "validation_bpb"})
+    context.workspace.push(f"runs/{run.key}/evaluation")
+    _record(context, run, results)
+    return run.model_copy(update={"files": tuple(files)})
+
+
+def _record(context: StepContext, run: RunRef, results: list[Evaluation]) -> None:
+    """Into the registry: points by metric, item scores by task; recording twice changes nothing."""
+    key = context.run_key(run.cell, run.arm, run.seed)
+    points: defaultdict[MetricDef, list[Point]] = defaultdict(list)
+    for result in results:
+        for m in result.measurements:
+            metric = MetricDef(name=m.metric, unit=m.unit, direction=m.direction, estimator=m.estimator, draws=m.draws)
+            points[metric].append(
+                Point(
+                    step=result.step,
+                    tokens=result.tokens,
+                    flops=result.flops,
+                    seconds=result.seconds,
+                    value=m.value,
+                    stderr=m.stderr,
+                )
+            )
+        for scores in result.items:
+            context.registry.record_items(key, result.step, scores.task, scores.model_dump(exclude={"task"}))
+    for metric, values in points.items():
+        context.registry.record_points(key, metric, values)

@@ -1,0 +1,34 @@
+"""Step 1: the corpus becomes a dataset, and the grid becomes groups of runs."""
+
+from __future__ import annotations
+
+from crossover.data.prepare import prepare
+from crossover.steps.context import StepContext
+from crossover.steps.manifests import DatasetRef, Group
+
+
+def prepare_step(context: StepContext) -> DatasetRef:
+    """Prepare the corpus, or find it prepared; record it."""
+    context.workspace.pull("dataset")
+    dataset = prepare(context.study, context.dataset_folder)
+    context.workspace.push("dataset")
+    digest = dataset.manifest.digest
+    context.registry.register_dataset(context.study.digest, digest, dataset.manifest.model_dump(mode="json"))
+    return DatasetRef(study=context.study.digest, uri=context.workspace.uri_of(context.dataset_folder), digest=digest)
+
+
+def plan_groups(context: StepContext, seeds_per_task: int) -> list[Group]:
+    """Cut cells x arms x seeds into groups; the arms of a seed stand next to each other.
+
+    Args:
+        context: the study.
+        seeds_per_task: how many seeds one pretraining task does one after the other; at least 1.
+    """
+    seeds = context.study.seeds
+    size = max(1, seeds_per_task)
+    return [
+        Group(cell=cell.name, arm=arm, seeds=seeds[start : start + size])
+        for cell in context.study.cells
+        for start in range(0, len(seeds), size)
+        for arm in context.study.arms
+    ]

@@ -1,0 +1,156 @@
+"""Step 2: train the runs of a group, from wherever an earlier attempt got."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import torch
+
+from crossover.data.dataset import Dataset
+from crossover.errors import DataError
+from crossover.progress import Meter
+from crossover.registry import Attempt, MetricDef, Point
+from crossover.settings import get_settings
+from crossover.steps.context import StepContext
+from crossover.steps.manifests import DatasetRef, FileRef, Group, RunRef, RunsRef
+from crossover.study import StudyConfig
+from crossover.training.recorder import Progress
+from crossover.training.trainer import RunSpec, Trainer, milestones, resume_step
+
+METRICS = {
+    "training_loss": MetricDef(name="training_loss", unit="nats/token", direction="lower", estimator="none"),
+    "gradient_norm": MetricDef(name="gradient_norm", unit="1", direction="none", estimator="none"),
+}
+"""The AR arm's training loss is exact and the DLM's a one-draw bound, so it is shown but never compared."""
+
+
+class RegistryRecorder:
+    """Streams a run's points to the registry in batches, and its checkpoints to the workspace."""
+
+    def __init__(self, context: StepContext, spec: RunSpec, attempt: Attempt) -> None:
+        self.context, self.attempt = context, attempt
+        self.run = context.run_key(spec.cell.name, spec.arm, spec.seed)
+        self._waiting: defaultdict[str, list[Point]] = defaultdict(list)
+        self._last_flush = time.monotonic()
+
+    def point(self, at: Progress, metric: str, value: float) -> None:
+        """Take one value; written once a second or at the next checkpoint."""
+        self._waiting[metric].append(
+            Point(step=at.step, tokens=at.tokens, flops=at.flops, seconds=at.seconds, value=value)
+        )
+        if time.monotonic() - self._last_flush > 1.0:
+            self.flush()
+
+    def checkpoint(self, at: Progress, folder: Path, digest: str) -> None:
+        """Send a checkpoint to the workspace and note it in the registry."""
+        self.flush()
+        self.context.workspace.push(folder.relative_to(self.context.workspace.root).as_posix())
+        uri = self.context.workspace.uri_of(folder)
+        self.context.registry.record_checkpoint(self.run, at.step, at.tokens, uri, digest)
+
+    def flush(self) -> None:
+        """Write what is waiting."""
+        for metric, points in self._waiting.items():
+            self.attempt.record(METRICS[metric], points)
+        self._waiting.clear()
+        self._last_flush = time.monotonic()
+
+
+def use_threads() -> None:
+    """Let torch use as many CPU threads as the settings grant a step."""
+    torch.set_num_threads(get_settings().step_threads)
+
+
+def open_dataset(context: StepContext, reference: DatasetRef) -> Dataset:
+    """The dataset that a manifest names, checked against its digest.
+
+    Raises:
+        DataError: the dataset on disk is not the one that the manifest names.
+    """
+    context.workspace.pull("dataset")
+    dataset = Dataset.open(context.workspace.path_of(reference.uri))
+    if dataset.manifest.digest != reference.digest:
+        raise DataError(
+            "data.other-dataset",
+            field=reference.uri,
+            problem="is not the dataset that the manifest names",
+            remedy="delete the folder and run `crossover prepare` again",
+        )
+    return dataset
+
+
+def pretrain_step(context: StepContext, reference: DatasetRef, group: Group) -> RunsRef:
+    """Train every run of the group to its end; a finished one costs nothing.
+
+    Raises:
+        CrossoverError: see `Trainer`.
+    """
+    use_threads()
+    dataset = open_dataset(context, reference)
+    cell = context.study.cell(group.cell)
+    runs = []
+    for seed in group.seeds:
+        spec = RunSpec(study=context.study, cell=cell, arm=group.arm, seed=seed)
+        folder = context.run_folder(spec.key)
+        context.workspace.pull(f"runs/{spec.key}")
+        if resume_step(folder) < context.study.total_steps(cell):
+            _train(context, spec, dataset, folder)
+        runs.append(
+            RunRef(
+                key=spec.key,
+                cell=cell.name,
+                arm=group.arm,
+                seed=seed,
+                files=tuple(
+                    FileRef(step=step, uri=context.workspace.uri_of(place), digest=digest)
+                    for step, place, digest in milestones(spec, folder)
+                ),
+            )
+        )
+    return RunsRef(study=context.study.digest, runs=tuple(runs))
+
+
+def _train(context: StepContext, spec: RunSpec, dataset: Dataset, folder: Path) -> None:
+    """One attempt at one run; the attempt says how it ended."""
+    started = resume_step(folder)
+    run = context.run_key(spec.cell.name, spec.arm, spec.seed)
+    attempt = context.registry.start_attempt(run, started_step=started, config=_run_config(context.study, spec))
+    recorder = RegistryRecorder(context, spec, attempt)
+    total = context.study.total_steps(spec.cell)
+    reason = "failed"
+    try:
+        with Meter("pretrain", spec.key, total, initial=started) as meter:
+            began = time.monotonic()
+            first = started
+
+            def on_step(step: int, _total: int, loss: float) -> None:
+                elapsed = max(1e-9, time.monotonic() - began)
+                meter.advance(1, loss=loss, tokens_per_second=(step - first) * trainer.tokens_per_step / elapsed)
+
+            trainer = Trainer(spec, dataset.train(spec.cell.unique_tokens), folder, recorder, on_step)
+            trainer.run()
+        recorder.flush()
+        context.workspace.push(f"runs/{spec.key}/resume")
+        reason = "done"
+    except KeyboardInterrupt:
+        reason = "interrupted"
+        raise
+    finally:
+        attempt.finish(reason)
+
+
+def _run_config(study: StudyConfig, spec: RunSpec) -> dict[str, object]:
+    model = study.model_config_of(spec.cell)
+    return {
+        "cell": spec.cell.name,
+        "arm": spec.arm,
+        "seed": spec.seed,
+        "unique_tokens": spec.cell.unique_tokens,
+        "parameters": model.parameters,
+        "threads": torch.get_num_threads(),
+        "torch": str(torch.__version__),
+        "model": model.model_dump(mode="json"),
+        "training": study.training.model_dump(mode="json"),
+    }

@@ -1,0 +1,92 @@
+"""The report of a study: gathers what it says beyond the analysis, and writes HTML, Markdown and JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import crossover
+from crossover.analysis.report import ReportFiles, write_report
+from crossover.analysis.report.context import CellReport, CorpusFacts, Fact, ReportContext, RunRow
+from crossover.analysis.result import Analysis
+from crossover.data.dataset import Dataset
+from crossover.steps.context import StepContext
+from crossover.study import StudyConfig
+
+if TYPE_CHECKING:
+    from crossover.steps.analyse import EvaluatedRun
+
+
+def write_study_report(
+    context: StepContext, dataset: Dataset, runs: Sequence[EvaluatedRun], analyses: Mapping[str, Analysis]
+) -> ReportFiles:
+    """Write report.html, report.md and report.json into the workspace's `analysis/`."""
+    study, manifest = context.study, dataset.manifest
+    report = ReportContext(
+        study=study.name,
+        study_digest=study.digest,
+        question=study.question,
+        cells=tuple(_cell(study, name, analysis, runs) for name, analysis in analyses.items()),
+        corpus=CorpusFacts(
+            source=manifest.source,
+            documents=manifest.documents,
+            bytes=manifest.train_bytes + manifest.validation_bytes,
+            train_tokens=manifest.available_tokens,
+            validation_tokens=manifest.validation_examples * manifest.sequence_length,
+            duplicates_dropped=manifest.duplicates_dropped,
+            digest=manifest.digest,
+        ),
+        training=tuple(_training_facts(study)),
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        version=crossover.__version__,
+        sql='crossover registry query "SELECT * FROM v_verdicts"',
+    )
+    return write_report(report, context.workspace.root / "analysis")
+
+
+def _cell(study: StudyConfig, name: str, analysis: Analysis, runs: Sequence[EvaluatedRun]) -> CellReport:
+    cell = study.cell(name)
+    model = study.model_config_of(cell)
+    return CellReport(
+        cell=name,
+        unique_tokens=cell.unique_tokens,
+        model=f"{cell.model}: {model.num_layers} layers, width {model.hidden_size}, {model.num_heads} heads",
+        parameters=model.parameters,
+        analysis=analysis,
+        runs=tuple(
+            RunRow(
+                arm=run.arm,
+                seed=run.seed,
+                run_key=run.key,
+                steps=results[-1].step,
+                tokens=results[-1].tokens,
+                flops=results[-1].flops,
+                seconds=results[-1].seconds,
+                checkpoint_digest=results[-1].checkpoint,
+            )
+            for run, results in runs
+            if run.cell == name
+        ),
+    )
+
+
+def _training_facts(study: StudyConfig) -> list[Fact]:
+    training, evaluation = study.training, study.evaluation
+    return [
+        Fact(label="Arms", value=", ".join(study.arms)),
+        Fact(label="Seeds (pairs share data order and initial weights)", value=", ".join(map(str, study.seeds))),
+        Fact(label="Epochs", value=f"{training.epochs:g}"),
+        Fact(label="Batch", value=f"{training.batch_size} × {study.data.sequence_length} tokens"),
+        Fact(
+            label="Optimizer",
+            value=f"AdamW ({training.beta1:g}, {training.beta2:g}), rate {training.learning_rate:g} constant after "
+            f"{training.warmup_steps} steps, weight decay {training.weight_decay:g}, clip {training.gradient_clip:g}",
+        ),
+        Fact(label="DLM loss in training", value="exact-count masks, stratified over the batch, weight L/k"),
+        Fact(
+            label="DLM loss in evaluation",
+            value=f"NELBO (upper bound), {evaluation.nelbo_draws} frozen stratified masks an example",
+        ),
+        Fact(label="AR loss in evaluation", value="exact, first token included (BOS)"),
+    ]

@@ -1,0 +1,46 @@
+"""Compiling a pipeline to YAML, linted."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+import yaml
+from kfp import compiler
+from kfp.dsl.base_component import BaseComponent
+
+from crossover.errors import CrossoverError
+from crossover.files import write_text
+from pipelines.crossover_study.pipeline import build_pipeline
+from pipelines.ir_lint import lint
+
+
+def compile_pipeline(pipeline: BaseComponent) -> str:
+    """The pipeline's YAML.
+
+    Raises:
+        CrossoverError: it uses a construct that the lint rejects.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "pipeline.yaml"
+        compiler.Compiler().compile(pipeline, str(path))
+        text = path.read_text(encoding="utf-8")
+    problems = lint(yaml.safe_load(text))
+    if problems:
+        raise CrossoverError("the pipeline would not run the same everywhere: " + "; ".join(problems))
+    return text
+
+
+def main(arguments: list[str]) -> int:
+    """Write the YAML to the file named, or print it when that is `-`."""
+    text = compile_pipeline(build_pipeline())
+    if arguments[0] == "-":
+        sys.stdout.write(text)
+    else:
+        write_text(Path(arguments[0]), text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

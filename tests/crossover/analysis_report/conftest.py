@@ -1,0 +1,18 @@
+"""One page, rendered once, for all the tests that read it."""
+
+from __future__ import annotations
+
+import pytest
+import report_samples as samples
+
+from crossover.analysis.report import ReportContext, render_html
+
+
+@pytest.fixture(scope="session")
+def full() -> ReportContext:
+    return samples.context()
+
+
+@pytest.fixture(scope="session")
+def page(full: ReportContext) -> str:
+    return render_html(full)
