@@ -27,9 +27,7 @@ def conditional_nll(model: torch.nn.Module, row: np.ndarray, visible: frozenset[
 def any_order_bound(model: torch.nn.Module, row: np.ndarray) -> float:
     """The any-order bound, per token: the mean over all L! orders of the chain rule in that order."""
     orders = list(itertools.permutations(range(L)))
-    total = sum(
-        conditional_nll(model, row, frozenset(order[:j]), order[j]) for order in orders for j in range(L)
-    )
+    total = sum(conditional_nll(model, row, frozenset(order[:j]), order[j]) for order in orders for j in range(L))
     return total / len(orders) / L
 
 
@@ -51,9 +49,7 @@ def test_nelbo_is_unbiased_and_its_standard_error_is_honest() -> None:
     rng = np.random.default_rng(0)
     values, errors = [], []
     for _ in range(300):
-        masks = np.stack(
-            [mask_exactly(stratified_counts(8, L, rng.random()), rng.random((8, L))) for _ in TOKENS]
-        )
+        masks = np.stack([mask_exactly(stratified_counts(8, L, rng.random()), rng.random((8, L))) for _ in TOKENS])
         estimate = nelbo(model, TOKENS, masks)
         values.append(estimate.nats_per_token)
         errors.append(estimate.stderr)
@@ -83,9 +79,7 @@ def test_stratified_exact_counts_beat_plain_bernoulli() -> None:
 
 def test_chain_rule_is_the_left_to_right_product() -> None:
     model = tiny_model(causal=False)
-    expected = [
-        sum(conditional_nll(model, row, frozenset(range(j)), j) for j in range(L)) / L for row in TOKENS
-    ]
+    expected = [sum(conditional_nll(model, row, frozenset(range(j)), j) for j in range(L)) / L for row in TOKENS]
     np.testing.assert_allclose(chain_rule_nll(model, TOKENS).per_example, expected, rtol=1e-5)
 
 

@@ -1,0 +1,53 @@
+.DEFAULT_GOAL := help
+.PHONY: help demo serve test lint types check compile golden calibrate clean
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+EXTRAS := train,serve,registry,pipelines
+CONSTRAINTS := constraints.txt
+
+$(VENV)/.installed: pyproject.toml $(CONSTRAINTS)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint $(CONSTRAINTS) --editable '.[$(EXTRAS)]'
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(BIN)/pip install --quiet --constraint $(CONSTRAINTS) --editable '.[$(EXTRAS),dev]'
+	touch $@
+
+help: ## show this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | column -t -s "$$(printf '\t')"
+
+demo: $(VENV)/.installed ## answer "AR or diffusion?" on real code, then serve and query the models (about 6 minutes)
+	$(BIN)/crossover doctor
+	$(BIN)/crossover run demo --promote always
+	$(BIN)/crossover serve studies/demo --try
+
+serve: $(VENV)/.installed ## keep serving the winner of the demo on port 8080
+	$(BIN)/crossover serve studies/demo
+
+test: $(VENV)/.installed-dev ## run all tests
+	$(BIN)/pytest
+
+lint: $(VENV)/.installed-dev ## style and import contract
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: $(VENV)/.installed-dev ## mypy, strict
+	$(BIN)/mypy
+
+check: lint types test ## everything that CI runs
+
+compile: $(VENV)/.installed ## write the pipeline's YAML to build/crossover_study.yaml
+	mkdir -p build && $(BIN)/crossover compile --out build/crossover_study.yaml
+
+golden: $(VENV)/.installed-dev ## renew the golden files after an intended change
+	$(BIN)/crossover compile --out tests/pipelines/golden/crossover_study.yaml
+
+calibrate: $(VENV)/.installed ## false alarms, power and coverage of the crossover test, as a table
+	$(BIN)/python -m benchmarks.calibration
+
+clean: ## remove the environment, build products and the demo's study
+	rm -rf $(VENV) build studies/demo *.egg-info

@@ -1,0 +1,90 @@
+"""How often the method errs, on simulated curves with a known truth. Fixed draws; docs/benchmarks has longer runs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from crossover.analysis.bands import mean_band
+from crossover.analysis.plan import AnalysisPlan, MetricPlan
+from crossover.analysis.result import Crossing
+from crossover.analysis.simulation import SCENARIOS, Scenario, differences, grid
+from crossover.analysis.verdict import decide, gather
+
+REPEATS = 400
+PLAN = AnalysisPlan(metrics=(MetricPlan(name="loss", direction="lower", delta=0.02),), axes=("tokens",))
+X = grid()
+NONE = [s for s in SCENARIOS if s.crossing is None]
+SOME = [s for s in SCENARIOS if s.crossing is not None]
+TOLERANCE = 2 * np.sqrt(0.05 * 0.95 / REPEATS)
+
+
+@cache
+def judged(scenario: Scenario, pairs: int) -> list[tuple[str, Crossing | None]]:
+    rng = np.random.default_rng([20261123, pairs])
+    found = []
+    for _ in range(REPEATS):
+        evidence = gather(X, differences(rng, scenario, pairs), PLAN.metrics[0], PLAN, scale=3.0)
+        decision = decide(evidence, evidence.raw, PLAN.metrics[0], PLAN)
+        found.append((decision.word, decision.crossing))
+    return found
+
+
+def rate(scenario: Scenario, pairs: int, *words: str) -> float:
+    return sum(word in words for word, _ in judged(scenario, pairs)) / REPEATS
+
+
+@pytest.mark.parametrize("pairs", [5, 8])
+@pytest.mark.parametrize("scenario", NONE, ids=lambda s: s.name)
+def test_a_crossing_that_is_not_there_is_rarely_seen(scenario: Scenario, pairs: int) -> None:
+    assert rate(scenario, pairs, "crossover") <= 0.05 + TOLERANCE
+
+
+@pytest.mark.parametrize("pairs", [5, 8])
+def test_identical_arms_rarely_get_a_winner(pairs: int) -> None:
+    assert rate(SCENARIOS[0], pairs, "AR", "DLM", "crossover") <= 0.05 + TOLERANCE
+
+
+@pytest.mark.parametrize("pairs", [5, 8])
+def test_a_difference_beyond_delta_is_rarely_called_none(pairs: int) -> None:
+    assert rate(SCENARIOS[1], pairs, "no difference within δ") <= 0.05 + TOLERANCE
+    assert rate(SCENARIOS[1], pairs, "DLM") == 0.0
+
+
+@pytest.mark.parametrize(("pairs", "power"), [(5, 0.6), (8, 0.95)])
+def test_a_crossing_that_is_there_is_found(pairs: int, power: float) -> None:
+    assert rate(SOME[0], pairs, "crossover") >= power
+
+
+@pytest.mark.parametrize("pairs", [5, 8])
+@pytest.mark.parametrize("scenario", SOME, ids=lambda s: s.name)
+def test_the_interval_covers_the_crossing(scenario: Scenario, pairs: int) -> None:
+    assert scenario.crossing is not None
+    truth = X[0] * (X[-1] / X[0]) ** scenario.crossing
+    found = [crossing for _, crossing in judged(scenario, pairs) if crossing is not None]
+    covered = [(c.low or 0.0) <= truth <= (c.high or np.inf) for c in found]
+    assert np.mean(covered) >= 0.90
+    assert all(c.direction == "AR→DLM" for c in found)
+
+
+@pytest.mark.parametrize("pairs", [5, 8])
+def test_the_band_covers_the_whole_curve(pairs: int) -> None:
+    rng = np.random.default_rng(pairs)
+    covered = 0
+    for _ in range(REPEATS):
+        band = mean_band(X, differences(rng, SCENARIOS[0], pairs), 0.05)
+        covered += max(band.low) <= 0 <= min(band.high)
+    assert covered / REPEATS >= 0.95 - TOLERANCE
+
+
+def test_the_benchmark_prints_its_tables() -> None:
+    root = Path(__file__).parents[3]
+    command = [sys.executable, "-m", "benchmarks.calibration", "--repeats", "2"]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
+    for words in ("early/late IUT (Crossover)", "naive: sign of the mean flips", "band covers", "analyse"):
+        assert words in done.stdout

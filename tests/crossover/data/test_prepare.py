@@ -1,0 +1,193 @@
+"""From a corpus to a dataset: normalised, without duplicates, split by document, nested budgets."""
+
+import gzip
+import json
+import lzma
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from crossover.data.cloze import read_items
+from crossover.data.dataset import CLOZE, Dataset
+from crossover.data.prepare import prepare
+from crossover.data.sources import SourceCounts, documents, normalise
+from crossover.data.tokenizer import EOS, decode, encode, hugging_face_json
+from crossover.errors import DataError, WorkspaceError
+from crossover.study import DataConfig, StudyConfig
+from tests.conftest import write_corpus
+
+
+def changed(study: StudyConfig, **parts: dict[str, object]) -> StudyConfig:
+    raw = study.model_dump(mode="json")
+    for part, fields in parts.items():
+        raw[part] = {**raw[part], **fields}
+    return StudyConfig.model_validate(raw)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(budgets=st.sets(st.integers(600, 2000), min_size=2, max_size=4), length=st.sampled_from([8, 16, 32]))
+def test_budgets_are_nested_and_distinct(
+    tiny_study: StudyConfig, tmp_path: Path, budgets: set[int], length: int
+) -> None:
+    study = changed(
+        tiny_study, grid={"unique_tokens": sorted(budgets)}, data={"sequence_length": length, "validation_tokens": 64}
+    )
+    dataset = prepare(study, tmp_path / study.digest[-12:])
+    largest = dataset.train(max(budgets))
+    for budget in sorted(budgets):
+        rows = dataset.train(budget)
+        assert rows.shape == (budget // length, length)
+        np.testing.assert_array_equal(rows, largest[: len(rows)])
+
+
+def test_no_held_out_text_is_trained_on(tiny_study: StudyConfig, tmp_path: Path) -> None:
+    dataset = prepare(tiny_study, tmp_path / "d")
+    texts = {name: text for name, text in documents(tiny_study.data, SourceCounts())}
+    held = dataset.validation()
+    homes = [{name for name, text in texts.items() if decode(row) in text} for row in held if EOS not in row]
+    trained = [decode(row) for row in dataset.train(1024) if EOS not in row]
+    clusters = {item.cluster for item in read_items(dataset.folder / CLOZE)}
+    train_homes = set().union(*({n for n, t in texts.items() if piece in t} for piece in trained if len(piece) > 15))
+    unique_homes = {next(iter(h)) for h in homes if len(h) == 1}
+    assert unique_homes
+    owners = [{n for n, t in texts.items() if piece in t} for piece in trained]
+    assert not {next(iter(o)) for o in owners if len(o) == 1} & unique_homes
+    assert clusters <= set(texts)
+    assert train_homes
+
+
+def test_duplicates_are_dropped_and_counted(tiny_study: StudyConfig, corpus: Path, tmp_path: Path) -> None:
+    before = prepare(tiny_study, tmp_path / "a")
+    (corpus / "copy.txt").write_text((corpus / "000.txt").read_text() + "  \n\n")
+    (corpus / "empty.txt").write_text(" \n")
+    after = prepare(tiny_study, tmp_path / "b")
+    assert after.manifest.duplicates_dropped == before.manifest.duplicates_dropped + 1
+    assert after.manifest.empty_dropped == 1
+    assert after.manifest.files["train.bin"] == before.manifest.files["train.bin"]
+
+
+def test_preparing_again_is_the_same_and_reuses(tiny_study: StudyConfig, tmp_path: Path) -> None:
+    first = prepare(tiny_study, tmp_path / "a")
+    stamp = (tmp_path / "a" / "train.bin").stat().st_mtime_ns
+    assert prepare(tiny_study, tmp_path / "a").manifest == first.manifest
+    assert (tmp_path / "a" / "train.bin").stat().st_mtime_ns == stamp
+    assert prepare(tiny_study, tmp_path / "b").manifest.digest == first.manifest.digest
+
+
+def test_an_altered_file_is_noticed(tiny_study: StudyConfig, tmp_path: Path) -> None:
+    prepare(tiny_study, tmp_path / "a")
+    content = bytearray((tmp_path / "a" / "train.bin").read_bytes())
+    content[7] ^= 1
+    (tmp_path / "a" / "train.bin").write_bytes(content)
+    with pytest.raises(DataError, match="train.bin does not have the recorded digest"):
+        Dataset.open(tmp_path / "a")
+
+
+def test_cloze_items_are_balanced_and_distinct(tiny_study: StudyConfig, tmp_path: Path) -> None:
+    dataset = prepare(tiny_study, tmp_path / "a")
+    items = read_items(dataset.folder / CLOZE)
+    assert len(items) == dataset.manifest.cloze_items == 8
+    assert np.bincount([item.gold for item in items]).tolist() == [2, 2, 2, 2]
+    for item in items:
+        assert len(set(item.options)) == 4
+        assert {len(option) for option in item.options} == {4}
+        assert len(item.context) == 12
+
+
+def test_json_lines_and_compression(tmp_path: Path) -> None:
+    lines = "".join(json.dumps({"id": i, "body": f"document {i}\r\nline"}) + "\n" for i in range(3))
+    with gzip.open(tmp_path / "a.jsonl.gz", "wt") as file:
+        file.write(lines)
+    with lzma.open(tmp_path / "b.jsonl.xz", "wt") as file:
+        file.write(lines)
+    config = DataConfig(source=f"jsonl:{tmp_path}/*", text_field="body")
+    texts = [text for _, text in documents(config, SourceCounts())]
+    assert texts == [f"document {i}\nline" for i in range(3)] * 2
+
+
+def test_a_separator_cuts_documents_across_read_blocks(tmp_path: Path) -> None:
+    pieces = [f"piece {i} " + "x" * 50_000 for i in range(60)]
+    (tmp_path / "all.txt").write_text("<|end|>".join(pieces))
+    config = DataConfig(source=f"text:{tmp_path}/all.txt", separator="<|end|>")
+    assert [text for _, text in documents(config, SourceCounts())] == pieces
+
+
+@given(st.text())
+def test_normalising_is_idempotent_and_tokens_round_trip(text: str) -> None:
+    text = text.encode("utf-8", "ignore").decode()
+    normal = normalise(text)
+    assert normalise(normal) == normal
+    assert decode(encode(normal)) == normal
+
+
+def test_hugging_face_tokenizer_names_every_byte_once() -> None:
+    vocabulary = hugging_face_json()["model"]["vocab"]
+    assert sorted(vocabulary.values()) == list(range(259))
+
+
+class TestBadInput:
+    @pytest.mark.parametrize(
+        ("data", "grid", "field"),
+        [
+            ({"source": "text:nowhere/*.txt"}, {}, "data.source"),
+            ({}, {"unique_tokens": [10_000_000]}, "grid.unique_tokens"),
+            ({"validation_fraction": 1e-9}, {}, "data.validation_fraction"),
+            ({"sequence_length": 256, "validation_tokens": 256}, {"unique_tokens": [2**16]}, "grid.unique_tokens"),
+        ],
+    )
+    def test_names_the_field(
+        self, tiny_study: StudyConfig, tmp_path: Path, data: dict[str, object], grid: dict[str, object], field: str
+    ) -> None:
+        with pytest.raises(DataError) as caught:
+            prepare(changed(tiny_study, data=data, grid=grid), tmp_path / "d")
+        assert caught.value.field == field
+        assert not (tmp_path / "d" / "manifest.json").exists()
+
+    def test_empty_corpus(self, tiny_study: StudyConfig, tmp_path: Path) -> None:
+        (tmp_path / "void.txt").write_text("\n\n")
+        with pytest.raises(DataError, match="holds no text"):
+            prepare(changed(tiny_study, data={"source": f"text:{tmp_path}/void.txt"}), tmp_path / "d")
+
+    def test_one_document(self, tiny_study: StudyConfig, tmp_path: Path) -> None:
+        (tmp_path / "one.txt").write_text("only one document " * 500)
+        with pytest.raises(DataError, match="1 distinct documents"):
+            prepare(changed(tiny_study, data={"source": f"text:{tmp_path}/one.txt"}), tmp_path / "d")
+
+    def test_too_few_documents_for_the_cloze_task(self, tiny_study: StudyConfig, tmp_path: Path) -> None:
+        write_corpus(tmp_path / "few", 4)
+        study = changed(
+            tiny_study,
+            data={"source": f"text:{tmp_path}/few/*.txt", "validation_fraction": 0.5},
+            grid={"unique_tokens": [512]},
+        )
+        with pytest.raises(DataError) as caught:
+            prepare(study, tmp_path / "d")
+        assert caught.value.field in ("evaluation.tasks", "data.validation_fraction")
+
+    def test_undecodable_file_is_refused_or_skipped(
+        self, tiny_study: StudyConfig, corpus: Path, tmp_path: Path
+    ) -> None:
+        (corpus / "zzz.txt").write_bytes(b"caf\xe9")
+        with pytest.raises(DataError, match=r"zzz\.txt is not UTF-8 \(byte 3\)"):
+            prepare(tiny_study, tmp_path / "d")
+        skipped = prepare(changed(tiny_study, data={"undecodable": "skip"}), tmp_path / "d")
+        assert skipped.manifest.files_skipped == 1
+
+    @pytest.mark.parametrize("line", ["{", "[]", '{"other": "x"}', '{"text": 3}'])
+    def test_bad_json_line(self, tmp_path: Path, line: str) -> None:
+        (tmp_path / "x.jsonl").write_text('{"text": "fine"}\n' + line + "\n")
+        with pytest.raises(DataError, match="line 2"):
+            list(documents(DataConfig(source=f"jsonl:{tmp_path}/x.jsonl"), SourceCounts()))
+
+    def test_torn_compressed_file(self, tmp_path: Path) -> None:
+        (tmp_path / "x.txt.gz").write_bytes(gzip.compress(b"text " * 1000)[:-20])
+        with pytest.raises(DataError, match="cannot be read"):
+            list(documents(DataConfig(source=f"text:{tmp_path}/x.txt.gz"), SourceCounts()))
+
+    def test_output_is_a_file(self, tiny_study: StudyConfig, tmp_path: Path) -> None:
+        (tmp_path / "taken").write_text("")
+        with pytest.raises(WorkspaceError):
+            prepare(tiny_study, tmp_path / "taken")

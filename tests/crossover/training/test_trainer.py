@@ -1,0 +1,201 @@
+"""One run: deterministic to the bit, resumable to the bit, and the golden loss traces of both arms."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from crossover.errors import CheckpointError, WorkspaceError
+from crossover.study import StudyConfig
+from crossover.training import trainer as trainer_module
+from crossover.training.arms import ARMS
+from crossover.training.checkpoint import latest_checkpoint, read_info, step_folder
+from crossover.training.recorder import NoRecorder, Progress
+from crossover.training.trainer import DivergedError, RunSpec, Trainer, milestones, resume_step
+
+GOLDEN = Path(__file__).with_name("golden_losses.json")
+
+
+class Trace(NoRecorder):
+    """Keeps the training losses."""
+
+    def __init__(self) -> None:
+        self.losses: dict[int, float] = {}
+
+    def point(self, at: Progress, metric: str, value: float) -> None:
+        if metric == "training_loss":
+            self.losses[at.step] = value
+
+
+def spec_of(study: StudyConfig, arm: str, seed: int = 0) -> RunSpec:
+    return RunSpec(study=study, cell=study.cells[1], arm=arm, seed=seed)
+
+
+def train(spec: RunSpec, examples: np.ndarray, folder: Path) -> dict[int, float]:
+    trace = Trace()
+    Trainer(spec, examples, folder, trace).run()
+    return trace.losses
+
+
+def weights(folder: Path) -> bytes:
+    newest, _ = latest_checkpoint(folder / "checkpoints")
+    assert newest is not None
+    return (newest / "model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("arm", ["ar", "dlm"])
+def test_golden_losses(arm: str, tiny_study: StudyConfig, examples: np.ndarray, tmp_path: Path) -> None:
+    """Bit-identical on a rerun; and the recorded trace within what another processor may differ by."""
+    first = train(spec_of(tiny_study, arm), examples, tmp_path / "a")
+    again = train(spec_of(tiny_study, arm), examples, tmp_path / "b")
+    assert first == again
+    assert weights(tmp_path / "a") == weights(tmp_path / "b")
+    recorded = {int(step): loss for step, loss in json.loads(GOLDEN.read_text())[arm].items()}
+    assert first.keys() == recorded.keys()
+    np.testing.assert_allclose([first[s] for s in recorded], list(recorded.values()), rtol=2e-5)
+
+
+@pytest.mark.parametrize("arm", list(ARMS))
+def test_an_interrupted_run_ends_with_the_same_bits(
+    arm: str, tiny_study: StudyConfig, examples: np.ndarray, tmp_path: Path
+) -> None:
+    whole = train(spec_of(tiny_study, arm), examples, tmp_path / "whole")
+
+    def interrupt(step: int, total: int, loss: float) -> None:
+        if step == 23:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Trainer(spec_of(tiny_study, arm), examples, tmp_path / "cut", Trace(), interrupt).run()
+    resumed_from = resume_step(tmp_path / "cut")
+    assert 0 < resumed_from < 23
+    rest = train(spec_of(tiny_study, arm), examples, tmp_path / "cut")
+    assert rest == {step: loss for step, loss in whole.items() if step > resumed_from}
+    assert weights(tmp_path / "cut") == weights(tmp_path / "whole")
+
+
+CHILD = """
+import sys, torch, numpy as np
+from pathlib import Path
+from crossover.study import parse_study
+from crossover.training.recorder import NoRecorder
+from crossover.training.trainer import RunSpec, Trainer
+torch.set_num_threads(1)
+study = parse_study(Path(sys.argv[1]).read_text())
+spec = RunSpec(study=study, cell=study.cells[1], arm=sys.argv[2], seed=0)
+Trainer(spec, np.load(sys.argv[3]), Path(sys.argv[4]), NoRecorder(), lambda step, *_: print(step, flush=True)).run()
+"""
+
+
+@pytest.mark.parametrize(("arm", "kill_at"), [("ar", 3), ("dlm", 17), ("dlm", 31)])
+def test_kill_9_then_resume_gives_the_same_bits(
+    arm: str, kill_at: int, tiny_study: StudyConfig, examples: np.ndarray, tmp_path: Path
+) -> None:
+    train(spec_of(tiny_study, arm), examples, tmp_path / "whole")
+    (tmp_path / "study.json").write_text(tiny_study.model_dump_json())
+    np.save(tmp_path / "examples.npy", examples)
+    command = [sys.executable, "-c", CHILD, *map(str, (tmp_path / "study.json", arm, tmp_path / "examples.npy"))]
+    with subprocess.Popen([*command, str(tmp_path / "cut")], stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        for line in child.stdout:
+            if int(line) >= kill_at:
+                child.kill()
+                break
+        child.stdout.read()
+    assert child.returncode == -9
+    train(spec_of(tiny_study, arm), examples, tmp_path / "cut")
+    assert weights(tmp_path / "cut") == weights(tmp_path / "whole")
+
+
+def test_a_torn_resume_point_is_passed_over(tiny_study: StudyConfig, examples: np.ndarray, tmp_path: Path) -> None:
+    spec = spec_of(tiny_study, "dlm")
+    train(spec, examples, tmp_path / "run")
+    whole = weights(tmp_path / "run")
+    torn = step_folder(tmp_path / "run" / "resume", 32)
+    content = (torn / "training_state.safetensors").read_bytes()
+    (torn / "training_state.safetensors").write_bytes(content[:-8])
+    assert resume_step(tmp_path / "run") == 0
+    train(spec, examples, tmp_path / "run")
+    assert weights(tmp_path / "run") == whole
+
+
+def test_pairs_share_initial_weights_and_the_rest_differs(
+    tiny_study: StudyConfig, examples: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(arm: str, seed: int) -> dict[str, torch.Tensor]:
+        state = Trainer(spec_of(tiny_study, arm, seed), examples, tmp_path / f"{arm}{seed}", NoRecorder())._start()
+        return {name: value.clone() for name, value in state.model.state_dict().items()}
+
+    ar, dlm, other = start("ar", 0), start("dlm", 0), start("ar", 1)
+    assert all(torch.equal(ar[name], dlm[name]) for name in ar)
+    assert not torch.equal(ar["lm_head.weight"], other["lm_head.weight"])
+
+
+def test_weight_decay_arm_differs_only_by_its_decay(
+    tiny_study: StudyConfig, examples: np.ndarray, tmp_path: Path
+) -> None:
+    plain = train(spec_of(tiny_study, "ar"), examples, tmp_path / "ar")
+    decayed = train(spec_of(tiny_study, "ar-decay"), examples, tmp_path / "ar-decay")
+    assert plain[1] == decayed[1]
+    assert plain[32] != decayed[32]
+
+
+def test_milestones_stand_at_the_evaluation_steps(
+    tiny_study: StudyConfig, examples: np.ndarray, tmp_path: Path
+) -> None:
+    spec = spec_of(tiny_study, "ar")
+    train(spec, examples, tmp_path / "run")
+    found = milestones(spec, tmp_path / "run")
+    assert tuple(step for step, _, _ in found) == tiny_study.evaluation_steps(spec.cell)
+    info = read_info(found[-1][1])
+    assert (info.step, info.tokens) == (32, 32 * 8 * 16)
+    assert not (found[-1][1] / "training_state.safetensors").exists()
+    (found[0][1] / "model.safetensors").unlink()
+    with pytest.raises(CheckpointError, match="missing or torn"):
+        milestones(spec, tmp_path / "run")
+
+
+def test_divergence_stops_the_run(
+    tiny_study: StudyConfig, examples: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainer_module, "ar_nll", lambda *_: torch.tensor([float("nan")], requires_grad=True))
+    with pytest.raises(DivergedError, match=r"nan at step 1; lower training\.learning_rate"):
+        train(spec_of(tiny_study, "ar"), examples, tmp_path / "run")
+
+
+def test_a_checkpoint_of_another_study_is_refused(
+    tiny_study: StudyConfig, examples: np.ndarray, tmp_path: Path
+) -> None:
+    train(spec_of(tiny_study, "ar"), examples, tmp_path / "run")
+    other = tiny_study.model_copy(update={"question": "another"})
+    with pytest.raises(CheckpointError, match="belongs to run"):
+        train(spec_of(other, "ar"), examples, tmp_path / "run")
+
+
+def test_a_full_disk_keeps_the_last_checkpoint(
+    tiny_study: StudyConfig, examples: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = spec_of(tiny_study, "ar")
+    from crossover.training import checkpoint
+
+    real, saved = checkpoint._write, []
+
+    def full_after_first(path: Path, content: bytes) -> None:
+        if len(saved) >= 7:
+            raise OSError(28, "No space left on device")
+        saved.append(path.name)
+        real(path, content)
+
+    monkeypatch.setattr(checkpoint, "_write", full_after_first)
+    with pytest.raises(WorkspaceError, match="the disk is full"):
+        train(spec, examples, tmp_path / "run")
+    monkeypatch.setattr(checkpoint, "_write", real)
+    assert resume_step(tmp_path / "run") == tiny_study.evaluation_steps(spec.cell)[0]
+    assert not list((tmp_path / "run").rglob(".*"))
+    train(spec, examples, tmp_path / "run")
+    assert load_file(step_folder(tmp_path / "run" / "checkpoints", 32) / "model.safetensors")
