@@ -38,7 +38,7 @@ def crossover_analysis(
     from crossover.steps.analyse import analyse_step
     from crossover.steps.context import open_step
     from crossover.steps.manifests import EvaluationsRef
-    from crossover.steps.report import key_figures
+    from crossover.steps.report import key_figures, read_analyses
 
     with open_step(study, workspace, registry) as context:
         references = [EvaluationsRef.read(Path(item.path)) for item in evaluations]
@@ -47,6 +47,6 @@ def crossover_analysis(
         folder = context.workspace.path_of(reference.report).parent
         Path(report.path).write_bytes((folder / "report.html").read_bytes())
         Path(summary.path).write_bytes((folder / "report.md").read_bytes())
-        for name, value in key_figures(folder / "analysis.json").items():
+        for name, value in key_figures(read_analyses(folder / "analysis.json")).items():
             metrics.log_metric(name, value)
         return reference.decision

@@ -5,7 +5,7 @@ A table is anything that gives a column by name: a dict of lists, a pandas or po
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -124,12 +124,12 @@ def _epoch_length(unique_tokens: int | None) -> int:
 
 
 def _check_lengths(columns: Columns, rows: int) -> None:
-    sized: dict[str, Sequence[Any] | NDArray[Any]] = {
+    sized: dict[str, NDArray[Any]] = {
         "metric": columns.metric,
         "seed": columns.seed,
         "value": columns.value,
         "stderr": columns.stderr,
-        **columns.x,
+        **{str(axis): x for axis, x in columns.x.items()},
     }
     for name, column in sized.items():
         if len(column) != rows:

@@ -13,8 +13,12 @@ from scipy import special
 from crossover.analysis.columns import FloatArray
 from crossover.analysis.result import Crossing
 
-HALF_BRACKET = 0.2
-"""The bracket reaches this share of the log range to both sides of the last sign change, cut off at its ends."""
+HALF_BRACKETS = (0.175, 0.3, 0.45)
+"""The bracket reaches this share of the log range to both sides of the last sign change, cut off at the range's ends.
+
+The narrowest that gives a bounded interval is taken: narrow, because lines fit curves there; wider when the slope is
+not clear of zero. Coverage with this choice is in docs/benchmarks/calibration.md.
+"""
 BRACKET_POINTS = 4
 """It is widened until it holds so many grid points, if there are so many."""
 
@@ -33,8 +37,17 @@ class Lines:
 def sign_changes(difference_SG: FloatArray, alpha: float) -> int:
     """Sign changes of the mean difference along the grid, those of noise left out.
 
-    A point counts when its mean is further from zero than its own two-sided 1 - alpha t interval is wide to one side;
-    between such points the sign is carried on. With one pair every point counts.
+    Only points with a clear sign count (see `_clear_signs`); between them the sign is carried on.
+    """
+    signs_G = _clear_signs(difference_SG, alpha)
+    signs = signs_G[signs_G != 0]
+    return int(np.sum(signs[1:] != signs[:-1]))
+
+
+def _clear_signs(difference_SG: FloatArray, alpha: float) -> FloatArray:
+    """Sign of the mean at each point; 0 where the point's own two-sided 1 - alpha t interval holds zero.
+
+    With one pair there is no interval, and every sign is clear.
     """
     mean_G = difference_SG.mean(axis=0)
     limit_G = np.zeros_like(mean_G)
@@ -42,17 +55,16 @@ def sign_changes(difference_SG: FloatArray, alpha: float) -> int:
     if pairs > 1:
         t = float(special.stdtrit(pairs - 1, 1 - alpha / 2))
         limit_G = t * difference_SG.std(axis=0, ddof=1) / np.sqrt(pairs)
-    signs = np.sign(mean_G[np.abs(mean_G) > limit_G])
-    return int(np.sum(signs[1:] != signs[:-1]))
+    return np.where(np.abs(mean_G) > limit_G, np.sign(mean_G), 0.0)
 
 
 def locate(x_G: FloatArray, difference_SG: FloatArray, *, falling: bool, alpha: float, lower: bool) -> Crossing | None:
     """Locate the crossing on the axis.
 
     The mean difference, smoothed by a moving average over an eighth of the grid, changes to its late sign for the last
-    time somewhere; the bracket is around that place. Each seed pair gets a least-squares line in log x inside it. The
-    estimate is the root of the mean line; its interval is Fieller's (1954) for the ratio of the mean intercept and
-    the mean slope over seed pairs, with S - 1 degrees of freedom.
+    time somewhere; the bracket is around that place, and stays clear of an earlier crossing. Each seed pair gets a
+    least-squares line in log x inside it. The estimate is the root of the mean line; its interval is Fieller's (1954)
+    for the ratio of the mean intercept and the mean slope over seed pairs, with S - 1 degrees of freedom.
 
     Args:
         x_G: the grid, positive and rising, two points or more.
@@ -70,7 +82,11 @@ def locate(x_G: FloatArray, difference_SG: FloatArray, *, falling: bool, alpha: 
     turn = _last_turn(log_G, sign * difference_SG.mean(axis=0))
     if turn is None:
         return None
-    lines = fit_lines(log_G, difference_SG, turn)
+    late_G = _clear_signs(difference_SG, alpha) == sign
+    earlier = log_G[late_G & (log_G < turn)]
+    lines = _narrowest(
+        log_G, difference_SG, turn, floor=float((earlier[-1] + turn) / 2) if earlier.size else None, alpha=alpha
+    )
     slope, intercept = float(lines.slope_S.mean()), float(lines.intercept_S.mean())
     if sign * slope <= 0:
         return None
@@ -109,11 +125,38 @@ def _smoothed(curve_G: FloatArray) -> FloatArray:
     return smoothed
 
 
-def fit_lines(log_G: FloatArray, difference_SG: FloatArray, turn: float) -> Lines:
-    """Least-squares lines per seed pair inside the bracket around a place in log x."""
+def _narrowest(
+    log_G: FloatArray, difference_SG: FloatArray, turn: float, *, floor: float | None, alpha: float
+) -> Lines:
+    """Lines in the narrowest bracket with a bounded Fieller interval inside the range; else in the widest."""
+    for share in HALF_BRACKETS:
+        lines = fit_lines(log_G, difference_SG, turn, share, floor)
+        low, high = fieller(lines.intercept_S, lines.slope_S, alpha)
+        if low is not None and high is not None and log_G[0] <= lines.centre + low <= lines.centre + high <= log_G[-1]:
+            break
+    return lines
+
+
+def fit_lines(
+    log_G: FloatArray, difference_SG: FloatArray, turn: float, share: float, floor: float | None = None
+) -> Lines:
+    """Least-squares lines per seed pair inside a bracket around a place in log x.
+
+    Args:
+        log_G: the grid in log x.
+        difference_SG: candidate minus baseline.
+        turn: the middle of the bracket, in log x.
+        share: its half width as a share of the log range.
+        floor: where it begins at the earliest, in log x, so that an earlier crossing stays outside.
+
+    Returns:
+        The lines.
+    """
     distance_G = np.abs(log_G - turn)
+    if floor is not None and np.sum(log_G >= floor) >= BRACKET_POINTS:
+        distance_G = np.where(log_G >= floor, distance_G, np.inf)
     needed = np.sort(distance_G)[min(BRACKET_POINTS, log_G.size) - 1]
-    half = max(HALF_BRACKET * (log_G[-1] - log_G[0]), float(needed))
+    half = max(share * (log_G[-1] - log_G[0]), float(needed))
     inside_G = distance_G <= half * (1 + 1e-12)
     log_B, difference_SB = log_G[inside_G], difference_SG[:, inside_G]
     centre = float(log_B.mean())

@@ -9,10 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from crossover.analysis.columns import Columns, FloatArray
 from crossover.analysis.plan import Axis, Comparison, MetricPlan
 
+LARGEST = 1e100
+"""A value beyond this has diverged and counts as not finite: its square would overflow."""
 RunKey = tuple[str, int]
 """(arm, seed)."""
 
@@ -65,15 +68,22 @@ def runs_of(columns: Columns, metric: str, axis: Axis) -> dict[RunKey, Curve]:
     rows = np.flatnonzero(columns.metric == metric)
     arms, seeds = columns.arm[rows], columns.seed[rows]
     starts = np.flatnonzero(np.r_[True, (arms[1:] != arms[:-1]) | (seeds[1:] != seeds[:-1])])
-    return {(str(columns.arm[i[0]]), int(columns.seed[i[0]])): _curve(columns, i, axis) for i in np.split(rows, starts[1:])}
+    return {
+        (str(columns.arm[i[0]]), int(columns.seed[i[0]])): _curve(columns, i, axis) for i in np.split(rows, starts[1:])
+    }
 
 
-def _curve(columns: Columns, rows: np.ndarray[tuple[int], np.dtype[np.intp]], axis: Axis) -> Curve:
+def _curve(columns: Columns, rows: NDArray[np.intp], axis: Axis) -> Curve:
     x, value = columns.x[axis][rows], columns.value[rows]
-    kept = rows[np.isfinite(value) & np.isfinite(x) & (x > 0)]
+    kept = rows[_usable(value) & np.isfinite(x) & (x > 0)]
     x = columns.x[axis][kept]
     kept = kept[np.r_[x[1:] > x[:-1], True]] if kept.size else kept
-    return Curve(columns.x[axis][kept], columns.value[kept], columns.stderr[kept])
+    stderr_P = columns.stderr[kept]
+    return Curve(columns.x[axis][kept], columns.value[kept], np.where(_usable(stderr_P), stderr_P, np.nan))
+
+
+def _usable(value: FloatArray) -> NDArray[np.bool_]:
+    return np.asarray(np.abs(value) < LARGEST)
 
 
 def dropped_points(columns: Columns, metric: str, axes: Sequence[Axis]) -> tuple[Dropped, ...]:
@@ -82,7 +92,7 @@ def dropped_points(columns: Columns, metric: str, axes: Sequence[Axis]) -> tuple
     of_metric = columns.metric == metric
     for arm in np.unique(columns.arm[of_metric]).tolist():
         rows = of_metric & (columns.arm == arm)
-        finite = np.isfinite(columns.value[rows])
+        finite = _usable(columns.value[rows])
         at_zero = np.zeros(finite.size, dtype=bool)
         for axis in axes:
             finite &= np.isfinite(columns.x[axis][rows])
@@ -150,7 +160,10 @@ def on_grid(curves: Sequence[Curve], x_G: FloatArray) -> FloatArray:
 
 def complete_seeds(runs: Mapping[RunKey, Curve], baseline: str, candidate: str) -> tuple[int, ...]:
     """Seeds that both arms have with a usable point, sorted."""
-    having = [{seed for (arm, seed), curve in runs.items() if arm == name and curve.x_P.size} for name in (baseline, candidate)]
+    having = [
+        {seed for (arm, seed), curve in runs.items() if arm == name and curve.x_P.size}
+        for name in (baseline, candidate)
+    ]
     return tuple(sorted(having[0] & having[1]))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import special
 
 from crossover.analysis.columns import FloatArray
@@ -48,14 +49,14 @@ class WindowTest:
         return self.mean - half, self.mean + half
 
 
-def inside(x_G: FloatArray, window: tuple[float, float]) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+def inside(x_G: FloatArray, window: tuple[float, float]) -> NDArray[np.bool_]:
     """Which grid points lie in a window given as fractions of the grid's range in log space."""
     log_G = np.log(x_G)
     span = log_G[-1] - log_G[0]
     if span <= 0:
         return np.zeros(x_G.size, dtype=bool)
     fraction_G = (log_G - log_G[0]) / span
-    return (fraction_G >= window[0] - _EDGE) & (fraction_G <= window[1] + _EDGE)
+    return np.asarray((fraction_G >= window[0] - _EDGE) & (fraction_G <= window[1] + _EDGE))
 
 
 def window_test(
@@ -94,7 +95,7 @@ def window_test(
 
 
 def iut_p(early: WindowTest, late: WindowTest) -> float:
-    """p of 'the difference has one sign early and the other late', in either direction.
+    """The p of 'the difference has one sign early and the other late', in either direction.
 
     Intersection-union test (Berger 1982): for one direction both one-sided tests must reject, so its p is the larger
     of the two and needs no correction; two directions are tried, hence the factor 2 (Bonferroni).
@@ -143,7 +144,7 @@ def holm(p_values: list[float | None]) -> list[float | None]:
 
 
 def tost_p(test: WindowTest, delta: float) -> float:
-    """p of 'the mean lies inside ±delta' by two one-sided t tests (Schuirmann 1987): the larger of the two."""
+    """The p of 'the mean lies inside ±delta' by two one-sided t tests (Schuirmann 1987): the larger of the two."""
     below = (delta - test.mean) / test.standard_error
     above = (delta + test.mean) / test.standard_error
     return float(max(special.stdtr(test.pairs - 1, -below), special.stdtr(test.pairs - 1, -above)))

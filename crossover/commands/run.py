@@ -129,7 +129,7 @@ def run_study(
 
 
 def _step(progress: StudyProgress) -> str:
-    return "pipeline" if progress.error is None else str(progress.error["kind"])
+    return "pipeline" if progress.error is None else str(progress.error["name"])
 
 
 def _run_logged(command: list[str], log: Path, progress: StudyProgress, lock: int, *, quiet: bool) -> int:

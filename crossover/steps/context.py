@@ -58,7 +58,7 @@ def open_step(study: str | StudyConfig, workspace: str, registry: str = "") -> I
             yield StepContext(config, place, opened)
     except CrossoverError as error:
         if events_wanted():
-            emit("error", message=str(error), exit_code=error.exit_code, kind=type(error).__name__)
+            emit("error", message=str(error), exit_code=error.exit_code, name=type(error).__name__)
         raise
 
 

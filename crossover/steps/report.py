@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import crossover
@@ -11,6 +12,7 @@ from crossover.analysis.report import ReportFiles, write_report
 from crossover.analysis.report.context import CellReport, CorpusFacts, Fact, ReportContext, RunRow
 from crossover.analysis.result import Analysis
 from crossover.data.dataset import Dataset
+from crossover.files import read_json
 from crossover.steps.context import StepContext
 from crossover.study import StudyConfig
 
@@ -90,3 +92,26 @@ def _training_facts(study: StudyConfig) -> list[Fact]:
         ),
         Fact(label="AR loss in evaluation", value="exact, first token included (BOS)"),
     ]
+
+
+def key_figures(analyses: Mapping[str, Analysis]) -> dict[str, float]:
+    """What Kubeflow's Metrics tab shows: of each verdict on the first axis, pairs, p, late difference and crossing."""
+    figures: dict[str, float] = {}
+    for cell, analysis in analyses.items():
+        for verdict in analysis.verdicts:
+            if verdict.axis != analysis.plan.axes[0]:
+                continue
+            name = f"{cell} {verdict.metric} {verdict.comparison}"
+            figures[f"{name}: seed pairs"] = float(verdict.pairs)
+            if verdict.p_adjusted is not None:
+                figures[f"{name}: p of a crossover"] = verdict.p_adjusted
+            if verdict.late is not None:
+                figures[f"{name}: late difference"] = verdict.late.mean
+            if verdict.crossing is not None:
+                figures[f"{name}: crossing at {verdict.axis}"] = verdict.crossing.at
+    return figures
+
+
+def read_analyses(path: Path) -> dict[str, Analysis]:
+    """The analyses by cell that a step wrote to analysis.json."""
+    return {cell: Analysis.model_validate(record) for cell, record in read_json(path).items()}

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 from kfp import dsl
+from kfp.dsl.base_component import BaseComponent
 
 from crossover.errors import CrossoverError
 from pipelines.compiling import compile_pipeline
@@ -17,7 +18,7 @@ from pipelines.local import argument_text
 GOLDEN = Path(__file__).with_name("golden") / "crossover_study.yaml"
 
 
-def spec_of(pipeline: Any) -> dict[str, Any]:
+def spec_of(pipeline: BaseComponent) -> dict[str, Any]:
     import tempfile
 
     from kfp import compiler
@@ -164,7 +165,7 @@ def container_component() -> None:
     ],
     ids=lambda value: getattr(value, "name", None),
 )
-def test_lint_rejects(pipeline: Any, words: str) -> None:
+def test_lint_rejects(pipeline: BaseComponent, words: str) -> None:
     problems = lint(spec_of(pipeline))
     assert len(problems) == 1, problems
     assert words in problems[0]

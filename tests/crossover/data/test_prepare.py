@@ -82,7 +82,7 @@ def test_an_altered_file_is_noticed(tiny_study: StudyConfig, tmp_path: Path) -> 
     content = bytearray((tmp_path / "a" / "train.bin").read_bytes())
     content[7] ^= 1
     (tmp_path / "a" / "train.bin").write_bytes(content)
-    with pytest.raises(DataError, match="train.bin does not have the recorded digest"):
+    with pytest.raises(DataError, match=r"train\.bin does not have the recorded digest"):
         Dataset.open(tmp_path / "a")
 
 

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-
 from crossover.evaluation.likelihood import chain_rule_nll, exact_nll, frozen_masks, nelbo
 from crossover.training.corruption import mask_exactly, stratified_counts
 from crossover.training.objectives import ar_nll, masked_nll
@@ -84,7 +83,7 @@ def test_chain_rule_is_the_left_to_right_product() -> None:
 
 
 class RevealsTheFuture(torch.nn.Module):
-    """A model that is certain of a token exactly when it, or a later one, is visible: a leak would show as zero loss."""
+    """A model that is certain of a token when it, or a later one, is visible: a leak would show as zero loss."""
 
     def __init__(self, truth: list[int], vocab: int) -> None:
         super().__init__()

@@ -1,0 +1,243 @@
+"""How often does the analysis err? Simulated curves with a known truth, beside two naive baselines.
+
+    python -m benchmarks.calibration [--repeats N]
+
+prints a Markdown table. A naive baseline is what people do by hand: to see the sign of the mean difference flip, or
+to see pointwise 95 % bootstrap bands over seeds leave zero on both sides.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from crossover.analysis import analyse
+from crossover.analysis.bands import mean_band
+from crossover.analysis.columns import FloatArray
+from crossover.analysis.plan import AnalysisPlan, MetricPlan
+from crossover.analysis.simulation import SCENARIOS, Scenario, differences, grid, run_noise
+from crossover.analysis.verdict import decide, gather
+
+PAIRS = (5, 8)
+RESAMPLES = 400
+PLAN = AnalysisPlan(metrics=(MetricPlan(name="loss", direction="lower", delta=0.02),), axes=("tokens",))
+SCALE = 3.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a detector says of one simulated study. Places are shares of the log range; None is unbounded."""
+
+    crosses: bool
+    low: float | None = None
+    high: float | None = None
+    located: bool = False
+    word: str = ""
+
+
+Detector = Callable[[FloatArray, FloatArray, np.random.Generator], Finding]
+
+
+@dataclass
+class Tally:
+    """Counts over repeats."""
+
+    crossings: int = 0
+    covered: int = 0
+    located: int = 0
+    unbounded: int = 0
+    band_covers: int = 0
+    widths: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+    words: dict[str, int] = field(default_factory=dict)
+
+    def add(self, finding: Finding, truth: float | None) -> None:
+        """Count one finding."""
+        self.words[finding.word] = self.words.get(finding.word, 0) + 1
+        self.crossings += finding.crosses
+        if not finding.located or truth is None:
+            return
+        low = -np.inf if finding.low is None else finding.low
+        high = np.inf if finding.high is None else finding.high
+        self.located += 1
+        self.covered += bool(low <= truth <= high)
+        self.unbounded += finding.low is None or finding.high is None
+        self.widths.append(min(1.0, high) - max(0.0, low))
+
+
+def share(x: float | None, x_G: FloatArray) -> float | None:
+    """A place as a share of the log range."""
+    return None if x is None else float(np.log(x / x_G[0]) / np.log(x_G[-1] / x_G[0]))
+
+
+def early_late_iut(x_G: FloatArray, difference_SG: FloatArray, _: np.random.Generator) -> Finding:
+    """Crossover's own method, on the path that `analyse` uses."""
+    metric = PLAN.metrics[0]
+    evidence = gather(x_G, difference_SG, metric, PLAN, scale=SCALE)
+    decision = decide(evidence, evidence.raw, metric, PLAN)
+    crossing = decision.crossing
+    if crossing is None:
+        return Finding(crosses=False, word=decision.word)
+    return Finding(True, share(crossing.low, x_G), share(crossing.high, x_G), located=True, word=decision.word)
+
+
+def naive_sign_flip(x_G: FloatArray, difference_SG: FloatArray, rng: np.random.Generator) -> Finding:
+    """Naive: they cross if the mean difference flips its sign anywhere; a bootstrap of the first flip locates it."""
+    return _bootstrapped(difference_SG, _first_flip(difference_SG.mean(axis=0)) is not None, rng)
+
+
+def naive_pointwise(x_G: FloatArray, difference_SG: FloatArray, rng: np.random.Generator) -> Finding:
+    """Naive: they cross if pointwise 95 % bootstrap bands over seeds are clear of zero on both sides somewhere."""
+    means_BG = _resampled_means(difference_SG, rng)
+    low_G, high_G = np.quantile(means_BG, (0.025, 0.975), axis=0)
+    return _bootstrapped(difference_SG, bool(np.any(low_G > 0) and np.any(high_G < 0)), rng)
+
+
+def _resampled_means(difference_SG: FloatArray, rng: np.random.Generator) -> FloatArray:
+    pairs = difference_SG.shape[0]
+    means: FloatArray = difference_SG[rng.integers(pairs, size=(RESAMPLES, pairs))].mean(axis=1)
+    return means
+
+
+def _first_flip(mean_G: FloatArray) -> float | None:
+    flips = np.flatnonzero(np.sign(mean_G[1:]) != np.sign(mean_G[:-1]))
+    return float(flips[0] + 0.5) / (mean_G.size - 1) if flips.size else None
+
+
+def _bootstrapped(difference_SG: FloatArray, crosses: bool, rng: np.random.Generator) -> Finding:
+    places = [_first_flip(mean_G) for mean_G in _resampled_means(difference_SG, rng)] if crosses else []
+    found = [place for place in places if place is not None]
+    if not found:
+        return Finding(crosses)
+    low, high = np.quantile(found, (0.025, 0.975))
+    return Finding(crosses, float(low), float(high), located=True)
+
+
+DETECTORS: dict[str, Detector] = {
+    "early/late IUT (Crossover)": early_late_iut,
+    "naive: sign of the mean flips": naive_sign_flip,
+    "naive: pointwise bootstrap bands": naive_pointwise,
+}
+
+
+def measure(scenario: Scenario, pairs: int, repeats: int, seed: int = 20261123) -> dict[str, Tally]:
+    """Let every detector judge the same simulated studies.
+
+    Args:
+        scenario: the truth.
+        pairs: seed pairs in a study.
+        repeats: simulated studies.
+        seed: of the simulation.
+
+    Returns:
+        Detector's name to its tally.
+    """
+    data, resampling = (np.random.default_rng([seed, stream, pairs, SCENARIOS.index(scenario)]) for stream in (0, 1))
+    x_G = grid()
+    tallies = {name: Tally() for name in DETECTORS}
+    for _ in range(repeats):
+        difference_SG = differences(data, scenario, pairs)
+        for name, detector in DETECTORS.items():
+            begun = time.perf_counter()
+            finding = detector(x_G, difference_SG, resampling)
+            tallies[name].seconds += time.perf_counter() - begun
+            tallies[name].add(finding, scenario.crossing)
+        tallies["early/late IUT (Crossover)"].band_covers += _band_covers(x_G, difference_SG, scenario)
+    return tallies
+
+
+def whole_analysis_ms(pairs: int) -> float:
+    """Milliseconds of one `analyse` call with figures: 3 metrics, 3 axes, 2 comparisons, the median of five calls."""
+    rng, x_G = np.random.default_rng(1), grid()
+    names = ("loss", "accuracy", "margin")
+    runs = [(name, arm, seed) for name in names for arm in ("ar", "dlm") for seed in range(pairs)]
+    tokens = np.tile(np.round(x_G * 1e4), len(runs))
+    curves = {
+        "metric": np.repeat([run[0] for run in runs], x_G.size),
+        "arm": np.repeat([run[1] for run in runs], x_G.size),
+        "seed": np.repeat([run[2] for run in runs], x_G.size),
+        "tokens": tokens,
+        "flops": tokens * 6e6,
+        "seconds": tokens / 1e4,
+        "value": 3 + run_noise(rng, len(runs)).ravel(),
+    }
+    metrics = tuple(MetricPlan(name=name, direction="lower", delta=0.02) for name in names)
+    times = []
+    for _ in range(5):
+        begun = time.perf_counter()
+        analyse(curves, AnalysisPlan(metrics=metrics), unique_tokens=10_000)
+        times.append(time.perf_counter() - begun)
+    return 1e3 * float(np.median(times))
+
+
+def _band_covers(x_G: FloatArray, difference_SG: FloatArray, scenario: Scenario) -> bool:
+    band = mean_band(x_G, difference_SG, PLAN.alpha)
+    truth_G = scenario.difference(np.linspace(0.0, 1.0, x_G.size))
+    return bool(np.all((np.array(band.low) <= truth_G) & (truth_G <= np.array(band.high))))
+
+
+def table(repeats: int) -> str:
+    """The result as Markdown: the three detectors, then the words and the bands of our own."""
+    head = [
+        "truth",
+        "seed pairs",
+        "detector",
+        "false 'crossover'",
+        "power",
+        "coverage",
+        "median width",
+        "unbounded",
+        "ms",
+    ]
+    rows, words = [], []
+    for scenario in SCENARIOS:
+        for pairs in PAIRS:
+            tallies = measure(scenario, pairs, repeats)
+            rows += [_row(scenario, pairs, name, tally, repeats) for name, tally in tallies.items()]
+            words.append(_words(scenario, pairs, tallies["early/late IUT (Crossover)"], repeats))
+    listed = ["truth", "seed pairs", "crossover", "AR", "DLM", "no difference within δ", "insufficient", "band covers"]
+    whole = "; ".join(f"{pairs} seed pairs {whole_analysis_ms(pairs):.0f} ms" for pairs in PAIRS)
+    closing = f"One whole `analyse` call (3 metrics, 3 axes, 2 comparisons, figures): {whole}."
+    return "\n\n".join((_markdown(head, rows), _markdown(listed, words), closing))
+
+
+def _row(scenario: Scenario, pairs: int, name: str, tally: Tally, repeats: int) -> list[str]:
+    rate = f"{tally.crossings / repeats:.3f}"
+    located = tally.located > 0
+    return [
+        scenario.name,
+        str(pairs),
+        name,
+        rate if scenario.crossing is None else "",
+        "" if scenario.crossing is None else rate,
+        f"{tally.covered / tally.located:.3f}" if located else "",
+        f"{np.median(tally.widths):.2f}" if located else "",
+        f"{tally.unbounded / tally.located:.3f}" if located else "",
+        f"{1e3 * tally.seconds / repeats:.2f}",
+    ]
+
+
+def _words(scenario: Scenario, pairs: int, tally: Tally, repeats: int) -> list[str]:
+    order = ("crossover", "AR", "DLM", "no difference within δ", "insufficient evidence")
+    rates = [f"{tally.words.get(word, 0) / repeats:.3f}" for word in order]
+    return [scenario.name, str(pairs), *rates, f"{tally.band_covers / repeats:.3f}"]
+
+
+def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description="Error rates of the analysis on simulated curves.")
+    parser.add_argument("--repeats", type=int, default=400, help="simulated studies per row")
+    print(table(parser.parse_args().repeats))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,189 @@
+"""From seed pairs on a grid to one word. `gather` measures, Holm adjusts over metrics, `decide` says the word.
+
+Simulations of the method's error rates call exactly these three (benchmarks/calibration.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from crossover.analysis import windows
+from crossover.analysis.columns import FloatArray
+from crossover.analysis.crossing import locate, sign_changes
+from crossover.analysis.plan import AnalysisPlan, MetricPlan
+from crossover.analysis.result import Crossing, Word
+from crossover.analysis.windows import WindowTest
+
+SIGN_FLIP_FROM = 6
+"""From so many pairs on the sign-flip test can reach p <= 0.05 over two directions (2 / 2^6), and must agree."""
+
+
+@dataclass(frozen=True)
+class PValues:
+    """p of the three questions; None is not tested."""
+
+    crossover: float | None = None
+    late: float | None = None
+    same: float | None = None
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that the word is decided from, for one metric, axis and comparison.
+
+    `problem` says why nothing can be tested; it is empty when it can.
+    """
+
+    pairs: int
+    x_G: FloatArray
+    difference_SG: FloatArray
+    early: WindowTest | None = None
+    late: WindowTest | None = None
+    sign_changes: int = 0
+    problem: str = ""
+    raw: PValues = PValues()
+    sign_flip: float | None = None
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The word, the crossing if that is the word, and what stood in the way of a crossover that p alone allows."""
+
+    word: Word
+    crossing: Crossing | None = None
+    obstacle: str = ""
+
+
+def gather(
+    x_G: FloatArray, difference_SG: FloatArray, metric: MetricPlan, plan: AnalysisPlan, *, scale: float
+) -> Evidence:
+    """Measure the windows, and test them if there are enough pairs.
+
+    Args:
+        x_G: the common grid.
+        difference_SG: candidate minus baseline of S seed pairs.
+        metric: its direction and delta.
+        plan: windows, alpha, fewest pairs.
+        scale: the size of the values that were subtracted, to tell rounding from variance.
+
+    Returns:
+        The evidence. p values are there only when nothing is degenerate and the pairs are enough.
+    """
+    early = windows.window_test(x_G, difference_SG, plan.early_window, scale)
+    late = windows.window_test(x_G, difference_SG, plan.late_window, scale)
+    evidence = Evidence(
+        pairs=difference_SG.shape[0],
+        x_G=x_G,
+        difference_SG=difference_SG,
+        early=early,
+        late=late,
+        sign_changes=_sign_changes(x_G, difference_SG, plan, early, late),
+        problem=_problem(x_G, difference_SG, plan, scale),
+    )
+    if evidence.problem or early is None or late is None:
+        return evidence
+    raw = PValues(
+        crossover=windows.iut_p(early, late),
+        late=2 * min(late.p_positive, late.p_negative),
+        same=windows.tost_p(late, metric.delta),
+    )
+    flip = windows.sign_flip_iut_p(early, late) if evidence.pairs >= SIGN_FLIP_FROM else None
+    return replace(evidence, raw=raw, sign_flip=flip)
+
+
+def _sign_changes(
+    x_G: FloatArray, difference_SG: FloatArray, plan: AnalysisPlan, early: WindowTest | None, late: WindowTest | None
+) -> int:
+    tested_G = windows.inside(x_G, (plan.early_window[0], plan.late_window[1]))
+    if not tested_G.any():
+        return 0
+    opposite = early is not None and late is not None and early.mean * late.mean < 0
+    return max(int(opposite), sign_changes(difference_SG[:, tested_G], plan.alpha))
+
+
+def _problem(x_G: FloatArray, difference_SG: FloatArray, plan: AnalysisPlan, scale: float) -> str:
+    """Why the windows cannot be tested; empty when they can."""
+    pairs = difference_SG.shape[0]
+    if pairs < plan.minimum_pairs:
+        return too_few(pairs, plan.minimum_pairs)
+    if x_G.size < 2:
+        return "The runs share a single point, and a difference at one place says nothing about early and late"
+    for name, window in (("early", plan.early_window), ("late", plan.late_window)):
+        if not windows.inside(x_G, window).any():
+            return f"No common point lies in the {name} window, {window[0]:g} to {window[1]:g} of the log range"
+        if windows.window_test(x_G, difference_SG, window, scale) is None:
+            return (
+                f"The difference in the {name} window is the same in all {pairs} seed pairs; with zero variance "
+                "between seeds no error can be estimated, so check that the seeds differ"
+            )
+    return ""
+
+
+def too_few(pairs: int, minimum: int) -> str:
+    """The reason for no verdict below the fewest pairs."""
+    have = "No complete seed pair" if pairs == 0 else f"Only {pairs} complete seed pair{'s' * (pairs > 1)}"
+    return f"{have}, and a verdict needs {minimum}: add {minimum - pairs} more, each run in both arms"
+
+
+def decide(evidence: Evidence, adjusted: PValues, metric: MetricPlan, plan: AnalysisPlan) -> Decision:
+    """Say the word.
+
+    In this order: `crossover` (Holm-adjusted intersection-union p, agreed to by sign flips from six pairs on, and
+    located); `AR` or `DLM` (late window, two-sided, Holm-adjusted, the early window not significantly opposite);
+    `no difference within δ` (TOST on the late window, Holm-adjusted); else `insufficient evidence`.
+
+    Args:
+        evidence: from `gather`.
+        adjusted: its p values after Holm over metrics.
+        metric: its direction.
+        plan: alpha.
+
+    Returns:
+        The decision.
+    """
+    early, late = evidence.early, evidence.late
+    if evidence.problem or early is None or late is None:
+        return Decision("insufficient evidence")
+    crossing, obstacle = _crossing(evidence, adjusted, early, metric, plan)
+    if crossing is not None:
+        return Decision("crossover", crossing)
+    if _within(adjusted.late, plan.alpha) and not _opposite(early, late, plan.alpha):
+        candidate_better = (late.mean < 0) == (metric.direction == "lower")
+        return Decision("DLM" if candidate_better else "AR", obstacle=obstacle)
+    if _within(adjusted.same, plan.alpha):
+        return Decision("no difference within δ", obstacle=obstacle)
+    return Decision("insufficient evidence", obstacle=obstacle)
+
+
+def _crossing(
+    evidence: Evidence, adjusted: PValues, early: WindowTest, metric: MetricPlan, plan: AnalysisPlan
+) -> tuple[Crossing | None, str]:
+    if not _within(adjusted.crossover, plan.alpha):
+        return None, ""
+    if evidence.sign_flip is not None and evidence.sign_flip > plan.alpha:
+        return None, f"a sign-flip test does not confirm a crossing (p = {evidence.sign_flip:.2g})"
+    crossing = locate(
+        evidence.x_G,
+        evidence.difference_SG,
+        falling=early.mean > 0,
+        alpha=plan.alpha,
+        lower=metric.direction == "lower",
+    )
+    return crossing, "" if crossing else "the windows differ in sign, but the crossing could not be located"
+
+
+def _within(p: float | None, alpha: float) -> bool:
+    return p is not None and p <= alpha
+
+
+def _opposite(early: WindowTest, late: WindowTest, alpha: float) -> bool:
+    """Whether the early window is significant (two-sided, unadjusted) with the other sign."""
+    significant = 2 * min(early.p_positive, early.p_negative) <= alpha
+    return significant and early.mean * late.mean < 0
+
+
+def scale_of(*values: FloatArray) -> float:
+    """The largest absolute value: what a spread is compared with to tell it from rounding."""
+    return max(float(np.abs(v).max(initial=0.0)) for v in values)

@@ -1,0 +1,204 @@
+"""The tables. Narrow rows for points; attempts, so that a resumed run neither loses nor doubles history; digests.
+
+The schema is made by migrations; a test holds the two together.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    DateTime,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Text,
+    UniqueConstraint,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+_CONVENTION = {
+    "ix": "ix_%(table_name)s_%(column_0_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_name)s",
+    "pk": "pk_%(table_name)s",
+}
+Id = BigInteger().with_variant(Integer, "sqlite")
+
+
+class Base(DeclarativeBase):
+    """All tables."""
+
+    metadata = MetaData(naming_convention=_CONVENTION)
+
+
+class Study(Base):
+    """One question."""
+
+    __tablename__ = "study"
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    name: Mapped[str] = mapped_column(String(250))
+    digest: Mapped[str] = mapped_column(String(80), unique=True)
+    config: Mapped[dict[str, object]] = mapped_column(JSON)
+    plan_digest: Mapped[str] = mapped_column(String(80))
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+
+
+class Dataset(Base):
+    """A prepared corpus of a study."""
+
+    __tablename__ = "dataset"
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("study.id"))
+    digest: Mapped[str] = mapped_column(String(80))
+    manifest: Mapped[dict[str, object]] = mapped_column(JSON)
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    __table_args__ = (UniqueConstraint("study_id", "digest"),)
+
+
+class Run(Base):
+    """One arm, one cell, one seed."""
+
+    __tablename__ = "run"
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("study.id"))
+    cell: Mapped[str] = mapped_column(String(250))
+    arm: Mapped[str] = mapped_column(String(100))
+    seed: Mapped[int] = mapped_column(BigInteger)
+    status: Mapped[str] = mapped_column(String(20))
+    config: Mapped[dict[str, object]] = mapped_column(JSON)
+    __table_args__ = (UniqueConstraint("study_id", "cell", "arm", "seed"),)
+
+
+class Attempt(Base):
+    """One process life of a run."""
+
+    __tablename__ = "attempt"
+    run_id: Mapped[int] = mapped_column(ForeignKey("run.id"), primary_key=True)
+    n: Mapped[int] = mapped_column(Integer, primary_key=True)
+    started_step: Mapped[int] = mapped_column(BigInteger)
+    host: Mapped[str] = mapped_column(String(250))
+    pid: Mapped[int] = mapped_column(Integer)
+    started_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    ended_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    end_reason: Mapped[str | None] = mapped_column(String(20))
+
+
+class MetricDefinition(Base):
+    """What a value is, and how it was estimated."""
+
+    __tablename__ = "metric_def"
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    name: Mapped[str] = mapped_column(String(250))
+    unit: Mapped[str] = mapped_column(String(50))
+    direction: Mapped[str] = mapped_column(String(10))
+    estimator: Mapped[str] = mapped_column(String(20))
+    draws: Mapped[int] = mapped_column(Integer)
+    __table_args__ = (UniqueConstraint("name", "unit", "direction", "estimator", "draws"),)
+
+
+class Series(Base):
+    """One metric of one run: the integer that points carry."""
+
+    __tablename__ = "series"
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    run_id: Mapped[int] = mapped_column(ForeignKey("run.id"))
+    metric_id: Mapped[int] = mapped_column(ForeignKey("metric_def.id"))
+    __table_args__ = (UniqueConstraint("run_id", "metric_id"),)
+
+
+class PointRow(Base):
+    """One value. `state` is empty, or nan, +inf or -inf, and then `value` is null."""
+
+    __tablename__ = "point"
+    series_id: Mapped[int] = mapped_column(ForeignKey("series.id"), primary_key=True, autoincrement=False)
+    step: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    attempt_n: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    tokens: Mapped[int] = mapped_column(BigInteger)
+    flops: Mapped[float] = mapped_column(Float(53))
+    seconds: Mapped[float] = mapped_column(Float(53))
+    value: Mapped[float | None] = mapped_column(Float(53))
+    state: Mapped[str] = mapped_column(String(4))
+    stderr: Mapped[float | None] = mapped_column(Float(53))
+    __table_args__ = ({"sqlite_with_rowid": False},)
+
+
+class Checkpoint(Base):
+    """Saved weights of a run at a step."""
+
+    __tablename__ = "checkpoint"
+    run_id: Mapped[int] = mapped_column(ForeignKey("run.id"), primary_key=True)
+    step: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    tokens: Mapped[int] = mapped_column(BigInteger)
+    uri: Mapped[str] = mapped_column(Text)
+    digest: Mapped[str] = mapped_column(String(80))
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+
+
+class ItemScores(Base):
+    """Per-item scores of a task at a checkpoint, as compact JSON arrays."""
+
+    __tablename__ = "item_scores"
+    run_id: Mapped[int] = mapped_column(ForeignKey("run.id"), primary_key=True)
+    step: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    task: Mapped[str] = mapped_column(String(100), primary_key=True)
+    items: Mapped[dict[str, object]] = mapped_column(JSON)
+
+
+class AnalysisRecord(Base):
+    """An analysis, immutable; a new one of the same cell gets a row of its own."""
+
+    __tablename__ = "analysis"
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("study.id"))
+    cell: Mapped[str] = mapped_column(String(250))
+    digest: Mapped[str] = mapped_column(String(80))
+    method: Mapped[str] = mapped_column(String(100))
+    result: Mapped[dict[str, object]] = mapped_column(JSON)
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    __table_args__ = (UniqueConstraint("study_id", "cell", "digest"),)
+
+
+class VerdictRow(Base):
+    """One verdict of an analysis."""
+
+    __tablename__ = "verdict"
+    analysis_id: Mapped[int] = mapped_column(ForeignKey("analysis.id"), primary_key=True)
+    position: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    metric: Mapped[str] = mapped_column(String(250))
+    axis: Mapped[str] = mapped_column(String(20))
+    comparison: Mapped[str] = mapped_column(String(20))
+    baseline: Mapped[str] = mapped_column(String(100))
+    candidate: Mapped[str] = mapped_column(String(100))
+    word: Mapped[str] = mapped_column(String(40))
+    pairs: Mapped[int] = mapped_column(Integer)
+    p_adjusted: Mapped[float | None] = mapped_column(Float(53))
+    direction: Mapped[str | None] = mapped_column(String(10))
+    crossing_at: Mapped[float | None] = mapped_column(Float(53))
+    crossing_low: Mapped[float | None] = mapped_column(Float(53))
+    crossing_high: Mapped[float | None] = mapped_column(Float(53))
+    reason: Mapped[str] = mapped_column(Text)
+
+
+class Deployment(Base):
+    """A promotion; append-only."""
+
+    __tablename__ = "deployment"
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("study.id"))
+    run_id: Mapped[int] = mapped_column(ForeignKey("run.id"))
+    step: Mapped[int] = mapped_column(BigInteger)
+    uri: Mapped[str] = mapped_column(Text)
+    digest: Mapped[str] = mapped_column(String(80))
+    analysis_digest: Mapped[str] = mapped_column(String(80))
+    reason: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+
+
+Index("ix_run_study_id", Run.study_id)
+Index("ix_deployment_study_id", Deployment.study_id)
