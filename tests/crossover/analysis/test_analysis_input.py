@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from analysis_curves import PLAN, Table, crossing_value, table
 
 from crossover.analysis import analyse
 from crossover.errors import CurvesError
+from tests.crossover.analysis.analysis_curves import PLAN, Table, crossing_value, table
 
 Spoil = Callable[[Table], object]
 

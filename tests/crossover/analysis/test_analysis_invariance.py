@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from analysis_curves import LOSS, PLAN, Table, noisy, table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crossover.analysis import AnalysisPlan, analyse
 from crossover.analysis.curves import Curve, best_so_far
 from crossover.analysis.result import Verdict
+from tests.crossover.analysis.analysis_curves import LOSS, PLAN, Table, noisy, table
 
 few = settings(max_examples=25, deadline=None)
 shapes = st.tuples(

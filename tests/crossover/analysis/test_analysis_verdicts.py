@@ -7,10 +7,20 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from analysis_curves import LOSS, PLAN, TOKENS, Table, crossing_value, joined, noisy, only, table
 
 from crossover.analysis import Analysis, AnalysisPlan, MetricPlan, analyse
 from crossover.analysis.result import Verdict
+from tests.crossover.analysis.analysis_curves import (
+    LOSS,
+    PLAN,
+    TOKENS,
+    Table,
+    crossing_value,
+    joined,
+    noisy,
+    only,
+    table,
+)
 
 
 def headline(curves: object, plan: AnalysisPlan = PLAN, unique_tokens: int | None = None) -> Verdict:

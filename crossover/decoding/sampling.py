@@ -1,0 +1,52 @@
+"""Choosing tokens from logits, in float64: float32 Gumbel noise lowers the temperature in effect (arXiv 2409.02908).
+
+Shapes: P places, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+
+def log_softmax(logits_PV: Floats) -> Floats:
+    """Log probabilities along the last axis; -inf stays -inf."""
+    shifted = logits_PV - logits_PV.max(axis=-1, keepdims=True)
+    result: Floats = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    return result
+
+
+def choose(
+    logits_PV: Floats, temperature: float, top_p: float, draw: np.random.Generator
+) -> tuple[NDArray[np.int64], Floats]:
+    """A token for each place, and its log probability at temperature 1.
+
+    Args:
+        logits_PV: -inf where a token must not be chosen.
+        temperature: 0 takes the likeliest.
+        top_p: keep only the likeliest tokens that hold this much probability.
+        draw: the request's own generator.
+    """
+    logp_PV = log_softmax(logits_PV)
+    if temperature == 0:
+        tokens_P = logp_PV.argmax(axis=-1)
+    else:
+        scaled_PV = log_softmax(_nucleus(logp_PV / temperature, top_p))
+        tokens_P = (scaled_PV + draw.gumbel(size=scaled_PV.shape)).argmax(axis=-1)
+    return tokens_P, np.take_along_axis(logp_PV, tokens_P[:, None], axis=-1)[:, 0]
+
+
+def _nucleus(logits_PV: Floats, top_p: float) -> Floats:
+    """-inf for all but the smallest set of likeliest tokens that holds `top_p` of the probability."""
+    if top_p >= 1:
+        return logits_PV
+    order_PV = np.argsort(-logits_PV, axis=-1, kind="stable")
+    probability_PV = np.exp(np.take_along_axis(log_softmax(logits_PV), order_PV, axis=-1))
+    before_PV = np.cumsum(probability_PV, axis=-1) - probability_PV
+    kept = np.full_like(logits_PV, -np.inf)
+    np.put_along_axis(
+        kept, order_PV, np.where(before_PV < top_p, np.take_along_axis(logits_PV, order_PV, axis=-1), -np.inf), axis=-1
+    )
+    return kept
