@@ -1,0 +1,84 @@
+"""`python -m services.predictor`: serve one checkpoint until SIGTERM or SIGINT."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import socket
+import sys
+import warnings
+from pathlib import Path
+
+from crossover.errors import CrossoverError, WorkspaceError
+from crossover.files import write_text
+
+
+def main() -> int:
+    """Load the model, then open the port; returns 0 after a graceful stop, 2 for a bad checkpoint or port."""
+    options = _arguments()
+    # kserve parses sys.argv when it is imported, and answers with FastAPI's deprecated ORJSONResponse.
+    sys.argv = sys.argv[:1]
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
+    try:
+        _serve(options)
+    except CrossoverError as error:
+        print(f"crossover: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m services.predictor", description="Serve one checkpoint.")
+    parser.add_argument("--checkpoint", type=Path, required=True, help="checkpoint folder (KServe mounts /mnt/models)")
+    parser.add_argument("--model-name", default="crossover", help="name that clients use")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 in a container")
+    parser.add_argument("--port", type=int, default=8080, help="0 takes a free port")
+    parser.add_argument("--port-file", type=Path, help="written with the port once connections are accepted")
+    return parser.parse_args()
+
+
+def _serve(options: argparse.Namespace) -> None:
+    from kserve import model_server
+    from kserve.model_server import ModelServer
+    from kserve.protocol.rest.server import RESTServer
+
+    from services.predictor.metrics import Metrics
+    from services.predictor.model import CrossoverModel
+    from services.predictor.openai_routes import OpenAIRoutes
+
+    os.environ.setdefault("UVICORN_LOG_LEVEL", "warning")
+    model = CrossoverModel(options.model_name, options.checkpoint)
+    routes = OpenAIRoutes(options.model_name, model.batcher, Metrics())
+    model_server.app.include_router(routes.router())
+    server = ModelServer(http_port=options.port, workers=1, enable_grpc=False, enable_latency_logging=False)
+    server.register_model(model)
+    rest = RESTServer(
+        "kserve.model_server:app", server.dataplane, server.model_repository_extension, options.port, grace_period=30
+    )
+    with _listen(options.host, options.port) as listener:
+        port = listener.getsockname()[1]
+        # uvicorn stops gracefully on a signal and then raises it again for the handlers that were there before
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: None)
+        print(f"serving {model.info.arm} ({model.info.family}) on http://{options.host}:{port}", flush=True)
+        if options.port_file:
+            write_text(options.port_file, str(port))
+        rest.run(sockets=[listener])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A listening socket; KServe itself can only bind all addresses."""
+    try:
+        return socket.create_server((host, port), backlog=128)
+    except OSError as error:
+        raise WorkspaceError(
+            "serve.port",
+            field="--port",
+            problem=f"cannot listen on {host}:{port} ({error.strerror})",
+            remedy="give another --port, or 0 for a free one",
+        ) from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,168 @@
+"""OpenAI-style routes on KServe's application, under /v1 and /openai/v1. Errors have OpenAI's shape."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, StreamingResponse
+from pydantic import ValidationError
+
+from crossover.decoding import Completion
+from crossover.errors import RequestError
+from services.predictor.batching import Batcher
+from services.predictor.metrics import Metrics
+from services.predictor.openai_types import CompletionRequest
+
+PREFIXES = ("/v1", "/openai/v1")
+
+
+def error_response(status: int, message: str, *, field: str | None = None, code: str | None = None) -> JSONResponse:
+    """An error as the official client shows it."""
+    kind = "not_found_error" if status == 404 else "invalid_request_error"
+    return JSONResponse({"error": {"message": message, "type": kind, "param": field, "code": code}}, status)
+
+
+class OpenAIRoutes:
+    """The routes for one model.
+
+    Args:
+        name: what clients call the model.
+        batcher: the model.
+        metrics: where requests are counted.
+    """
+
+    def __init__(self, name: str, batcher: Batcher, metrics: Metrics) -> None:
+        self.name, self.batcher, self.metrics = name, batcher, metrics
+        self.created = int(time.time())
+
+    def router(self) -> APIRouter:
+        """All routes, under both prefixes."""
+        router = APIRouter()
+        for prefix in PREFIXES:
+            router.add_api_route(f"{prefix}/completions", self.completions, methods=["POST"])
+            router.add_api_route(f"{prefix}/chat/completions", self.chat, methods=["POST"])
+            router.add_api_route(f"{prefix}/models", self.models, methods=["GET"])
+            router.add_api_route(f"{prefix}/models/{{name}}", self.model, methods=["GET"])
+        return router
+
+    def _card(self) -> dict[str, object]:
+        """A superset of OpenAI's model object and of what KServe's v1 protocol answers at the same path."""
+        family = "autoregressive" if self.batcher.model.causal else "masked diffusion"
+        return {
+            "id": self.name,
+            "object": "model",
+            "created": self.created,
+            "owned_by": "crossover",
+            "name": self.name,
+            "ready": True,
+            "family": family,
+            "infill": not self.batcher.model.causal,
+            "max_length": self.batcher.model.config.max_length,
+        }
+
+    async def models(self) -> dict[str, object]:
+        """GET models: OpenAI's list and KServe's names."""
+        return {"object": "list", "data": [self._card()], "models": [self.name]}
+
+    async def model(self, name: str) -> Any:  # noqa: ANN401 - a dict or a response
+        """GET one model."""
+        return self._card() if name == self.name else self._unknown(name)
+
+    def _unknown(self, name: str) -> JSONResponse:
+        return error_response(404, f"model: there is no {name!r}; use {self.name!r}", field="model", code="not-found")
+
+    async def chat(self) -> JSONResponse:
+        """POST chat/completions: a pretrained model has no chat template."""
+        return error_response(400, "a base model has no chat template; use /v1/completions", code="no-chat-template")
+
+    async def completions(self, request: Request) -> Any:  # noqa: ANN401 - a dict or a response
+        """POST completions."""
+        began = time.perf_counter()
+        try:
+            asked = CompletionRequest.model_validate_json(await request.body())
+            if asked.model != self.name:
+                return self._counted(self._unknown(asked.model))
+            if asked.stream:
+                return await self._stream(asked)
+            answers = await self.batcher.complete(asked.generations())
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            field = ".".join(str(part) for part in first["loc"]) or "body"
+            return self._counted(error_response(400, f"{field}: {first['msg']}", field=field, code="request.invalid"))
+        except RequestError as error:
+            return self._counted(error_response(400, str(error), field=error.field, code=error.code))
+        self.metrics.answered(answers, time.perf_counter() - began)
+        return self._body(asked, [self._choice(asked, i, answer) for i, answer in enumerate(answers)], usage(answers))
+
+    def _counted(self, response: JSONResponse) -> JSONResponse:
+        self.metrics.requests.labels(code=str(response.status_code)).inc()
+        return response
+
+    def _body(self, asked: CompletionRequest, choices: list[dict[str, Any]], used: object = None) -> dict[str, Any]:
+        body = {
+            "id": f"cmpl-{uuid.uuid4().hex}",
+            "object": "text_completion",
+            "created": int(time.time()),
+            "model": asked.model,
+            "choices": choices,
+        }
+        return body | ({"usage": used} if used else {})
+
+    def _choice(self, asked: CompletionRequest, index: int, answer: Completion) -> dict[str, Any]:
+        prompt = asked.prompts[index // asked.n] if asked.echo else ""
+        text = prompt + answer.text + ((asked.suffix or "") if asked.echo else "")
+        logprobs = None
+        if asked.logprobs is not None:
+            tokens = [bytes([token]).decode("utf-8", "replace") for token in answer.tokens]
+            logprobs = {"tokens": tokens, "token_logprobs": answer.logprobs, "top_logprobs": None, "text_offset": None}
+        return {"index": index, "text": text, "logprobs": logprobs, "finish_reason": answer.finish_reason}
+
+    async def _stream(self, asked: CompletionRequest) -> StreamingResponse:
+        """Server-sent events; one id for the whole stream. The first piece is awaited, so that errors are still 400."""
+        generations = asked.generations()
+        if len(generations) > 1:
+            raise RequestError(
+                "request.stream-one", field="n", problem="a stream has one choice", remedy="ask for one prompt and n=1"
+            )
+        pieces = self.batcher.stream(generations[0])
+        first = await anext(pieces)
+        return StreamingResponse(self._events(asked, first, pieces), media_type="text/event-stream")
+
+    async def _events(
+        self, asked: CompletionRequest, first: str | Completion, pieces: AsyncIterator[str | Completion]
+    ) -> AsyncIterator[str]:
+        began = time.perf_counter()
+        body = self._body(asked, [])
+
+        def event(text: str, reason: str | None) -> str:
+            choice = {"index": 0, "text": text, "logprobs": None, "finish_reason": reason}
+            return f"data: {json.dumps(body | {'choices': [choice]})}\n\n"
+
+        if asked.echo:
+            yield event(asked.prompts[0], None)
+        piece: str | Completion = first
+        while isinstance(piece, str):
+            yield event(piece, None)
+            piece = await anext(pieces)
+        self.metrics.answered([piece], time.perf_counter() - began)
+        yield event("", piece.finish_reason)
+        if asked.stream_options.include_usage:
+            yield f"data: {json.dumps(body | {'choices': [], 'usage': usage([piece])})}\n\n"
+        yield "data: [DONE]\n\n"
+
+
+def usage(answers: Sequence[Completion]) -> dict[str, int]:
+    """Token counts, and what only we can tell: forward passes, and tokens that did not fit."""
+    prompt, new = sum(a.prompt_tokens for a in answers), sum(len(a.tokens) for a in answers)
+    return {
+        "prompt_tokens": prompt,
+        "completion_tokens": new,
+        "total_tokens": prompt + new,
+        "forward_passes": sum(a.forward_passes for a in answers),
+        "truncated_tokens": sum(a.truncated_tokens for a in answers),
+    }

@@ -1,0 +1,64 @@
+"""Bodies of our OpenAI-style routes. KServe's own OpenAI types need vLLM, hence these."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from crossover.decoding import Generation
+
+
+class StreamOptions(BaseModel):
+    """What a stream ends with."""
+
+    model_config = ConfigDict(extra="ignore")
+    include_usage: bool = False
+
+
+class CompletionRequest(BaseModel):
+    """POST /v1/completions. Unknown fields are ignored, as clients send many."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    model: str
+    prompt: str | Annotated[list[str], Field(min_length=1, max_length=64)]
+    suffix: str | None = None
+    max_tokens: int = Field(default=16, ge=1, le=4096)
+    temperature: float = Field(default=1.0, ge=0, le=2)
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    n: int = Field(default=1, ge=1, le=16)
+    seed: int = Field(default=0, ge=0, lt=2**62)
+    stop: str | list[str] | None = None
+    echo: bool = False
+    logprobs: int | None = Field(default=None, ge=0, le=5)
+    stream: bool = False
+    stream_options: StreamOptions = StreamOptions()
+    steps: int = Field(default=0, ge=0, description="DLM: forward passes; 0 is one a token.")
+    block_length: int = Field(default=0, ge=0, description="DLM: tokens finished before the next block; 0 is all.")
+    remasking: Literal["confidence", "random"] = "confidence"
+
+    @property
+    def prompts(self) -> list[str]:
+        """One or several."""
+        return [self.prompt] if isinstance(self.prompt, str) else self.prompt
+
+    def generations(self) -> list[Generation]:
+        """One for each prompt and choice; choice i of a prompt samples with seed + i."""
+        stop = () if self.stop is None else (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)
+        return [
+            Generation(
+                prompt=prompt,
+                suffix=self.suffix,
+                max_tokens=self.max_tokens,
+                temperature=self.temperature,
+                top_p=self.top_p,
+                seed=self.seed + choice,
+                stop=stop,
+                steps=self.steps,
+                block_length=self.block_length,
+                remasking=self.remasking,
+            )
+            for prompt in self.prompts
+            for choice in range(self.n)
+        ]
