@@ -21,6 +21,13 @@ not clear of zero. Coverage with this choice is in docs/benchmarks/calibration.m
 """
 BRACKET_POINTS = 4
 """It is widened until it holds so many grid points, if there are so many."""
+NARROW_BRACKETS = (0.1, 0.05, 0.0)
+"""Where the seed pairs agree that the difference bends inside the bracket, it is narrowed until they no longer do.
+
+The last of them holds just the two grid points around the sign change: interpolation between two checkpoints.
+"""
+BEND_LEVEL = 0.2
+"""Level of the t test for a bend; lenient, since a line through a bend misplaces the root and widens no interval."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +39,8 @@ class Lines:
     high: float
     intercept_S: FloatArray
     slope_S: FloatArray
+    bent: bool
+    """Whether the seed pairs agree that the difference is no line here."""
 
 
 def sign_changes(difference_SG: FloatArray, alpha: float) -> int:
@@ -105,8 +114,12 @@ def locate(x_G: FloatArray, difference_SG: FloatArray, *, falling: bool, alpha: 
 
 
 def _last_turn(log_G: FloatArray, rising_G: FloatArray) -> float | None:
-    """Where a curve that ends positive turns positive for the last time, in log x; smoothed first, then as it is."""
-    for curve_G in (_smoothed(rising_G), rising_G):
+    """Where a curve that ends positive turns positive for the last time, in log x.
+
+    A curve that changes its sign once is taken as it is; else it is smoothed first.
+    """
+    changes = np.count_nonzero(np.diff(np.sign(rising_G[rising_G != 0])))
+    for curve_G in (rising_G,) if changes == 1 else (_smoothed(rising_G), rising_G):
         turns = np.flatnonzero((curve_G[:-1] <= 0) & (curve_G[1:] > 0))
         if turns.size:
             i = int(turns[-1])
@@ -128,17 +141,27 @@ def _smoothed(curve_G: FloatArray) -> FloatArray:
 def _narrowest(
     log_G: FloatArray, difference_SG: FloatArray, turn: float, *, floor: float | None, alpha: float
 ) -> Lines:
-    """Lines in the narrowest bracket with a bounded Fieller interval inside the range; else in the widest."""
+    """Lines in the narrowest bracket with a bounded Fieller interval inside the range, narrowed on while it bends."""
     for share in HALF_BRACKETS:
         lines = fit_lines(log_G, difference_SG, turn, share, floor)
         low, high = fieller(lines.intercept_S, lines.slope_S, alpha)
         if low is not None and high is not None and log_G[0] <= lines.centre + low <= lines.centre + high <= log_G[-1]:
             break
+    for share in NARROW_BRACKETS:
+        if not lines.bent:
+            break
+        lines = fit_lines(log_G, difference_SG, turn, share, floor, points=2)
     return lines
 
 
 def fit_lines(
-    log_G: FloatArray, difference_SG: FloatArray, turn: float, share: float, floor: float | None = None
+    log_G: FloatArray,
+    difference_SG: FloatArray,
+    turn: float,
+    share: float,
+    floor: float | None = None,
+    *,
+    points: int = BRACKET_POINTS,
 ) -> Lines:
     """Least-squares lines per seed pair inside a bracket around a place in log x.
 
@@ -148,6 +171,7 @@ def fit_lines(
         turn: the middle of the bracket, in log x.
         share: its half width as a share of the log range.
         floor: where it begins at the earliest, in log x, so that an earlier crossing stays outside.
+        points: it is widened until it holds so many grid points, and with two until they stand around the turn.
 
     Returns:
         The lines.
@@ -155,7 +179,9 @@ def fit_lines(
     distance_G = np.abs(log_G - turn)
     if floor is not None and np.sum(log_G >= floor) >= BRACKET_POINTS:
         distance_G = np.where(log_G >= floor, distance_G, np.inf)
-    needed = np.sort(distance_G)[min(BRACKET_POINTS, log_G.size) - 1]
+    needed = np.sort(distance_G)[min(points, log_G.size) - 1]
+    if points == 2:
+        needed = max(distance_G[log_G <= turn].min(initial=np.inf), distance_G[log_G > turn].min(initial=np.inf))
     half = max(share * (log_G[-1] - log_G[0]), float(needed))
     inside_G = distance_G <= half * (1 + 1e-12)
     log_B, difference_SB = log_G[inside_G], difference_SG[:, inside_G]
@@ -167,6 +193,25 @@ def fit_lines(
         high=float(log_B[-1]),
         intercept_S=difference_SB.mean(axis=1),
         slope_S=difference_SB @ u_B / float(u_B @ u_B),
+        bent=_bent(u_B, difference_SB),
+    )
+
+
+def _bent(u_B: FloatArray, difference_SB: FloatArray) -> bool:
+    """Whether the mean of the per-seed quadratic coefficients is clear of zero (two-sided t at BEND_LEVEL)."""
+    pairs, points = difference_SB.shape
+    if points < 3 or pairs < 2:
+        return False
+    basis_B = u_B**2 - np.mean(u_B**2)
+    basis_B = basis_B - u_B * float(basis_B @ u_B) / float(u_B @ u_B)
+    square = float(basis_B @ basis_B)
+    if square <= 1e-12 * float(u_B @ u_B) ** 2:
+        return False
+    bend_S = difference_SB @ basis_B / square
+    limit = float(special.stdtrit(pairs - 1, 1 - BEND_LEVEL / 2)) * float(bend_S.std(ddof=1)) / np.sqrt(pairs)
+    noise_floor = 1e-9 * float(np.abs(difference_SB).max())
+    return bool(
+        abs(float(bend_S.mean())) * float(np.abs(basis_B).max()) > max(limit * np.abs(basis_B).max(), noise_floor)
     )
 
 

@@ -37,6 +37,7 @@ SCENARIOS = (
     Scenario("crossing, +0.05 to −0.05", lambda u: 0.05 - 0.1 * u, 0.5),
     Scenario("crossing late and bent, +0.08 to −0.06", lambda u: 0.08 - 0.14 * u**3, (4 / 7) ** (1 / 3)),
     Scenario("crossing steep, ±0.05", lambda u: -0.05 * np.tanh(6 * (u - 0.6)), 0.6),
+    Scenario("crossing bent and large, +0.5 to −6", lambda u: 0.5 - 16 * np.maximum(0.0, u - 0.45) ** 1.5, 0.549212),
 )
 
 

@@ -22,7 +22,7 @@ from crossover.training.arms import ARMS
 START_SECONDS = 60.0
 STOP_SECONDS = 35.0
 TRIAL_PROMPT = "import "
-TRIAL_BEFORE, TRIAL_AFTER = "def read(self):\n    ", "\n    return data\n"
+TRIAL_BEFORE, TRIAL_AFTER, TRIAL_HOLE = "def f(x):\n    if x is No", ":\n        return x\n", 2
 
 
 def serve(options: argparse.Namespace) -> int:
@@ -63,7 +63,8 @@ def checkpoint_of(place: Path, arm: str | None) -> Path:
         raise WorkspaceError(
             "serve.unknown-arm", field="--arm", problem=f"no arm {arm!r}", remedy=f"choose from {', '.join(best)}"
         )
-    return place / "runs" / best[arm]["run"] / "checkpoints" / f"step-{best[arm]['step']:08d}"
+    chosen = best[arm]
+    return place / "runs" / str(chosen["run"]) / "checkpoints" / f"step-{chosen['step']:08d}"
 
 
 def _try(place: Path, arm: str | None) -> int:
@@ -73,7 +74,7 @@ def _try(place: Path, arm: str | None) -> int:
         print(f"serving {chosen} on {url}")
         _show(url, {"prompt": TRIAL_PROMPT, "max_tokens": 24})
         if _infills(url):
-            _show(url, {"prompt": TRIAL_BEFORE, "suffix": TRIAL_AFTER, "max_tokens": 16})
+            _show(url, {"prompt": TRIAL_BEFORE, "suffix": TRIAL_AFTER, "max_tokens": TRIAL_HOLE})
             return 0
     diffusion = _diffusion_arm(place)
     if diffusion is None:
@@ -82,7 +83,7 @@ def _try(place: Path, arm: str | None) -> int:
     chosen = checkpoint_of(place, diffusion)
     with serving(chosen) as url:
         print(f"serving {chosen} on {url}")
-        _show(url, {"prompt": TRIAL_BEFORE, "suffix": TRIAL_AFTER, "max_tokens": 16})
+        _show(url, {"prompt": TRIAL_BEFORE, "suffix": TRIAL_AFTER, "max_tokens": TRIAL_HOLE})
     return 0
 
 
