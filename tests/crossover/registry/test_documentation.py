@@ -1,0 +1,43 @@
+"""docs/registry.md: every view and column is there, and every SQL block runs."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from crossover.registry import Registry
+from crossover.registry.tables import format_table, table_json
+from tests.crossover.registry.conftest import BPB, RUN, points
+
+TEXT = (Path(__file__).parents[3] / "docs" / "registry.md").read_text(encoding="utf-8")
+COLUMNS = {
+    "v_curves": "study study_digest cell arm seed metric unit direction estimator draws step tokens flops seconds value "
+    "state stderr attempt",
+    "v_runs": "study study_digest cell arm seed status attempts last_step last_tokens checkpoint checkpoint_digest",
+    "v_verdicts": "study study_digest cell metric axis comparison baseline candidate verdict direction crossing_at "
+    "crossing_low crossing_high pairs p_adjusted reason analysis_digest analysed_at",
+    "v_deployments": "study study_digest cell arm seed step uri checkpoint_digest analysis_digest reason deployed_at "
+    "current",
+}
+
+
+@pytest.mark.parametrize("view", COLUMNS)
+def test_columns_are_frozen_and_documented(registry: Registry, view: str) -> None:
+    assert registry.query(f"SELECT * FROM {view}").columns == tuple(COLUMNS[view].split())
+    section = TEXT.split(f"### {view}")[1].split("\n#")[0]
+    assert set(re.findall(r"`(\w+)`", section)) >= set(COLUMNS[view].split())
+
+
+@pytest.mark.parametrize("sql", re.findall(r"```sql\n(.*?)```", TEXT, re.DOTALL), ids=lambda sql: sql[:30])
+def test_every_example_runs(registry: Registry, sql: str) -> None:
+    registry.record_points(RUN, BPB, points(1, 2, 3))
+    assert registry.query(sql).columns
+
+
+def test_tables_for_people_and_programs(registry: Registry) -> None:
+    table = registry.query("SELECT 'x' AS name, 0.1234567 AS value, NULL AS nothing")
+    assert table_json(table).replace("\n", "").replace(" ", "") == '[{"name":"x","value":0.1234567,"nothing":null}]'
+    assert "0.123457" in format_table(table)
+    assert "more: raise --limit" in format_table(registry.query("SELECT 1 UNION SELECT 2", limit=1))

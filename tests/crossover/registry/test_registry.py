@@ -1,0 +1,243 @@
+"""Writes are idempotent, attempts supersede, concurrent writers lose nothing, and a query cannot write."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from crossover.errors import RegistryError
+from crossover.registry import MetricDef, Point, Registry, RunKey, upgrade
+from crossover.registry.engine import make_engine, parse_url
+from crossover.registry.schema import Base
+from tests.crossover.registry.conftest import BPB, RUN, STUDY, points
+
+CURVE = "SELECT step, value, attempt FROM v_curves WHERE metric = 'validation_bpb' ORDER BY step"
+
+
+def test_upgrade_from_empty_then_nothing_to_do(empty_url: str) -> None:
+    assert upgrade(empty_url) == (None, "0001")
+    assert upgrade(empty_url) == ("0001", "0001")
+
+
+def test_models_match_the_migrated_schema(url: str) -> None:
+    engine = make_engine(parse_url(url))
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+    engine.dispose()
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(batches=st.lists(st.lists(st.integers(1, 12), min_size=1, max_size=6), min_size=1, max_size=5))
+def test_points_are_neither_lost_nor_doubled(registry: Registry, batches: list[list[int]]) -> None:
+    run = RunKey(STUDY, "cell", "ar", hash(str(batches)) % 2**31)
+    attempt = registry.start_attempt(run, started_step=0, config={})
+    for batch in batches:
+        attempt.record(BPB, points(*batch))
+    found = registry.query(f"SELECT step FROM v_curves WHERE seed = {run.seed} ORDER BY step").rows
+    assert [step for (step,) in found] == sorted({step for batch in batches for step in batch})
+
+
+def test_a_later_attempt_supersedes_what_lies_beyond_its_start(registry: Registry) -> None:
+    first = registry.start_attempt(RUN, started_step=0, config={})
+    first.record(BPB, points(1, 2, 3, 4))
+    second = registry.start_attempt(RUN, started_step=2, config={})
+    assert registry.query(CURVE).rows == ((1, 2.0, 1), (2, 3.0, 1))
+    second.record(BPB, points(3, value=10.0))
+    assert registry.query(CURVE).rows == ((1, 2.0, 1), (2, 3.0, 1), (3, 13.0, 2))
+    second.finish("done")
+    assert registry.query("SELECT status, attempts FROM v_runs").rows == (("done", 2),)
+    assert registry.query("SELECT n, end_reason FROM attempt ORDER BY n").rows == ((1, "interrupted"), (2, "done"))
+
+
+def test_measuring_again_replaces_even_with_another_estimator(registry: Registry) -> None:
+    registry.start_attempt(RUN, started_step=0, config={}).finish("done")
+    registry.record_points(RUN, BPB, points(1, 2))
+    registry.record_points(RUN, BPB, points(2, value=5.0))
+    finer = MetricDef(BPB.name, BPB.unit, BPB.direction, BPB.estimator, 128)
+    registry.record_points(RUN, finer, points(2, value=6.0))
+    assert registry.query(CURVE).rows == ((1, 2.0, 1), (2, 8.0, 1))
+
+
+def test_not_a_number_is_kept_as_what_it_is(registry: Registry) -> None:
+    values = [math.nan, math.inf, -math.inf]
+    registry.record_points(RUN, BPB, [Point(i, i, 1.0, 1.0, value) for i, value in enumerate(values)])
+    assert registry.query("SELECT value, state FROM v_curves ORDER BY step").rows == (
+        (None, "nan"),
+        (None, "+inf"),
+        (None, "-inf"),
+    )
+    assert math.isnan(registry.curves(STUDY, RUN.cell)["value"][0])
+
+
+def test_curves_are_the_columns_of_the_analysis(registry: Registry) -> None:
+    registry.record_points(RUN, BPB, points(1, 2))
+    columns = registry.curves(STUDY, RUN.cell, ["validation_bpb"])
+    assert columns == {
+        "arm": ["dlm", "dlm"],
+        "seed": [0, 0],
+        "tokens": [10, 20],
+        "flops": [1e6, 2e6],
+        "seconds": [0.5, 1.0],
+        "metric": ["validation_bpb"] * 2,
+        "value": [2.0, 3.0],
+        "stderr": [0.1, 0.1],
+    }
+
+
+def analysis(word: str) -> dict[str, object]:
+    verdict = {
+        **{"metric": "m", "axis": "epochs", "comparison": "matched", "baseline": "ar", "candidate": "dlm"},
+        **{"word": word, "pairs": 5, "p_adjusted": 0.01, "reason": "because"},
+        "crossing": {"direction": "AR→DLM", "at": 3.0, "low": None, "high": 4.0},
+    }
+    return {"method": "m/1", "verdicts": [verdict]}
+
+
+def test_the_newest_analysis_shows_and_recording_twice_changes_nothing(registry: Registry) -> None:
+    first = registry.record_analysis(STUDY, "c", analysis("AR"))
+    assert registry.record_analysis(STUDY, "c", analysis("AR")) == first
+    assert registry.record_analysis(STUDY, "c", analysis("crossover")) != first
+    rows = registry.query("SELECT verdict, direction, crossing_at, crossing_low FROM v_verdicts").rows
+    assert rows == (("crossover", "AR→DLM", 3.0, None),)
+    assert registry.query("SELECT COUNT(*) FROM analysis").rows == ((2,),)
+
+
+def test_deployments_append_and_items_round_trip(registry: Registry) -> None:
+    for step in (3, 4):
+        registry.record_deployment(STUDY, RUN, step=step, uri=f"u{step}", digest="d", analysis_digest="a", reason="r")
+    assert registry.query("SELECT step, current FROM v_deployments ORDER BY step").rows == ((3, 0), (4, 1))
+    registry.record_items(RUN, 3, "cloze", {"ids": ["a"], "correct": [1.0]})
+    registry.record_items(RUN, 3, "cloze", {"ids": ["b"], "correct": [0.5]})
+    assert registry.items(RUN, 3, "cloze") == {"ids": ["b"], "correct": [0.5]}
+    assert registry.items(RUN, 9, "cloze") is None
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "INSERT INTO study (name) VALUES ('x')",
+        "UPDATE study SET name = 'x'",
+        "DELETE FROM study",
+        "DROP TABLE study",
+        "DROP VIEW v_runs",
+        "PRAGMA journal_mode = DELETE",
+        "ATTACH 'other.sqlite' AS other",
+        "SELECT 1; DELETE FROM study",
+        "WITH gone AS (SELECT 1) DELETE FROM study",
+        "WITH gone AS (DELETE FROM study RETURNING 1) SELECT * FROM gone",
+        "COMMIT",
+        "",
+        "SELECT * FROM nowhere",
+    ],
+)
+def test_a_query_cannot_write(registry: Registry, sql: str) -> None:
+    with pytest.raises(RegistryError) as caught:
+        registry.query(sql)
+    assert caught.value.field == "SQL"
+    assert registry.query("SELECT name FROM study").rows == (("demo",),)
+
+
+def test_a_query_may_hold_percent_and_semicolon_and_is_cut_at_the_limit(registry: Registry) -> None:
+    assert registry.query("SELECT name FROM study WHERE name LIKE 'd%';").rows == (("demo",),)
+    table = registry.query("SELECT 1 AS one UNION SELECT 2 ORDER BY one", limit=1)
+    assert (table.columns, table.rows, table.truncated) == (("one",), ((1,),), True)
+
+
+WRITER = """
+import sys
+from crossover.registry import MetricDef, Point, Registry, RunKey
+url, seed = sys.argv[1], int(sys.argv[2])
+with Registry.open(url) as registry:
+    registry.register_study(name="demo", digest="sha256:study", config={})
+    attempt = registry.start_attempt(RunKey("sha256:study", "c", "ar", seed), started_step=0, config={})
+    for batch in range(int(sys.argv[3])):
+        points = [Point(batch * 50 + i, 1, 1.0, 1.0, 1.0) for i in range(50)]
+        attempt.record(MetricDef("m", "1", "lower", "exact"), points)
+        print(batch, flush=True)
+    attempt.finish("done")
+"""
+
+
+def writer(url: str, seed: int, batches: int) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", WRITER, url, str(seed), str(batches)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def test_two_processes_open_and_write_one_registry_at_once(empty_url: str) -> None:
+    if empty_url.startswith("postgresql"):
+        upgrade(empty_url)
+    processes = [writer(empty_url, seed, 20) for seed in range(2)]
+    for process in processes:
+        process.communicate()
+        assert process.returncode == 0
+    with Registry.open(empty_url) as registry:
+        rows = registry.query("SELECT seed, COUNT(*) FROM v_curves GROUP BY seed ORDER BY seed").rows
+    assert rows == ((0, 1000), (1, 1000))
+
+
+def test_kill_9_of_a_writer_leaves_whole_batches(url: str) -> None:
+    with writer(url, 0, 10_000) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if int(line) >= 5:
+                process.kill()
+                break
+        process.stdout.read()
+    with Registry.open(url) as registry:
+        ((count,),) = registry.query("SELECT COUNT(*) FROM v_curves").rows
+        assert isinstance(count, int)
+        assert count >= 300
+        assert count % 50 == 0
+        again = registry.start_attempt(RunKey(STUDY, "c", "ar", 0), started_step=100, config={})
+        again.finish("done")
+        assert registry.query("SELECT n, end_reason FROM attempt ORDER BY n").rows == ((1, "interrupted"), (2, "done"))
+
+
+class TestBadInput:
+    @pytest.mark.parametrize("url", ["nonsense", "mysql://x/y", "sqlite://", "oracle://x"])
+    def test_bad_url(self, url: str) -> None:
+        with pytest.raises(RegistryError, match="is not the URL"):
+            Registry.open(url)
+
+    def test_not_a_database(self, tmp_path: Path) -> None:
+        (tmp_path / "x.sqlite").write_bytes(b"plain text, long enough to have a header" * 10)
+        with pytest.raises(RegistryError, match="name another file"):
+            Registry.open(f"sqlite:///{tmp_path}/x.sqlite")
+
+    def test_folder_is_a_file(self, tmp_path: Path) -> None:
+        (tmp_path / "taken").write_text("")
+        with pytest.raises(RegistryError) as caught:
+            Registry.open(f"sqlite:///{tmp_path}/taken/x.sqlite")
+        assert caught.value.field == "registry url"
+
+    def test_newer_schema(self, url: str) -> None:
+        engine = make_engine(parse_url(url))
+        with engine.begin() as connection:
+            connection.exec_driver_sql("UPDATE alembic_version SET version_num = 'ffff'")
+        engine.dispose()
+        with pytest.raises(RegistryError, match="upgrade"):
+            Registry.open(url)
+
+    def test_postgresql_must_be_migrated_by_hand(self, empty_url: str) -> None:
+        if empty_url.startswith("sqlite"):
+            Registry.open(empty_url).close()
+            return
+        with pytest.raises(RegistryError, match="crossover registry upgrade"):
+            Registry.open(empty_url)
+
+    def test_unknown_study(self, registry: Registry) -> None:
+        with pytest.raises(RegistryError, match="register the study first"):
+            registry.start_attempt(RunKey("sha256:other", "c", "ar", 0), started_step=0, config={})
+
+    def test_no_server(self, tmp_path: Path) -> None:
+        with pytest.raises(RegistryError) as caught:
+            Registry.open(f"postgresql://x@/y?host={tmp_path}")
+        assert caught.value.field == "registry url"
