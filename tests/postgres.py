@@ -27,7 +27,7 @@ def binaries() -> Path:
 @contextmanager
 def server() -> Iterator[str]:
     """URL prefix of a server that listens on a unix socket only; PostgreSQL refuses root, so it runs as nobody then."""
-    folder = Path(tempfile.mkdtemp(prefix="xo-pg-", dir="/tmp"))  # noqa: S108 - socket paths must be short
+    folder = Path(tempfile.mkdtemp(prefix="xo-pg-", dir="/tmp"))
     owner: dict[str, str | int] = {}
     user = pwd.getpwuid(os.getuid()).pw_name
     if os.getuid() == 0:

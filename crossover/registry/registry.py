@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, delete, func, select, update
 from sqlalchemy import Table as SqlTable
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
@@ -308,8 +308,20 @@ def _insert_points(
         }
         for p in points
     ]
+    if replace:
+        _forget_other_estimators(connection, run_id, series, metric.name, [p.step for p in points])
     columns = ("tokens", "flops", "seconds", "value", "state", "stderr") if replace else ()
     _insert(connection, s.PointRow.__table__, rows, replace=columns)
+
+
+def _forget_other_estimators(connection: Connection, run_id: int, series: int, name: str, steps: Sequence[int]) -> None:
+    """A step has one value of a metric: what another estimator, or fewer draws, said there before is dropped."""
+    others = (
+        select(s.Series.id)
+        .join(s.MetricDefinition, s.MetricDefinition.id == s.Series.metric_id)
+        .where(s.Series.run_id == run_id, s.MetricDefinition.name == name, s.Series.id != series)
+    )
+    connection.execute(delete(s.PointRow).where(s.PointRow.series_id.in_(others), s.PointRow.step.in_(steps)))
 
 
 def _study_id(connection: Connection, digest: str) -> int:

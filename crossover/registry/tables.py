@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 
 from tabulate import tabulate
 
@@ -27,4 +28,8 @@ def _cell(value: object) -> object:
 def table_json(table: Table) -> str:
     """A JSON array of objects, one a row."""
     rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
-    return json.dumps(rows, indent=1, ensure_ascii=False, default=str)
+    return json.dumps(rows, indent=1, ensure_ascii=False, default=_plain)
+
+
+def _plain(value: object) -> object:
+    return float(value) if isinstance(value, Decimal) else str(value)

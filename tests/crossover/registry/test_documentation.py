@@ -13,8 +13,8 @@ from tests.crossover.registry.conftest import BPB, RUN, points
 
 TEXT = (Path(__file__).parents[3] / "docs" / "registry.md").read_text(encoding="utf-8")
 COLUMNS = {
-    "v_curves": "study study_digest cell arm seed metric unit direction estimator draws step tokens flops seconds value "
-    "state stderr attempt",
+    "v_curves": "study study_digest cell arm seed metric unit direction estimator draws step tokens flops seconds "
+    "value state stderr attempt",
     "v_runs": "study study_digest cell arm seed status attempts last_step last_tokens checkpoint checkpoint_digest",
     "v_verdicts": "study study_digest cell metric axis comparison baseline candidate verdict direction crossing_at "
     "crossing_low crossing_high pairs p_adjusted reason analysis_digest analysed_at",
@@ -37,7 +37,7 @@ def test_every_example_runs(registry: Registry, sql: str) -> None:
 
 
 def test_tables_for_people_and_programs(registry: Registry) -> None:
-    table = registry.query("SELECT 'x' AS name, 0.1234567 AS value, NULL AS nothing")
-    assert table_json(table).replace("\n", "").replace(" ", "") == '[{"name":"x","value":0.1234567,"nothing":null}]'
+    table = registry.query("SELECT 'x' AS name, 0.1234567 AS value, NULL AS nil")
+    assert table_json(table).replace("\n", "").replace(" ", "") == '[{"name":"x","value":0.1234567,"nil":null}]'
     assert "0.123457" in format_table(table)
     assert "more: raise --limit" in format_table(registry.query("SELECT 1 UNION SELECT 2", limit=1))

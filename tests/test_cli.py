@@ -1,0 +1,197 @@
+"""The command line: frozen verbs and flags, quick start-up, and bad input as one line with exit code 2."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from crossover.cli import build_parser, main
+from crossover.study import StudyConfig, load_study, study_presets
+from tests.conftest import write_corpus
+
+FROZEN = {
+    "run": "study out registry promote seeds_per_task print_study json",
+    "compile": "out",
+    "doctor": "json",
+    "prepare": "study out registry",
+    "pretrain": "study out registry cell arm seed",
+    "evaluate": "study out registry cell arm seed",
+    "analyse": "study out registry promote",
+    "promote": "study out registry",
+    "serve": "place arm host port trial",
+    "report": "workspace json",
+    "registry": "",
+}
+SMALL = """
+name: small
+data: {{source: "text:{corpus}/*.txt", sequence_length: 16, validation_fraction: 0.3, validation_tokens: 128}}
+grid: {{unique_tokens: [512], models: [pico]}}
+seeds: 2
+training: {{epochs: 4, batch_size: 8}}
+evaluation: {{points: 3, nelbo_draws: 4, chain_rule_examples: 2, chain_rule_points: 1, cloze_items: 8, cloze_draws: 2}}
+"""
+
+
+def verbs_of(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    action = next(a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
+    return dict(action.choices)
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    write_corpus(tmp_path / "corpus")
+    path = tmp_path / "small.yaml"
+    path.write_text(SMALL.format(corpus=tmp_path / "corpus"))
+    return path
+
+
+def test_verbs_and_flags_are_frozen() -> None:
+    found = {
+        name: [a.dest for a in parser._actions if a.dest not in ("help", "registry_verb")]
+        for name, parser in verbs_of(build_parser()).items()
+    }
+    assert found == {name: flags.split() for name, flags in FROZEN.items()}
+    assert set(verbs_of(verbs_of(build_parser())["registry"])) == {"upgrade", "query"}
+
+
+def test_help_does_not_import_anything_heavy() -> None:
+    code = "import sys, crossover.cli\ntry: crossover.cli.main(['--help'])\nexcept SystemExit: pass\n"
+    code += "print('HEAVY', sorted({'torch','numpy','pydantic','sqlalchemy','kfp'} & set(sys.modules)))"
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "HEAVY []" in output
+
+
+def test_steps_one_by_one_are_the_whole_study(small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = ["--out", str(tmp_path / "ws"), "--registry", f"sqlite:///{tmp_path}/r.sqlite"]
+    assert main(["prepare", str(small), *out]) == 0
+    assert main(["pretrain", str(small), "--arm", "dlm", "--seed", "1", *out]) == 0
+    assert main(["pretrain", str(small), *out]) == 0
+    assert main(["evaluate", str(small), *out]) == 0
+    assert main(["analyse", str(small), "--promote", "always", *out]) == 0
+    assert main(["promote", str(small), *out]) == 0
+    capsys.readouterr()
+    query = "SELECT COUNT(*) AS n FROM v_runs WHERE status = 'done'"
+    assert main(["registry", "query", query, "--registry", out[3]]) == 0
+    assert "4" in capsys.readouterr().out
+    assert main(["report", str(tmp_path / "ws")]) == 0
+    assert "insufficient evidence" in capsys.readouterr().out
+
+
+def test_doctor_names_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
+    from crossover.settings import Settings
+
+    assert main(["doctor"]) == 0
+    output = capsys.readouterr().out
+    assert all(f"CROSSOVER_{name.upper()}" in output for name in Settings.model_fields)
+
+
+def test_print_study_is_a_study_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "demo", "--print-study"]) == 0
+    (tmp_path / "again.yaml").write_text(capsys.readouterr().out)
+    assert load_study(str(tmp_path / "again.yaml")).digest == load_study("demo").digest
+
+
+@pytest.mark.parametrize("name", study_presets())
+def test_presets_load(name: str) -> None:
+    assert isinstance(load_study(name), StudyConfig)
+
+
+def edited(small: Path, old: str, new: str) -> Path:
+    text = small.read_text()
+    assert old in text
+    small.write_text(text.replace(old, new))
+    return small
+
+
+class TestBadInput:
+    @pytest.mark.parametrize(
+        ("old", "new", "field"),
+        [
+            ("seeds: 2", "seeds: 1", "seeds"),
+            ("models: [pico]", "models: [giant]", "grid.models"),
+            ("seeds: 2", "arms: [ar, dlm, gpt]", "arms"),
+            ("seeds: 2", "arms: [ar]", "arms"),
+            ("points: 3", "tasks: [mmlu]", "evaluation.tasks"),
+            ("points: 3", "pints: 3", "evaluation.pints"),
+            ("name: small", "name: 'no spaces please'", "name"),
+            ("unique_tokens: [512]", "unique_tokens: [8]", "unique_tokens"),
+            ("unique_tokens: [512]", "unique_tokens: [99999999]", "grid.unique_tokens"),
+            ("/*.txt", "/*.nothing", "data.source"),
+            ("text:", "http:", "data.source"),
+            ("epochs: 4", "epochs: -1", "training.epochs"),
+            ("seeds: 2", "seeds: [", "STUDY"),
+        ],
+    )
+    def test_study(
+        self, small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], old: str, new: str, field: str
+    ) -> None:
+        path = edited(small, old, new)
+        assert main(["prepare", str(path), "--out", str(tmp_path / "ws")]) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("crossover: ")
+        assert field in error
+        assert error.count("\n") == 1
+        assert not (tmp_path / "ws" / "dataset" / "manifest.json").exists()
+
+    def test_unknown_preset(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["run", "nonsense"]) == 2
+        assert "presets demo, smoke" in capsys.readouterr().err
+
+    def test_another_study_in_the_folder(self, small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        out = ["--out", str(tmp_path / "ws")]
+        assert main(["prepare", str(small), *out]) == 0
+        assert main(["prepare", str(small), *out]) == 0
+        assert main(["prepare", str(edited(small, "epochs: 4", "epochs: 5")), *out]) == 2
+        assert "holds another study" in capsys.readouterr().err
+
+    def test_unwritable_output(self, small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        (tmp_path / "file").write_text("")
+        assert main(["prepare", str(small), "--out", str(tmp_path / "file" / "ws")]) == 2
+        assert "--out" in capsys.readouterr().err
+
+    def test_a_step_before_its_turn(self, small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["pretrain", str(small), "--out", str(tmp_path / "ws")]) == 2
+        assert "run the step that writes it first" in capsys.readouterr().err
+
+    def test_unknown_run(self, small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["prepare", str(small), "--out", str(tmp_path / "ws")]) == 0
+        assert main(["pretrain", str(small), "--out", str(tmp_path / "ws"), "--seed", "9"]) == 2
+        assert "--seed: the study has no seed 9; choose from 0, 1" in capsys.readouterr().err
+
+    @pytest.mark.parametrize("name", ["threads", "parallelism"])
+    def test_bad_setting(self, name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+        from crossover.settings import get_settings
+
+        monkeypatch.setenv(f"CROSSOVER_{name.upper()}", "many")
+        get_settings.cache_clear()
+        assert main(["doctor"]) == 2
+        assert f"CROSSOVER_{name.upper()}" in capsys.readouterr().err
+
+    def test_nothing_to_serve(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["serve", str(tmp_path)]) == 2
+        assert "name an arm with --arm" in capsys.readouterr().err
+
+    def test_no_report(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["report", str(tmp_path)]) == 2
+        assert "holds no report" in capsys.readouterr().err
+
+
+def test_a_write_that_fails_is_one_line_and_exit_2(small: Path, tmp_path: Path) -> None:
+    """RLIMIT_FSIZE makes every larger write fail for real, in the process under test."""
+    code = (
+        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000)); "
+        "from crossover.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    out = ["--out", str(tmp_path / "ws")]
+    assert main(["prepare", str(small), *out]) == 0
+    command = [sys.executable, "-c", code, "pretrain", str(small), *out]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": "."})
+    assert result.returncode == 2, result.stderr
+    assert "Traceback" not in result.stderr
+    assert not list((tmp_path / "ws" / "runs").rglob("step-*/manifest.json"))
