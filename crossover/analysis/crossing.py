@@ -22,7 +22,8 @@ not clear of zero. Coverage with this choice is in docs/benchmarks/calibration.m
 BRACKET_POINTS = 4
 """It is widened until it holds so many grid points, if there are so many."""
 NARROW_BRACKETS = (0.1, 0.05, 0.0)
-"""Where the seed pairs agree that the difference bends inside the bracket, it is narrowed until they no longer do.
+"""Where the seed pairs agree that the difference bends inside the bracket, it is narrowed until they no longer do, while
+the interval stays bounded.
 
 The last of them holds just the two grid points around the sign change: interpolation between two checkpoints.
 """
@@ -144,14 +145,22 @@ def _narrowest(
     """Lines in the narrowest bracket with a bounded Fieller interval inside the range, narrowed on while it bends."""
     for share in HALF_BRACKETS:
         lines = fit_lines(log_G, difference_SG, turn, share, floor)
-        low, high = fieller(lines.intercept_S, lines.slope_S, alpha)
-        if low is not None and high is not None and log_G[0] <= lines.centre + low <= lines.centre + high <= log_G[-1]:
+        if _bounded(lines, log_G, alpha):
             break
     for share in NARROW_BRACKETS:
-        if not lines.bent:
+        narrower = fit_lines(log_G, difference_SG, turn, share, floor, points=2)
+        if not lines.bent or not _bounded(narrower, log_G, alpha):
             break
-        lines = fit_lines(log_G, difference_SG, turn, share, floor, points=2)
+        lines = narrower
     return lines
+
+
+def _bounded(lines: Lines, log_G: FloatArray, alpha: float) -> bool:
+    """Whether both ends of Fieller's interval exist and are inside the measured range."""
+    low, high = fieller(lines.intercept_S, lines.slope_S, alpha)
+    if low is None or high is None:
+        return False
+    return bool(log_G[0] <= lines.centre + low <= lines.centre + high <= log_G[-1])
 
 
 def fit_lines(

@@ -1,0 +1,106 @@
+"""The whole compiled pipeline with kfp.local, started as a user would, on a tiny study; and what happens when it fails."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from crossover.registry import Registry
+
+# What a study of two seeds may cost here; the pipeline starts eleven processes.
+pytestmark = pytest.mark.timeout(240)
+
+
+def command(study: str | Path, home: Path, *flags: str) -> list[str]:
+    return [sys.executable, "-m", "crossover.cli", "run", str(study), "--out", str(home / "ws"), *flags]
+
+
+def environment(home: Path) -> dict[str, str]:
+    return os.environ | {"CROSSOVER_HOME": str(home), "CROSSOVER_THREADS": "1", "CROSSOVER_PARALLELISM": "2"}
+
+
+def run(study: str | Path, home: Path, *flags: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(study, home, *flags), env=environment(home), capture_output=True, text=True, check=False
+    )
+
+
+def query(home: Path, sql: str) -> tuple[tuple[object, ...], ...]:
+    with Registry.open(f"sqlite:///{home}/registry.sqlite") as registry:
+        return registry.query(sql).rows
+
+
+def test_two_seeds_run_end_to_end_and_yield_insufficient_evidence(tmp_path: Path) -> None:
+    result = run("smoke", tmp_path, "--promote", "always")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "VERDICT: insufficient evidence" in result.stdout
+    assert {word for (word,) in query(tmp_path, "SELECT verdict FROM v_verdicts")} == {"insufficient evidence"}
+    assert query(tmp_path, "SELECT COUNT(*) FROM v_runs WHERE status = 'done'") == ((4,),)
+    assert query(tmp_path, "SELECT COUNT(*) FROM v_deployments") == ((1,),)
+    counts = query(tmp_path, "SELECT metric, COUNT(*) FROM v_curves GROUP BY metric")
+    assert dict(counts)["validation_bpb"] == dict(counts)["domain-cloze_margin"] == 12
+    page = (tmp_path / "ws" / "analysis" / "report.html").read_text("utf-8")
+    HTMLParser().feed(page)
+    assert "insufficient evidence" in page
+    executor = next((tmp_path / "ws" / "pipeline").rglob("crossover-analysis/executor_output.json"))
+    artifacts = json.loads(executor.read_text())["artifacts"]
+    assert {"report", "summary", "metrics", "analysis"} <= set(artifacts)
+    deployment = json.loads((tmp_path / "ws" / "serving" / "current.json").read_text())
+    assert (Path(deployment["uri"]) / "model.safetensors").is_file()
+
+    stamps = {p: p.stat().st_mtime_ns for p in (tmp_path / "ws" / "runs").rglob("*") if p.is_file()}
+    again = run("smoke", tmp_path, "--json")
+    assert again.returncode == 0, again.stderr
+    assert json.loads(again.stdout)["decision"]["decision"] == "hold"
+    assert {p: p.stat().st_mtime_ns for p in stamps} == stamps, "a finished study is not trained or measured again"
+
+
+def test_a_failing_step_s_own_error_is_shown(tmp_path: Path) -> None:
+    study = tmp_path / "bad.yaml"
+    study.write_text("name: bad\ndata: {source: 'text:/nowhere/*.txt'}\nseeds: 2\n")
+    result = run(study, tmp_path)
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1
+    assert "data.source: 'text:/nowhere/*.txt' matches no file" in result.stderr
+    assert len(list((tmp_path / "ws" / "logs").glob("run-*.log"))) == 1
+
+
+def test_ctrl_c_in_the_middle_then_the_next_run_goes_on(tmp_path: Path) -> None:
+    study = tmp_path / "long.yaml"
+    study.write_text(
+        "name: long\ndata: {sequence_length: 32, validation_tokens: 512}\ngrid: {unique_tokens: [2048], models: [pico]}\n"
+        "seeds: 2\ntraining: {epochs: 60, batch_size: 16}\n"
+        "evaluation: {points: 4, nelbo_draws: 2, chain_rule_examples: 0, cloze_items: 4, cloze_draws: 1}\n"
+    )
+    with subprocess.Popen(
+        command(study, tmp_path),
+        env=environment(tmp_path),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        while not list((tmp_path / "ws" / "runs").rglob("resume/step-*/manifest.json")):
+            assert process.poll() is None
+        busy = run(study, tmp_path)
+        assert busy.returncode == 2
+        assert "another `crossover run` is working on it" in busy.stderr
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate()
+    assert process.returncode == 130
+    assert "run the same command again to go on" in error
+    left = subprocess.run(["pgrep", "-f", str(tmp_path / "ws")], capture_output=True, text=True, check=False)
+    assert left.stdout == "", "nothing is left running"
+    result = run(study, tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert query(tmp_path, "SELECT COUNT(*) FROM v_runs WHERE status = 'done'") == ((4,),)
+    doubled = (
+        "SELECT COUNT(*) FROM (SELECT 1 FROM v_curves GROUP BY cell, arm, seed, metric, step HAVING COUNT(*) > 1) d"
+    )
+    assert query(tmp_path, doubled) == ((0,),)
