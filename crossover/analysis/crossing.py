@@ -22,8 +22,8 @@ not clear of zero. Coverage with this choice is in docs/benchmarks/calibration.m
 BRACKET_POINTS = 4
 """It is widened until it holds so many grid points, if there are so many."""
 NARROW_BRACKETS = (0.1, 0.05, 0.0)
-"""Where the seed pairs agree that the difference bends inside the bracket, it is narrowed until they no longer do, while
-the interval stays bounded.
+"""Where the seed pairs agree that the difference bends inside the bracket, it is narrowed until they no longer do,
+while the interval stays bounded.
 
 The last of them holds just the two grid points around the sign change: interpolation between two checkpoints.
 """

@@ -1,4 +1,4 @@
-"""The whole compiled pipeline with kfp.local, started as a user would, on a tiny study; and what happens when it fails."""
+"""The whole compiled pipeline with kfp.local, started as a user would, on a tiny study; and when it fails."""
 
 from __future__ import annotations
 
@@ -75,7 +75,8 @@ def test_a_failing_step_s_own_error_is_shown(tmp_path: Path) -> None:
 def test_ctrl_c_in_the_middle_then_the_next_run_goes_on(tmp_path: Path) -> None:
     study = tmp_path / "long.yaml"
     study.write_text(
-        "name: long\ndata: {sequence_length: 32, validation_tokens: 512}\ngrid: {unique_tokens: [2048], models: [pico]}\n"
+        "name: long\ndata: {sequence_length: 32, validation_tokens: 512}\n"
+        "grid: {unique_tokens: [2048], models: [pico]}\n"
         "seeds: 2\ntraining: {epochs: 60, batch_size: 16}\n"
         "evaluation: {points: 4, nelbo_draws: 2, chain_rule_examples: 0, cloze_items: 4, cloze_draws: 1}\n"
     )
@@ -95,7 +96,9 @@ def test_ctrl_c_in_the_middle_then_the_next_run_goes_on(tmp_path: Path) -> None:
         _, error = process.communicate()
     assert process.returncode == 130
     assert "run the same command again to go on" in error
-    left = subprocess.run(["pgrep", "-f", str(tmp_path / "ws")], capture_output=True, text=True, check=False)
+    left = subprocess.run(
+        ["/usr/bin/env", "pgrep", "-f", str(tmp_path / "ws")], capture_output=True, text=True, check=False
+    )
     assert left.stdout == "", "nothing is left running"
     result = run(study, tmp_path)
     assert result.returncode == 0, result.stderr
