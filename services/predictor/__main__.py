@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import signal
 import socket
@@ -52,15 +53,16 @@ def _serve(options: argparse.Namespace) -> None:
     routes = OpenAIRoutes(options.model_name, model.batcher, Metrics())
     model_server.app.include_router(routes.router())
     server = ModelServer(http_port=options.port, workers=1, enable_grpc=False, enable_latency_logging=False)
+    logging.getLogger("kserve").setLevel(logging.WARNING)
     server.register_model(model)
     rest = RESTServer(
         "kserve.model_server:app", server.dataplane, server.model_repository_extension, options.port, grace_period=30
     )
     with _listen(options.host, options.port) as listener:
         port = listener.getsockname()[1]
-        # uvicorn stops gracefully on a signal and then raises it again for the handlers that were there before
+        # for a signal before uvicorn takes over, and for the one that it raises again once it has stopped gracefully
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: None)
+            signal.signal(number, lambda *_: sys.exit(0))
         print(f"serving {model.info.arm} ({model.info.family}) on http://{options.host}:{port}", flush=True)
         if options.port_file:
             write_text(options.port_file, str(port))

@@ -1,0 +1,45 @@
+"""A server of a random checkpoint of each family, for the whole session."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from crossover.commands.serve import serving
+from crossover.model.config import ModelConfig
+from crossover.training.checkpoint import CheckpointInfo, save_checkpoint
+from tests.conftest import tiny_model
+
+
+def write_checkpoint(folder: Path, *, causal: bool) -> Path:
+    """A small random model, as pretraining would have saved it."""
+    model = tiny_model(causal=causal, vocab=259, length=32)
+    config: ModelConfig = model.config
+    info = CheckpointInfo(
+        study="sha256:x",
+        run="c/a/seed-0",
+        arm="ar" if causal else "dlm",
+        family="AR" if causal else "DLM",
+        seed=0,
+        step=1,
+        tokens=1,
+        flops=1.0,
+        seconds=1.0,
+        model=config,
+    )
+    save_checkpoint(folder, info, model)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def ar_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with serving(write_checkpoint(tmp_path_factory.mktemp("ar") / "c", causal=True)) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def dlm_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with serving(write_checkpoint(tmp_path_factory.mktemp("dlm") / "c", causal=False)) as url:
+        yield url

@@ -1,0 +1,187 @@
+"""The predictor over real HTTP, with the official OpenAI client and KServe's protocols."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+from openai import BadRequestError, NotFoundError, OpenAI
+
+from crossover.cli import main
+from tests.services.conftest import write_checkpoint
+
+BOTH = pytest.mark.parametrize("base", ["/v1", "/openai/v1"])
+
+
+@pytest.fixture(params=["ar_url", "dlm_url"])
+def url(request: pytest.FixtureRequest) -> str:
+    value: str = request.getfixturevalue(request.param)
+    return value
+
+
+@pytest.fixture
+def client(url: str) -> Iterator[OpenAI]:
+    with OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as opened:
+        yield opened
+
+
+@pytest.fixture
+def dlm(dlm_url: str) -> Iterator[OpenAI]:
+    with OpenAI(base_url=f"{dlm_url}/v1", api_key="none", max_retries=0) as opened:
+        yield opened
+
+
+@BOTH
+def test_completion_under_both_prefixes(url: str, base: str) -> None:
+    with OpenAI(base_url=url + base, api_key="none", max_retries=0) as client:
+        answer = client.completions.create(model="crossover", prompt="ab", max_tokens=5, temperature=0, echo=True)
+        assert answer.choices[0].text.startswith("ab")
+        assert answer.usage is not None
+        assert answer.usage.completion_tokens == 5
+        assert [model.id for model in client.models.list()] == ["crossover"]
+
+
+def test_several_prompts_and_choices_with_logprobs(client: OpenAI) -> None:
+    answer = client.completions.create(
+        model="crossover", prompt=["a", "b"], n=2, max_tokens=4, temperature=1, seed=3, logprobs=1
+    )
+    assert [choice.index for choice in answer.choices] == [0, 1, 2, 3]
+    logprobs = answer.choices[0].logprobs
+    assert logprobs is not None
+    assert logprobs.token_logprobs is not None
+    assert all(value <= 0 for value in logprobs.token_logprobs)
+    alone = client.completions.create(model="crossover", prompt="b", max_tokens=4, temperature=1, seed=4)
+    assert alone.choices[0].text == answer.choices[3].text
+
+
+def test_a_stream_adds_up_and_ends_with_usage(client: OpenAI) -> None:
+    fields = {"model": "crossover", "prompt": "ab", "max_tokens": 8, "temperature": 0}
+    whole = client.completions.create(**fields)  # type: ignore[call-overload]
+    extra = {"block_length": 2}
+    chunks = list(
+        client.completions.create(**fields, stream=True, stream_options={"include_usage": True}, extra_body=extra)  # type: ignore[call-overload]
+    )
+    assert len({chunk.id for chunk in chunks}) == 1
+    assert chunks[-1].usage.completion_tokens == 8
+    assert chunks[-2].choices[0].finish_reason in ("length", "stop")
+    text = "".join(choice.text for chunk in chunks for choice in chunk.choices)
+    blocks = client.completions.create(**fields, extra_body=extra)  # type: ignore[call-overload]
+    assert text == blocks.choices[0].text
+    assert whole.choices[0].finish_reason == blocks.choices[0].finish_reason
+
+
+def test_the_diffusion_model_fills_a_hole(dlm: OpenAI) -> None:
+    answer = dlm.completions.create(
+        model="crossover", prompt="def f(", suffix="): pass", max_tokens=4, temperature=0, echo=True
+    )
+    assert answer.choices[0].text.startswith("def f(")
+    assert answer.choices[0].text.endswith("): pass")
+    fewer = dlm.completions.create(
+        model="crossover", prompt="x", suffix="y", max_tokens=8, temperature=0, extra_body={"steps": 2}
+    )
+    assert fewer.usage is not None
+    assert fewer.usage.model_extra is not None
+    assert fewer.usage.model_extra["forward_passes"] == 2
+
+
+def test_an_autoregressive_model_refuses_a_suffix(ar_url: str) -> None:
+    with OpenAI(base_url=f"{ar_url}/v1", api_key="none", max_retries=0) as client:
+        for stream in (False, True):
+            with pytest.raises(BadRequestError, match="cannot see what follows") as caught:
+                client.completions.create(model="crossover", prompt="x", suffix="y", stream=stream)
+            assert caught.value.param == "suffix"
+
+
+def test_errors_have_openai_s_shape(client: OpenAI, url: str) -> None:
+    with pytest.raises(NotFoundError, match="there is no 'gpt'"):
+        client.completions.create(model="gpt", prompt="x")
+    with pytest.raises(BadRequestError) as caught:
+        client.completions.create(model="crossover", prompt="x", temperature=-3)
+    assert caught.value.param == "temperature"
+    with pytest.raises(BadRequestError, match="no chat template"):
+        client.chat.completions.create(model="crossover", messages=[{"role": "user", "content": "hi"}])
+    broken = httpx.post(f"{url}/v1/completions", content=b"{")
+    assert (broken.status_code, broken.json()["error"]["type"]) == (400, "invalid_request_error")
+
+
+def test_kserve_v1(url: str) -> None:
+    body = {"instances": ["ab", {"prompt": "ab", "max_tokens": 3, "stop": ["\n"]}]}
+    answer = httpx.post(f"{url}/v1/models/crossover:predict", json=body)
+    assert answer.status_code == 200, answer.text
+    assert len(answer.json()["predictions"]) == 2
+    for bad in ({"instances": [3]}, {"instances": [{"prompt": "x", "colour": 1}]}, {"instances": [{"prompt": 1}]}):
+        refused = httpx.post(f"{url}/v1/models/crossover:predict", json=bad)
+        assert refused.status_code == 400, refused.text
+        assert "instances" in refused.json()["error"]
+    assert httpx.get(f"{url}/v1/models").json()["models"] == ["crossover"]
+    assert httpx.get(f"{url}/v1/models/crossover").json()["ready"] is True
+
+
+def test_kserve_v2(url: str) -> None:
+    prompt = {"name": "prompt", "datatype": "BYTES", "shape": [2], "data": ["ab", "c"]}
+    body = {"id": "7", "inputs": [prompt], "parameters": {"max_tokens": 3}}
+    answer = httpx.post(f"{url}/v2/models/crossover/infer", json=body).json()
+    assert answer["id"] == "7"
+    assert answer["outputs"][0]["shape"] == [2]
+    assert all(len(text.encode()) <= 9 for text in answer["outputs"][0]["data"])
+    assert httpx.get(f"{url}/v2/health/ready").json()["ready"] is True
+    assert httpx.get(f"{url}/v2/models/crossover/ready").status_code == 200
+    assert httpx.get(f"{url}/v2/models/crossover").json()["outputs"][0]["name"] == "completion"
+    missing = httpx.post(f"{url}/v2/models/crossover/infer", json={"inputs": [prompt | {"name": "text"}]})
+    assert missing.status_code == 400
+
+
+def test_concurrent_answers_are_those_of_one_at_a_time(client: OpenAI) -> None:
+    def ask(seed: int) -> str:
+        answer = client.completions.create(
+            model="crossover", prompt="x" * (seed % 5), max_tokens=6, temperature=1, seed=seed
+        )
+        return answer.choices[0].text
+
+    alone = [ask(seed) for seed in range(16)]
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(ask, range(16))) == alone
+
+
+def test_metrics(url: str) -> None:
+    text = httpx.get(f"{url}/metrics").text
+    for name in ("crossover_requests_total", "crossover_generated_tokens_total", "crossover_request_seconds_count"):
+        assert name in text
+
+
+def test_sigterm_stops_gracefully(tmp_path: Path) -> None:
+    checkpoint = write_checkpoint(tmp_path / "c", causal=True)
+    command = [sys.executable, "-m", "services.predictor", "--checkpoint", str(checkpoint), "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        process.send_signal(signal.SIGTERM)
+        rest = process.stdout.read()
+    assert first.startswith("serving ar (AR) on http://127.0.0.1:")
+    assert process.returncode == 0, rest
+    assert "Traceback" not in rest
+
+
+def test_a_tampered_checkpoint_is_refused(tmp_path: Path) -> None:
+    checkpoint = write_checkpoint(tmp_path / "c", causal=True)
+    weights = bytearray((checkpoint / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (checkpoint / "model.safetensors").write_bytes(weights)
+    command = [sys.executable, "-m", "services.predictor", "--checkpoint", str(checkpoint), "--port", "0"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert "does not have the recorded digest" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_trial_serves_asks_and_stops(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["serve", str(write_checkpoint(tmp_path / "c", causal=False)), "--try"]) == 0
+    output = capsys.readouterr().out
+    assert "completion, " in output
+    assert "infill, 2 forward passes" in output
