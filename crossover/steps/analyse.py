@@ -14,6 +14,7 @@ from crossover.files import digest_of, write_json
 from crossover.steps.context import StepContext
 from crossover.steps.manifests import AnalysisRef, Candidate, EvaluationsRef, RunRef
 from crossover.steps.report import write_study_report
+from crossover.steps.samples import draw_samples
 from crossover.study import Cell, StudyConfig
 from crossover.training.arms import ARMS
 
@@ -51,7 +52,9 @@ def analyse_step(context: StepContext, references: Sequence[EvaluationsRef], *, 
     folder = context.workspace.root / "analysis"
     whole = {name: analysis.model_dump(mode="json") for name, analysis in analyses.items()}
     write_json(folder / "analysis.json", whole)
-    files = write_study_report(context, dataset, runs, analyses)
+    largest = context.study.cells[-1]
+    best = {arm: best_candidate(context.study, largest, runs, arm) for arm in context.study.arms}
+    files = write_study_report(context, dataset, runs, analyses, draw_samples(context, dataset, best))
     report = context.workspace.uri_of(files.html)
     reference = _decide(context, runs, analyses, promotion=promotion, digest=digest_of(whole), report=report)
     reference.write(folder / "manifest.json")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import crossover
 from crossover.analysis.report import ReportFiles, write_report
-from crossover.analysis.report.context import CellReport, CorpusFacts, Fact, ReportContext, RunRow
+from crossover.analysis.report.context import CellReport, CorpusFacts, Fact, ReportContext, RunRow, Sample
 from crossover.analysis.result import Analysis
 from crossover.data.dataset import Dataset
 from crossover.files import read_json
@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 
 
 def write_study_report(
-    context: StepContext, dataset: Dataset, runs: Sequence[EvaluatedRun], analyses: Mapping[str, Analysis]
+    context: StepContext,
+    dataset: Dataset,
+    runs: Sequence[EvaluatedRun],
+    analyses: Mapping[str, Analysis],
+    samples: dict[str, tuple[Sample, ...]],
 ) -> ReportFiles:
     """Write report.html, report.md and report.json into the workspace's `analysis/`."""
     study, manifest = context.study, dataset.manifest
@@ -42,6 +46,7 @@ def write_study_report(
         training=tuple(_training_facts(study)),
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         version=crossover.__version__,
+        samples=samples,
         sql='crossover registry query "SELECT * FROM v_verdicts"',
     )
     return write_report(report, context.workspace.root / "analysis")
