@@ -53,13 +53,13 @@ def _add_study(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_run(verbs: "_Verbs[argparse.ArgumentParser]") -> None:  # noqa: UP037
-    run = _verb(verbs, "run", "answer a study through the pipeline, on this machine", "run_verb")
+    run = _verb(verbs, "run", "answer a study through the pipeline, on this machine", "run")
     _add_study(run)
     run.add_argument("--promote", choices=("verdict", "always", "never"), default="verdict", help="when to promote")
     run.add_argument("--seeds-per-task", type=int, default=1, help="seeds that one pretraining task trains (default 1)")
     run.add_argument("--print-study", action="store_true", help="print the resolved study and stop")
     run.add_argument("--json", action="store_true", help="print the outcome as JSON, no progress")
-    compile_ = _verb(verbs, "compile", "write the pipeline as YAML for Kubeflow Pipelines", "run_verb")
+    compile_ = _verb(verbs, "compile", "write the pipeline as YAML for Kubeflow Pipelines", "run")
     compile_.add_argument("--out", default="-", help="file to write (default: standard output)")
     doctor = _verb(verbs, "doctor", "check this machine and the settings", "doctor")
     doctor.add_argument("--json", action="store_true", help="print as JSON")

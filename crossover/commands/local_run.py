@@ -1,0 +1,230 @@
+"""Running a study's pipeline on this machine, and following it.
+
+The pipeline runs in a process group of its own. This process holds the workspace's lock, keeps the log, draws one bar
+for the whole study, and says in the end what the answer is, or which step failed and why.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any
+
+from tqdm import tqdm
+
+from crossover.errors import StepFailedError, WorkspaceError
+from crossover.files import workspace_error
+from crossover.progress import parse_event
+from crossover.settings import get_settings
+from crossover.study import StudyConfig
+from crossover.workspace import STUDY_FILE, Workspace
+
+TRAINING_SHARE = 0.7
+"""Roughly how much of a run's time is training; only the bar depends on it."""
+GRACE_SECONDS = 15.0
+_ANSI = re.compile(r"\x1b\[[0-9;]*m")
+_EXCEPTION = re.compile(r"^(?:\w+\.)*(?P<kind>\w*(?:Error|Exception|Interrupt)): (?P<message>.+)$")
+_KFP_NOISE = re.compile(r"finished with status|Inner task failed")
+
+
+@dataclass
+class StudyProgress:
+    """Adds up the events of all steps: how much is done, and what went wrong first."""
+
+    runs: int
+    trained: dict[str, float] = field(default_factory=dict)
+    evaluated: dict[str, float] = field(default_factory=dict)
+    error: dict[str, Any] | None = None
+    last_exception: str = ""
+
+    def take(self, line: str) -> dict[str, Any] | None:
+        """Take a line of output; returns the event in it."""
+        event = parse_event(line)
+        if event is None:
+            found = _EXCEPTION.match(_ANSI.sub("", line).strip())
+            if found and not _KFP_NOISE.search(line):
+                self.last_exception = f"{found['kind']}: {found['message']}"
+        elif event["event"] == "error":
+            self.error = self.error or event
+        elif event["event"] == "progress":
+            done = event["done"] / max(1, event["total"])
+            if event["phase"] == "evaluate":
+                self.trained[event["label"]] = 1.0
+                self.evaluated[event["label"]] = done
+            else:
+                self.trained[event["label"]] = done
+        return event
+
+    @property
+    def fraction(self) -> float:
+        """Share of the study's work that is done, 0 to 1."""
+        trained, evaluated = sum(self.trained.values()), sum(self.evaluated.values())
+        return (TRAINING_SHARE * trained + (1 - TRAINING_SHARE) * evaluated) / max(1, self.runs)
+
+    @property
+    def summary(self) -> str:
+        """Counts of finished work."""
+        trained = sum(value >= 1 for value in self.trained.values())
+        evaluated = sum(value >= 1 for value in self.evaluated.values())
+        return f"trained {trained}/{self.runs}, evaluated {evaluated}/{self.runs}"
+
+
+def run_study(
+    study: StudyConfig, workspace: str, *, registry: str, promotion: str, seeds_per_task: int, quiet: bool
+) -> Path:
+    """Run the pipeline to its end.
+
+    Args:
+        study: what to answer.
+        workspace: a path, or s3://bucket/prefix.
+        registry: SQLAlchemy URL.
+        promotion: verdict, always, or never.
+        seeds_per_task: seeds that one pretraining task trains.
+        quiet: no progress at all.
+
+    Returns:
+        The local folder of the workspace.
+
+    Raises:
+        StepFailedError: a step failed; carries its own message.
+        WorkspaceError: the workspace is another study's, in use, or cannot be written.
+        KeyboardInterrupt: after everything that was started has been stopped.
+    """
+    place = Workspace(workspace)
+    for text in (workspace, registry):
+        if "python3" in text or "{{$." in text:
+            raise WorkspaceError(
+                "workspace.bad-uri",
+                field=text,
+                problem="holds `python3` or `{{$.`, which kfp.local rewrites inside arguments",
+                remedy="use a path without it",
+            )
+    with place.lock() as lock:
+        place.claim(study)
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+        log = place.root / "logs" / f"run-{stamp}.log"
+        command = [
+            *(sys.executable, "-m", "pipelines.local"),
+            *("--study", str(place.root / STUDY_FILE), "--workspace", workspace, "--registry", registry),
+            *("--promotion", promotion, "--seeds-per-task", str(seeds_per_task)),
+            *("--parallelism", str(get_settings().local_parallelism), "--root", str(place.root / "pipeline")),
+        ]
+        progress = StudyProgress(runs=len(study.cells) * len(study.arms) * len(study.seeds))
+        code = _run_logged(command, log, progress, lock, quiet=quiet)
+    if code != 0:
+        if progress.error:
+            step_code = int(progress.error["exit_code"])
+            raise StepFailedError(_step(progress), progress.error["message"], exit_code=step_code)
+        raise StepFailedError(_step(progress), f"{progress.last_exception or f'exit status {code}'} (log: {log})")
+    return place.root
+
+
+def _step(progress: StudyProgress) -> str:
+    return "pipeline" if progress.error is None else str(progress.error["name"])
+
+
+def _run_logged(command: list[str], log: Path, progress: StudyProgress, lock: int, *, quiet: bool) -> int:
+    """Start the pipeline, keep its output, show progress; stops everything when interrupted."""
+    settings = get_settings()
+    environment = os.environ | {
+        "CROSSOVER_EVENTS": "1",
+        "CROSSOVER_THREADS": str(settings.step_threads),
+        "OMP_NUM_THREADS": str(settings.step_threads),
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONWARNINGS": "ignore",
+    }
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        file = log.open("w", encoding="utf-8")
+    except OSError as error:
+        raise workspace_error(log, error) from error
+    with file, _terminable():
+        process = subprocess.Popen(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+            pass_fds=(lock,),
+        )
+        assert process.stdout is not None  # noqa: S101 - stdout is a pipe
+        try:
+            _follow(process.stdout, file, progress, quiet=quiet)
+            return process.wait()
+        except KeyboardInterrupt:
+            _stop(process)
+            raise
+        except OSError as error:
+            _stop(process)
+            raise workspace_error(log, error) from error
+
+
+def _follow(lines: IO[str], log: IO[str], progress: StudyProgress, *, quiet: bool) -> None:
+    """Copy lines to the log and show progress: a bar on a terminal, a line every ten seconds elsewhere."""
+    tty = sys.stderr.isatty() and not quiet
+    bar = tqdm(total=1.0, disable=not tty, bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}")
+    began = last = time.monotonic()
+    with bar:
+        for line in lines:
+            event = progress.take(line)
+            log.write(line)
+            if event is None or event["event"] != "progress":
+                continue
+            if tty:
+                bar.set_description_str(progress.summary, refresh=False)
+                rate = event.get("tokens_per_second")
+                bar.set_postfix_str(
+                    f"{event['label']} loss {event['loss']:.3f} {rate:,.0f} tokens/s" if rate else event["label"],
+                    refresh=False,
+                )
+                bar.update(max(0.0, progress.fraction - bar.n))
+            elif not quiet and time.monotonic() - last > 10:
+                last = time.monotonic()
+                left = (last - began) * (1 - progress.fraction) / max(1e-3, progress.fraction)
+                print(f"{progress.fraction:4.0%}  {progress.summary}, about {left:.0f} s left", flush=True)
+
+
+def _stop(process: subprocess.Popen[str]) -> None:
+    """Interrupt the whole group, give it time to end its attempts, then kill what is left."""
+    _signal_group(process, signal.SIGINT)
+    try:
+        process.wait(GRACE_SECONDS)
+    except subprocess.TimeoutExpired:
+        pass
+    _signal_group(process, signal.SIGKILL)
+    process.wait()
+    if process.stdout is not None:
+        process.stdout.close()
+
+
+def _signal_group(process: subprocess.Popen[str], number: signal.Signals) -> None:
+    try:
+        os.killpg(process.pid, number)
+    except ProcessLookupError:
+        return
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM end a run as Ctrl-C does."""
+
+    def interrupt(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
