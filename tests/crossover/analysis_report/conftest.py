@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-import report_samples as samples
 
 from crossover.analysis.report import ReportContext, render_html
+from tests.crossover.analysis_report import report_samples as samples
 
 
 @pytest.fixture(scope="session")

@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 
 import pytest
-import report_samples as samples
 
 from crossover.analysis.report import ReportContext, write_report
+from tests.crossover.analysis_report import report_samples as samples
 
 
 @pytest.fixture

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from xml.etree import ElementTree
 
-import html_reading as reading
 import pytest
-import report_samples as samples
 
 from crossover.analysis.report import ReportContext, Sample, palette, render_html, render_picture
 from crossover.analysis.report.page import MAXIMUM_BYTES
 from crossover.analysis.result import Figure, SeedCurve
+from tests.crossover.analysis_report import html_reading as reading
+from tests.crossover.analysis_report import report_samples as samples
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -7,9 +7,9 @@ import sys
 from itertools import pairwise
 
 import pytest
-import report_samples as samples
 
 from crossover.analysis.report import Sample, headline, render_markdown, scales, verdicts, wording
+from tests.crossover.analysis_report import report_samples as samples
 
 
 def test_the_headline_says_the_verdict_best_so_far_and_further_metrics() -> None:
