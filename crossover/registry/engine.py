@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import fcntl
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
+from urllib.parse import quote
 
 from alembic import command
 from alembic.config import Config
@@ -23,6 +25,7 @@ from crossover.errors import RegistryError
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_SECONDS = 30
 WRITES = "crossover_writes"
+_MIGRATION_KEY = 0x63726F73  # of PostgreSQL's advisory lock: any number, the same for all versions
 
 
 def registry_error(url: object, error: Exception) -> RegistryError:
@@ -55,7 +58,8 @@ def parse_url(text: str) -> URL:
     except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
         raise _bad_url(text) from error
     if url.get_backend_name() not in ("sqlite", "postgresql") or (
-        url.get_backend_name() == "sqlite" and not url.database
+        url.get_backend_name() == "sqlite"
+        and (not url.database or url.database == ":memory:" or url.database.startswith("file:"))
     ):
         raise _bad_url(text)
     if url.get_backend_name() == "sqlite":
@@ -117,31 +121,68 @@ def current_revision(engine: Engine) -> str | None:
         return MigrationContext.configure(connection).get_current_revision()
 
 
-def migrate(url: URL, engine: Engine) -> tuple[str | None, str]:
-    """Bring the schema to this version; returns the revision before and after.
+def schema_error(url: str, found: str | None) -> RegistryError:
+    """The schema is not this version's: older, or one that this version does not know."""
+    known = {script.revision for script in ScriptDirectory(str(MIGRATIONS)).walk_revisions()}
+    if found is None or found in known:
+        return RegistryError(
+            "registry.schema",
+            field="registry url",
+            problem=f"{url}: its schema is {found or 'empty'}, this version needs {head_revision()}",
+            remedy="run `crossover registry upgrade`",
+        )
+    return RegistryError(
+        "registry.unknown-schema",
+        field="registry url",
+        problem=f"{url}: its schema {found} is not one that this version knows",
+        remedy="upgrade Crossover, or name another registry",
+    )
+
+
+def migrate(url: URL, engine: Engine, target: str | None = None) -> tuple[str | None, str]:
+    """Bring the schema to this version, in one transaction; returns the revision before and after.
 
     Raises:
-        RegistryError: the database is newer than this version, or cannot be migrated.
+        RegistryError: the database is newer than this version, is not a registry, or cannot be migrated.
     """
+    goal = target or head_revision()
     try:
+        _refuse_other_files(url)
         with _migration_lock(url):
-            before = current_revision(engine)
-            if before != head_revision():
+            if current_revision(engine) == goal:
+                return goal, goal
+            with engine.execution_options(**{WRITES: True}).begin() as connection:
+                if url.get_backend_name() == "postgresql":
+                    connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_MIGRATION_KEY})")
+                before = MigrationContext.configure(connection).get_current_revision()
                 config = Config()
                 config.set_main_option("script_location", str(MIGRATIONS))
-                with engine.execution_options(**{WRITES: True}).begin() as connection:
-                    config.attributes["connection"] = connection
-                    command.upgrade(config, "head")
-            return before, head_revision()
+                config.attributes["connection"] = connection
+                command.upgrade(config, goal)
+            return before, goal
     except CommandError as error:
-        raise RegistryError(
-            "registry.unknown-schema",
-            field="registry url",
-            problem=f"{url.render_as_string()}: its schema is not one that this version knows ({error})",
-            remedy="upgrade Crossover, or name another registry",
-        ) from error
+        raise schema_error(url.render_as_string(), current_revision(engine) or "of another program") from error
     except SQLAlchemyError as error:
         raise registry_error(url.render_as_string(), error) from error
+
+
+def _refuse_other_files(url: URL) -> None:
+    """Another program's SQLite file is not made into a registry, nor touched. Anything else shows when it is opened."""
+    path = Path(str(url.database))
+    if url.get_backend_name() != "sqlite" or not path.is_file():
+        return
+    try:
+        with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as connection:
+            tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    except sqlite3.Error:
+        return
+    if tables and "alembic_version" not in tables:
+        raise RegistryError(
+            "registry.other-file",
+            field="registry url",
+            problem=f"{url.render_as_string()}: is another program's database (it has {', '.join(sorted(tables)[:3])})",
+            remedy="name another file: this one is not a registry",
+        )
 
 
 @contextmanager

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+DIRECTIONS = ("lower", "higher", "none")
+ESTIMATORS = ("exact", "upper bound", "chain rule", "none")
+
 
 @dataclass(frozen=True)
 class RunKey:
@@ -26,6 +29,11 @@ class MetricDef:
     estimator: str
     """`exact`, `upper bound`, `chain rule`, or `none`."""
     draws: int = 0
+
+    def __post_init__(self) -> None:
+        for field, allowed in (("direction", DIRECTIONS), ("estimator", ESTIMATORS)):
+            if getattr(self, field) not in allowed:
+                raise ValueError(f"{field} must be one of {allowed}, found {getattr(self, field)!r}")
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,9 +10,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
 
-from sqlalchemy import Connection, delete, func, select, update
-from sqlalchemy import Table as SqlTable
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, func, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from crossover.errors import RegistryError
@@ -28,8 +25,18 @@ from crossover.registry.engine import (
     migrate,
     parse_url,
     registry_error,
+    schema_error,
 )
 from crossover.registry.records import MetricDef, Point, RunKey, Table
+from crossover.registry.writes import (
+    forget_other_estimators,
+    insert,
+    insert_points,
+    run_id,
+    series_id,
+    study_id,
+    verdict_columns,
+)
 
 END_REASONS = ("done", "failed", "interrupted")
 
@@ -50,23 +57,19 @@ class Registry:
         self._engine = make_engine(self._url)
 
     @classmethod
-    def open(cls, url: str) -> Self:
+    def open(cls, url: str, *, clock: Callable[[], datetime] = _now) -> Self:
         """Open a registry. An SQLite file is made and migrated; a PostgreSQL database must have been migrated.
 
         Args:
             url: SQLAlchemy URL, e.g. `sqlite:///studies/registry.sqlite`.
+            clock: what time it is, in UTC.
         """
-        registry = cls(url)
+        registry = cls(url, clock=clock)
         try:
             if registry._url.get_backend_name() == "sqlite":
                 migrate(registry._url, registry._engine)
             elif (found := current_revision(registry._engine)) != head_revision():
-                raise RegistryError(
-                    "registry.schema",
-                    field="registry url",
-                    problem=f"its schema is {found or 'empty'}, this version needs {head_revision()}",
-                    remedy="run `crossover registry upgrade`",
-                )
+                raise schema_error(registry.url, found)
         except SQLAlchemyError as error:
             registry.close()
             raise registry_error(registry.url, error) from error
@@ -111,13 +114,13 @@ class Registry:
             "created_at": self._clock(),
         }
         with self._write() as connection:
-            _insert(connection, s.Study.__table__, [row])
+            insert(connection, s.Study.__table__, [row])
 
     def register_dataset(self, study_digest: str, digest: str, manifest: Mapping[str, object]) -> None:
         """Record a prepared corpus."""
         with self._write() as connection:
-            row = {"study_id": _study_id(connection, study_digest), "digest": digest, "manifest": dict(manifest)}
-            _insert(connection, s.Dataset.__table__, [row | {"created_at": self._clock()}])
+            row = {"study_id": study_id(connection, study_digest), "digest": digest, "manifest": dict(manifest)}
+            insert(connection, s.Dataset.__table__, [row | {"created_at": self._clock()}])
 
     def start_attempt(self, run: RunKey, *, started_step: int, config: Mapping[str, object]) -> Attempt:
         """Open a run's next attempt; earlier ones that never ended are marked interrupted.
@@ -125,20 +128,20 @@ class Registry:
         From now on the points of earlier attempts beyond `started_step` are superseded.
         """
         with self._write() as connection:
-            run_id = _run_id(connection, run, config)
+            mine = run_id(connection, run, config)
+            connection.execute(select(s.Run.id).where(s.Run.id == mine).with_for_update())
             n = 1 + int(
-                connection.scalar(select(func.coalesce(func.max(s.Attempt.n), 0)).where(s.Attempt.run_id == run_id))
-                or 0
+                connection.scalar(select(func.coalesce(func.max(s.Attempt.n), 0)).where(s.Attempt.run_id == mine)) or 0
             )
             connection.execute(
                 update(s.Attempt)
-                .where(s.Attempt.run_id == run_id, s.Attempt.ended_at.is_(None))
+                .where(s.Attempt.run_id == mine, s.Attempt.ended_at.is_(None))
                 .values(ended_at=self._clock(), end_reason="interrupted")
             )
-            row = {"run_id": run_id, "n": n, "started_step": started_step, "host": socket.gethostname()}
-            _insert(connection, s.Attempt.__table__, [row | {"pid": os.getpid(), "started_at": self._clock()}])
-            connection.execute(update(s.Run).where(s.Run.id == run_id).values(status="running"))
-        return Attempt(self, run_id, n)
+            row = {"run_id": mine, "n": n, "started_step": started_step, "host": socket.gethostname()}
+            insert(connection, s.Attempt.__table__, [row | {"pid": os.getpid(), "started_at": self._clock()}])
+            connection.execute(update(s.Run).where(s.Run.id == mine).values(status="running"))
+        return Attempt(self, mine, n)
 
     def record_points(self, run: RunKey, metric: MetricDef, points: Sequence[Point]) -> None:
         """Record what was measured after training, under the run's latest attempt; measuring again replaces.
@@ -146,15 +149,17 @@ class Registry:
         Another estimator of the same metric at the same step replaces too: a step has one value of a metric.
         """
         with self._write() as connection:
-            run_id = _run_id(connection, run, {})
-            latest = connection.scalar(select(func.max(s.Attempt.n)).where(s.Attempt.run_id == run_id))
-            _insert_points(connection, run_id, int(latest or 1), metric, points, replace=True)
+            mine = run_id(connection, run, {})
+            series = series_id(connection, mine, metric)
+            latest = connection.scalar(select(func.max(s.Attempt.n)).where(s.Attempt.run_id == mine))
+            forget_other_estimators(connection, mine, series, metric.name, [point.step for point in points])
+            insert_points(connection, series, int(latest or 1), points, replace=True)
 
     def record_checkpoint(self, run: RunKey, step: int, tokens: int, uri: str, digest: str) -> None:
         """Record saved weights; saving the same step again replaces."""
         with self._write() as connection:
-            row = {"run_id": _run_id(connection, run, {}), "step": step, "tokens": tokens, "uri": uri, "digest": digest}
-            _insert(
+            row = {"run_id": run_id(connection, run, {}), "step": step, "tokens": tokens, "uri": uri, "digest": digest}
+            insert(
                 connection,
                 s.Checkpoint.__table__,
                 [row | {"created_at": self._clock()}],
@@ -164,25 +169,25 @@ class Registry:
     def record_items(self, run: RunKey, step: int, task: str, items: Mapping[str, Any]) -> None:
         """Record per-item scores of a task at a step; scoring again replaces."""
         with self._write() as connection:
-            row = {"run_id": _run_id(connection, run, {}), "step": step, "task": task, "items": dict(items)}
-            _insert(connection, s.ItemScores.__table__, [row], replace=("items",))
+            row = {"run_id": run_id(connection, run, {}), "step": step, "task": task, "items": dict(items)}
+            insert(connection, s.ItemScores.__table__, [row], replace=("items",))
 
     def record_analysis(self, study_digest: str, cell: str, analysis: Mapping[str, Any]) -> str:
         """Record an analysis (the JSON of `analysis.result.Analysis`) and its verdicts; returns its digest."""
         digest = digest_of(analysis)
         with self._write() as connection:
-            study_id = _study_id(connection, study_digest)
-            row = {"study_id": study_id, "cell": cell, "digest": digest, "method": analysis["method"]}
-            _insert(
+            study = study_id(connection, study_digest)
+            row = {"study_id": study, "cell": cell, "digest": digest, "method": analysis["method"]}
+            insert(
                 connection, s.AnalysisRecord.__table__, [row | {"result": dict(analysis), "created_at": self._clock()}]
             )
-            found = select(s.AnalysisRecord.id).filter_by(study_id=study_id, cell=cell, digest=digest)
+            found = select(s.AnalysisRecord.id).filter_by(study_id=study, cell=cell, digest=digest)
             analysis_id = connection.scalar(found)
             rows = [
-                {"analysis_id": analysis_id, "position": position, **_verdict_columns(verdict)}
+                {"analysis_id": analysis_id, "position": position, **verdict_columns(verdict)}
                 for position, verdict in enumerate(analysis["verdicts"])
             ]
-            _insert(connection, s.VerdictRow.__table__, rows)
+            insert(connection, s.VerdictRow.__table__, rows)
         return digest
 
     def record_deployment(
@@ -191,8 +196,8 @@ class Registry:
         """Append a promotion."""
         with self._write() as connection:
             row = {
-                "study_id": _study_id(connection, study_digest),
-                "run_id": _run_id(connection, run, {}),
+                "study_id": study_id(connection, study_digest),
+                "run_id": run_id(connection, run, {}),
                 "step": step,
                 "uri": uri,
                 "digest": digest,
@@ -200,7 +205,7 @@ class Registry:
                 "reason": reason,
                 "created_at": self._clock(),
             }
-            _insert(connection, s.Deployment.__table__, [row])
+            insert(connection, s.Deployment.__table__, [row])
 
     def items(self, run: RunKey, step: int, task: str) -> dict[str, Any] | None:
         """Per-item scores, as they were recorded; None when there are none."""
@@ -239,23 +244,30 @@ class Attempt:
 
     def __init__(self, registry: Registry, run_id: int, n: int) -> None:
         self._registry, self._run_id, self.n = registry, run_id, n
+        self._series: dict[MetricDef, int] = {}
 
     def record(self, metric: MetricDef, points: Sequence[Point]) -> None:
         """Record a batch; points that are already there stay as they are."""
         with self._registry._write() as connection:
-            _insert_points(connection, self._run_id, self.n, metric, points, replace=False)
+            series = self._series.get(metric) or series_id(connection, self._run_id, metric)
+            insert_points(connection, series, self.n, points, replace=False)
+        self._series[metric] = series
 
     def finish(self, reason: str) -> None:
-        """End the attempt: `done`, `failed` or `interrupted`, which becomes the run's status."""
+        """End the attempt: `done`, `failed` or `interrupted`, which becomes the run's status.
+
+        An attempt that has ended already, because a later one began, changes nothing.
+        """
         if reason not in END_REASONS:
             raise ValueError(f"reason must be one of {END_REASONS}, found {reason!r}")
         with self._registry._write() as connection:
-            connection.execute(
+            ended = connection.execute(
                 update(s.Attempt)
                 .where(s.Attempt.run_id == self._run_id, s.Attempt.n == self.n, s.Attempt.ended_at.is_(None))
                 .values(ended_at=self._registry._clock(), end_reason=reason)
             )
-            connection.execute(update(s.Run).where(s.Run.id == self._run_id).values(status=reason))
+            if ended.rowcount:
+                connection.execute(update(s.Run).where(s.Run.id == self._run_id).values(status=reason))
 
 
 def upgrade(url: str) -> tuple[str | None, str]:
@@ -266,100 +278,3 @@ def upgrade(url: str) -> tuple[str | None, str]:
         return migrate(parsed, engine)
     finally:
         engine.dispose()
-
-
-def _insert(
-    connection: Connection,
-    table: Any,  # noqa: ANN401 - what declarative classes call their table
-    rows: Sequence[Mapping[str, object]],
-    replace: Sequence[str] = (),
-) -> None:
-    """INSERT … ON CONFLICT DO NOTHING, or UPDATE of the columns named."""
-    if not rows:
-        return
-    target: SqlTable = table
-    module = postgresql if connection.dialect.name == "postgresql" else sqlite
-    statement: Any = module.insert(target)
-    if replace:
-        keys = [column.name for column in target.primary_key]
-        statement = statement.on_conflict_do_update(
-            index_elements=keys, set_={name: statement.excluded[name] for name in replace}
-        )
-    else:
-        statement = statement.on_conflict_do_nothing()
-    connection.execute(statement, [dict(row) for row in rows])
-
-
-def _insert_points(
-    connection: Connection, run_id: int, attempt: int, metric: MetricDef, points: Sequence[Point], *, replace: bool
-) -> None:
-    series = _series_id(connection, run_id, metric)
-    rows = [
-        {
-            "series_id": series,
-            "step": p.step,
-            "attempt_n": attempt,
-            "tokens": p.tokens,
-            "flops": p.flops,
-            "seconds": p.seconds,
-            "value": p.value if math.isfinite(p.value) else None,
-            "state": "" if math.isfinite(p.value) else ("nan" if math.isnan(p.value) else f"{p.value:+}"),
-            "stderr": p.stderr,
-        }
-        for p in points
-    ]
-    if replace:
-        _forget_other_estimators(connection, run_id, series, metric.name, [p.step for p in points])
-    columns = ("tokens", "flops", "seconds", "value", "state", "stderr") if replace else ()
-    _insert(connection, s.PointRow.__table__, rows, replace=columns)
-
-
-def _forget_other_estimators(connection: Connection, run_id: int, series: int, name: str, steps: Sequence[int]) -> None:
-    """A step has one value of a metric: what another estimator, or fewer draws, said there before is dropped."""
-    others = (
-        select(s.Series.id)
-        .join(s.MetricDefinition, s.MetricDefinition.id == s.Series.metric_id)
-        .where(s.Series.run_id == run_id, s.MetricDefinition.name == name, s.Series.id != series)
-    )
-    connection.execute(delete(s.PointRow).where(s.PointRow.series_id.in_(others), s.PointRow.step.in_(steps)))
-
-
-def _study_id(connection: Connection, digest: str) -> int:
-    found = connection.scalar(select(s.Study.id).where(s.Study.digest == digest))
-    if found is None:
-        raise RegistryError(
-            "registry.unknown-study",
-            field="study",
-            problem=f"the registry does not know {digest}",
-            remedy="register the study first",
-        )
-    return int(found)
-
-
-def _run_id(connection: Connection, run: RunKey, config: Mapping[str, object]) -> int:
-    study_id = _study_id(connection, run.study_digest)
-    row = {"study_id": study_id, "cell": run.cell, "arm": run.arm, "seed": run.seed}
-    _insert(connection, s.Run.__table__, [row | {"status": "planned", "config": dict(config)}])
-    if config:
-        connection.execute(update(s.Run).filter_by(**row).values(config=dict(config)))
-    return int(connection.scalars(select(s.Run.id).filter_by(**row)).one())
-
-
-def _series_id(connection: Connection, run_id: int, metric: MetricDef) -> int:
-    fields = vars(metric)
-    _insert(connection, s.MetricDefinition.__table__, [fields])
-    metric_id = connection.scalars(select(s.MetricDefinition.id).filter_by(**fields)).one()
-    row = {"run_id": run_id, "metric_id": metric_id}
-    _insert(connection, s.Series.__table__, [row])
-    return int(connection.scalars(select(s.Series.id).filter_by(**row)).one())
-
-
-def _verdict_columns(verdict: Mapping[str, Any]) -> dict[str, object]:
-    crossing = verdict["crossing"] or {}
-    plain = ("metric", "axis", "comparison", "baseline", "candidate", "word", "pairs", "p_adjusted", "reason")
-    return {name: verdict[name] for name in plain} | {
-        "direction": crossing.get("direction"),
-        "crossing_at": crossing.get("at"),
-        "crossing_low": crossing.get("low"),
-        "crossing_high": crossing.get("high"),
-    }

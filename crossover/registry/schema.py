@@ -5,6 +5,8 @@ The schema is made by migrations; a test holds the two together.
 
 from __future__ import annotations
 
+import json
+import zlib
 from datetime import datetime
 
 from sqlalchemy import (
@@ -15,11 +17,14 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Text,
+    TypeDecorator,
     UniqueConstraint,
 )
+from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 _CONVENTION = {
@@ -29,6 +34,21 @@ _CONVENTION = {
     "pk": "pk_%(table_name)s",
 }
 Id = BigInteger().with_variant(Integer, "sqlite")
+
+
+class CompressedJson(TypeDecorator[dict[str, object]]):
+    """JSON, deflated. Unlike a column of JSON it holds NaN and infinities, on every database."""
+
+    impl = LargeBinary
+    cache_ok = True
+
+    def process_bind_param(self, value: dict[str, object] | None, dialect: Dialect) -> bytes | None:
+        """To bytes."""
+        return None if value is None else zlib.compress(json.dumps(value, separators=(",", ":")).encode())
+
+    def process_result_value(self, value: bytes | None, dialect: Dialect) -> dict[str, object] | None:
+        """From bytes."""
+        return None if value is None else dict(json.loads(zlib.decompress(value)))
 
 
 class Base(DeclarativeBase):
@@ -72,6 +92,7 @@ class Run(Base):
     seed: Mapped[int] = mapped_column(BigInteger)
     status: Mapped[str] = mapped_column(String(20))
     config: Mapped[dict[str, object]] = mapped_column(JSON)
+    epoch_tokens: Mapped[int | None] = mapped_column(BigInteger)
     __table_args__ = (UniqueConstraint("study_id", "cell", "arm", "seed"),)
 
 
@@ -141,13 +162,13 @@ class Checkpoint(Base):
 
 
 class ItemScores(Base):
-    """Per-item scores of a task at a checkpoint, as compact JSON arrays."""
+    """Per-item scores of a task at a checkpoint, as JSON arrays, compressed."""
 
     __tablename__ = "item_scores"
     run_id: Mapped[int] = mapped_column(ForeignKey("run.id"), primary_key=True)
     step: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     task: Mapped[str] = mapped_column(String(100), primary_key=True)
-    items: Mapped[dict[str, object]] = mapped_column(JSON)
+    items: Mapped[dict[str, object]] = mapped_column(CompressedJson)
 
 
 class AnalysisRecord(Base):

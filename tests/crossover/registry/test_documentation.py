@@ -14,8 +14,9 @@ from tests.crossover.registry.conftest import BPB, RUN, points
 TEXT = (Path(__file__).parents[3] / "docs" / "registry.md").read_text(encoding="utf-8")
 COLUMNS = {
     "v_curves": "study study_digest cell arm seed metric unit direction estimator draws step tokens flops seconds "
-    "value state stderr attempt",
-    "v_runs": "study study_digest cell arm seed status attempts last_step last_tokens checkpoint checkpoint_digest",
+    "value state stderr attempt epochs",
+    "v_runs": "study study_digest cell arm seed status attempts last_step last_tokens checkpoint checkpoint_digest "
+    "seconds",
     "v_verdicts": "study study_digest cell metric axis comparison baseline candidate verdict direction crossing_at "
     "crossing_low crossing_high pairs p_adjusted reason analysis_digest analysed_at",
     "v_deployments": "study study_digest cell arm seed step uri checkpoint_digest analysis_digest reason deployed_at "
@@ -40,4 +41,8 @@ def test_tables_for_people_and_programs(registry: Registry) -> None:
     table = registry.query("SELECT 'x' AS name, 0.1234567 AS value, NULL AS nil")
     assert table_json(table).replace("\n", "").replace(" ", "") == '[{"name":"x","value":0.1234567,"nil":null}]'
     assert "0.123457" in format_table(table)
+    wide = registry.query("SELECT 'abcdefghijklmnopqrstuvwxyz' AS name, 1 AS one")
+    assert "wxyz" in format_table(wide)
+    assert "wxyz" not in format_table(wide, width=20)
+    assert max(map(len, format_table(wide, width=20).splitlines())) <= 20
     assert "more: raise --limit" in format_table(registry.query("SELECT 1 UNION SELECT 2", limit=1))

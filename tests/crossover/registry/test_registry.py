@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import math
+import sqlite3
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +20,7 @@ from hypothesis import strategies as st
 
 from crossover.errors import RegistryError
 from crossover.registry import MetricDef, Point, Registry, RunKey, upgrade
+from crossover.registry import query as query_module
 from crossover.registry.engine import make_engine, parse_url
 from crossover.registry.schema import Base
 from tests.crossover.registry.conftest import BPB, RUN, STUDY, points
@@ -23,8 +29,8 @@ CURVE = "SELECT step, value, attempt FROM v_curves WHERE metric = 'validation_bp
 
 
 def test_upgrade_from_empty_then_nothing_to_do(empty_url: str) -> None:
-    assert upgrade(empty_url) == (None, "0001")
-    assert upgrade(empty_url) == ("0001", "0001")
+    assert upgrade(empty_url) == (None, "0002")
+    assert upgrade(empty_url) == ("0002", "0002")
 
 
 def test_models_match_the_migrated_schema(url: str) -> None:
@@ -66,6 +72,67 @@ def test_measuring_again_replaces_even_with_another_estimator(registry: Registry
     assert registry.query(CURVE).rows == ((1, 2.0, 1), (2, 8.0, 1))
 
 
+def test_measuring_again_after_a_resume_leaves_one_value_a_step(registry: Registry) -> None:
+    registry.start_attempt(RUN, started_step=0, config={})
+    registry.record_points(RUN, BPB, points(1, 2, 4))
+    registry.start_attempt(RUN, started_step=2, config={})
+    registry.record_points(RUN, BPB, points(1, 2, 3, value=10.0))
+    assert registry.query(CURVE).rows == ((1, 11.0, 2), (2, 12.0, 2), (3, 13.0, 2))
+    assert registry.curves(STUDY, RUN.cell)["value"] == [11.0, 12.0, 13.0]
+    assert registry.query("SELECT seconds FROM v_runs").rows == ((1.5,),)
+
+
+def test_an_attempt_that_a_later_one_replaced_does_not_end_the_run(registry: Registry) -> None:
+    stale = registry.start_attempt(RUN, started_step=0, config={})
+    live = registry.start_attempt(RUN, started_step=0, config={})
+    stale.finish("failed")
+    assert registry.query("SELECT status FROM v_runs").rows == (("running",),)
+    live.finish("done")
+    live.finish("failed")
+    assert registry.query("SELECT status FROM v_runs").rows == (("done",),)
+
+
+def test_attempts_that_start_at_once_are_numbered_apart(url: str) -> None:
+    with Registry.open(url) as registry:
+        registry.register_study(name="demo", digest=STUDY, config={})
+
+    def start(_: int) -> int:
+        with Registry.open(url) as mine:
+            together.wait(timeout=30)
+            return mine.start_attempt(RUN, started_step=0, config={}).n
+
+    together = threading.Barrier(4)
+    with ThreadPoolExecutor(4) as pool:
+        assert sorted(pool.map(start, range(4))) == [1, 2, 3, 4]
+
+
+def test_epochs_are_tokens_over_the_budget_of_the_dataset(registry: Registry) -> None:
+    registry.register_dataset(STUDY, "sha256:data", {"budgets": [{"unique_tokens": 10, "tokens": 8}]})
+    registry.start_attempt(RUN, started_step=0, config={"unique_tokens": 10}).record(BPB, points(2))
+    registry.record_points(RunKey(STUDY, "c", "ar", 0), BPB, points(2))
+    assert registry.query("SELECT epochs FROM v_curves ORDER BY arm DESC").rows == ((2.5,), (None,))
+
+
+@pytest.mark.parametrize("field", ["tokens", "flops", "seconds"])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -1.0])
+def test_a_point_without_a_place_is_refused(registry: Registry, field: str, value: float) -> None:
+    attempt = registry.start_attempt(RUN, started_step=0, config={})
+    with pytest.raises(RegistryError, match=field):
+        attempt.record(BPB, [*points(1), replace(points(2)[0], **{field: value})])
+    assert registry.query(CURVE).rows == ()
+
+
+def test_an_unknown_standard_error_is_null(registry: Registry) -> None:
+    registry.record_points(RUN, BPB, [replace(points(1)[0], stderr=math.nan)])
+    assert registry.query("SELECT value, stderr FROM v_curves").rows == ((2.0, None),)
+
+
+@pytest.mark.parametrize("field", ["direction", "estimator"])
+def test_a_metric_says_what_it_is_in_known_words(field: str) -> None:
+    with pytest.raises(ValueError, match=field):
+        replace(BPB, **{field: "sideways"})
+
+
 def test_not_a_number_is_kept_as_what_it_is(registry: Registry) -> None:
     values = [math.nan, math.inf, -math.inf]
     registry.record_points(RUN, BPB, [Point(i, i, 1.0, 1.0, value) for i, value in enumerate(values)])
@@ -74,7 +141,9 @@ def test_not_a_number_is_kept_as_what_it_is(registry: Registry) -> None:
         (None, "+inf"),
         (None, "-inf"),
     )
-    assert math.isnan(registry.curves(STUDY, RUN.cell)["value"][0])
+    found = registry.curves(STUDY, RUN.cell)["value"]
+    assert math.isnan(found[0])
+    assert found[1:] == values[1:]
 
 
 def test_curves_are_the_columns_of_the_analysis(registry: Registry) -> None:
@@ -118,6 +187,8 @@ def test_deployments_append_and_items_round_trip(registry: Registry) -> None:
     registry.record_items(RUN, 3, "cloze", {"ids": ["b"], "correct": [0.5]})
     assert registry.items(RUN, 3, "cloze") == {"ids": ["b"], "correct": [0.5]}
     assert registry.items(RUN, 9, "cloze") is None
+    registry.record_items(RUN, 4, "cloze", {"margins": [-math.inf, 0.1]})
+    assert registry.items(RUN, 4, "cloze") == {"margins": [-math.inf, 0.1]}
 
 
 @pytest.mark.parametrize(
@@ -136,6 +207,10 @@ def test_deployments_append_and_items_round_trip(registry: Registry) -> None:
         "COMMIT",
         "",
         "SELECT * FROM nowhere",
+        "SELECT 1; COMMIT; DELETE FROM study",
+        "SELECT 1; COMMIT; DROP VIEW v_runs; BEGIN; DECLARE crossover_query CURSOR FOR SELECT 2",
+        "SELECT set_config('transaction_read_only', 'off', false)",
+        "CREATE TEMP TABLE mine (a INTEGER)",
     ],
 )
 def test_a_query_cannot_write(registry: Registry, sql: str) -> None:
@@ -143,6 +218,13 @@ def test_a_query_cannot_write(registry: Registry, sql: str) -> None:
         registry.query(sql)
     assert caught.value.field == "SQL"
     assert registry.query("SELECT name FROM study").rows == (("demo",),)
+    assert registry.query("SELECT * FROM v_runs").rows == ()
+
+
+def test_an_endless_query_is_stopped(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(query_module, "QUERY_SECONDS", 0.1)
+    with pytest.raises(RegistryError, match="took longer than"):
+        registry.query("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT COUNT(*) FROM n")
 
 
 def test_a_query_may_hold_percent_and_semicolon_and_is_cut_at_the_limit(registry: Registry) -> None:
@@ -202,7 +284,7 @@ def test_kill_9_of_a_writer_leaves_whole_batches(url: str) -> None:
 
 
 class TestBadInput:
-    @pytest.mark.parametrize("url", ["nonsense", "mysql://x/y", "sqlite://", "oracle://x"])
+    @pytest.mark.parametrize("url", ["nonsense", "mysql://x/y", "sqlite://", "oracle://x", "sqlite:///:memory:"])
     def test_bad_url(self, url: str) -> None:
         with pytest.raises(RegistryError, match="is not the URL"):
             Registry.open(url)
@@ -211,6 +293,26 @@ class TestBadInput:
         (tmp_path / "x.sqlite").write_bytes(b"plain text, long enough to have a header" * 10)
         with pytest.raises(RegistryError, match="name another file"):
             Registry.open(f"sqlite:///{tmp_path}/x.sqlite")
+
+    def test_another_programs_database_is_not_touched(self, tmp_path: Path) -> None:
+        path = tmp_path / "other.sqlite"
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("CREATE TABLE mine (a)")
+        before = path.read_bytes()
+        with pytest.raises(RegistryError, match="another program's database"):
+            Registry.open(f"sqlite:///{path}")
+        assert path.read_bytes() == before
+
+    def test_full_disk(self, tmp_path: Path) -> None:
+        with Registry.open(f"sqlite:///{tmp_path}/x.sqlite") as registry:
+            registry.register_study(name="demo", digest=STUDY, config={})
+            attempt = registry.start_attempt(RUN, started_step=0, config={})
+            attempt.record(BPB, points(1))
+            with registry._engine.connect() as connection:
+                connection.exec_driver_sql("PRAGMA max_page_count = 1")
+            with pytest.raises(RegistryError, match="free some space"):
+                attempt.record(BPB, points(*range(2, 9000)))
+            assert registry.query(CURVE).rows == ((1, 2.0, 1),)
 
     def test_folder_is_a_file(self, tmp_path: Path) -> None:
         (tmp_path / "taken").write_text("")
@@ -223,7 +325,7 @@ class TestBadInput:
         with engine.begin() as connection:
             connection.exec_driver_sql("UPDATE alembic_version SET version_num = 'ffff'")
         engine.dispose()
-        with pytest.raises(RegistryError, match="upgrade"):
+        with pytest.raises(RegistryError, match="upgrade Crossover"):
             Registry.open(url)
 
     def test_postgresql_must_be_migrated_by_hand(self, empty_url: str) -> None:
