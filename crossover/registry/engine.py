@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -55,13 +56,22 @@ def parse_url(text: str) -> URL:
         if url.drivername == "postgresql":
             url = url.set(drivername="postgresql+psycopg")
         url.get_dialect()
-    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
+    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError, ValueError) as error:
         raise _bad_url(text) from error
     if url.get_backend_name() not in ("sqlite", "postgresql") or (
         url.get_backend_name() == "sqlite"
         and (not url.database or url.database == ":memory:" or url.database.startswith("file:"))
     ):
         raise _bad_url(text)
+    try:
+        url.get_dialect().import_dbapi()
+    except ModuleNotFoundError as error:
+        raise RegistryError(
+            "registry.no-driver",
+            field="registry url",
+            problem=f"{url.render_as_string()}: the driver {error.name} is not installed",
+            remedy="write postgresql://user@host/name, and install its driver: pip install 'psycopg[binary]'",
+        ) from error
     if url.get_backend_name() == "sqlite":
         try:
             Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
@@ -79,9 +89,13 @@ def _bad_url(text: str) -> RegistryError:
     return RegistryError(
         "registry.bad-url",
         field="registry url",
-        problem=f"{text!r} is not the URL of an SQLite file or a PostgreSQL database",
+        problem=f"{_without_password(text)!r} is not the URL of an SQLite file or a PostgreSQL database",
         remedy="write for example sqlite:///studies/registry.sqlite or postgresql://user@host/name",
     )
+
+
+def _without_password(text: str) -> str:
+    return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", text)
 
 
 def make_engine(url: URL) -> Engine:

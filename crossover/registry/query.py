@@ -52,7 +52,7 @@ def read_only(url: URL, sql: str, limit: int) -> Table:
         if url.get_backend_name() == "sqlite":
             return _read_sqlite(str(url.database), sql, limit)
         return _read_postgresql(url, sql, limit)
-    except (sqlite3.Error, sqlite3.Warning, SQLAlchemyError) as error:
+    except (sqlite3.Error, sqlite3.Warning, SQLAlchemyError, UnicodeError) as error:
         cause = getattr(error, "orig", None) or error
         problem = (str(cause).splitlines() or [type(cause).__name__])[0]
         late = problem in _TOO_LATE

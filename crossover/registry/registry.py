@@ -152,7 +152,7 @@ class Registry:
             mine = run_id(connection, run, {})
             series = series_id(connection, mine, metric)
             latest = connection.scalar(select(func.max(s.Attempt.n)).where(s.Attempt.run_id == mine))
-            forget_other_estimators(connection, mine, series, metric.name, [point.step for point in points])
+            forget_other_estimators(connection, mine, series, metric.name, [int(point.step) for point in points])
             insert_points(connection, series, int(latest or 1), points, replace=True)
 
     def record_checkpoint(self, run: RunKey, step: int, tokens: int, uri: str, digest: str) -> None:

@@ -59,13 +59,14 @@ def _point_row(series: int, attempt: int, point: Point) -> dict[str, object]:
                 remedy="count from zero; only a value may be NaN or infinite",
             )
     finite = math.isfinite(point.value)
-    known = point.stderr is not None and math.isfinite(point.stderr)
+    stderr = None if point.stderr is None or not math.isfinite(point.stderr) else float(point.stderr)
     return {
-        **{"series_id": series, "step": point.step, "attempt_n": attempt},
-        **{"tokens": point.tokens, "flops": point.flops, "seconds": point.seconds},
-        "value": point.value if finite else None,
+        # plain numbers: SQLite would keep a numpy integer as bytes
+        **{"series_id": series, "step": int(point.step), "attempt_n": attempt},
+        **{"tokens": int(point.tokens), "flops": float(point.flops), "seconds": float(point.seconds)},
+        "value": float(point.value) if finite else None,
         "state": "" if finite else ("nan" if math.isnan(point.value) else f"{point.value:+}"),
-        "stderr": point.stderr if known else None,
+        "stderr": stderr,
     }
 
 
