@@ -22,6 +22,8 @@ class Stream(IntEnum):
     TASKS = 6
     SAMPLING = 7
     BUDGETS = 8
+    DROPOUT = 9
+    INPUT_MASKS = 10
 
 
 def generator(seed: int, stream: Stream, *, epoch: int = 0, example: int = 0) -> np.random.Generator:

@@ -29,6 +29,12 @@ class Settings(BaseSettings):
     parallelism: int = Field(
         default=0, ge=0, le=2, description="Steps that `crossover run` runs at once: 1, 2, or 0 for as many as cores."
     )
+    peak_tflops: float = Field(
+        default=0.0, ge=0, description="Peak TFLOP/s of one device, for MFU; 0 looks known GPUs up."
+    )
+    resume_minutes: float = Field(
+        default=15.0, ge=0, description="Longest time between two resume points of a run; 0 saves at milestones only."
+    )
     image: str = Field(
         default="ghcr.io/crossover/crossover-python:0.1.0", description="Image of the pipeline's components."
     )

@@ -17,8 +17,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from crossover.analysis.plan import AnalysisPlan, MetricPlan
 from crossover.errors import StudyError
 from crossover.files import digest_of
-from crossover.model.config import ModelConfig, model_presets, preset
-from crossover.training.arms import ARMS
+from crossover.model.config import ModelConfig
+from crossover.model.presets import PRESETS, model_presets, preset
+from crossover.training.arms import Arm, Recipe, resolve_arm
 
 TASKS = ("domain-cloze",)
 SOURCES = ("stdlib:", "text:", "jsonl:")
@@ -83,13 +84,49 @@ class TrainingConfig(_Part):
 
     epochs: float = Field(default=100.0, gt=0, description="Passes over the unique tokens.")
     batch_size: int = Field(default=32, ge=1, description="Examples in a global batch.")
-    learning_rate: float = Field(default=3e-3, gt=0, description="Peak rate: constant after warm-up.")
-    warmup_steps: int = Field(default=10, ge=0)
-    weight_decay: float = Field(default=0.1, ge=0)
+    microbatch_size: int | None = Field(
+        default=None, ge=1, description="Examples in one forward pass; default: all that a process has of a batch."
+    )
+    optimizer: Literal["adamw", "muon"] = Field(
+        default="adamw", description="`muon` takes the blocks' matrices; the rest stays with AdamW."
+    )
+    learning_rate: float = Field(default=3e-3, gt=0, description="Peak rate.")
+    warmup_steps: int = Field(default=10, ge=0, description="Steps of linear warm-up.")
+    schedule: Literal["constant", "wsd", "cosine"] = Field(
+        default="constant",
+        description="`wsd` ends each measured point on its own decay branch; under `cosine` only the last is a budget.",
+    )
+    decay_fraction: float = Field(default=0.1, gt=0, lt=1, description="Share of a budget that its branch decays over.")
+    final_rate: float = Field(
+        default=0.0, ge=0, lt=1, description="Rate at the end of a decay, as a share of the peak."
+    )
+    weight_decay: float = Field(default=0.1, ge=0, description="Decoupled decay of matrices; norms have none.")
     beta1: float = Field(default=0.9, ge=0, lt=1)
     beta2: float = Field(default=0.95, ge=0, lt=1)
     gradient_clip: float = Field(default=1.0, gt=0, description="Largest global gradient norm.")
+    router_balance: float = Field(default=0.01, ge=0, description="Weight of a sparse model's load balance loss.")
+    router_z: float = Field(default=0.001, ge=0, description="Weight of a sparse model's router z-loss.")
+    on_divergence: Literal["stop", "roll-back"] = Field(
+        default="stop", description="When a loss is not finite or spikes: stop, or go back and skip the batches."
+    )
+    spike_factor: float = Field(
+        default=20.0, ge=0, description="Deviations above the running median that are a spike; 0 looks for none."
+    )
+    precision: Literal["fp32", "bf16"] = Field(
+        default="fp32", description="Of matrix products; weights, reductions, logits and loss are float32."
+    )
+    compile: bool = Field(default=False, description="Compile the blocks (needs a C++ compiler on CPU).")
+    activation_checkpointing: bool = Field(default=False, description="Recompute each block in the backward pass.")
+    data_parallel: Literal["replicate", "shard"] = Field(
+        default="replicate", description="On several processes: whole copies with an exact sum, or FSDP2."
+    )
     device: Literal["cpu", "cuda"] = "cpu"
+
+    @model_validator(mode="after")
+    def _microbatches_fill_the_batch(self) -> Self:
+        if self.microbatch_size and self.batch_size % self.microbatch_size:
+            raise ValueError(f"microbatch_size {self.microbatch_size} does not divide batch_size {self.batch_size}")
+        return self
 
 
 class EvaluationConfig(_Part):
@@ -162,6 +199,7 @@ class StudyConfig(_Part):
     data: DataConfig = DataConfig()
     grid: GridConfig = GridConfig()
     arms: tuple[str, ...] = ("ar", "dlm")
+    recipes: dict[str, Recipe] = Field(default_factory=dict, description="Ratios of arms, or new arms by name.")
     seeds: tuple[int, ...] = Field(default=(0, 1, 2, 3, 4), description="A number n means 0..n-1.")
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
@@ -185,13 +223,21 @@ class StudyConfig(_Part):
 
     @field_validator("arms")
     @classmethod
-    def _arms_are_known(cls, arms: tuple[str, ...]) -> tuple[str, ...]:
-        for name in arms:
-            if name not in ARMS:
-                raise ValueError(f"unknown arm {name!r}; choose from {', '.join(ARMS)}")
+    def _arms_are_distinct(cls, arms: tuple[str, ...]) -> tuple[str, ...]:
         if len(set(arms)) < len(arms):
             raise ValueError(f"an arm stands twice in {list(arms)}")
         return arms
+
+    @model_validator(mode="after")
+    def _arms_are_known(self) -> Self:
+        for name in self.recipes:
+            if name not in self.arms:
+                raise ValueError(f"recipes: {name!r} is not among the arms {list(self.arms)}")
+        sparse = any(PRESETS[model].get("num_experts") for model in self.grid.models)
+        for name in self.arms:
+            if self.arm(name).expert_choice and not sparse:
+                raise ValueError(f"recipes: {name!r} sets expert_choice, and no model of the grid has experts")
+        return self
 
     @model_validator(mode="after")
     def _parts_agree(self) -> Self:
@@ -224,6 +270,10 @@ class StudyConfig(_Part):
     def cells(self) -> tuple[Cell, ...]:
         """The grid, budgets ascending, models in the order given."""
         return tuple(Cell(unique_tokens=u, model=m) for u in self.grid.unique_tokens for m in self.grid.models)
+
+    def arm(self, name: str) -> Arm:
+        """The arm of that name: a built-in one, or what the recipe makes of it."""
+        return resolve_arm(name, self.recipes.get(name))
 
     def cell(self, name: str) -> Cell:
         """The cell with that name."""

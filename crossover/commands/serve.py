@@ -17,7 +17,6 @@ from typing import Any
 from crossover.errors import CrossoverError, WorkspaceError
 from crossover.files import read_json
 from crossover.study import StudyConfig
-from crossover.training.arms import ARMS
 
 START_SECONDS = 60.0
 STOP_SECONDS = 35.0
@@ -92,7 +91,7 @@ def _diffusion_arm(place: Path) -> str | None:
     if not (place / "study.json").is_file():
         return None
     study = StudyConfig.model_validate(read_json(place / "study.json")["study"])
-    return next((arm for arm in study.arms if ARMS[arm].family == "DLM"), None)
+    return next((arm for arm in study.arms if study.arm(arm).objective == "masked"), None)
 
 
 def _infills(url: str) -> bool:

@@ -26,7 +26,9 @@ def start(model: Transformer, request: Generation) -> DecodingSequence:
         RequestError: the family cannot do what is asked.
     """
     length = model.config.max_length
-    return ARSequence(request, length) if model.causal else DLMSequence(request, length)
+    if model.causal:
+        return ARSequence(request, length)
+    return DLMSequence(request, length, model.block_length)
 
 
 def generate(model: Transformer, requests: Sequence[Generation]) -> list[Completion]:

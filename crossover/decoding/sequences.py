@@ -91,12 +91,24 @@ class ARSequence:
 class DLMSequence:
     """Prompt, a hole of MASKs, suffix: the hole is filled block by block, the surest places first.
 
+    Args:
+        request: what is asked.
+        max_length: the model's context.
+        block_length: of a block diffusion model, whose own blocks set the order; 0 otherwise.
+
     Raises:
-        RequestError: the hole is longer than the model's context.
+        RequestError: the hole is longer than the model's context, or a suffix that the model cannot see.
     """
 
-    def __init__(self, request: Generation, max_length: int) -> None:
+    def __init__(self, request: Generation, max_length: int, block_length: int = 0) -> None:
         hole = request.max_tokens
+        if block_length and request.suffix:
+            raise RequestError(
+                "request.suffix",
+                field="suffix",
+                problem="a block diffusion model writes from left to right and cannot see what follows",
+                remedy="leave the suffix out, or ask a masked diffusion model (arm dlm)",
+            )
         if hole > max_length:
             raise RequestError(
                 "request.max-tokens",
@@ -113,7 +125,8 @@ class DLMSequence:
         masks = np.full(hole, tokenizer.MASK, dtype=np.int64)
         self.tokens = np.concatenate((prompt[len(prompt) - left :], masks, suffix[:right]))
         self.logprobs = np.zeros(hole)
-        self.block = min(hole, request.block_length or hole)
+        self.block = block_length or min(hole, request.block_length or hole)
+        self._origin = 0 if block_length else left
         self.passes = 0
         self.done = False
         self._forbidden = [tokenizer.BOS, tokenizer.MASK, *([tokenizer.EOS] if request.suffix else [])]
@@ -143,8 +156,8 @@ class DLMSequence:
     def _masked_in_block(self) -> NDArray[np.int64]:
         """Masked places of the first block that has any, as indices into the canvas."""
         masked = self.begin + np.flatnonzero(self.tokens[self._hole] == tokenizer.MASK)
-        block = (masked[0] - self.begin) // self.block
-        first: NDArray[np.int64] = masked[(masked - self.begin) // self.block == block]
+        block = (masked[0] - self._origin) // self.block
+        first: NDArray[np.int64] = masked[(masked - self._origin) // self.block == block]
         return first
 
     def _share(self) -> int:
@@ -155,7 +168,8 @@ class DLMSequence:
         """Tokens of finished blocks."""
         hole = self.tokens[self._hole]
         masked = np.flatnonzero(hole == tokenizer.MASK)
-        ready = self.hole if masked.size == 0 else masked[0] // self.block * self.block
+        shift = self.begin - self._origin
+        ready = self.hole if masked.size == 0 else max(0, (masked[0] + shift) // self.block * self.block - shift)
         return [int(token) for token in hole[:ready]]
 
     def completion(self) -> Completion:

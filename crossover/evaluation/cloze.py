@@ -16,8 +16,8 @@ from crossover.data import tokenizer
 from crossover.data.cloze import ClozeItem
 from crossover.evaluation.likelihood import SEQUENCES_PER_FORWARD
 from crossover.model.transformer import Transformer
-from crossover.training.corruption import mask_exactly, stratified_counts
-from crossover.training.objectives import ar_nll, token_nll
+from crossover.training.corruption import block_lengths, mask_blocks
+from crossover.training.objectives import ar_nll, weighted_token_nll
 
 
 class ClozeScores(NamedTuple):
@@ -75,36 +75,44 @@ def _bound(
 ) -> NDArray[np.float64]:
     """Upper bound of each option, mean over draws. Shape (N x O,)."""
     sequences, length = tokens_SL.shape
-    masks = _option_masks(sequences // options, length - context, draws)
+    lengths = option_blocks(context, length - context, model.block_length)
+    masks, weights = _option_masks(sequences // options, lengths, draws)
     total_S = np.zeros(sequences)
     device = model.lm_head.weight.device
     with torch.inference_mode():
         for draw in range(draws):
-            masked_SM = torch.from_numpy(np.repeat(masks[:, draw], options, axis=0))
+            arrays = (tokens_SL, *(np.repeat(rows[:, draw], options, axis=0) for rows in (masks, weights)))
             parts = []
-            for batch, masked in zip(
-                torch.split(torch.from_numpy(tokens_SL), SEQUENCES_PER_FORWARD),
-                torch.split(masked_SM, SEQUENCES_PER_FORWARD),
-                strict=True,
+            for batch in zip(
+                *(torch.split(torch.from_numpy(rows), SEQUENCES_PER_FORWARD) for rows in arrays), strict=True
             ):
-                parts.append(_option_nll(model, batch.to(device), masked.to(device), context))
+                parts.append(_option_nll(model, *(part.to(device) for part in batch), context=context))
             total_S += torch.cat(parts).cpu().numpy()
     return total_S / draws
 
 
-def _option_nll(model: Transformer, tokens_BL: torch.Tensor, masked_BM: torch.Tensor, context: int) -> torch.Tensor:
-    """(M / k) x summed NLL of the masked option tokens, per option token. Shape (B,)."""
-    masked_BL = torch.nn.functional.pad(masked_BM, (context, 0))
-    nll_BL = token_nll(model(tokens_BL.masked_fill(masked_BL, model.mask_id)), tokens_BL)
-    return (nll_BL.double() * masked_BL).sum(dim=1) / masked_BM.sum(dim=1)
+def _option_nll(
+    model: Transformer, tokens_BL: torch.Tensor, masked_BM: torch.Tensor, weights_BM: torch.Tensor, *, context: int
+) -> torch.Tensor:
+    """Weighted NLL of the masked option tokens, per option token. Shape (B,)."""
+    masked_BL, weights_BL = (torch.nn.functional.pad(part, (context, 0)) for part in (masked_BM, weights_BM))
+    return weighted_token_nll(model, tokens_BL, masked_BL, weights_BL).double().sum(dim=1) / masked_BM.shape[1]
 
 
-def _option_masks(items: int, option: int, draws: int) -> NDArray[np.bool_]:
-    """Frozen masks (N, K, M), counts stratified within an item."""
+def option_blocks(context: int, option: int, block_length: int) -> NDArray[np.int64]:
+    """How many of an option's tokens lie in each of the model's blocks; without blocks, all in one."""
+    first = min(option, block_length - context % block_length) if block_length else option
+    rest = block_lengths(option - first, block_length) if option > first else np.empty(0, dtype=np.int64)
+    return np.concatenate(([first], rest)).astype(np.int64)
+
+
+def _option_masks(items: int, lengths: NDArray[np.int64], draws: int) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+    """Frozen masks and weights, each (N, K, M), counts stratified within an item."""
+    option = int(lengths.sum())
     masks = np.empty((items, draws, option), dtype=np.bool_)
+    weights = np.empty((items, draws, option), dtype=np.float32)
     for index in range(items):
         draw = generator(0, Stream.TASKS, epoch=1, example=index)
-        masks[index] = mask_exactly(
-            stratified_counts(draws, option, float(draw.random())), draw.random((draws, option))
-        )
-    return masks
+        offset_K = (draw.random() + np.arange(draws) / (draws * len(lengths))) % 1.0
+        masks[index], weights[index] = mask_blocks(offset_K, draw.random((draws, option)), lengths)
+    return masks, weights

@@ -103,7 +103,8 @@ def _likelihoods(
     if model.causal:
         whole = exact_nll(model, tokens_NL)
     else:
-        whole = nelbo(model, tokens_NL, frozen_masks(len(tokens_NL), tokens_NL.shape[1], config.nelbo_draws))
+        masks_NKL = frozen_masks(len(tokens_NL), tokens_NL.shape[1], config.nelbo_draws, model.block_length)
+        whole = nelbo(model, tokens_NL, masks_NKL)
     found = [
         _loss("validation_nll", "nats/token", whole, 1.0),
         _loss("validation_bpb", "bits/byte", whole, bytes_per_token * math.log(2)),

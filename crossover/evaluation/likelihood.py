@@ -15,7 +15,7 @@ from torch import Tensor
 from crossover.counter_rng import Stream, generator
 from crossover.data import tokenizer
 from crossover.model.transformer import Transformer
-from crossover.training.corruption import mask_exactly, stratified_counts
+from crossover.training.corruption import block_lengths, mask_blocks
 from crossover.training.objectives import ar_nll, masked_nll, token_nll
 
 Estimator = Literal["exact", "upper bound", "chain rule"]
@@ -34,17 +34,17 @@ class Likelihood(NamedTuple):
     """Shape (N,)."""
 
 
-def frozen_masks(examples: int, length: int, draws: int) -> NDArray[np.bool_]:
+def frozen_masks(examples: int, length: int, draws: int, block_length: int = 0) -> NDArray[np.bool_]:
     """Masks (N, K, L) that depend on the example's index only: the same for all checkpoints, arms and runs.
 
-    Within an example the K counts are stratified over 1..L.
+    Within an example the K counts are stratified over 1..L, or over each block's 1..block length.
     """
+    lengths = block_lengths(length, block_length or length)
     masks = np.empty((examples, draws, length), dtype=np.bool_)
     for index in range(examples):
         draw = generator(0, Stream.VALIDATION_MASKS, example=index)
-        masks[index] = mask_exactly(
-            stratified_counts(draws, length, float(draw.random())), draw.random((draws, length))
-        )
+        offset_K = (draw.random() + np.arange(draws) / (draws * len(lengths))) % 1.0
+        masks[index], _ = mask_blocks(offset_K, draw.random((draws, length)), lengths)
     return masks
 
 

@@ -1,4 +1,4 @@
-"""Model sizes. No torch here: the study and `crossover doctor` read sizes without loading a tensor library."""
+"""The shape of a transformer and its exact counts. No torch here: planning reads sizes without a tensor library."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 class ModelConfig(BaseModel):
     """The shape of one transformer; both arms get the very same one.
 
-    Names follow Hugging Face's Qwen3, whose architecture this is: RMSNorm, RoPE, SwiGLU, QK-norm, no biases.
+    Names follow Hugging Face's Qwen3 and Qwen3-MoE, whose architectures these are: RMSNorm, RoPE, SwiGLU, QK-norm, no
+    biases; with experts, each block's feed-forward is a mixture of `num_experts` SwiGLUs.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -17,18 +18,24 @@ class ModelConfig(BaseModel):
     hidden_size: int = Field(gt=0)
     num_layers: int = Field(gt=0)
     num_heads: int = Field(gt=0)
-    intermediate_size: int = Field(gt=0, description="Width of the SwiGLU feed-forward.")
+    intermediate_size: int = Field(gt=0, description="Width of the SwiGLU feed-forward, or of one expert.")
     max_length: int = Field(gt=0, description="Longest sequence, in tokens, BOS not counted.")
+    num_experts: int = Field(default=0, ge=0, description="Experts in a block; 0 is a dense feed-forward.")
+    experts_per_token: int = Field(default=0, ge=0, description="Experts that a token visits (on average).")
     rope_theta: float = 10_000.0
     tie_embeddings: bool = False
     norm_eps: float = 1e-6
     init_std: float = 0.02
 
     @model_validator(mode="after")
-    def _heads_divide(self) -> ModelConfig:
+    def _parts_agree(self) -> ModelConfig:
         if self.hidden_size % (2 * self.num_heads):
             raise ValueError(
                 f"hidden_size {self.hidden_size} must be a multiple of 2 x num_heads = {2 * self.num_heads}"
+            )
+        if not (0 < self.experts_per_token <= self.num_experts or self.num_experts == self.experts_per_token == 0):
+            raise ValueError(
+                f"experts_per_token {self.experts_per_token} must lie between 1 and num_experts {self.num_experts}"
             )
         return self
 
@@ -39,15 +46,26 @@ class ModelConfig(BaseModel):
 
     @property
     def parameters(self) -> int:
-        """Exact number of trainable parameters, embeddings included."""
+        """Exact number of trainable parameters, embeddings and every expert included."""
         rows = self.vocab_size * self.hidden_size
-        return self.matmul_parameters + self._norms + (0 if self.tie_embeddings else rows)
+        return self._blocks(self.num_experts) + self._norms + (1 if self.tie_embeddings else 2) * rows
+
+    @property
+    def active_parameters(self) -> int:
+        """Parameters that one token meets; all of them in a dense model."""
+        idle = (self.num_experts - self.experts_per_token) * 3 * self.hidden_size * self.intermediate_size
+        return self.parameters - self.num_layers * idle
 
     @property
     def matmul_parameters(self) -> int:
-        """Parameters that multiply every token: all matrices of the blocks and the output head."""
-        block = 4 * self.hidden_size**2 + 3 * self.hidden_size * self.intermediate_size
-        return self.num_layers * block + self.vocab_size * self.hidden_size
+        """Parameters that multiply every token: the matrices of the blocks (of the experts it visits) and the head."""
+        return self._blocks(self.experts_per_token) + self.vocab_size * self.hidden_size
+
+    def _blocks(self, experts: int) -> int:
+        """Parameters of all blocks' matrices when `experts` of the experts count."""
+        feed_forward = 3 * self.hidden_size * self.intermediate_size * max(1, experts)
+        router = self.num_experts * self.hidden_size
+        return self.num_layers * (4 * self.hidden_size**2 + feed_forward + router)
 
     @property
     def _norms(self) -> int:
@@ -59,37 +77,16 @@ class ModelConfig(BaseModel):
         2 per parameter and token for the matrices; for attention 4 x hidden per visible key and layer, where a token
         sees `length` keys without causality and (length + 1) / 2 on average with it. Backward costs twice as much.
         """
-        keys = (length + 1) / 2 if causal else float(length)
-        return 2.0 * self.matmul_parameters + 4.0 * self.num_layers * self.hidden_size * keys
+        return self.forward_flops(keys=(length + 1) / 2 if causal else float(length))
 
+    def forward_flops(self, *, keys: float, passes: float = 1.0, scored: float = 1.0) -> float:
+        """Floating point operations to score one token of text, forward.
 
-_SHAPES: dict[str, tuple[int, int, int, int]] = {
-    # name: (hidden, layers, heads, feed-forward)
-    "pico": (32, 1, 2, 64),
-    "nano": (64, 2, 4, 176),
-    "micro": (128, 4, 4, 344),
-    "mini": (256, 6, 8, 688),
-    "14m": (384, 6, 6, 1032),
-}
-
-
-def model_presets() -> tuple[str, ...]:
-    """Names that `preset` accepts, smallest first."""
-    return tuple(_SHAPES)
-
-
-def preset(name: str, *, vocab_size: int, max_length: int) -> ModelConfig:
-    """The named size for a vocabulary and a sequence length.
-
-    Raises:
-        KeyError: if there is no such preset; see `model_presets`.
-    """
-    hidden, layers, heads, feed_forward = _SHAPES[name]
-    return ModelConfig(
-        vocab_size=vocab_size,
-        hidden_size=hidden,
-        num_layers=layers,
-        num_heads=heads,
-        intermediate_size=feed_forward,
-        max_length=max_length,
-    )
+        Args:
+            keys: visible keys, averaged over the positions that run.
+            passes: positions that run through the blocks per token of text (2 where a clean copy runs along).
+            scored: share of the tokens of text whose logits are computed.
+        """
+        head = self.vocab_size * self.hidden_size
+        blocks = 2.0 * (self.matmul_parameters - head) + 4.0 * self.num_layers * self.hidden_size * keys
+        return passes * blocks + scored * 2.0 * head

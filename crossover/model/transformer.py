@@ -1,69 +1,25 @@
-"""One transformer for both families; `causal` is a flag, and nothing else differs.
+"""One transformer for both families; what a token may see is an argument, and nothing else differs.
 
-Shapes: B batch, L length, V vocabulary, D hidden, H heads, K features per head.
+Shapes: B batch, L length, V vocabulary, D hidden, K features per head.
 Parameter names are those of Hugging Face's Qwen3, so that a causal checkpoint loads there without custom code.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
+from crossover.model.attention import Attention, RMSNorm, View, block_mask, causal_mask, rotary_table
 from crossover.model.config import ModelConfig
+from crossover.model.dropout import Dropout
+from crossover.model.moe import MixtureOfExperts
 
-
-class RMSNorm(nn.Module):
-    """Root mean square norm with a learned gain (Zhang & Sennrich 2019)."""
-
-    def __init__(self, size: int, eps: float) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(size))
-        self.eps = eps
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalise the last axis of `x`."""
-        return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
-
-
-def rotary_table(length: int, head_dim: int, theta: float) -> tuple[Tensor, Tensor]:
-    """Cosines and sines of RoPE, each (length, head_dim), in the half-split layout of Hugging Face."""
-    frequency = theta ** (-torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim)
-    angle = torch.outer(torch.arange(length, dtype=torch.float64), frequency)
-    angle_LK = torch.cat((angle, angle), dim=-1)
-    return angle_LK.cos().float(), angle_LK.sin().float()
-
-
-def _rotate(x_BHLK: Tensor, cos_LK: Tensor, sin_LK: Tensor) -> Tensor:
-    first, second = x_BHLK.chunk(2, dim=-1)
-    return x_BHLK * cos_LK + torch.cat((-second, first), dim=-1) * sin_LK
-
-
-class Attention(nn.Module):
-    """Multi-head attention with QK-norm and RoPE."""
-
-    def __init__(self, config: ModelConfig, *, causal: bool) -> None:
-        super().__init__()
-        size, self.heads, self.causal = config.hidden_size, config.num_heads, causal
-        self.q_proj = nn.Linear(size, size, bias=False)
-        self.k_proj = nn.Linear(size, size, bias=False)
-        self.v_proj = nn.Linear(size, size, bias=False)
-        self.o_proj = nn.Linear(size, size, bias=False)
-        self.q_norm = RMSNorm(config.head_dim, config.norm_eps)
-        self.k_norm = RMSNorm(config.head_dim, config.norm_eps)
-
-    def forward(self, x_BLD: Tensor, cos_LK: Tensor, sin_LK: Tensor, visible: Tensor | None) -> Tensor:
-        """Attend; `visible` is True where a key (B, 1, 1 or L, L) may be seen, None for all."""
-        batch, length, _ = x_BLD.shape
-        shape = (batch, length, self.heads, -1)
-        q = _rotate(self.q_norm(self.q_proj(x_BLD).view(shape)).transpose(1, 2), cos_LK, sin_LK)
-        k = _rotate(self.k_norm(self.k_proj(x_BLD).view(shape)).transpose(1, 2), cos_LK, sin_LK)
-        v = self.v_proj(x_BLD).view(shape).transpose(1, 2)
-        if visible is not None and self.causal:
-            visible = visible & torch.ones(length, length, dtype=torch.bool, device=x_BLD.device).tril()
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=visible, is_causal=self.causal and visible is None)
-        output: Tensor = self.o_proj(mixed.transpose(1, 2).reshape(batch, length, -1))
-        return output
+Readout = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+"""From (hidden (B, L, D), head weight (V, D), router losses (layers, 2) or None) to what a forward pass returns."""
 
 
 class FeedForward(nn.Module):
@@ -82,27 +38,39 @@ class FeedForward(nn.Module):
 
 
 class Block(nn.Module):
-    """Pre-norm attention and feed-forward with residuals."""
+    """Pre-norm attention and feed-forward, dense or sparse, with residuals."""
 
-    def __init__(self, config: ModelConfig, *, causal: bool) -> None:
+    def __init__(self, config: ModelConfig, index: int, *, expert_choice: bool) -> None:
         super().__init__()
+        self.index = index
         self.input_layernorm = RMSNorm(config.hidden_size, config.norm_eps)
-        self.self_attn = Attention(config, causal=causal)
+        self.self_attn = Attention(config)
         self.post_attention_layernorm = RMSNorm(config.hidden_size, config.norm_eps)
-        self.mlp = FeedForward(config)
+        self.mlp: nn.Module
+        if config.num_experts:
+            self.mlp = MixtureOfExperts(config, expert_choice=expert_choice)
+        else:
+            self.mlp = FeedForward(config)
 
-    def forward(self, x_BLD: Tensor, cos_LK: Tensor, sin_LK: Tensor, visible: Tensor | None) -> Tensor:
-        """One residual block."""
-        x_BLD = x_BLD + self.self_attn(self.input_layernorm(x_BLD), cos_LK, sin_LK, visible)
-        output: Tensor = x_BLD + self.mlp(self.post_attention_layernorm(x_BLD))
-        return output
+    def forward(
+        self, x_BLD: Tensor, view: View, visible_BL: Tensor | None, dropout: Dropout | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """One residual block, and its router losses if it is sparse."""
+        attended = self.self_attn(self.input_layernorm(x_BLD), view)
+        x_BLD = x_BLD + (attended if dropout is None else dropout(attended, 2 * self.index))
+        normed, losses = self.post_attention_layernorm(x_BLD), None
+        if isinstance(self.mlp, MixtureOfExperts):
+            fed, losses = self.mlp(normed, visible_BL)
+        else:
+            fed = self.mlp(normed)
+        return x_BLD + (fed if dropout is None else dropout(fed, 2 * self.index + 1)), losses
 
 
 class _Body(nn.Module):
-    def __init__(self, config: ModelConfig, *, causal: bool) -> None:
+    def __init__(self, config: ModelConfig, *, expert_choice: bool) -> None:
         super().__init__()
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
-        self.layers = nn.ModuleList(Block(config, causal=causal) for _ in range(config.num_layers))
+        self.layers = nn.ModuleList(Block(config, i, expert_choice=expert_choice) for i in range(config.num_layers))
         self.norm = RMSNorm(config.hidden_size, config.norm_eps)
 
 
@@ -113,49 +81,113 @@ class Transformer(nn.Module):
         config: the shape.
         causal: True for AR (a token sees itself and what is before it), False for DLM (it sees all).
         mask_id: row whose logit is suppressed in both arms, so that neither can predict MASK.
+        block_length: without causality, a token sees its block of this many and all blocks before it; 0 sees all.
+        expert_choice: experts choose tokens, where the config has experts.
+
+    Raises:
+        ValueError: expert choice together with attention that may not look ahead.
     """
 
-    def __init__(self, config: ModelConfig, *, causal: bool, mask_id: int) -> None:
+    def __init__(
+        self,
+        config: ModelConfig,
+        *,
+        causal: bool,
+        mask_id: int,
+        block_length: int = 0,
+        expert_choice: bool = False,
+    ) -> None:
         super().__init__()
-        self.config, self.causal, self.mask_id = config, causal, mask_id
-        self.model = _Body(config, causal=causal)
+        if expert_choice and (causal or block_length):
+            raise ValueError("expert choice looks at the whole sequence: it would leak later tokens into earlier ones")
+        self.config, self.causal, self.mask_id, self.block_length = config, causal, mask_id, block_length
+        self.checkpoint_activations = False
+        self.model = _Body(config, expert_choice=expert_choice)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         if config.tie_embeddings:
             self.lm_head.weight = self.model.embed_tokens.weight
-        cos_LK, sin_LK = rotary_table(config.max_length + 1, config.head_dim, config.rope_theta)
-        self.register_buffer("cos_LK", cos_LK, persistent=False)
-        self.register_buffer("sin_LK", sin_LK, persistent=False)
+        self.register_buffer("cos_LK", torch.empty(0), persistent=False)
+        self.register_buffer("sin_LK", torch.empty(0), persistent=False)
         self.cos_LK: Tensor
         self.sin_LK: Tensor
+        self.reset_buffers("cpu")
 
-    def initialise(self, generator: torch.Generator) -> None:
-        """Draw every weight anew: N(0, init_std), residual outputs scaled by 1/sqrt(2 x layers), norms one.
+    def reset_buffers(self, device: torch.device | str) -> None:
+        """Compute the rotary tables anew on a device: after `to_empty`, which leaves buffers without content."""
+        length, theta = self.config.max_length + 1, self.config.rope_theta
+        cos_LK, sin_LK = rotary_table(length, self.config.head_dim, theta)
+        self.cos_LK, self.sin_LK = cos_LK.to(device), sin_LK.to(device)
 
-        The draws depend on the generator and the shapes only, hence a pair of arms starts from the same weights.
+    def draws(self, generator: torch.Generator) -> Iterator[tuple[str, Tensor]]:
+        """Fresh values of every parameter, on the CPU: N(0, init_std), residual outputs by 1/sqrt(2 x layers), norms 1.
+
+        They depend on the generator and the shapes only, hence a pair of arms starts from the same weights.
         """
         residual_std = self.config.init_std / (2 * self.config.num_layers) ** 0.5
-        with torch.no_grad():
-            for name, parameter in self.named_parameters():
-                if parameter.ndim == 1:
-                    parameter.fill_(1.0)
-                    continue
-                residual = name.endswith(("o_proj.weight", "down_proj.weight"))
-                parameter.normal_(0.0, residual_std if residual else self.config.init_std, generator=generator)
+        for name, parameter in self.named_parameters():
+            value = torch.ones(parameter.shape)
+            if parameter.ndim > 1:
+                residual = name.endswith(("o_proj.weight", "down_proj.weight", "down_proj"))
+                value.normal_(0.0, residual_std if residual else self.config.init_std, generator=generator)
+            yield name, value
 
-    def forward(self, tokens_BL: Tensor, visible_BL: Tensor | None = None) -> Tensor:
-        """Logits (B, L, V) in float32; the MASK column is -inf.
+    def initialise(self, generator: torch.Generator) -> None:
+        """Set every weight to a fresh draw."""
+        parameters = dict(self.named_parameters())
+        with torch.no_grad():
+            for name, value in self.draws(generator):
+                parameters[name].copy_(value)
+
+    def forward(
+        self,
+        tokens_BL: Tensor,
+        visible_BL: Tensor | None = None,
+        *,
+        mask_LL: Tensor | None = None,
+        positions_L: Tensor | None = None,
+        dropout: Dropout | None = None,
+        readout: Readout | None = None,
+    ) -> Tensor:
+        """Logits (B, L, V) in float32; the MASK column is -inf. Or whatever `readout` makes of the last hidden states.
 
         Args:
             tokens_BL: token ids, L at most max_length + 1 (one more for BOS).
             visible_BL: False where a token is padding and must not be attended to; None when there is none.
+            mask_LL: True where a key (column) may be seen, in place of the family's own rule.
+            positions_L: where each token stands, when not at its index.
+            dropout: applied to the output of each residual branch; None for none.
+            readout: called within the forward pass, so that sharded weights are whole when it reads them.
         """
-        length = tokens_BL.shape[1]
-        cos_LK, sin_LK = self.cos_LK[:length], self.sin_LK[:length]
-        visible = None if visible_BL is None else visible_BL[:, None, None, :]
+        view = self._view(tokens_BL.shape[1], visible_BL, mask_LL, positions_L)
         x_BLD = self.model.embed_tokens(tokens_BL)
+        losses = []
         for block in self.model.layers:
-            x_BLD = block(x_BLD, cos_LK, sin_LK, visible)
-        logits_BLV: Tensor = self.lm_head(self.model.norm(x_BLD)).float()
-        suppressed = torch.zeros(self.config.vocab_size, device=logits_BLV.device)
-        suppressed[self.mask_id] = -torch.inf
-        return logits_BLV + suppressed
+            if self.checkpoint_activations and torch.is_grad_enabled():
+                x_BLD, loss = checkpoint(block, x_BLD, view, visible_BL, dropout, use_reentrant=False)
+            else:
+                x_BLD, loss = block(x_BLD, view, visible_BL, dropout)
+            losses.append(loss)
+        x_BLD = self.model.norm(x_BLD)
+        if readout is not None:
+            return readout(x_BLD, self.lm_head.weight, None if losses[0] is None else torch.stack(losses))
+        return suppress(self.lm_head(x_BLD).float(), self.mask_id)
+
+    def _view(self, length: int, visible_BL: Tensor | None, mask_LL: Tensor | None, positions_L: Tensor | None) -> View:
+        device = self.cos_LK.device
+        if mask_LL is None and self.block_length:
+            mask_LL = block_mask(length, self.block_length, device)
+        causal = self.causal and mask_LL is None
+        mask = mask_LL
+        if visible_BL is not None:
+            mask = visible_BL[:, None, None, :]
+            if causal or mask_LL is not None:
+                mask = mask & (causal_mask(length, device) if mask_LL is None else mask_LL)
+        rows: slice | Tensor = slice(length) if positions_L is None else positions_L
+        return View(self.cos_LK[rows], self.sin_LK[rows], mask, is_causal=causal and mask is None)
+
+
+def suppress(logits: Tensor, mask_id: int) -> Tensor:
+    """Logits (..., V) with the MASK column at -inf."""
+    suppressed = torch.zeros(logits.shape[-1], device=logits.device)
+    suppressed[mask_id] = -torch.inf
+    return logits + suppressed

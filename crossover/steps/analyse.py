@@ -16,7 +16,6 @@ from crossover.steps.manifests import AnalysisRef, Candidate, EvaluationsRef, Ru
 from crossover.steps.report import write_study_report
 from crossover.steps.samples import draw_samples
 from crossover.study import Cell, StudyConfig
-from crossover.training.arms import ARMS
 
 PROMOTIONS = ("verdict", "always", "never")
 BOUND_NOTE = (
@@ -169,7 +168,8 @@ def _decide(
     promote = promotion == "always" or (promotion == "verdict" and settled)
     reason = (
         f"{verdict.comparison} verdict on {verdict.metric}: {verdict.word}; best checkpoint of {winner.arm} "
-        f"({ARMS[winner.arm].family}) at step {winner.step}, {winner.metric} {winner.value:.4f}; promotion: {promotion}"
+        f"({study.arm(winner.arm).family}) at step {winner.step}, {winner.metric} {winner.value:.4f}; "
+        f"promotion: {promotion}"
     )
     return AnalysisRef(
         study=study.digest,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -16,12 +19,24 @@ from crossover.settings import get_settings
 from crossover.steps.context import StepContext
 from crossover.steps.manifests import DatasetRef, FileRef, Group, RunRef, RunsRef
 from crossover.study import StudyConfig
-from crossover.training.recorder import Progress
-from crossover.training.trainer import RunSpec, Trainer, milestones, resume_step
+from crossover.training.distributed import World
+from crossover.training.recorder import NoRecorder, Progress
+from crossover.training.runs import RunSpec, is_finished, milestones, resume_step
+from crossover.training.schedule import path_of
+from crossover.training.trainer import Trainer
 
 METRICS = {
-    "training_loss": MetricDef(name="training_loss", unit="nats/token", direction="lower", estimator="none"),
-    "gradient_norm": MetricDef(name="gradient_norm", unit="1", direction="none", estimator="none"),
+    name: MetricDef(name=name, unit=unit, direction=direction, estimator="none")
+    for name, unit, direction in (
+        ("training_loss", "nats/token", "lower"),
+        ("gradient_norm", "1", "none"),
+        ("learning_rate", "1", "none"),
+        ("tokens_per_second", "tokens/s", "higher"),
+        ("mfu", "fraction", "higher"),
+        ("data_wait", "fraction", "lower"),
+        ("peak_memory_gib", "GiB", "lower"),
+        ("energy_joules", "J", "lower"),
+    )
 }
 """The AR arm's training loss is exact and the DLM's a one-draw bound, so it is shown but never compared."""
 
@@ -49,6 +64,10 @@ class RegistryRecorder:
         self.context.workspace.push(folder.relative_to(self.context.workspace.root).as_posix())
         uri = self.context.workspace.uri_of(folder)
         self.context.registry.record_checkpoint(self.run, at.step, at.tokens, uri, digest)
+
+    def note(self, text: str) -> None:
+        """Show a line to people, beside the progress."""
+        print(text, file=sys.stderr, flush=True)
 
     def flush(self) -> None:
         """Write what is waiting."""
@@ -81,8 +100,14 @@ def open_dataset(context: StepContext, reference: DatasetRef) -> Dataset:
     return dataset
 
 
-def pretrain_step(context: StepContext, reference: DatasetRef, group: Group) -> RunsRef:
+def pretrain_step(context: StepContext, reference: DatasetRef, group: Group, world: World = World()) -> RunsRef:  # noqa: B008
     """Train every run of the group to its end; a finished one costs nothing.
+
+    Args:
+        context: the study, its workspace and registry.
+        reference: the dataset.
+        group: the runs.
+        world: the processes that train together; only the leading one writes.
 
     Raises:
         CrossoverError: see `Trainer`.
@@ -95,8 +120,12 @@ def pretrain_step(context: StepContext, reference: DatasetRef, group: Group) -> 
         spec = RunSpec(study=context.study, cell=cell, arm=group.arm, seed=seed)
         folder = context.run_folder(spec.key)
         context.workspace.pull(f"runs/{spec.key}")
-        if resume_step(folder) < context.study.total_steps(cell):
-            _train(context, spec, dataset, folder)
+        finished = world.share(is_finished(spec, folder))
+        if not finished and world.leads:
+            _train(context, spec, dataset, folder, world)
+        elif not finished:
+            Trainer(spec, dataset.train(cell.unique_tokens), folder, NoRecorder(), world=world).run()
+        world.barrier()
         runs.append(
             RunRef(
                 key=spec.key,
@@ -112,25 +141,17 @@ def pretrain_step(context: StepContext, reference: DatasetRef, group: Group) -> 
     return RunsRef(study=context.study.digest, runs=tuple(runs))
 
 
-def _train(context: StepContext, spec: RunSpec, dataset: Dataset, folder: Path) -> None:
+def _train(context: StepContext, spec: RunSpec, dataset: Dataset, folder: Path, world: World) -> None:
     """One attempt at one run; the attempt says how it ended."""
     started = resume_step(folder)
     run = context.run_key(spec.cell.name, spec.arm, spec.seed)
     attempt = context.registry.start_attempt(run, started_step=started, config=_run_config(context.study, spec))
     recorder = RegistryRecorder(context, spec, attempt)
-    total = context.study.total_steps(spec.cell)
     reason = "failed"
     try:
-        with Meter("pretrain", spec.key, total, initial=started) as meter:
-            began = time.monotonic()
-            first = started
-
-            def on_step(step: int, _total: int, loss: float) -> None:
-                elapsed = max(1e-9, time.monotonic() - began)
-                meter.advance(1, loss=loss, tokens_per_second=(step - first) * trainer.tokens_per_step / elapsed)
-
-            trainer = Trainer(spec, dataset.train(spec.cell.unique_tokens), folder, recorder, on_step)
-            trainer.run()
+        with _progress(context.study, spec, started) as on_step:
+            examples = dataset.train(spec.cell.unique_tokens)
+            Trainer(spec, examples, folder, recorder, on_step, world).run()
         recorder.flush()
         context.workspace.push(f"runs/{spec.key}/resume")
         reason = "done"
@@ -141,6 +162,23 @@ def _train(context: StepContext, spec: RunSpec, dataset: Dataset, folder: Path) 
         attempt.finish(reason)
 
 
+@contextmanager
+def _progress(study: StudyConfig, spec: RunSpec, started: int) -> Iterator[Callable[[int, int, float], None]]:
+    """A meter over the run's steps, fed by the trainer."""
+    path = path_of(study.training, study.evaluation_steps(spec.cell))
+    tokens = study.training.batch_size * study.data.sequence_length
+    with Meter("pretrain", spec.key, path.steps, initial=path.steps_before(started)) as meter:
+        began, last, first = time.monotonic(), path.steps_before(started), path.steps_before(started)
+
+        def on_step(step: int, _total: int, loss: float) -> None:
+            nonlocal last
+            elapsed = max(1e-9, time.monotonic() - began)
+            meter.advance(step - last, loss=loss, tokens_per_second=(step - first) * tokens / elapsed)
+            last = step
+
+        yield on_step
+
+
 def _run_config(study: StudyConfig, spec: RunSpec) -> dict[str, object]:
     model = study.model_config_of(spec.cell)
     return {
@@ -149,6 +187,8 @@ def _run_config(study: StudyConfig, spec: RunSpec) -> dict[str, object]:
         "seed": spec.seed,
         "unique_tokens": spec.cell.unique_tokens,
         "parameters": model.parameters,
+        "active_parameters": model.active_parameters,
+        "recipe": study.arm(spec.arm).model_dump(mode="json"),
         "threads": torch.get_num_threads(),
         "torch": str(torch.__version__),
         "model": model.model_dump(mode="json"),

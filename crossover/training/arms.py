@@ -2,44 +2,118 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Family = Literal["AR", "DLM"]
+Objective = Literal["next-token", "masked", "block-masked"]
+Estimator = Literal["exact-count", "bernoulli"]
+
+Ratio = Annotated[float, Field(ge=0, le=0.95)]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Arm:
-    """What makes an arm differ from the others; all else is the study's and equal.
+class Recipe(BaseModel):
+    """What a study may set of an arm; what it leaves out stays as in the arm it starts from."""
 
-    Args:
-        name: as in the study file.
-        family: AR sees the past and predicts the next token; DLM sees all and predicts masked ones.
-        description: one line for people.
-        weight_decay: replaces the study's when given.
-    """
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str
-    family: Family
+    base: str = Field(default="", description="The built-in arm to start from; default: the one of the same name.")
+    weight_decay: float | None = Field(default=None, ge=0, description="In place of `training.weight_decay`.")
+    dropout: Ratio | None = Field(default=None, description="Share of features zeroed after each residual branch.")
+    input_mask: Ratio | None = Field(default=None, description="Share of an AR arm's input tokens shown as MASK.")
+    estimator: Estimator | None = Field(
+        default=None, description="How a masked arm draws masks: `exact-count` (stratified) or `bernoulli` (plain 1/t)."
+    )
+    block_length: int | None = Field(default=None, ge=1, description="Tokens in a block of a block diffusion arm.")
+    expert_choice: bool | None = Field(
+        default=None, description="In a sparse model, experts choose tokens; only where attention sees everything."
+    )
+
+
+class Arm(BaseModel):
+    """What makes an arm differ from the others; all else is the study's and equal."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")
+    objective: Objective
     description: str
     weight_decay: float | None = None
+    dropout: float = 0.0
+    input_mask: float = 0.0
+    estimator: Estimator = "exact-count"
+    block_length: int = 0
+    expert_choice: bool = False
+
+    @model_validator(mode="after")
+    def _objective_allows(self) -> Self:
+        if self.input_mask and self.objective != "next-token":
+            raise ValueError(f"input_mask is for next-token arms, and {self.name!r} is {self.objective}")
+        if self.estimator != "exact-count" and self.objective != "masked":
+            raise ValueError(f"estimator {self.estimator!r} is for masked arms, and {self.name!r} is {self.objective}")
+        if bool(self.block_length) != (self.objective == "block-masked"):
+            raise ValueError(f"block_length is for block-masked arms, and {self.name!r} is {self.objective}")
+        if self.expert_choice and self.objective != "masked":
+            raise ValueError(
+                f"expert_choice would let later tokens leak into earlier ones: {self.name!r} is {self.objective}"
+            )
+        return self
+
+    @property
+    def family(self) -> Family:
+        """AR sees the past and predicts the next token; DLM predicts masked ones, in the whole text or in a block."""
+        return "AR" if self.causal else "DLM"
 
     @property
     def causal(self) -> bool:
-        """Whether attention is causal."""
-        return self.family == "AR"
+        """Whether attention is causal token by token."""
+        return self.objective == "next-token"
 
+
+_AR, _DLM = "next-token prediction", "masked diffusion, exact-count masks"
 
 ARMS: dict[str, Arm] = {
     arm.name: arm
     for arm in (
-        Arm(name="ar", family="AR", description="next-token prediction, the study's settings"),
-        Arm(name="dlm", family="DLM", description="masked diffusion, exact-count masks, the study's settings"),
+        Arm(name="ar", objective="next-token", description=f"{_AR}, the study's settings"),
+        Arm(name="dlm", objective="masked", description=f"{_DLM}, the study's settings"),
         Arm(
             name="ar-decay",
-            family="AR",
-            description="next-token prediction with weight decay 1.0, ten times the usual",
+            objective="next-token",
+            description=f"{_AR} with weight decay 1.0, ten times the usual",
             weight_decay=1.0,
+        ),
+        Arm(name="ar-dropout", objective="next-token", description=f"{_AR} with dropout 0.1", dropout=0.1),
+        Arm(
+            name="ar-masked-input",
+            objective="next-token",
+            description=f"{_AR} with 30 % of its input masked",
+            input_mask=0.3,
+        ),
+        Arm(
+            name="bd",
+            objective="block-masked",
+            description="block diffusion: masked diffusion within blocks of 16, left to right between them",
+            block_length=16,
         ),
     )
 }
+"""The built-in arms. A study's `recipes` changes their ratios or adds arms that start from them."""
+
+
+def resolve_arm(name: str, recipe: Recipe | None) -> Arm:
+    """A built-in arm, or one that a study's recipe makes of it.
+
+    Raises:
+        ValueError: no such arm, or the recipe sets what its objective has not.
+    """
+    base = (recipe.base if recipe else "") or name
+    if base not in ARMS:
+        raise ValueError(f"unknown arm {base!r}; choose from {', '.join(ARMS)}, or give it a base under recipes")
+    if recipe is None:
+        return ARMS[base]
+    changes = recipe.model_dump(exclude={"base"}, exclude_none=True)
+    text = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in changes.items())
+    described = f"{base} with {text}" if text else ARMS[base].description
+    return Arm.model_validate(ARMS[base].model_dump() | changes | {"name": name, "description": described})

@@ -24,6 +24,7 @@ from crossover.data import tokenizer
 from crossover.errors import CheckpointError
 from crossover.files import digest_of, digest_of_file, sync_folder, verify_files, workspace_error, write_json
 from crossover.model.config import ModelConfig
+from crossover.model.hugging_face import config_json, from_hugging_face, to_hugging_face
 from crossover.model.transformer import Transformer
 from crossover.training.arms import Family
 
@@ -51,49 +52,26 @@ class CheckpointInfo(BaseModel):
     seconds: float
     """Training time so far, evaluation and saving excluded, over all attempts."""
     model: ModelConfig
-
-
-def config_json(info: CheckpointInfo) -> dict[str, object]:
-    """The Hugging Face config: Qwen3, plus a `crossover` section. A DLM's names no stock architecture."""
-    model = info.model
-    causal = info.family == "AR"
-    return {
-        "architectures": ["Qwen3ForCausalLM"] if causal else ["CrossoverMaskedDiffusionLM"],
-        "model_type": "qwen3" if causal else "crossover_dlm",
-        "vocab_size": model.vocab_size,
-        "hidden_size": model.hidden_size,
-        "intermediate_size": model.intermediate_size,
-        "num_hidden_layers": model.num_layers,
-        "num_attention_heads": model.num_heads,
-        "num_key_value_heads": model.num_heads,
-        "head_dim": model.head_dim,
-        "hidden_act": "silu",
-        "max_position_embeddings": model.max_length + 1,
-        "rms_norm_eps": model.norm_eps,
-        "rope_theta": model.rope_theta,
-        "attention_bias": False,
-        "attention_dropout": 0.0,
-        "tie_word_embeddings": model.tie_embeddings,
-        "bos_token_id": tokenizer.BOS,
-        "eos_token_id": tokenizer.EOS,
-        "torch_dtype": "float32",
-        "crossover": {
-            "family": info.family,
-            "mask_token_id": tokenizer.MASK,
-            "suppressed_token_ids": [tokenizer.MASK],
-        },
-    }
+    block_length: int = 0
+    """Tokens in a block of a block diffusion model; 0 otherwise."""
+    expert_choice: bool = False
+    """Whether experts choose tokens, in a sparse model."""
+    skipped: tuple[int, ...] = ()
+    """Steps whose batches were read but not learnt from, after a roll-back."""
 
 
 def save_checkpoint(
-    folder: Path, info: CheckpointInfo, model: Transformer, training_state: Mapping[str, Tensor] | None = None
+    folder: Path,
+    info: CheckpointInfo,
+    weights: Mapping[str, Tensor],
+    training_state: Mapping[str, Tensor] | None = None,
 ) -> str:
     """Write a checkpoint folder atomically; an existing one of that name is replaced.
 
     Args:
         folder: its final place; the parent is made if need be.
         info: what it is of.
-        model: the weights.
+        weights: the model's parameters by name, on the CPU.
         training_state: flat tensors of the optimizer, to resume from; None for a milestone.
 
     Returns:
@@ -110,9 +88,9 @@ def save_checkpoint(
     try:
         _write(
             temporary / WEIGHTS,
-            save({k: v.contiguous() for k, v in model.state_dict().items()}, {"format": "pt"}),
+            save(to_hugging_face(weights), {"format": "pt"}),
         )
-        _write(temporary / "config.json", _text(config_json(info)))
+        _write(temporary / "config.json", _text(_config(info)))
         _write(temporary / "tokenizer.json", _text(tokenizer.hugging_face_json()))
         if training_state is not None:
             _write(temporary / STATE, save(dict(training_state)))
@@ -133,6 +111,16 @@ def save_checkpoint(
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return digest_of(manifest)
+
+
+def _config(info: CheckpointInfo) -> dict[str, object]:
+    return config_json(
+        info.model,
+        family=info.family,
+        special=(tokenizer.BOS, tokenizer.EOS, tokenizer.MASK),
+        block_length=info.block_length,
+        expert_choice=info.expert_choice,
+    )
 
 
 def _text(value: object) -> bytes:
@@ -196,9 +184,9 @@ def load_checkpoint(folder: Path, *, device: str = "cpu") -> tuple[Transformer, 
         CheckpointError: torn, tampered with, or weights that do not fit the config.
     """
     info = read_info(folder)
-    model = Transformer(info.model, causal=info.family == "AR", mask_id=tokenizer.MASK).to(device)
+    model = build_model(info).to(device)
     try:
-        model.load_state_dict(load_file(folder / WEIGHTS, device=device))
+        model.load_state_dict(load_weights(folder, info, device=device))
     except (SafetensorError, RuntimeError) as error:
         raise CheckpointError(
             "checkpoint.weights-do-not-fit",
@@ -207,6 +195,22 @@ def load_checkpoint(folder: Path, *, device: str = "cpu") -> tuple[Transformer, 
             remedy="train the run again",
         ) from error
     return model.eval(), info
+
+
+def build_model(info: CheckpointInfo) -> Transformer:
+    """A model of the checkpoint's shape, without its weights."""
+    return Transformer(
+        info.model,
+        causal=info.family == "AR",
+        mask_id=tokenizer.MASK,
+        block_length=info.block_length,
+        expert_choice=info.expert_choice,
+    )
+
+
+def load_weights(folder: Path, info: CheckpointInfo, *, device: str = "cpu") -> dict[str, Tensor]:
+    """The parameters of a checkpoint by their names in the model."""
+    return from_hugging_face(load_file(folder / WEIGHTS, device=device), info.model)
 
 
 def latest_checkpoint(parent: Path) -> tuple[Path | None, list[Path]]:

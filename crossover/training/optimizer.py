@@ -1,8 +1,8 @@
-"""AdamW with a constant rate after warm-up, and its state as flat named tensors."""
+"""AdamW, or Muon for the blocks' matrices beside it; and their state as flat named tensors."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -10,38 +10,72 @@ from torch import Tensor, nn
 from crossover.study import TrainingConfig
 from crossover.training.arms import Arm
 
-_STATE = ("step", "exp_avg", "exp_avg_sq")
+_KINDS = ("step", "exp_avg", "exp_avg_sq", "momentum_buffer")
+MUON_RATE_MATCH = "match_rms_adamw"
+"""Muon's steps are scaled to the size of AdamW's (Moonshot, arXiv 2502.16982), so that one learning rate fits both."""
 
 
-def build_optimizer(model: nn.Module, config: TrainingConfig, arm: Arm) -> torch.optim.AdamW:
-    """AdamW; matrices decay, gains of norms do not. The arm may replace the weight decay."""
+def build_optimizers(
+    parameters: Iterable[tuple[str, nn.Parameter | Tensor]], config: TrainingConfig, arm: Arm
+) -> list[torch.optim.Optimizer]:
+    """The optimizers of named parameters; matrices decay, gains of norms do not. The arm may replace the decay.
+
+    Muon (Jordan et al. 2024), when asked for, takes the two-dimensional matrices of the blocks; embedding, head,
+    experts and norms stay with AdamW.
+    """
     decay = config.weight_decay if arm.weight_decay is None else arm.weight_decay
-    matrices = [p for p in model.parameters() if p.ndim >= 2]
-    gains = [p for p in model.parameters() if p.ndim < 2]
-    return torch.optim.AdamW(
-        [{"params": matrices, "weight_decay": decay}, {"params": gains, "weight_decay": 0.0}],
-        lr=config.learning_rate,
-        betas=(config.beta1, config.beta2),
-        fused=True,
-    )
+    muon: list[Tensor] = []
+    matrices: list[Tensor] = []
+    gains: list[Tensor] = []
+    for name, parameter in parameters:
+        if name.endswith("norm.weight"):
+            gains.append(parameter)
+        elif config.optimizer == "muon" and name.endswith("_proj.weight"):
+            muon.append(parameter)
+        else:
+            matrices.append(parameter)
+    groups = [{"params": matrices, "weight_decay": decay}, {"params": gains, "weight_decay": 0.0}]
+    betas = (config.beta1, config.beta2)
+    optimizers: list[torch.optim.Optimizer] = [
+        torch.optim.AdamW(groups, lr=config.learning_rate, betas=betas, fused=True)
+    ]
+    if muon:
+        optimizers.append(
+            torch.optim.Muon(
+                muon, lr=config.learning_rate, weight_decay=decay, momentum=config.beta2, adjust_lr_fn=MUON_RATE_MATCH
+            )
+        )
+    return optimizers
 
 
-def learning_rate(config: TrainingConfig, step: int) -> float:
-    """Rate of a step, counted from 0: linear warm-up, then constant, so that every point is a budget of its own."""
-    return config.learning_rate * min(1.0, (step + 1) / max(1, config.warmup_steps))
+def set_rate(optimizers: Iterable[torch.optim.Optimizer], rate: float) -> None:
+    """Give every group this learning rate."""
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = rate
 
 
-def optimizer_state(optimizer: torch.optim.AdamW, model: nn.Module) -> dict[str, Tensor]:
-    """The optimizer's tensors by parameter name: `<kind>.<parameter>`."""
-    names = {id(p): name for name, p in model.named_parameters()}
+def optimizer_state(optimizers: Iterable[torch.optim.Optimizer], parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The optimizers' tensors by parameter name, `<kind>.<parameter>`: not copies."""
+    names = {id(parameter): name for name, parameter in parameters.items()}
     return {
-        f"{kind}.{names[id(parameter)]}": state[kind].detach().clone()
+        f"{kind}.{names[id(parameter)]}": state[kind]
+        for optimizer in optimizers
         for parameter, state in optimizer.state.items()
-        for kind in _STATE
+        for kind in _KINDS
+        if kind in state
     }
 
 
-def restore_optimizer(optimizer: torch.optim.AdamW, model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Put back what `optimizer_state` took."""
-    for name, parameter in model.named_parameters():
-        optimizer.state[parameter] = {kind: tensors[f"{kind}.{name}"].clone() for kind in _STATE}
+def restore_optimizers(
+    optimizers: Iterable[torch.optim.Optimizer], parameters: Mapping[str, Tensor], tensors: Mapping[str, Tensor]
+) -> None:
+    """Put back what `optimizer_state` took; parameters without state stay without."""
+    names = {id(parameter): name for name, parameter in parameters.items()}
+    for optimizer in optimizers:
+        optimizer.state.clear()
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                found = {kind: tensors.get(f"{kind}.{names[id(parameter)]}") for kind in _KINDS}
+                if any(tensor is not None for tensor in found.values()):
+                    optimizer.state[parameter] = {k: t.clone() for k, t in found.items() if t is not None}

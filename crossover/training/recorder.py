@@ -29,6 +29,9 @@ class Recorder(Protocol):
     def checkpoint(self, at: Progress, folder: Path, digest: str) -> None:
         """Take note of a saved checkpoint; everything before it is durable afterwards."""
 
+    def note(self, text: str) -> None:
+        """Take a line for people: a roll-back, a torn folder."""
+
 
 class NoRecorder:
     """Forgets everything: for tests and throughput measurements."""
@@ -37,4 +40,7 @@ class NoRecorder:
         """Forget."""
 
     def checkpoint(self, at: Progress, folder: Path, digest: str) -> None:
+        """Forget."""
+
+    def note(self, text: str) -> None:
         """Forget."""

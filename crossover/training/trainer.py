@@ -2,88 +2,74 @@
 
 On disk, under the run's folder:
   checkpoints/step-*   weights at the evaluation steps
-  resume/step-*        weights and optimizer; only the newest complete one is kept
+  resume/step-*        weights and optimizer of the trunk; only the newest complete one is kept
 """
 
 from __future__ import annotations
 
-import math
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file
-from torch import Tensor
 
-from crossover.counter_rng import Stream, generator
-from crossover.data import tokenizer
-from crossover.errors import CheckpointError, CrossoverError
-from crossover.model.transformer import Transformer
-from crossover.study import Cell, StudyConfig
-from crossover.training.arms import ARMS, Arm
+from crossover.errors import CheckpointError
+from crossover.settings import get_settings
 from crossover.training.checkpoint import (
     STATE,
     CheckpointInfo,
-    checkpoint_digest,
     latest_checkpoint,
-    load_checkpoint,
+    load_weights,
+    read_info,
     read_manifest,
     save_checkpoint,
     step_folder,
 )
-from crossover.training.corruption import training_masks
-from crossover.training.objectives import ar_nll, masked_nll
-from crossover.training.optimizer import build_optimizer, learning_rate, optimizer_state, restore_optimizer
-from crossover.training.order import batch_at
+from crossover.training.distributed import World
+from crossover.training.engine import Engine, Snapshot, StepLosses
+from crossover.training.guard import MOST_ROLLBACKS, SKIPPED_WINDOW, LossGuard
+from crossover.training.order import Batch, batch_at
 from crossover.training.recorder import Progress, Recorder
+from crossover.training.runs import DivergedError, RunSpec, pair_generator
+from crossover.training.schedule import learning_rate, path_of
+from crossover.training.throughput import EnergyMeter, peak_flops, peak_memory
+from crossover.training.writer import BackgroundWriter
 
 LOGGED_POINTS = 200
 """Training losses recorded per run, at most about this many."""
 
 
-class DivergedError(CrossoverError):
-    """The loss is not finite; the run stops rather than train on."""
+@dataclass(kw_only=True)
+class _State:
+    """How far the model in the engine is."""
 
-
-@dataclass(frozen=True, kw_only=True)
-class RunSpec:
-    """Which run of which study."""
-
-    study: StudyConfig
-    cell: Cell
-    arm: str
-    seed: int
-
-    @property
-    def key(self) -> str:
-        """`<cell>/<arm>/seed-<n>`: unique in the study, and the run's folder below `runs/`."""
-        return f"{self.cell.name}/{self.arm}/seed-{self.seed}"
+    step: int
+    seconds: float
+    branch: tuple[int, int] | None = None
+    """The decay branch that it is on: (start, end); None on the trunk."""
 
 
 @dataclass(kw_only=True)
-class _State:
-    """What changes while training."""
+class _Window:
+    """What was measured since the last logged point."""
 
-    model: Transformer
-    optimizer: torch.optim.AdamW
+    steps: int = 0
+    seconds: float = 0.0
+    data_seconds: float = 0.0
+    energy: float | None = None
+
+
+@dataclass
+class _RollBackError(Exception):
+    """The step must be undone."""
+
     step: int
-    seconds: float
-
-
-def pair_generator(seed: int) -> torch.Generator:
-    """The generator of initial weights; both arms of a pair get the same."""
-    return torch.Generator().manual_seed(int(generator(seed, Stream.INITIALISATION).integers(2**62)))
-
-
-def resume_step(folder: Path) -> int:
-    """The step from which a run in this folder would go on; 0 when it starts."""
-    newest, _ = latest_checkpoint(folder / "resume")
-    return 0 if newest is None else int(newest.name.removeprefix("step-"))
+    reason: str
+    batch: Batch = field(repr=False)
 
 
 class Trainer:
@@ -93,12 +79,14 @@ class Trainer:
         spec: the run.
         examples: the cell's training examples (n, L), uint16.
         folder: where its checkpoints go.
-        recorder: where its numbers go.
-        on_step: called after each step with (step, total steps, loss); for progress bars.
+        recorder: where its numbers go; heard by the leading process only.
+        on_step: called after each step with (steps done, steps in all, loss); for progress bars.
+        world: the processes that train it together.
 
     Raises:
-        DivergedError: a loss that is not finite.
+        DivergedError: a loss that is not finite or spikes, under the policy `stop` or once too often.
         CheckpointError: the folder holds checkpoints of another study.
+        StudyError: what is asked does not fit these processes, this device, or this memory.
         WorkspaceError: the folder cannot be written; the last checkpoint stays whole.
     """
 
@@ -109,134 +97,236 @@ class Trainer:
         folder: Path,
         recorder: Recorder,
         on_step: Callable[[int, int, float], None] = lambda step, total, loss: None,
+        world: World = World(),  # noqa: B008 - frozen, and stands for "alone"
     ) -> None:
         self.spec, self.examples, self.folder, self.recorder, self.on_step = spec, examples, folder, recorder, on_step
-        self.arm: Arm = ARMS[spec.arm]
-        self.config = spec.study.training
-        self.shape = spec.study.model_config_of(spec.cell)
+        self.world, self.config = world, spec.study.training
+        self.path = path_of(self.config, spec.study.evaluation_steps(spec.cell))
         self.total_steps = spec.study.total_steps(spec.cell)
-        self.milestones = frozenset(spec.study.evaluation_steps(spec.cell))
-        length = spec.study.data.sequence_length
-        self.tokens_per_step = self.config.batch_size * length
-        forward = self.shape.forward_flops_per_token(length=length, causal=self.arm.causal)
-        self.flops_per_step = 3.0 * forward * self.tokens_per_step
+        self.tokens_per_step = self.config.batch_size * spec.study.data.sequence_length
+        self.skipped: set[int] = set()
+        self.torn: list[Path] = []
+        self._guard = LossGuard(self.config.spike_factor)
+        self._window = _Window()
+        self._saved_at = time.monotonic()
+        self._steps_done = 0
 
     def run(self) -> None:
-        """Train until the last step; returns at once if it is already there."""
-        state = self._start()
-        every = max(1, self.total_steps // LOGGED_POINTS)
-        while state.step < self.total_steps:
-            began = time.perf_counter()
-            loss, gradient_norm = self._train_step(state)
-            state.step += 1
-            state.seconds += time.perf_counter() - began
-            at = self._progress(state)
-            if state.step % every == 0 or state.step in self.milestones:
-                self.recorder.point(at, "training_loss", loss)
-                self.recorder.point(at, "gradient_norm", gradient_norm)
-            if state.step in self.milestones:
-                self._save(state, at)
-            self.on_step(state.step, self.total_steps, loss)
+        """Train until the last milestone is saved; returns at once if it already is."""
+        self.engine = self._build()
+        self._energy = EnergyMeter(self.engine.device)
+        self._writer = BackgroundWriter()
+        try:
+            rollbacks = 0
+            while True:
+                state = self._start()
+                try:
+                    self._train(state)
+                    break
+                except _RollBackError as fault:
+                    rollbacks += 1
+                    self._forgive(fault, rollbacks)
+            self._writer.wait()
+        finally:
+            self._writer.close()
+
+    def _build(self) -> Engine:
+        spec = self.spec
+        return Engine(
+            self.config,
+            spec.study.model_config_of(spec.cell),
+            spec.study.arm(spec.arm),
+            seed=spec.seed,
+            length=spec.study.data.sequence_length,
+            world=self.world,
+        )
 
     def _start(self) -> _State:
         """From the newest complete checkpoint, or from the pair's initial weights."""
-        newest, torn = latest_checkpoint(self.folder / "resume")
-        for folder in torn:
-            shutil.rmtree(folder)
-        device = torch.device(self.config.device)
-        if newest is None:
-            model = Transformer(self.shape, causal=self.arm.causal, mask_id=tokenizer.MASK)
-            model.initialise(pair_generator(self.spec.seed))
-            model.to(device).train()
-            return _State(model=model, optimizer=build_optimizer(model, self.config, self.arm), step=0, seconds=0.0)
-        model, info = load_checkpoint(newest, device=self.config.device)
-        if (info.study, info.run) != (self.spec.study.digest, self.spec.key):
+        newest, info = None, None
+        if self.world.leads:
+            newest, self.torn = latest_checkpoint(self.folder / "resume")
+            for folder in self.torn:
+                self.recorder.note(f"{folder.name} is torn and was passed over")
+                shutil.rmtree(folder)
+            info = None if newest is None else self._checked(newest)
+        info = self.world.share(info)
+        if info is None:
+            self.engine.set_weights(self.engine.model.draws(pair_generator(self.spec.seed)))
+            self.engine.forget()
+            state = _State(step=0, seconds=0.0)
+        else:
+            weights = {} if newest is None else load_weights(newest, info)
+            tensors = {} if newest is None else load_file(newest / STATE)
+            self.engine.restore(weights, tensors)
+            self.skipped |= set(info.skipped)
+            state = _State(step=info.step, seconds=info.seconds)
+        self._steps_done = self.path.steps_before(state.step)
+        return state
+
+    def _checked(self, folder: Path) -> CheckpointInfo:
+        info = read_info(folder)
+        wanted = (self.spec.study.digest, self.spec.key)
+        if (info.study, info.run) != wanted or info.model != self.engine.model.config:
             raise CheckpointError(
                 "checkpoint.other-study",
-                field=str(newest),
+                field=str(folder),
                 problem=f"belongs to run {info.run} of study {info.study}",
                 remedy="give another --out or delete the folder",
             )
-        optimizer = build_optimizer(model.train(), self.config, self.arm)
-        restore_optimizer(optimizer, model, load_file(newest / STATE, device=self.config.device))
-        return _State(model=model, optimizer=optimizer, step=info.step, seconds=info.seconds)
+        return info
 
-    def _train_step(self, state: _State) -> tuple[float, float]:
-        """One optimizer step; returns loss (nats a token) and global gradient norm."""
-        for group in state.optimizer.param_groups:
-            group["lr"] = learning_rate(self.config, state.step)
-        loss = self._loss(state)
-        value = float(loss.item())
-        if not math.isfinite(value):
-            raise DivergedError(
-                f"{self.spec.key}: the loss is {value} at step {state.step + 1}; lower training.learning_rate"
-            )
-        state.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), self.config.gradient_clip)
-        state.optimizer.step()
-        return value, float(norm.item())
+    def _train(self, state: _State) -> None:
+        """The trunk from here to its end, and every decay branch on the way."""
+        while True:
+            branches = [end for end in self.path.branches_at(state.step) if not self._is_saved(end)]
+            if branches:
+                self._branch_off(state, branches)
+            if state.step >= self.path.trunk_steps:
+                break
+            self._advance(state)
+            is_milestone = state.step in self.path.milestones and not self.path.branch_starts
+            if is_milestone or self._resume_point_is_due():
+                self._save(state, milestone=is_milestone, resume=True)
 
-    def _loss(self, state: _State) -> Tensor:
-        """The arm's loss on the batch of the current step."""
-        seed, length = self.spec.seed, self.examples.shape[1]
-        batch = batch_at(seed, state.step, batch_size=self.config.batch_size, examples=len(self.examples))
-        device = torch.device(self.config.device)
-        tokens_BL = torch.from_numpy(self.examples[batch.examples_B].astype(np.int64)).to(device)
-        if self.arm.causal:
-            return ar_nll(state.model, tokens_BL, tokenizer.BOS).mean()
-        masks_BL = training_masks(
-            seed=seed, step=state.step, epochs_B=batch.epochs_B, examples_B=batch.examples_B, length=length
+    def _branch_off(self, trunk: _State, ends: list[int]) -> None:
+        """Decay to each end from here, and come back."""
+        weights, tensors = self._save(trunk, milestone=False, resume=True)
+        for end in ends:
+            state = _State(step=trunk.step, seconds=trunk.seconds, branch=(trunk.step, end))
+            while state.step < end:
+                self._advance(state)
+            self._save(state, milestone=True, resume=False)
+            self.engine.restore(weights, tensors)
+
+    def _is_saved(self, step: int) -> bool:
+        found = self.world.leads and read_manifest(step_folder(self.folder / "checkpoints", step)) is not None
+        return bool(self.world.share(found))
+
+    def _advance(self, state: _State) -> None:
+        """One optimizer step, and its numbers."""
+        self._writer.poll()
+        began = time.perf_counter()
+        batch = batch_at(self.spec.seed, state.step, batch_size=self.config.batch_size, examples=len(self.examples))
+        losses = self.engine.gradients(state.step, batch, self.examples)
+        rate = learning_rate(self.config, state.step, self.total_steps, state.branch)
+        if state.step in self.skipped:
+            self.engine.discard()
+        else:
+            fault = self._guard.objection(losses.nll, losses.gradient_norm)
+            if fault is not None:
+                self.engine.discard()
+                raise _RollBackError(state.step, fault, batch)
+            self.engine.apply(rate)
+        elapsed = time.perf_counter() - began
+        state.step += 1
+        state.seconds += elapsed
+        self._steps_done += 1
+        self._window.steps += 1
+        self._window.seconds += elapsed
+        self._window.data_seconds += losses.data_seconds
+        if self.world.leads:
+            self._log(state, losses, rate)
+            self.on_step(self._steps_done, self.path.steps, losses.nll)
+
+    def _log(self, state: _State, losses: StepLosses, rate: float) -> None:
+        """Record what is due; of the branches only the last, which is the end of the run."""
+        if state.branch is not None and state.branch[1] != self.total_steps:
+            return
+        every = max(1, self.total_steps // LOGGED_POINTS)
+        if state.step % every and state.step not in self.path.milestones:
+            return
+        at, window = self._progress(state), self._window
+        self.recorder.point(at, "training_loss", losses.nll)
+        self.recorder.point(at, "gradient_norm", losses.gradient_norm)
+        self.recorder.point(at, "learning_rate", rate)
+        per_second = window.steps / window.seconds
+        self.recorder.point(at, "tokens_per_second", per_second * self.tokens_per_step)
+        self.recorder.point(at, "data_wait", window.data_seconds / window.seconds)
+        self.recorder.point(at, "peak_memory_gib", peak_memory(self.engine.device) / 2**30)
+        peak = peak_flops(self.engine.device, self.config.precision, get_settings().peak_tflops)
+        if peak:
+            self.recorder.point(at, "mfu", per_second * self.engine.flops_per_step / (peak * self.world.size))
+        joules = self._energy.joules()
+        if joules is not None:
+            self.recorder.point(at, "energy_joules", joules)
+        self._window = _Window()
+
+    def _forgive(self, fault: _RollBackError, rollbacks: int) -> None:
+        """Skip the batches that led up to the fault, from the last resume point on; or stop."""
+        batch = fault.batch
+        examples = ", ".join(str(index) for index in batch.examples_B[:8])
+        where = (
+            f"{self.spec.key}: {fault.reason} at step {fault.step + 1} "
+            f"(epoch {batch.epochs_B[0]}, examples {examples}, ...)"
         )
-        return masked_nll(state.model, tokens_BL, torch.from_numpy(masks_BL).to(device)).mean()
+        if self.config.on_divergence == "stop" or rollbacks > MOST_ROLLBACKS:
+            raise DivergedError(f"{where}; lower training.learning_rate, or set training.on_divergence to roll-back")
+        self._writer.wait()
+        self.skipped |= set(range(max(0, fault.step - SKIPPED_WINDOW + 1), fault.step + 1))
+        self._guard.forget()
+        if self.world.leads:
+            self.recorder.note(f"{where}; rolled back, and these batches are skipped")
 
     def _progress(self, state: _State) -> Progress:
         return Progress(
             step=state.step,
             tokens=state.step * self.tokens_per_step,
-            flops=state.step * self.flops_per_step,
+            flops=state.step * self.engine.flops_per_step,
             seconds=state.seconds,
         )
 
-    def _save(self, state: _State, at: Progress) -> None:
-        """A milestone and a point to resume from; the older resume point goes only when the newer is complete."""
-        info = CheckpointInfo(
+    def _info(self, state: _State) -> CheckpointInfo:
+        at, arm = self._progress(state), self.engine.arm
+        return CheckpointInfo(
             study=self.spec.study.digest,
             run=self.spec.key,
             arm=self.spec.arm,
-            family=self.arm.family,
+            family=arm.family,
             seed=self.spec.seed,
             step=at.step,
             tokens=at.tokens,
             flops=at.flops,
             seconds=at.seconds,
-            model=self.shape,
+            model=self.engine.model.config,
+            block_length=arm.block_length,
+            expert_choice=arm.expert_choice,
+            skipped=tuple(sorted(self.skipped)),
         )
-        milestone = step_folder(self.folder / "checkpoints", at.step)
-        digest = save_checkpoint(milestone, info, state.model)
-        self.recorder.checkpoint(at, milestone, digest)
-        resume = step_folder(self.folder / "resume", at.step)
-        save_checkpoint(resume, info, state.model, optimizer_state(state.optimizer, state.model))
-        for older in (self.folder / "resume").glob("step-*"):
-            if older.name < resume.name:
-                shutil.rmtree(older)
 
+    def _save(self, state: _State, *, milestone: bool, resume: bool) -> Snapshot:
+        """Copy the model, and write it beside the training.
 
-def milestones(spec: RunSpec, folder: Path) -> list[tuple[int, Path, str]]:
-    """(step, folder, digest) of every evaluation step of a finished run.
+        Args:
+            state: where the model is.
+            milestone: as weights to be measured.
+            resume: as a point to go on from; older ones go only when it is complete.
+        """
+        weights, tensors = snapshot = self.engine.snapshot(optimizer=resume)
+        self._saved_at = time.monotonic()
+        if not self.world.leads:
+            return snapshot
+        at, info = self._progress(state), self._info(state)
+        measured, point = (step_folder(self.folder / name, state.step) for name in ("checkpoints", "resume"))
 
-    Raises:
-        CheckpointError: one of them is missing or torn.
-    """
-    found = []
-    for step in spec.study.evaluation_steps(spec.cell):
-        place = step_folder(folder / "checkpoints", step)
-        if read_manifest(place) is None:
-            raise CheckpointError(
-                "checkpoint.missing",
-                field=str(place),
-                problem="the checkpoint is missing or torn",
-                remedy="run `crossover pretrain` for this run again",
-            )
-        found.append((step, place, checkpoint_digest(place)))
-    return found
+        def write() -> str:
+            digest = save_checkpoint(measured, info, weights) if milestone else ""
+            if resume:
+                save_checkpoint(point, info, weights, tensors)
+            return digest
+
+        def follow_up(digest: str) -> None:
+            if milestone:
+                self.recorder.checkpoint(at, measured, digest)
+            for older in point.parent.glob("step-*") if resume else ():
+                if older.name < point.name:
+                    shutil.rmtree(older)
+
+        self._writer.submit(write, follow_up)
+        return snapshot
+
+    def _resume_point_is_due(self) -> bool:
+        """Whether the setting `resume_minutes` have passed; the leading process's clock decides for all."""
+        minutes = get_settings().resume_minutes
+        due = self.world.leads and minutes > 0 and time.monotonic() - self._saved_at > 60 * minutes
+        return bool(self.world.share(due)) if self.world.size > 1 else due

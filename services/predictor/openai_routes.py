@@ -61,7 +61,7 @@ class OpenAIRoutes:
             "name": self.name,
             "ready": True,
             "family": family,
-            "infill": not self.batcher.model.causal,
+            "infill": not (self.batcher.model.causal or self.batcher.model.block_length),
             "max_length": self.batcher.model.config.max_length,
         }
 

@@ -29,7 +29,7 @@ def write_checkpoint(folder: Path, *, causal: bool) -> Path:
         seconds=1.0,
         model=config,
     )
-    save_checkpoint(folder, info, model)
+    save_checkpoint(folder, info, model.state_dict())
     return folder
 
 

@@ -30,7 +30,8 @@ def test_each_slot_has_a_uniform_count_over_offsets() -> None:
 @given(st.integers(0, 2**63 - 1), st.integers(0, 1000), st.integers(2, 40))
 def test_masks_hold_exactly_their_counts(seed: int, step: int, length: int) -> None:
     batch = batch_at(seed, step, batch_size=8, examples=20)
-    masks = training_masks(seed=seed, step=step, epochs_B=batch.epochs_B, examples_B=batch.examples_B, length=length)
+    masks, weights = training_masks(seed=seed, step=step, batch=batch, slots=slice(0, 8), length=length)
+    np.testing.assert_allclose(weights.sum(axis=1), length, rtol=1e-5)
     assert masks.shape == (8, length)
     assert masks.sum(axis=1).min() >= 1
     assert len(set(masks.sum(axis=1).tolist())) >= min(4, length // 2)

@@ -12,11 +12,12 @@ from safetensors.torch import load_file
 
 from crossover.errors import CheckpointError, WorkspaceError
 from crossover.study import StudyConfig
-from crossover.training import trainer as trainer_module
+from crossover.training import engine as engine_module
 from crossover.training.arms import ARMS
 from crossover.training.checkpoint import latest_checkpoint, read_info, step_folder
 from crossover.training.recorder import NoRecorder, Progress
-from crossover.training.trainer import DivergedError, RunSpec, Trainer, milestones, resume_step
+from crossover.training.runs import DivergedError, RunSpec, milestones, resume_step
+from crossover.training.trainer import Trainer
 
 GOLDEN = Path(__file__).with_name("golden_losses.json")
 
@@ -84,7 +85,8 @@ import sys, torch, numpy as np
 from pathlib import Path
 from crossover.study import parse_study
 from crossover.training.recorder import NoRecorder
-from crossover.training.trainer import RunSpec, Trainer
+from crossover.training.runs import RunSpec
+from crossover.training.trainer import Trainer
 torch.set_num_threads(1)
 study = parse_study(Path(sys.argv[1]).read_text())
 spec = RunSpec(study=study, cell=study.cells[1], arm=sys.argv[2], seed=0)
@@ -128,8 +130,10 @@ def test_pairs_share_initial_weights_and_the_rest_differs(
     tiny_study: StudyConfig, examples: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def start(arm: str, seed: int) -> dict[str, torch.Tensor]:
-        state = Trainer(spec_of(tiny_study, arm, seed), examples, tmp_path / f"{arm}{seed}", NoRecorder())._start()
-        return {name: value.clone() for name, value in state.model.state_dict().items()}
+        trainer = Trainer(spec_of(tiny_study, arm, seed), examples, tmp_path / f"{arm}{seed}", NoRecorder())
+        trainer.engine = trainer._build()
+        trainer._start()
+        return {name: value.clone() for name, value in trainer.engine.model.state_dict().items()}
 
     ar, dlm, other = start("ar", 0), start("dlm", 0), start("ar", 1)
     assert all(torch.equal(ar[name], dlm[name]) for name in ar)
@@ -163,8 +167,11 @@ def test_milestones_stand_at_the_evaluation_steps(
 def test_divergence_stops_the_run(
     tiny_study: StudyConfig, examples: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trainer_module, "ar_nll", lambda *_: torch.tensor([float("nan")], requires_grad=True))
-    with pytest.raises(DivergedError, match=r"nan at step 1; lower training\.learning_rate"):
+    nan = torch.tensor([float("nan"), 0.0, 0.0], requires_grad=True)
+    monkeypatch.setattr(engine_module, "sum_of_losses", lambda *_, **__: nan)
+    with pytest.raises(
+        DivergedError, match=r"the loss is nan at step 1 \(epoch 0, examples .*lower training\.learning_rate"
+    ):
         train(spec_of(tiny_study, "ar"), examples, tmp_path / "run")
 
 
