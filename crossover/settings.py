@@ -32,6 +32,10 @@ class Settings(BaseSettings):
     peak_tflops: float = Field(
         default=0.0, ge=0, description="Peak TFLOP/s of one device, for MFU; 0 looks known GPUs up."
     )
+    planned_mfu: float = Field(
+        default=0.4, gt=0, le=1, description="MFU that `crossover plan` assumes where it does not measure."
+    )
+    price_per_gpu_hour: float = Field(default=0.0, ge=0, description="Price of one device for an hour, any currency.")
     resume_minutes: float = Field(
         default=15.0, ge=0, description="Longest time between two resume points of a run; 0 saves at milestones only."
     )

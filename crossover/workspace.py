@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -98,15 +99,29 @@ class Workspace:
                     self.store.get(key, path)
         return self.root / relative
 
-    def push(self, relative: str) -> None:
-        """Send a file or folder to the object store, manifests last; does nothing in a folder workspace."""
+    def push(self, relative: str, *, missing_only: bool = False) -> None:
+        """Send a file or folder to the object store, manifests last; does nothing in a folder workspace.
+
+        Args:
+            relative: the file or folder.
+            missing_only: leave out what the store already has.
+        """
         if self.store is None:
             return
+        there = set(self.store.keys(relative)) if missing_only else set()
         target = self.root / relative
         files = [target] if target.is_file() else [p for p in target.rglob("*") if p.is_file()]
         for path in sorted(files, key=lambda p: (p.name == "manifest.json", p.as_posix())):
-            if not path.name.startswith("."):
-                self.store.put(path.relative_to(self.root).as_posix(), path)
+            key = path.relative_to(self.root).as_posix()
+            if not path.name.startswith(".") and key not in there:
+                self.store.put(key, path)
+
+    def remove(self, relative: str) -> None:
+        """Remove a folder here and in the object store."""
+        if self.store is not None:
+            for key in self.store.keys(relative):
+                self.store.delete(key)
+        shutil.rmtree(self.root / relative, ignore_errors=True)
 
     @contextmanager
     def lock(self) -> Iterator[int]:

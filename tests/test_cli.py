@@ -16,6 +16,7 @@ from tests.conftest import write_corpus
 
 FROZEN = {
     "run": "study out registry promote seeds_per_task print_study json",
+    "plan": "study processes measure json",
     "compile": "out",
     "doctor": "json",
     "prepare": "study out registry",

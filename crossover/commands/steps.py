@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from crossover.commands.common import registry_of, study_of, workspace_of
 from crossover.errors import StudyError
 from crossover.steps.context import StepContext, open_step
 from crossover.steps.manifests import AnalysisRef, DatasetRef, EvaluationsRef, Group, RunsRef
+from crossover.study import StudyConfig
 
 
 @contextmanager
-def _step(options: argparse.Namespace) -> Iterator[tuple[StepContext, Path]]:
+def _step(options: argparse.Namespace, study: StudyConfig | None = None) -> Iterator[tuple[StepContext, Path]]:
     """The step's context, and the folder where manifests wait between verbs."""
-    study = study_of(options)
+    study = study or study_of(options)
     with open_step(study, workspace_of(options, study), registry_of(options)) as context:
         yield context, context.workspace.root / "manifests"
 
@@ -40,15 +41,23 @@ def prepare(options: argparse.Namespace) -> int:
 
 
 def pretrain(options: argparse.Namespace) -> int:
-    """Step 2, for all runs or those selected."""
+    """Step 2, for all runs or those selected; on as many processes as torchrun started."""
     from crossover.steps.pretrain import pretrain_step
+    from crossover.training.distributed import open_world
 
-    with _step(options) as (context, manifests):
+    study = study_of(options)
+    with open_world(study.training.device) as world, ExitStack() as stack:
+        if not world.leads:
+            world.barrier()
+        context, manifests = stack.enter_context(_step(options, study))
+        if world.leads:
+            world.barrier()
         dataset = DatasetRef.read(manifests / "dataset.json")
         for group in _groups(options, context):
-            runs = pretrain_step(context, dataset, group)
-            runs.write(_run_manifest(manifests, "runs", group))
-            print(f"trained {runs.runs[0].key}", flush=True)
+            runs = pretrain_step(context, dataset, group, world)
+            if world.leads:
+                runs.write(_run_manifest(manifests, "runs", group))
+                print(f"trained {runs.runs[0].key}", flush=True)
     return 0
 
 

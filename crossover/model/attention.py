@@ -24,13 +24,13 @@ class RMSNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise the last axis of `x`."""
-        return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
+        return F.rms_norm(x, self.weight.shape, self.weight.to(x.dtype), self.eps)
 
 
 def rotary_table(length: int, head_dim: int, theta: float) -> tuple[Tensor, Tensor]:
-    """Cosines and sines of RoPE, each (length, head_dim), in the half-split layout of Hugging Face."""
-    frequency = theta ** (-torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim)
-    angle = torch.outer(torch.arange(length, dtype=torch.float64), frequency)
+    """Cosines and sines of RoPE, each (length, head_dim), in the half-split layout of Hugging Face; on the CPU."""
+    frequency = theta ** (-torch.arange(0, head_dim, 2, dtype=torch.float64, device="cpu") / head_dim)
+    angle = torch.outer(torch.arange(length, dtype=torch.float64, device="cpu"), frequency)
     angle_LK = torch.cat((angle, angle), dim=-1)
     return angle_LK.cos().float(), angle_LK.sin().float()
 

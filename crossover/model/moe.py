@@ -34,6 +34,9 @@ class Experts(nn.Module):
         x_ND, gate, up, down = (
             t.to(_compute_dtype(x_ND)) for t in (x_ND, self.gate_proj, self.up_proj, self.down_proj)
         )
+        if x_ND.is_cuda and x_ND.dtype != torch.bfloat16:  # the GPU's grouped product is for bfloat16 only
+            parts = torch.tensor_split(x_ND, ends_E[:-1].cpu())
+            return torch.cat([(F.silu(part @ gate[e]) * (part @ up[e])) @ down[e] for e, part in enumerate(parts)])
         inner_NF = F.silu(F.grouped_mm(x_ND, gate, offs=ends_E)) * F.grouped_mm(x_ND, up, offs=ends_E)
         return F.grouped_mm(inner_NF, down, offs=ends_E)
 
@@ -82,7 +85,8 @@ class MixtureOfExperts(nn.Module):
         if self.expert_choice:
             return self._expert_choice(x_BLD, scores_BLE), torch.stack((torch.ones_like(z_loss), z_loss))
         output_BLD, taken_BLK = self._token_choice(x_BLD, scores_BLE)
-        chosen_BE = F.one_hot(taken_BLK, self.num_experts).float().mean(dim=(1, 2))
+        experts_E = torch.arange(self.num_experts, device=x_BLD.device)
+        chosen_BE = (taken_BLK[..., None] == experts_E).float().mean(dim=(1, 2))
         balance = self.num_experts * (chosen_BE * scores_BLE.mean(dim=1)).sum(dim=-1).mean()
         return output_BLD, torch.stack((balance, z_loss))
 

@@ -59,11 +59,18 @@ class RegistryRecorder:
             self.flush()
 
     def checkpoint(self, at: Progress, folder: Path, digest: str) -> None:
-        """Send a checkpoint to the workspace and note it in the registry."""
+        """Note a checkpoint in the registry."""
         self.flush()
-        self.context.workspace.push(folder.relative_to(self.context.workspace.root).as_posix())
         uri = self.context.workspace.uri_of(folder)
         self.context.registry.record_checkpoint(self.run, at.step, at.tokens, uri, digest)
+
+    def keep(self, folder: Path) -> None:
+        """Send a checkpoint or resume point to the workspace's object store, if it has one."""
+        self.context.workspace.push(folder.relative_to(self.context.workspace.root).as_posix())
+
+    def drop(self, folder: Path) -> None:
+        """Remove an older resume point."""
+        self.context.workspace.remove(folder.relative_to(self.context.workspace.root).as_posix())
 
     def note(self, text: str) -> None:
         """Show a line to people, beside the progress."""
@@ -153,7 +160,7 @@ def _train(context: StepContext, spec: RunSpec, dataset: Dataset, folder: Path, 
             examples = dataset.train(spec.cell.unique_tokens)
             Trainer(spec, examples, folder, recorder, on_step, world).run()
         recorder.flush()
-        context.workspace.push(f"runs/{spec.key}/resume")
+        context.workspace.push(f"runs/{spec.key}", missing_only=True)
         reason = "done"
     except KeyboardInterrupt:
         reason = "interrupted"

@@ -25,7 +25,7 @@ from crossover.training import sharding
 from crossover.training.arms import Arm
 from crossover.training.distributed import World
 from crossover.training.loss import fits_whole
-from crossover.training.objectives import Objective, sum_of_losses
+from crossover.training.objectives import Microbatch, Objective, sum_of_losses
 from crossover.training.optimizer import build_optimizers, optimizer_state, restore_optimizers, set_rate
 from crossover.training.order import Batch
 from crossover.training.reduction import TreeSum, all_reduce
@@ -69,7 +69,7 @@ class Engine:
         self.slots = split_slots(config, world)
         self.chunked = not fits_whole((self.slots[0].stop - self.slots[0].start) * length, shape.vocab_size)
         self.sharded = config.data_parallel == "shard" and world.size > 1
-        with torch.device("meta" if self.sharded else "cpu"):
+        with torch.device("meta" if self.sharded else self.device):
             self.model = Transformer(
                 shape,
                 causal=arm.causal,
@@ -83,7 +83,7 @@ class Engine:
         if self.sharded:
             sharding.shard(self.model, config.precision, self.device)
             self.model.to_empty(device=self.device)
-        self.model.to(self.device).train()
+        self.model.train()
         self.model.reset_buffers(self.device)
         self.parameters = dict(self.model.named_parameters())
         self.optimizers = build_optimizers(self.parameters.items(), config, arm)
@@ -156,10 +156,7 @@ class Engine:
                 waited += time.perf_counter() - began
                 if self.sharded:
                     self.model.set_requires_gradient_sync(index == len(self.slots) - 1)  # type: ignore[operator]
-                with torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocasts):
-                    losses = sum_of_losses(self.model, part, self.arm, tokenizer.MASK, chunked=self.chunked)
-                loss, nll = self._mean(losses, slots)
-                loss.backward()  # type: ignore[no-untyped-call]
+                nll = self.backward(part, slots)
                 sums.push([nll] if self.sharded else [nll, *self._take_gradients()])
         except RuntimeError as error:
             raise _out_of_memory(error, self.config) from error
@@ -172,6 +169,14 @@ class Engine:
         self._norm = sharding.whole(torch.nn.utils.get_total_norm(grads))
         nll_value, norm_value = torch.stack((total[0], self._norm)).tolist()
         return StepLosses(nll_value, norm_value, waited)
+
+    def backward(self, part: Microbatch, slots: slice) -> Tensor:
+        """One forward and backward pass; returns the microbatch's share of the objective, nats a token."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocasts):
+            losses = sum_of_losses(self.model, part, self.arm, tokenizer.MASK, chunked=self.chunked)
+        loss, nll = self._mean(losses, slots)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return nll
 
     @property
     def _autocasts(self) -> bool:

@@ -206,7 +206,7 @@ def masked_nll(model: Transformer, tokens_BL: Tensor, masked_BL: Tensor) -> Tens
 
 
 def weighted_token_nll(model: Transformer, tokens_BL: Tensor, masked_BL: Tensor, weights_BL: Tensor) -> Tensor:
-    """Weight x NLL of each masked token given the visible ones, (B, L); a block diffusion model sees earlier blocks clean."""
+    """Weight x NLL of each masked token given the visible ones (B, L); to block diffusion earlier blocks are clean."""
     inputs_BL = tokens_BL.masked_fill(masked_BL, model.mask_id)
     if not model.block_length:
         return token_nll(model(inputs_BL), tokens_BL) * weights_BL

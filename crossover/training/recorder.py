@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -29,6 +30,12 @@ class Recorder(Protocol):
     def checkpoint(self, at: Progress, folder: Path, digest: str) -> None:
         """Take note of a saved checkpoint; everything before it is durable afterwards."""
 
+    def keep(self, folder: Path) -> None:
+        """Send a saved folder to where it outlives this machine; called on the writer's thread."""
+
+    def drop(self, folder: Path) -> None:
+        """Remove a folder that nobody needs any more, here and where `keep` sent it."""
+
     def note(self, text: str) -> None:
         """Take a line for people: a roll-back, a torn folder."""
 
@@ -41,6 +48,13 @@ class NoRecorder:
 
     def checkpoint(self, at: Progress, folder: Path, digest: str) -> None:
         """Forget."""
+
+    def keep(self, folder: Path) -> None:
+        """Leave it where it is."""
+
+    def drop(self, folder: Path) -> None:
+        """Remove it here."""
+        shutil.rmtree(folder)
 
     def note(self, text: str) -> None:
         """Forget."""

@@ -105,7 +105,6 @@ class Trainer:
         self.total_steps = spec.study.total_steps(spec.cell)
         self.tokens_per_step = self.config.batch_size * spec.study.data.sequence_length
         self.skipped: set[int] = set()
-        self.torn: list[Path] = []
         self._guard = LossGuard(self.config.spike_factor)
         self._window = _Window()
         self._saved_at = time.monotonic()
@@ -145,9 +144,9 @@ class Trainer:
         """From the newest complete checkpoint, or from the pair's initial weights."""
         newest, info = None, None
         if self.world.leads:
-            newest, self.torn = latest_checkpoint(self.folder / "resume")
-            for folder in self.torn:
-                self.recorder.note(f"{folder.name} is torn and was passed over")
+            newest, torn = latest_checkpoint(self.folder / "resume")
+            for folder in (*torn, *self.folder.glob("*/.step-*")):
+                self.recorder.note(f"{folder.relative_to(self.folder)} is torn: passed over and removed")
                 shutil.rmtree(folder)
             info = None if newest is None else self._checked(newest)
         info = self.world.share(info)
@@ -310,9 +309,13 @@ class Trainer:
         measured, point = (step_folder(self.folder / name, state.step) for name in ("checkpoints", "resume"))
 
         def write() -> str:
-            digest = save_checkpoint(measured, info, weights) if milestone else ""
+            digest = ""
+            if milestone:
+                digest = save_checkpoint(measured, info, weights)
+                self.recorder.keep(measured)
             if resume:
                 save_checkpoint(point, info, weights, tensors)
+                self.recorder.keep(point)
             return digest
 
         def follow_up(digest: str) -> None:
@@ -320,7 +323,7 @@ class Trainer:
                 self.recorder.checkpoint(at, measured, digest)
             for older in point.parent.glob("step-*") if resume else ():
                 if older.name < point.name:
-                    shutil.rmtree(older)
+                    self.recorder.drop(older)
 
         self._writer.submit(write, follow_up)
         return snapshot

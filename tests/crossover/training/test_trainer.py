@@ -1,8 +1,6 @@
 """One run: deterministic to the bit, resumable to the bit, and the golden loss traces of both arms."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -77,40 +75,6 @@ def test_an_interrupted_run_ends_with_the_same_bits(
     assert 0 < resumed_from < 23
     rest = train(spec_of(tiny_study, arm), examples, tmp_path / "cut")
     assert rest == {step: loss for step, loss in whole.items() if step > resumed_from}
-    assert weights(tmp_path / "cut") == weights(tmp_path / "whole")
-
-
-CHILD = """
-import sys, torch, numpy as np
-from pathlib import Path
-from crossover.study import parse_study
-from crossover.training.recorder import NoRecorder
-from crossover.training.runs import RunSpec
-from crossover.training.trainer import Trainer
-torch.set_num_threads(1)
-study = parse_study(Path(sys.argv[1]).read_text())
-spec = RunSpec(study=study, cell=study.cells[1], arm=sys.argv[2], seed=0)
-Trainer(spec, np.load(sys.argv[3]), Path(sys.argv[4]), NoRecorder(), lambda step, *_: print(step, flush=True)).run()
-"""
-
-
-@pytest.mark.parametrize(("arm", "kill_at"), [("ar", 3), ("dlm", 17), ("dlm", 31)])
-def test_kill_9_then_resume_gives_the_same_bits(
-    arm: str, kill_at: int, tiny_study: StudyConfig, examples: np.ndarray, tmp_path: Path
-) -> None:
-    train(spec_of(tiny_study, arm), examples, tmp_path / "whole")
-    (tmp_path / "study.json").write_text(tiny_study.model_dump_json())
-    np.save(tmp_path / "examples.npy", examples)
-    command = [sys.executable, "-c", CHILD, *map(str, (tmp_path / "study.json", arm, tmp_path / "examples.npy"))]
-    with subprocess.Popen([*command, str(tmp_path / "cut")], stdout=subprocess.PIPE, text=True) as child:
-        assert child.stdout is not None
-        for line in child.stdout:
-            if int(line) >= kill_at:
-                child.kill()
-                break
-        child.stdout.read()
-    assert child.returncode == -9
-    train(spec_of(tiny_study, arm), examples, tmp_path / "cut")
     assert weights(tmp_path / "cut") == weights(tmp_path / "whole")
 
 

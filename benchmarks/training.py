@@ -1,0 +1,205 @@
+"""How fast is a training step, side by side with its peers on this machine?
+
+    python -m benchmarks.training                       CPU: 14M parameters, batch 16 x 256, both arms, against Llama
+    python -m benchmarks.training --device cuda         one GPU: `1b` and `coder-1.7b`, sequence 2048, bf16, MFU
+
+Peers are the same shape as a transformers Llama and as litgpt's GPT (`pip install litgpt lightning`; left out where it
+is not installed), each with the same fused AdamW, gradient clipping and random tokens. Every case runs in a process of
+its own: warm-up steps, then the median of timed ones. Prints Markdown tables.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from crossover.model.presets import preset
+from crossover.settings import available_cores, get_settings
+from crossover.study import TrainingConfig
+from crossover.training.arms import ARMS
+from crossover.training.distributed import World
+from crossover.training.engine import Engine
+from crossover.training.order import batch_at
+from crossover.training.runs import pair_generator
+from crossover.training.throughput import peak_flops, peak_memory
+
+WARM, TIMED = 3, 9
+CPU_SHAPE = {"model": "14m", "batch": 16, "length": 256, "vocab": 259}
+GPU_SHAPE = {"batch": 64, "length": 2048, "vocab": 50304}
+Shape = dict[str, Any]
+
+
+def main() -> int:
+    """Run the cases, or one of them as a child."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.training")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--case", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.case:
+        print(json.dumps(_case(json.loads(options.case))))
+        return 0
+    driver = f", {torch.cuda.get_device_name()}, CUDA {torch.version.cuda}" if torch.cuda.is_available() else ""
+    print(f"{available_cores()} cores, {platform.machine()}, torch {torch.__version__}{driver}\n")
+    return _cpu() if options.device == "cpu" else _gpu()
+
+
+def _cpu() -> int:
+    cases: list[Shape] = [{"peer": "llama", "precision": "fp32"}, {"peer": "llama", "precision": "bf16"}]
+    if importlib.util.find_spec("litgpt"):
+        cases.append({"peer": "litgpt", "precision": "fp32"})
+    cases += [
+        {"arm": arm, "precision": precision, "compile": compiled}
+        for arm in ("ar", "dlm")
+        for precision in ("fp32", "bf16")
+        for compiled in (False, True)
+    ]
+    print("| step | precision | tokens/s | x Llama fp32 | peak memory, GiB |\n|---|---|---|---|---|")
+    baseline = 0.0
+    for case in cases:
+        found = _child(case | CPU_SHAPE | {"device": "cpu"})
+        baseline = baseline or found["tokens_per_second"]
+        name = case.get("peer") or f"crossover {case['arm']}{', compiled' if case['compile'] else ''}"
+        print(
+            f"| {name} | {case['precision']} | {found['tokens_per_second']:,.0f} | "
+            f"{found['tokens_per_second'] / baseline:.2f} | {found['peak_gib']:.2f} |",
+            flush=True,
+        )
+    print("\nTargets: 1.35 at fp32, 2.5 at the best precision. GPU: not measured on this run.")
+    return 0
+
+
+def _gpu() -> int:
+    if not torch.cuda.is_available():
+        print("no CUDA device here: not measured")
+        return 1
+    print("| model | arm | tokens/s | MFU | peak memory, GiB |\n|---|---|---|---|---|")
+    for model, micro in (("1b", 8), ("coder-1.7b", 4)):
+        for arm in ("ar", "dlm"):
+            case: Shape = {"arm": arm, "model": model, "precision": "bf16", "compile": True, "microbatch": micro}
+            found = _child(case | GPU_SHAPE | {"device": "cuda"})
+            print(
+                f"| {model} | {arm} | {found['tokens_per_second']:,.0f} | {found['mfu']:.3f} | "
+                f"{found['peak_gib']:.1f} |",
+                flush=True,
+            )
+    return 0
+
+
+def _child(case: Shape) -> dict[str, float]:
+    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.training", "--case", json.dumps(case)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def _case(case: Shape) -> dict[str, float]:
+    """Time one case in this process."""
+    torch.set_num_threads(get_settings().threads or available_cores())
+    step, flops = _peer(case) if "peer" in case else _own(case)
+    times = []
+    for _ in range(WARM + TIMED):
+        began = time.perf_counter()
+        step()
+        if case["device"] == "cuda":
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - began)
+    seconds = statistics.median(times[WARM:])
+    device = torch.device(str(case["device"]))
+    peak = peak_flops(device, str(case["precision"]), get_settings().peak_tflops)
+    return {
+        "tokens_per_second": int(case["batch"]) * int(case["length"]) / seconds,
+        "mfu": flops / seconds / peak if peak else 0.0,
+        "peak_gib": peak_memory(device) / 2**30,
+    }
+
+
+def _own(case: Shape) -> tuple[Callable[[], None], float]:
+    length, batch = int(case["length"]), int(case["batch"])
+    config = TrainingConfig.model_validate(
+        {
+            "batch_size": batch,
+            "microbatch_size": case.get("microbatch"),
+            "precision": case["precision"],
+            "compile": case["compile"],
+            "device": case["device"],
+        }
+    )
+    shape = preset(str(case["model"]), vocab_size=int(case["vocab"]), max_length=length)
+    engine = Engine(config, shape, ARMS[str(case["arm"])], seed=0, length=length, world=World())
+    engine.set_weights(engine.model.draws(pair_generator(0)))
+    examples = torch.randint(0, 256, (4 * batch, length)).to(torch.uint16).numpy()
+    done = 0
+
+    def step() -> None:
+        nonlocal done
+        engine.gradients(done, batch_at(0, done, batch_size=batch, examples=len(examples)), examples)
+        engine.apply(1e-4)
+        done += 1
+
+    return step, engine.flops_per_step
+
+
+def _peer(case: Shape) -> tuple[Callable[[], None], float]:
+    length, batch, vocab = int(case["length"]), int(case["batch"]), int(case["vocab"])
+    shape = preset(str(case["model"]), vocab_size=vocab, max_length=length)
+    if case["peer"] == "llama":
+        from transformers import LlamaConfig, LlamaForCausalLM
+
+        llama = LlamaForCausalLM(
+            LlamaConfig(
+                vocab_size=vocab,
+                hidden_size=shape.hidden_size,
+                intermediate_size=shape.intermediate_size,
+                num_hidden_layers=shape.num_layers,
+                num_attention_heads=shape.num_heads,
+                max_position_embeddings=2 * length,
+            )
+        )
+        model, logits_of = llama, lambda tokens: llama(input_ids=tokens).logits
+    else:
+        from litgpt import GPT, Config  # type: ignore[import-not-found]
+
+        gpt = GPT(
+            Config(
+                block_size=length,
+                vocab_size=vocab,
+                padded_vocab_size=vocab,
+                n_layer=shape.num_layers,
+                n_head=shape.num_heads,
+                n_embd=shape.hidden_size,
+                intermediate_size=shape.intermediate_size,
+                norm_class_name="RMSNorm",
+                mlp_class_name="LLaMAMLP",
+                bias=False,
+                parallel_residual=False,
+                rotary_percentage=1.0,
+            )
+        )
+        model, logits_of = gpt, gpt
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
+    tokens = torch.randint(0, 256, (batch, length))
+
+    def step() -> None:
+        with torch.autocast("cpu", torch.bfloat16, enabled=case["precision"] == "bf16"):
+            logits = logits_of(tokens)  # type: ignore[no-untyped-call]
+        loss = torch.nn.functional.cross_entropy(logits[:, :-1].float().flatten(0, 1), tokens[:, 1:].flatten())
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+
+    return step, 0.0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,188 @@
+"""What a study will cost, before anything runs: parameters, FLOPs, memory, tokens, device-hours, disk, price."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from crossover.model.config import ModelConfig
+from crossover.settings import Settings
+from crossover.study import Cell, StudyConfig
+from crossover.training.arms import Arm
+from crossover.training.distributed import World
+from crossover.training.engine import Engine
+from crossover.training.loss import fits_whole
+from crossover.training.memory import step_memory
+from crossover.training.objectives import Objective
+from crossover.training.order import batch_at
+from crossover.training.runs import pair_generator
+from crossover.training.schedule import path_of
+from crossover.training.throughput import peak_flops, peak_memory
+
+MEASURED_STEPS = 8
+"""Steps that a measurement takes the median of, after `WARM_STEPS`."""
+WARM_STEPS = 3
+CPU_FRAGMENTATION = 1.35
+"""Resident memory of a CPU process over that of its live tensors (docs/benchmarks/training.md)."""
+
+
+class RunPlan(BaseModel):
+    """One run: a cell and an arm; every seed costs the same."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    cell: str
+    arm: str
+    parameters: int
+    active_parameters: int
+    unique_tokens: int
+    epochs: float
+    tokens: int
+    """Training tokens in all, repetitions counted, decay branches included."""
+    steps: int
+    """Optimizer steps, decay branches included."""
+    flops: float
+    memory_bytes: int
+    """The most that one device needs in a step; on a CPU, resident memory of the process."""
+    disk_bytes: int
+    """Checkpoints and the newest resume point."""
+    step_seconds: float | None
+    device_hours: float | None
+    """None where neither a measurement nor the device's peak is at hand."""
+
+
+class StudyPlan(BaseModel):
+    """The whole study."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    study: str
+    seeds: int
+    processes: int
+    basis: str
+    """How the hours were found."""
+    runs: tuple[RunPlan, ...]
+    flops: float
+    disk_bytes: int
+    device_hours: float | None
+    price: float | None
+    """Hours x the setting `price_per_gpu_hour`; None where either is missing."""
+
+
+def plan_study(
+    study: StudyConfig,
+    settings: Settings,
+    *,
+    processes: int = 1,
+    measure: bool = False,
+    on_run: Callable[[str], None] = lambda name: None,
+) -> StudyPlan:
+    """Add up what every run will cost. Training only: evaluation is not in the hours.
+
+    Args:
+        study: the study.
+        settings: device peak, assumed MFU and price.
+        processes: devices that train one run together.
+        measure: time a few steps of every cell and arm here, on one process.
+        on_run: called with `<cell>/<arm>` before each is looked at.
+
+    Raises:
+        StudyError: the batch does not divide, or, when measuring, the device is missing or out of memory.
+    """
+    runs = []
+    for cell in study.cells:
+        for arm in study.arms:
+            on_run(f"{cell.name}/{arm}")
+            runs.append(_plan_run(study, cell, study.arm(arm), settings, processes=processes, measure=measure))
+    seeds = len(study.seeds)
+    known = [run.device_hours for run in runs if run.device_hours is not None]
+    hours = seeds * sum(known) if len(known) == len(runs) else None
+    basis = f"median of {MEASURED_STEPS} measured steps" if measure else f"assumed MFU {settings.planned_mfu:g}"
+    return StudyPlan(
+        study=study.name,
+        seeds=seeds,
+        processes=processes,
+        basis=basis if hours is not None else "unknown: run with --measure, or set CROSSOVER_PEAK_TFLOPS",
+        runs=tuple(runs),
+        flops=seeds * sum(run.flops for run in runs),
+        disk_bytes=seeds * sum(run.disk_bytes for run in runs),
+        device_hours=hours,
+        price=hours * settings.price_per_gpu_hour if hours is not None and settings.price_per_gpu_hour else None,
+    )
+
+
+def _plan_run(
+    study: StudyConfig, cell: Cell, arm: Arm, settings: Settings, *, processes: int, measure: bool
+) -> RunPlan:
+    config, length, shape = study.training, study.data.sequence_length, study.model_config_of(cell)
+    milestones = study.evaluation_steps(cell)
+    steps = path_of(config, milestones).steps
+    tokens = steps * config.batch_size * length
+    flops = steps * flops_per_step(study, shape, arm, processes)
+    seconds = _measured_seconds(study, shape, arm) / processes if measure else None
+    if seconds is None:
+        peak = _peak(study, settings)
+        seconds = flops / steps / (peak * settings.planned_mfu * processes) if peak else None
+    memory = step_memory(config, shape, arm, length=length, processes=processes).peak
+    if config.device == "cpu":
+        memory = peak_memory(World().device("cpu")) + int(CPU_FRAGMENTATION * memory)
+    return RunPlan(
+        cell=cell.name,
+        arm=arm.name,
+        parameters=shape.parameters,
+        active_parameters=shape.active_parameters,
+        unique_tokens=cell.unique_tokens,
+        epochs=config.epochs,
+        tokens=tokens,
+        steps=steps,
+        flops=flops,
+        memory_bytes=memory,
+        disk_bytes=4 * shape.parameters * (len(milestones) + _resume_copies(config.optimizer)),
+        step_seconds=seconds,
+        device_hours=None if seconds is None else seconds * steps * processes / 3600,
+    )
+
+
+def _resume_copies(optimizer: str) -> int:
+    """Weights and optimizer state, in copies of the weights."""
+    return 3 if optimizer == "adamw" else 2
+
+
+def flops_per_step(study: StudyConfig, shape: ModelConfig, arm: Arm, processes: int = 1) -> float:
+    """Floating point operations of one optimizer step, all processes together; backward twice the forward."""
+    config, length = study.training, study.data.sequence_length
+    objective = Objective(arm, length, 0)
+    rows = (config.microbatch_size or config.batch_size // processes) * length
+    scored = 1.0 if fits_whole(rows, shape.vocab_size) else objective.scored_share
+    forward = shape.forward_flops(keys=objective.visible_keys, passes=objective.passes, scored=scored)
+    return 3.0 * forward * config.batch_size * length
+
+
+def _peak(study: StudyConfig, settings: Settings) -> float:
+    """Peak FLOP/s of the device asked for; 0 when it is not here and not set."""
+    import torch
+
+    if study.training.device == "cuda" and not torch.cuda.is_available():
+        return settings.peak_tflops * 1e12
+    return peak_flops(World().device(study.training.device), study.training.precision, settings.peak_tflops)
+
+
+def _measured_seconds(study: StudyConfig, shape: ModelConfig, arm: Arm) -> float:
+    """Median time of an optimizer step on this machine, on one process."""
+    config, length = study.training, study.data.sequence_length
+    engine = Engine(config, shape, arm, seed=0, length=length, world=World())
+    engine.set_weights(engine.model.draws(pair_generator(0)))
+    rng = np.random.default_rng(0)
+    examples = rng.integers(0, 256, (4 * config.batch_size, length), dtype=np.uint16)
+    times = []
+    for step in range(WARM_STEPS + MEASURED_STEPS):
+        began = time.perf_counter()
+        batch = batch_at(0, step, batch_size=config.batch_size, examples=len(examples))
+        engine.gradients(step, batch, examples)
+        engine.apply(0.0)
+        times.append(time.perf_counter() - began)
+    return statistics.median(times[WARM_STEPS:])

@@ -1,0 +1,99 @@
+"""One run on 1, 2 and 4 processes, with any accumulation, sharded or whole: the same losses."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.torch import load_file
+
+from crossover.errors import StudyError
+from crossover.study import StudyConfig, TrainingConfig
+from crossover.training.distributed import World
+from crossover.training.engine import split_slots
+
+MODULE = "tests.crossover.training.child"
+
+
+def with_training(study: StudyConfig, **changes: object) -> StudyConfig:
+    training = TrainingConfig.model_validate(study.training.model_dump() | changes)
+    return study.model_copy(update={"training": training})
+
+
+def trace(study: StudyConfig, arm: str, examples: np.ndarray, folder: Path, processes: int) -> dict[int, float]:
+    """Losses of a run on that many processes."""
+    folder.mkdir(exist_ok=True)
+    (folder / "study.json").write_text(study.model_dump_json())
+    np.save(folder / "examples.npy", examples)
+    launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m", MODULE]
+    command = [sys.executable, *(launch if processes > 1 else ["-m", MODULE])]
+    done = subprocess.run(
+        [*command, str(folder / "study.json"), arm, str(folder / "examples.npy"), str(folder / "run")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return dict(json.loads(line) for line in done.stdout.splitlines())
+
+
+def weights(folder: Path) -> dict[str, np.ndarray]:
+    newest = max((folder / "run" / "checkpoints").glob("step-*"))
+    return {name: tensor.numpy() for name, tensor in load_file(newest / "model.safetensors").items()}
+
+
+@pytest.mark.parametrize("arm", ["ar-dropout", "dlm"])
+def test_the_same_bits_on_one_two_and_four_processes(
+    arm: str, tiny_study: StudyConfig, examples: np.ndarray, tmp_path: Path
+) -> None:
+    study = with_training(tiny_study, microbatch_size=2)
+    alone = trace(study, arm, examples, tmp_path / "1", 1)
+    assert len(alone) == study.total_steps(study.cells[-1])
+    for processes in (2, 4):
+        assert trace(study, arm, examples, tmp_path / str(processes), processes) == alone
+        for name, value in weights(tmp_path / str(processes)).items():
+            np.testing.assert_array_equal(value, weights(tmp_path / "1")[name])
+
+
+@pytest.mark.parametrize("arm", ["ar", "bd"])
+def test_accumulation_and_sharding_change_rounding_only(
+    arm: str, tiny_study: StudyConfig, examples: np.ndarray, tmp_path: Path
+) -> None:
+    whole = trace(tiny_study, arm, examples, tmp_path / "whole", 1)
+    for size in (1, 4):
+        pieces = trace(with_training(tiny_study, microbatch_size=size), arm, examples, tmp_path / str(size), 1)
+        np.testing.assert_allclose(list(pieces.values()), list(whole.values()), rtol=1e-6)
+    sharded = trace(with_training(tiny_study, data_parallel="shard"), arm, examples, tmp_path / "sharded", 2)
+    np.testing.assert_allclose(list(sharded.values()), list(whole.values()), rtol=1e-6)
+
+
+def test_a_run_goes_on_with_another_number_of_processes(
+    tiny_study: StudyConfig, examples: np.ndarray, tmp_path: Path
+) -> None:
+    study = with_training(tiny_study, microbatch_size=2)
+    whole = trace(study, "dlm", examples, tmp_path / "whole", 1)
+    trace(study, "dlm", examples, tmp_path / "cut", 2)
+    checkpoints = sorted((tmp_path / "cut" / "run" / "checkpoints").glob("step-*"))
+    assert len(checkpoints) == len(study.evaluation_steps(study.cells[-1]))
+    last = max(whole)
+    resume = tmp_path / "cut" / "run" / "resume"
+    assert [folder.name for folder in resume.iterdir()] == [f"step-{last:08d}"]
+    sharded = with_training(study, data_parallel="shard")
+    trace(sharded, "dlm", examples, tmp_path / "sharded", 2)
+    for name, value in weights(tmp_path / "sharded").items():
+        np.testing.assert_allclose(value, weights(tmp_path / "whole")[name], atol=2e-5)
+
+
+def test_a_batch_that_does_not_divide_is_refused() -> None:
+    with pytest.raises(StudyError, match="batch of 8 does not divide among 3 processes"):
+        split_slots(TrainingConfig(batch_size=8), World(0, 3))
+    with pytest.raises(StudyError, match=r"training.microbatch_size: a batch of 8 .* microbatches of 4"):
+        split_slots(TrainingConfig(batch_size=8, microbatch_size=4), World(0, 4))
+    assert split_slots(TrainingConfig(batch_size=8, microbatch_size=2), World(1, 2)) == [slice(4, 6), slice(6, 8)]
+
+
+def test_missing_cuda_is_an_error_of_the_user() -> None:
+    with pytest.raises(StudyError, match=r"training.device: asks for cuda, and this machine has 0 CUDA devices"):
+        World().device("cuda")
