@@ -43,8 +43,8 @@ def plan(options: argparse.Namespace) -> int:
         for run in found.runs
     ]
     widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
-    for row in (header, *rows):
-        print("  ".join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths))))
+    for name, *cells in (header, *rows):
+        print(name.ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(cells, widths[1:], strict=True)), sep="  ")
     print(
         f"\n{len(found.runs)} runs x {found.seeds} seeds: {found.flops:.3g} FLOPs, {_size(found.disk_bytes)} of disk, "
         f"{_hours(found.device_hours)} device-hours ({found.basis}; training only)"

@@ -1,4 +1,4 @@
-"""A process that trains one run, for tests that kill it or start several: `python -m tests.crossover.training.child`."""
+"""A process that trains one run, for tests that start several of them."""
 
 import json
 import sys
