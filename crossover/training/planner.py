@@ -29,6 +29,9 @@ WARM_STEPS = 3
 CPU_FRAGMENTATION = 1.35
 """Resident memory of a CPU process over that of its live tensors (docs/benchmarks/training.md)."""
 
+SAVED_COPIES = 2
+"""Copies of weights and optimizer state while they are written beside the training: the snapshot and the file."""
+
 
 class RunPlan(BaseModel):
     """One run: a cell and an arm; every seed costs the same."""
@@ -127,9 +130,10 @@ def _plan_run(
     if seconds is None:
         peak = _peak(study, settings)
         seconds = flops / steps / (peak * settings.planned_mfu * processes) if peak else None
-    memory = step_memory(config, shape, arm, length=length, processes=processes).peak
+    step = step_memory(config, shape, arm, length=length, processes=processes)
+    memory = step.peak
     if config.device == "cpu":
-        memory = peak_memory(World().device("cpu")) + int(CPU_FRAGMENTATION * memory)
+        memory = peak_memory(World().device("cpu")) + int(CPU_FRAGMENTATION * step.peak) + SAVED_COPIES * step.state
     return RunPlan(
         cell=cell.name,
         arm=arm.name,

@@ -2,17 +2,20 @@
 
 import itertools
 import math
+from functools import lru_cache
 
 import numpy as np
 import pytest
 import torch
 
+from crossover.counter_rng import Stream
+from crossover.model.attention import View
 from crossover.model.dropout import Dropout
 from crossover.model.transformer import Transformer
 from crossover.study import parse_study
 from crossover.training import loss as loss_module
 from crossover.training.arms import ARMS, Recipe, resolve_arm
-from crossover.training.corruption import block_lengths, mask_blocks, training_masks
+from crossover.training.corruption import block_lengths, example_noise, mask_blocks, training_masks
 from crossover.training.loss import weighted_nll
 from crossover.training.objectives import Objective, clean_and_noisy, masked_nll, sum_of_losses, weighted_token_nll
 from crossover.training.order import batch_at
@@ -168,3 +171,161 @@ def test_recipes_set_ratios_and_refuse_what_an_objective_has_not() -> None:
     ):
         with pytest.raises(Exception, match=words):
             parse_study(study.format(name, recipe))
+
+
+def any_order_bound(model: Transformer, length: int, size: int) -> float:
+    """Summed over tokens: the mean over all orders within a block of the chain rule in it, on clean blocks before."""
+
+    @lru_cache
+    def conditional(visible: frozenset[int], target: int) -> float:
+        tokens = TOKENS[:, :length].clone()
+        tokens[0, [i for i in range(length) if i not in visible]] = model.mask_id
+        with torch.inference_mode():
+            return -float(model(tokens)[0, target].double().log_softmax(-1)[TOKENS[0, target]])
+
+    total = 0.0
+    for start in range(0, length, size):
+        orders = list(itertools.permutations(range(start, min(start + size, length))))
+        for order in orders:
+            for j, target in enumerate(order):
+                total += conditional(frozenset((*range(start), *order[:j])), target) / len(orders)
+    return total
+
+
+@pytest.mark.parametrize(("block_length", "size"), [(0, 5), (2, 2), (3, 3), (5, 5), (1, 1)])
+def test_the_enumerated_estimators_are_the_any_order_bound(block_length: int, size: int) -> None:
+    """A mask of m tokens in a block of n weighs 1/(m C(n, m)): exact counts' 1/n x 1/C x n/m is 1/t's Beta integral."""
+    model = block_model(block_length)
+    found = 0.0
+    for start in range(0, 5, size):
+        block = range(start, min(start + size, 5))
+        for masked in subsets(block):
+            n, m = len(block), len(masked)
+            beta = math.exp(math.lgamma(m) + math.lgamma(n - m + 1) - math.lgamma(n + 1))
+            assert beta == pytest.approx(1 / (m * math.comb(n, m)))
+            found += summed(model, masked, beta)
+    assert found == pytest.approx(any_order_bound(model, 5, size), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "block_length"), [("exact-count", 0), ("bernoulli", 0), ("exact-count", 2), ("exact-count", 3)]
+)
+def test_masks_come_with_their_probability_and_weight(estimator: str, block_length: int) -> None:
+    """Subset s of a block of n with m tokens: 1/n x 1/C(n, m), or for plain 1/t the integral Beta(m + 1, n - m + 1)."""
+    masks, weights = [], []
+    for step in range(100):
+        batch = batch_at(3, step, batch_size=50, examples=5000)
+        chosen = {"estimator": estimator, "block_length": block_length}
+        drawn = training_masks(seed=3, step=step, batch=batch, slots=slice(0, 50), length=5, **chosen)
+        masks.append(drawn[0])
+        weights.append(drawn[1])
+        if estimator == "bernoulli":  # the weight of each row is 1/t of the very t that masked it
+            some = drawn[0].any(axis=1)
+            noise = example_noise(3, Stream.CORRUPTION, batch, slice(0, 50), 5)[some]
+            np.testing.assert_array_equal(drawn[0][some], noise * drawn[1][some].max(axis=1, keepdims=True) < 1)
+    masks_NL, weights_NL = np.concatenate(masks), np.concatenate(weights)
+    assert (weights_NL[~masks_NL] == 0).all()
+    for start in range(0, 5, block_length or 5):
+        block = range(start, min(start + (block_length or 5), 5))
+        for masked in subsets(block):
+            n, m = len(block), len(masked)
+            here = (masks_NL[:, block] == [i in masked for i in block]).all(axis=1)
+            probability = 1 / math.comb(n, m) / ((n + 1) if estimator == "bernoulli" else n)
+            assert abs(here.mean() - probability) < 5 * math.sqrt(probability * (1 - probability) / len(here)) + 1e-9
+            if estimator == "exact-count":
+                np.testing.assert_allclose(weights_NL[here][:, list(masked)], n / m, rtol=1e-6)
+
+
+@pytest.mark.parametrize("block_length", [1, 2, 3, 5, 8])
+def test_the_doubled_pass_is_each_noisy_block_after_its_clean_prefix(block_length: int) -> None:
+    model = block_model(block_length)
+    noisy = TOKENS.clone()
+    noisy[0, [0, 2, 3]] = model.mask_id
+    mask, positions = clean_and_noisy(5, block_length, torch.device("cpu"))
+    with torch.inference_mode():
+        doubled = model(torch.cat((TOKENS, noisy), dim=1), mask_LL=mask, positions_L=positions)
+        torch.testing.assert_close(doubled[:, :5], model(TOKENS), rtol=1e-5, atol=1e-5)
+        for start in range(0, 5, block_length):
+            here = slice(start, start + block_length)
+            plain = model(torch.cat((TOKENS[:, :start], noisy[:, here]), dim=1))[:, start:]
+            torch.testing.assert_close(doubled[:, 5:][:, here], plain, rtol=1e-5, atol=1e-5)
+
+
+def arm_model(arm: str, length: int) -> Transformer:
+    """A random model of an arm's kind, for bytes."""
+    config = tiny_model(causal=True, vocab=259, length=length).config
+    model = Transformer(config, causal=ARMS[arm].causal, mask_id=258, block_length=ARMS[arm].block_length)
+    model.initialise(torch.Generator().manual_seed(0))
+    return model
+
+
+@pytest.mark.parametrize("length", [8, 16, 20, 48])
+@pytest.mark.parametrize("arm", ["ar", "dlm", "bd"])
+def test_visible_keys_are_those_that_attention_gets(arm: str, length: int) -> None:
+    model, objective, views = arm_model(arm, length), Objective(ARMS[arm], length, 0), []
+    model.model.layers[0].self_attn.register_forward_pre_hook(lambda _, given: views.append(given))
+    batch, tokens = batch_at(0, 0, batch_size=2, examples=2), np.zeros((2, length), dtype=np.int64)
+    part = objective.microbatch(0, batch, slice(0, 2), tokens, sparse=False, device=torch.device("cpu"))
+    sum_of_losses(model, part, ARMS[arm], 258, chunked=False)
+    ((x, view),) = views
+    assert isinstance(view, View)
+    positions = x.shape[1]
+    assert positions == objective.passes * length == part.inputs_nT.shape[1]
+    mask = torch.ones(positions, positions) if view.mask is None else view.mask.float().expand(positions, positions)
+    seen = mask.tril() if view.is_causal else mask
+    assert objective.visible_keys == pytest.approx(float(seen.sum(dim=1).mean()))
+
+
+@pytest.mark.parametrize(
+    ("name", "recipe", "length"),
+    [
+        ("ar", None, 16),
+        ("dlm", None, 16),
+        ("bd", None, 48),
+        ("bd", None, 20),  # a ragged last block
+        ("bd", None, 8),  # a block longer than the text
+        ("dlm", Recipe(estimator="bernoulli"), 8),
+    ],
+    ids=["ar", "dlm", "bd", "bd-ragged", "bd-short", "bernoulli"],
+)
+def test_the_scored_share_is_what_is_scored(name: str, recipe: Recipe | None, length: int) -> None:
+    """The operations of a run, planned and reported, count logits by it."""
+    objective, shares = Objective(resolve_arm(name, recipe), length, 0), []
+    tokens = np.zeros((8, length), dtype=np.int64)
+    for step in range(600):
+        batch = batch_at(0, step, batch_size=8, examples=640)
+        part = objective.microbatch(step, batch, slice(0, 8), tokens, sparse=True, device=torch.device("cpu"))
+        shares.append(1.0 if part.scored is None else len(part.scored) / tokens.size)
+    assert np.mean(shares) == pytest.approx(objective.scored_share, abs=4 * np.std(shares) / math.sqrt(600) + 1e-9)
+
+
+def test_masked_input_is_otherwise_the_shifted_text_on_any_cut() -> None:
+    batch, tokens = batch_at(0, 3, batch_size=16, examples=64), np.random.default_rng(0).integers(0, 256, (16, 32))
+    objective, plain = Objective(ARMS["ar-masked-input"], 32, 0), Objective(ARMS["ar"], 32, 0)
+    cuts = [slice(0, 16), slice(0, 5), slice(5, 16)]
+    whole, *halves = (
+        objective.microbatch(3, batch, cut, tokens[cut], sparse=True, device=torch.device("cpu")) for cut in cuts
+    )
+    assert torch.equal(whole.inputs_nT, torch.cat([half.inputs_nT for half in halves]))
+    shifted = plain.microbatch(3, batch, cuts[0], tokens, sparse=True, device=torch.device("cpu")).inputs_nT
+    hidden = whole.inputs_nT == 258
+    assert hidden.any()
+    assert torch.equal(whole.inputs_nT[~hidden], shifted[~hidden])
+    assert torch.equal(shifted[:, 0], torch.full((16,), 256))
+    assert torch.equal(shifted[:, 1:], torch.from_numpy(tokens)[:, :-1])
+    assert torch.equal(whole.targets_nL, torch.from_numpy(tokens))  # every token is still predicted
+    assert (whole.weights_nL, whole.scored) == (None, None)
+
+
+@pytest.mark.parametrize("arm", ["dlm", "bd"])
+def test_sparse_scores_just_the_weighted_tokens(arm: str) -> None:
+    objective, tokens = Objective(ARMS[arm], 20, 1), np.random.default_rng(1).integers(0, 256, (4, 20))
+    batch, model = batch_at(1, 2, batch_size=4, examples=9), arm_model(arm, 20)
+    losses = []
+    for sparse in (False, True):
+        part = objective.microbatch(2, batch, slice(0, 4), tokens, sparse=sparse, device=torch.device("cpu"))
+        losses.append(sum_of_losses(model, part, ARMS[arm], 258, chunked=False).detach())
+    assert part.scored is not None
+    assert part.weights_nL is not None
+    assert torch.equal(part.scored, part.weights_nL.flatten().nonzero()[:, 0])
+    torch.testing.assert_close(losses[0], losses[1], rtol=1e-5, atol=0)
