@@ -83,7 +83,8 @@ class MixtureOfExperts(nn.Module):
             scores_BLE = scores_BLE * visible_BL[:, :, None]
         z_loss = logits_BLE.logsumexp(dim=-1).square().mean()
         if self.expert_choice:
-            return self._expert_choice(x_BLD, scores_BLE), torch.stack((torch.ones_like(z_loss), z_loss))
+            output_BLD = self._expert_choice(x_BLD, scores_BLE, visible_BL)
+            return output_BLD, torch.stack((torch.ones_like(z_loss), z_loss))
         output_BLD, taken_BLK = self._token_choice(x_BLD, scores_BLE)
         experts_E = torch.arange(self.num_experts, device=x_BLD.device)
         chosen_BE = (taken_BLK[..., None] == experts_E).float().mean(dim=(1, 2))
@@ -100,10 +101,14 @@ class MixtureOfExperts(nn.Module):
         back_ND = y_ND[order_N.argsort()].view(*taken_BLK.shape, -1)
         return (back_ND * weight_BLK[..., None].to(back_ND.dtype)).sum(dim=2), taken_BLK
 
-    def _expert_choice(self, x_BLD: Tensor, scores_BLE: Tensor) -> Tensor:
+    def _expert_choice(self, x_BLD: Tensor, scores_BLE: Tensor, visible_BL: Tensor | None) -> Tensor:
         batch, length, hidden = x_BLD.shape
         capacity = min(length, math.ceil(self.per_token * length / self.num_experts))
         weight_BEC, token_BEC = scores_BLE.transpose(1, 2).topk(capacity, dim=-1)
+        if visible_BL is not None:  # what a sequence's experts take is by its own length, not by its padding
+            takes_B = (visible_BL.sum(dim=1) * self.per_token / self.num_experts).ceil()
+            taken_BC = torch.arange(capacity, device=x_BLD.device) < takes_B[:, None]
+            weight_BEC = weight_BEC * taken_BC[:, None]
         rows = token_BEC.flatten(1)[..., None].expand(-1, -1, hidden)
         x_BECD = x_BLD.gather(1, rows).view(batch, self.num_experts, capacity, hidden)
         y_ECD = self.experts.batched(x_BECD.transpose(0, 1).flatten(1, 2))

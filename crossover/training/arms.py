@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 Family = Literal["AR", "DLM"]
 Objective = Literal["next-token", "masked", "block-masked"]
@@ -116,4 +116,8 @@ def resolve_arm(name: str, recipe: Recipe | None) -> Arm:
     changes = recipe.model_dump(exclude={"base"}, exclude_none=True)
     text = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in changes.items())
     described = f"{base} with {text}" if text else ARMS[base].description
-    return Arm.model_validate(ARMS[base].model_dump() | changes | {"name": name, "description": described})
+    try:
+        return Arm.model_validate(ARMS[base].model_dump() | changes | {"name": name, "description": described})
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
+        raise ValueError(f"arm {name!r}: {first}") from error

@@ -70,8 +70,12 @@ class Objective:
     @property
     def scored_share(self) -> float:
         """Expected share of the tokens that carry loss: what a chunked loss computes logits of."""
-        size = self.length if self.arm.objective == "masked" else self.arm.block_length
-        return (size + 1) / (2 * size) if size else 1.0
+        if self.arm.causal:
+            return 1.0
+        if self.arm.estimator == "bernoulli":
+            return 0.5
+        blocks = len(block_lengths(self.length, self.arm.block_length or self.length))
+        return (self.length + blocks) / (2 * self.length)
 
     def microbatch(
         self, step: int, batch: Batch, slots: slice, tokens_nL: NDArray[np.int64], *, sparse: bool, device: torch.device

@@ -9,12 +9,13 @@ from collections.abc import Callable
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from crossover.errors import StudyError
 from crossover.model.config import ModelConfig
 from crossover.settings import Settings
 from crossover.study import Cell, StudyConfig
 from crossover.training.arms import Arm
 from crossover.training.distributed import World
-from crossover.training.engine import Engine
+from crossover.training.engine import Engine, split_slots
 from crossover.training.loss import fits_whole
 from crossover.training.memory import step_memory
 from crossover.training.objectives import Objective
@@ -96,6 +97,14 @@ def plan_study(
     Raises:
         StudyError: the batch does not divide, or, when measuring, the device is missing or out of memory.
     """
+    if processes < 1:
+        raise StudyError(
+            "plan.processes",
+            field="--processes",
+            problem=f"{processes} processes train nothing",
+            remedy="give 1 or more",
+        )
+    split_slots(study.training, World(size=processes))
     runs = []
     for cell in study.cells:
         for arm in study.arms:

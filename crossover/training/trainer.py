@@ -149,6 +149,9 @@ class Trainer:
                 self.recorder.note(f"{folder.relative_to(self.folder)} is torn: passed over and removed")
                 shutil.rmtree(folder)
             info = None if newest is None else self._checked(newest)
+            if info is not None and (lost := self._lost_milestones(info.step)):
+                self.recorder.note(f"checkpoints of steps {lost} are missing or torn: starting from the beginning")
+                newest, info = None, None
         info = self.world.share(info)
         if info is None:
             self.engine.set_weights(self.engine.model.draws(pair_generator(self.spec.seed)))
@@ -162,6 +165,11 @@ class Trainer:
             state = _State(step=info.step, seconds=info.seconds)
         self._steps_done = self.path.steps_before(state.step)
         return state
+
+    def _lost_milestones(self, step: int) -> list[int]:
+        """Milestones that a run at this step of the trunk has passed, and that are not there any more."""
+        passed = [end for end in self.path.milestones if self.path.branch_starts.get(end, end - 1) < step]
+        return [end for end in passed if read_manifest(step_folder(self.folder / "checkpoints", end)) is None]
 
     def _checked(self, folder: Path) -> CheckpointInfo:
         info = read_info(folder)

@@ -126,6 +126,8 @@ def test_milestones_stand_at_the_evaluation_steps(
     (found[0][1] / "model.safetensors").unlink()
     with pytest.raises(CheckpointError, match="missing or torn"):
         milestones(spec, tmp_path / "run")
+    train(spec, examples, tmp_path / "run")  # the remedy that the message gives
+    assert [digest for _, _, digest in milestones(spec, tmp_path / "run")]
 
 
 def test_divergence_stops_the_run(
