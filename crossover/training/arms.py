@@ -110,7 +110,7 @@ def resolve_arm(name: str, recipe: Recipe | None) -> Arm:
     """
     base = (recipe.base if recipe else "") or name
     if base not in ARMS:
-        raise ValueError(f"unknown arm {base!r}; choose from {', '.join(ARMS)}, or give it a base under recipes")
+        raise ValueError(f"arms: unknown arm {base!r}; choose from {', '.join(ARMS)}, or give it a base under recipes")
     if recipe is None:
         return ARMS[base]
     changes = recipe.model_dump(exclude={"base"}, exclude_none=True)
