@@ -41,7 +41,7 @@ SAVES = 7
 def main() -> int:
     """Train, draw, time, print."""
     torch.set_num_threads(available_cores())
-    engine, examples = _engine(), _corpus()
+    engine, examples = small_engine(), standard_library()
     for step in range(STEPS):
         engine.gradients(step, batch_at(0, step, batch_size=BATCH, examples=len(examples)), examples)
         engine.apply(3e-3)
@@ -50,7 +50,8 @@ def main() -> int:
     return 0
 
 
-def _engine() -> Engine:
+def small_engine() -> Engine:
+    """An untrained diffusion model of 0.86M parameters, and what trains it."""
     shape = preset("micro", vocab_size=259, max_length=LENGTH)
     arm: Arm = ARMS["dlm"]
     engine = Engine(TrainingConfig(batch_size=BATCH), shape, arm, seed=0, length=LENGTH, world=World())
@@ -58,7 +59,8 @@ def _engine() -> Engine:
     return engine
 
 
-def _corpus() -> NDArray[np.uint16]:
+def standard_library() -> NDArray[np.uint16]:
+    """The interpreter's own library as examples (1024, LENGTH)."""
     files = sorted(Path(sysconfig.get_paths()["stdlib"]).glob("*.py"))
     content = b"".join(file.read_bytes() for file in files)[: 1024 * LENGTH]
     return np.frombuffer(content, dtype=np.uint8).astype(np.uint16).reshape(-1, LENGTH)

@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 
 from crossover.errors import CrossoverError, StepFailedError
 
+EXTRAS = {"torch": "train", "sqlalchemy": "registry", "kfp": "pipelines", "kserve": "serve", "lm_eval": "eval"}
+"""Which extra brings a package that a verb lacks."""
 Verb = Callable[[argparse.Namespace], int]
 
 
@@ -27,6 +29,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_run(verbs)
     _add_steps(verbs)
     _add_serving(verbs)
+    _add_harness(verbs)
     _add_registry(verbs)
     return parser
 
@@ -96,6 +99,14 @@ def _add_serving(verbs: "_Verbs[argparse.ArgumentParser]") -> None:  # noqa: UP0
     report.add_argument("--json", action="store_true", help="print report.json")
 
 
+def _add_harness(verbs: "_Verbs[argparse.ArgumentParser]") -> None:  # noqa: UP037
+    text = "lm-evaluation-harness, with checkpoints as models: --model crossover --model_args checkpoint=FOLDER"
+    # no prefix character: what looks like a flag is the harness's
+    harness = verbs.add_parser("lm-eval", help=text, description=text, prefix_chars="\0", add_help=False)
+    harness.set_defaults(module="harness", function="lm_eval")
+    harness.add_argument("arguments", nargs="*", help="as lm-eval takes them")
+
+
 def _add_registry(verbs: "_Verbs[argparse.ArgumentParser]") -> None:  # noqa: UP037
     registry = verbs.add_parser("registry", help="the SQL registry", description="the SQL registry")
     inner = registry.add_subparsers(dest="registry_verb", required=True, metavar="VERB")
@@ -128,9 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"crossover: {error}", file=sys.stderr)
         return error.exit_code
     except ModuleNotFoundError as error:
-        extra = {"torch": "train", "sqlalchemy": "registry", "kfp": "pipelines", "kserve": "serve"}.get(
-            error.name or ""
-        )
+        extra = EXTRAS.get(error.name or "")
         if extra is None:
             raise
         print(f"crossover: {error.name} is not installed; run: pip install 'crossover[{extra}]'", file=sys.stderr)

@@ -25,6 +25,7 @@ class Settings(BaseSettings):
         default="", description="SQLAlchemy URL of the registry; empty means registry.sqlite in the home folder."
     )
     scratch: Path = Field(default=Path("scratch"), description="Local copies of a workspace in an object store.")
+    tasks: Path = Field(default=Path("tasks"), description="Folder of task packs: evaluation sets as files.")
     threads: int = Field(default=0, ge=0, description="CPU threads of a step; 0 shares the cores among the steps.")
     parallelism: int = Field(
         default=0, ge=0, le=2, description="Steps that `crossover run` runs at once: 1, 2, or 0 for as many as cores."

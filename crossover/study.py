@@ -21,7 +21,7 @@ from crossover.model.config import ModelConfig
 from crossover.model.presets import PRESETS, model_presets, preset
 from crossover.training.arms import Arm, Recipe, resolve_arm
 
-TASKS = ("domain-cloze",)
+DOMAIN_CLOZE = "domain-cloze"
 SOURCES = ("stdlib:", "text:", "jsonl:")
 
 
@@ -137,16 +137,29 @@ class EvaluationConfig(_Part):
     nelbo_draws: int = Field(default=32, ge=2, description="Frozen stratified masks per validation example (DLM).")
     chain_rule_examples: int = Field(default=32, ge=0, description="Validation examples for the DLM's chain rule.")
     chain_rule_points: int = Field(default=3, ge=0, description="How many of the checkpoints get it, last included.")
-    tasks: tuple[str, ...] = TASKS
+    nelbo_stderr: float = Field(
+        default=0.0,
+        ge=0,
+        description="Draw rounds of `nelbo_draws` until this Monte Carlo error (nats a token); 0: one.",
+    )
+    tasks: tuple[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")], ...] = Field(
+        default=(DOMAIN_CLOZE,), description="`domain-cloze`, made from the corpus, and packs by name."
+    )
     cloze_items: int = Field(default=128, ge=4, description="Items of the domain cloze task.")
     cloze_draws: int = Field(default=8, ge=1, description="Masks per option (DLM); shared by all options.")
+    task_items: int = Field(default=500, ge=0, description="Items of each pack, evenly spaced over it; 0 takes all.")
+    task_draws: int = Field(default=16, ge=1, description="Masks per option of a pack's items (DLM).")
+    writing_points: int = Field(
+        default=1, ge=0, description="Checkpoints at which models write (generating tasks, samples), last included."
+    )
+    samples: int = Field(default=16, ge=0, description="Texts written at such a checkpoint, to judge and to compare.")
+    passages: int = Field(default=32, ge=0, description="Training passages that it is asked to continue by heart.")
 
     @field_validator("tasks")
     @classmethod
-    def _tasks_are_known(cls, tasks: tuple[str, ...]) -> tuple[str, ...]:
-        for name in tasks:
-            if name not in TASKS:
-                raise ValueError(f"unknown task {name!r}; choose from {', '.join(TASKS)}")
+    def _tasks_are_distinct(cls, tasks: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(tasks)) < len(tasks):
+            raise ValueError(f"a task stands twice in {list(tasks)}")
         return tasks
 
 

@@ -62,7 +62,7 @@ evaluation: {{points: 4, nelbo_draws: 4, chain_rule_examples: 2, chain_rule_poin
     )
 
 
-def tiny_model(*, causal: bool, vocab: int = 7, length: int = 5, seed: int = 0) -> Transformer:
+def tiny_model(*, causal: bool, vocab: int = 7, length: int = 5, seed: int = 0, block_length: int = 0) -> Transformer:
     """A model small enough to enumerate, with weights large enough to matter; the last row is MASK."""
     config = ModelConfig(
         vocab_size=vocab,
@@ -73,7 +73,7 @@ def tiny_model(*, causal: bool, vocab: int = 7, length: int = 5, seed: int = 0) 
         max_length=length,
         init_std=0.4,
     )
-    model = Transformer(config, causal=causal, mask_id=vocab - 1)
+    model = Transformer(config, causal=causal, mask_id=vocab - 1, block_length=block_length)
     model.initialise(torch.Generator().manual_seed(seed))
     return model.eval()
 

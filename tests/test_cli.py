@@ -26,6 +26,7 @@ FROZEN = {
     "promote": "study out registry",
     "serve": "place arm host port trial",
     "report": "workspace json",
+    "lm-eval": "arguments",
     "registry": "",
 }
 SMALL = """

@@ -3,11 +3,13 @@
 train.bin       uint16 (examples, L): the largest budget; every smaller budget is a prefix of it, hence nested
 validation.bin  uint16 (examples, L): held-out documents
 domain-cloze.json  items of the domain cloze task, from held-out documents
+tasks/*.jsonl   the chosen documents of the study's other tasks
 manifest.json   digests, counts, settings; written last
 """
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Literal, Self
 
@@ -15,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from crossover.data.packs import Document, Pack
 from crossover.errors import DataError
 from crossover.files import digest_of, read_json, verify_files
 
@@ -32,6 +35,19 @@ class Budget(BaseModel):
     examples: int
     tokens: int
     digest: str
+
+
+class TaskFile(BaseModel):
+    """The chosen documents of one task."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    path: str
+    pack: Pack
+    items: int
+    left_out: int
+    """Items that the model is too short for."""
 
 
 class DatasetManifest(BaseModel):
@@ -59,6 +75,7 @@ class DatasetManifest(BaseModel):
     validation_examples: int
     cloze_items: int
     budgets: tuple[Budget, ...]
+    tasks: tuple[TaskFile, ...] = ()
     files: dict[str, str]
 
     @property
@@ -107,6 +124,11 @@ class Dataset:
     def validation(self) -> NDArray[np.uint16]:
         """Held-out examples (n, L)."""
         return self._rows(VALIDATION, self.manifest.validation_examples)
+
+    def documents(self, task: TaskFile) -> list[tuple[int, Document]]:
+        """A task's documents, numbered as in their pack."""
+        rows = [json.loads(line) for line in (self.folder / task.path).read_text("utf-8").splitlines()]
+        return [(int(row["id"]), row["document"]) for row in rows]
 
     def _rows(self, name: str, rows: int) -> NDArray[np.uint16]:
         return np.memmap(self.folder / name, dtype=TOKEN, mode="r", shape=(rows, self.manifest.sequence_length))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -20,7 +20,17 @@ from numpy.typing import NDArray
 from crossover.counter_rng import Stream, generator
 from crossover.data import tokenizer
 from crossover.data.cloze import ClozeItem, HeldOut, build_items, write_items
-from crossover.data.dataset import CLOZE, MANIFEST, TOKEN, TRAIN, VALIDATION, Budget, Dataset, DatasetManifest
+from crossover.data.dataset import (
+    CLOZE,
+    MANIFEST,
+    TOKEN,
+    TRAIN,
+    VALIDATION,
+    Budget,
+    Dataset,
+    DatasetManifest,
+    TaskFile,
+)
 from crossover.data.sources import SourceCounts, documents
 from crossover.errors import DataError
 from crossover.files import digest_of_file, workspace_error, write_atomically, write_json
@@ -59,12 +69,13 @@ class _Split:
         return starts
 
 
-def prepare(study: StudyConfig, folder: Path) -> Dataset:
+def prepare(study: StudyConfig, folder: Path, tasks: Callable[[Path], list[TaskFile]] = lambda folder: []) -> Dataset:
     """Prepare the corpus of a study, or reuse what a previous call with the same study finished.
 
     Args:
         study: what to read and how.
         folder: where the dataset goes; its manifest is written last.
+        tasks: puts the files of the study's tasks into that folder, and says which.
 
     Raises:
         DataError: empty or missing corpus, too few documents, a budget larger than the corpus, undecodable files.
@@ -80,12 +91,12 @@ def prepare(study: StudyConfig, folder: Path) -> Dataset:
             tempfile.NamedTemporaryFile(dir=folder, prefix=".train.") as train_file,
             tempfile.NamedTemporaryFile(dir=folder, prefix=".validation.") as validation_file,
         ):
-            return _build(study, folder, _Split(train_file), _Split(validation_file))
+            return _build(study, folder, _Split(train_file), _Split(validation_file), tasks(folder))
     except OSError as error:
         raise workspace_error(folder, error) from error
 
 
-def _build(study: StudyConfig, folder: Path, train: _Split, validation: _Split) -> Dataset:
+def _build(study: StudyConfig, folder: Path, train: _Split, validation: _Split, tasks: list[TaskFile]) -> Dataset:
     data, counts = study.data, SourceCounts()
     duplicates = _split_documents(data, counts, train, validation)
     length = data.sequence_length
@@ -121,7 +132,8 @@ def _build(study: StudyConfig, folder: Path, train: _Split, validation: _Split) 
         validation_examples=held_rows,
         cloze_items=len(items),
         budgets=tuple(_budgets(study, folder)),
-        files={name: digest_of_file(folder / name) for name in (TRAIN, VALIDATION, CLOZE)},
+        tasks=tuple(tasks),
+        files={name: digest_of_file(folder / name) for name in (TRAIN, VALIDATION, CLOZE, *(t.path for t in tasks))},
     )
     write_json(folder / MANIFEST, manifest.model_dump(mode="json"))
     return Dataset(folder, manifest)

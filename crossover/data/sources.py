@@ -101,7 +101,8 @@ def _matching(source: str, pattern: str) -> list[tuple[Path, str]]:
     return [(path, path.as_posix()) for path in found]
 
 
-def _open(path: Path) -> BinaryIO | gzip.GzipFile | lzma.LZMAFile:
+def open_packed(path: Path) -> BinaryIO | gzip.GzipFile | lzma.LZMAFile:
+    """Open a file for reading bytes, unpacking `.gz` and `.xz`."""
     if path.suffix == ".gz":
         return gzip.open(path, "rb")
     if path.suffix == ".xz":
@@ -110,7 +111,7 @@ def _open(path: Path) -> BinaryIO | gzip.GzipFile | lzma.LZMAFile:
 
 
 def _documents_of(path: Path, scheme: str, config: DataConfig) -> Iterator[tuple[str, str]]:
-    with _open(path) as file:
+    with open_packed(path) as file:
         if scheme == "jsonl":
             yield from _json_lines(path, file, config.text_field)
         elif config.separator:

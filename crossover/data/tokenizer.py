@@ -20,6 +20,18 @@ def decode(tokens: NDArray[np.integer] | list[int]) -> str:
     return bytes(int(t) for t in tokens if t < BOS).decode("utf-8", errors="replace")
 
 
+def hugging_face_config(max_length: int) -> dict[str, object]:
+    """The `tokenizer_config.json` beside it; without one, transformers takes the tokenizer to be Qwen's own."""
+    return {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "bos_token": SPECIAL[BOS],
+        "eos_token": SPECIAL[EOS],
+        "mask_token": SPECIAL[MASK],
+        "model_max_length": max_length,
+        "clean_up_tokenization_spaces": False,
+    }
+
+
 def hugging_face_json() -> dict[str, object]:
     """The same tokenizer as a Hugging Face `tokenizer.json`: byte-level BPE without merges."""
     printable = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from crossover.data.cloze import read_items
 from crossover.data.dataset import CLOZE, Dataset
+from crossover.data.packs import Pack
 from crossover.errors import WorkspaceError
-from crossover.evaluation.cloze import score_cloze
-from crossover.evaluation.likelihood import Likelihood, chain_rule_nll, exact_nll, frozen_masks, nelbo
+from crossover.evaluation.likelihood import Likelihood, Order, chain_rule_nll, exact_nll, measured_nelbo
+from crossover.evaluation.task_scores import TaskScores, score_task
+from crossover.evaluation.tasks import FORMATS, METRICS
 from crossover.files import read_json, write_json
 from crossover.model.transformer import Transformer
-from crossover.study import EvaluationConfig
+from crossover.study import DOMAIN_CLOZE, EvaluationConfig
 from crossover.training.checkpoint import load_checkpoint
+
+CHAIN_RULES: dict[str, Order] = {
+    "chain_rule_bpb": "left-to-right",
+    "chain_rule_reversed_bpb": "right-to-left",
+    "chain_rule_confidence_bpb": "confidence",
+}
+"""Metrics of a DLM read token by token; which order is likeliest is not known beforehand."""
 
 
 class _Record(BaseModel):
@@ -42,8 +52,9 @@ class ItemScores(_Record):
     ids: tuple[str, ...]
     clusters: tuple[str, ...]
     correct: tuple[float, ...]
-    margins: tuple[float, ...]
+    margins: tuple[float, ...] = Field(description="NLL of distractors minus that of the truth; empty if not a choice.")
     option_nll: tuple[tuple[float, ...], ...] = Field(description="Nats per option token, one row an item.")
+    truncated: int = Field(default=0, description="Tokens of context that did not fit into the model.")
 
 
 class Evaluation(_Record):
@@ -60,8 +71,17 @@ class Evaluation(_Record):
     items: tuple[ItemScores, ...]
 
 
+class Share(NamedTuple):
+    """Which of the costly measurements a checkpoint gets."""
+
+    chain_rule: bool
+    """Read a DLM token by token on a subset, and AR on the same subset."""
+    writing: bool
+    """Tasks for which models write."""
+
+
 def evaluate_checkpoint(
-    folder: Path, digest: str, dataset: Dataset, config: EvaluationConfig, *, with_chain_rule: bool, device: str = "cpu"
+    folder: Path, digest: str, dataset: Dataset, config: EvaluationConfig, share: Share, *, device: str = "cpu"
 ) -> Evaluation:
     """Measure one checkpoint.
 
@@ -70,19 +90,18 @@ def evaluate_checkpoint(
         digest: its digest, recorded with the result.
         dataset: held-out examples and tasks.
         config: what to measure, and how finely.
-        with_chain_rule: whether to read the DLM left to right on a subset, and AR on the same subset.
+        share: which of the costly measurements to take.
         device: where to compute.
 
     Raises:
         CheckpointError: torn or tampered with.
     """
     model, info = load_checkpoint(folder, device=device)
-    measurements = _likelihoods(model, dataset, config, with_chain_rule=with_chain_rule)
-    items: tuple[ItemScores, ...] = ()
-    if "domain-cloze" in config.tasks:
-        task_measurements, scores = _cloze(model, dataset, config)
-        measurements += task_measurements
-        items = (scores,)
+    measurements = _likelihoods(model, dataset, config, with_chain_rule=share.chain_rule)
+    items = []
+    for name, scores in _tasks(model, dataset, config, share):
+        items.append(_item_scores(name, scores))
+        measurements += _means(name, scores, exact=model.causal)
     return Evaluation(
         checkpoint=digest,
         dataset=dataset.manifest.digest,
@@ -91,7 +110,7 @@ def evaluate_checkpoint(
         flops=info.flops,
         seconds=info.seconds,
         measurements=tuple(measurements),
-        items=items,
+        items=tuple(items),
     )
 
 
@@ -99,21 +118,67 @@ def _likelihoods(
     model: Transformer, dataset: Dataset, config: EvaluationConfig, *, with_chain_rule: bool
 ) -> list[Measurement]:
     tokens_NL = dataset.validation()
-    bytes_per_token = dataset.manifest.bytes_per_token
+    nats_per_bit = dataset.manifest.bytes_per_token * math.log(2)
     if model.causal:
         whole = exact_nll(model, tokens_NL)
     else:
-        masks_NKL = frozen_masks(len(tokens_NL), tokens_NL.shape[1], config.nelbo_draws, model.block_length)
-        whole = nelbo(model, tokens_NL, masks_NKL)
+        whole = measured_nelbo(model, tokens_NL, draws=config.nelbo_draws, wanted_stderr=config.nelbo_stderr)
     found = [
         _loss("validation_nll", "nats/token", whole, 1.0),
-        _loss("validation_bpb", "bits/byte", whole, bytes_per_token * math.log(2)),
+        _loss("validation_bpb", "bits/byte", whole, nats_per_bit),
     ]
     if with_chain_rule and config.chain_rule_examples:
         subset = tokens_NL[: config.chain_rule_examples]
-        ordered = exact_nll(model, subset) if model.causal else chain_rule_nll(model, subset)
-        found.append(_loss("chain_rule_bpb", "bits/byte", ordered, bytes_per_token * math.log(2)))
+        if model.causal:
+            found.append(_loss("chain_rule_bpb", "bits/byte", exact_nll(model, subset), nats_per_bit))
+        else:
+            found += [
+                _loss(name, "bits/byte", chain_rule_nll(model, subset, order), nats_per_bit)
+                for name, order in CHAIN_RULES.items()
+            ]
     return found
+
+
+def _tasks(
+    model: Transformer, dataset: Dataset, config: EvaluationConfig, share: Share
+) -> Iterator[tuple[str, TaskScores]]:
+    """Every task that this checkpoint is asked, and its scores."""
+    if DOMAIN_CLOZE in config.tasks:
+        items = [(n, item.model_dump()) for n, item in enumerate(read_items(dataset.folder / CLOZE))]
+        pack = Pack(name=DOMAIN_CLOZE, format="tokens", licence="the corpus's own", file=CLOZE, sha256="0" * 64)
+        yield DOMAIN_CLOZE, score_task(model, FORMATS[pack.format], pack, items, draws=config.cloze_draws)
+    for file in dataset.manifest.tasks:
+        task = FORMATS[file.pack.format]
+        if share.writing or not task.generates:
+            yield file.name, score_task(model, task, file.pack, dataset.documents(file), draws=config.task_draws)
+
+
+def _means(name: str, scores: TaskScores, *, exact: bool) -> list[Measurement]:
+    """The task's metrics: means over its items."""
+    return [
+        Measurement(
+            metric=f"{name}_{key}",
+            value=scores.mean(key),
+            stderr=None,
+            unit=METRICS[key].unit,
+            direction=METRICS[key].direction,
+            estimator="exact" if exact else "upper bound",
+            draws=scores.draws,
+        )
+        for key in scores.items[0].values
+    ]
+
+
+def _item_scores(name: str, scores: TaskScores) -> ItemScores:
+    return ItemScores(
+        task=name,
+        ids=scores.ids,
+        clusters=scores.clusters,
+        correct=tuple(item.correct for item in scores.items),
+        margins=tuple(item.values["margin"] for item in scores.items if "margin" in item.values),
+        option_nll=tuple(item.option_nll for item in scores.items if item.option_nll),
+        truncated=scores.truncated,
+    )
 
 
 def _loss(metric: str, unit: str, value: Likelihood, divisor: float) -> Measurement:
@@ -125,34 +190,6 @@ def _loss(metric: str, unit: str, value: Likelihood, divisor: float) -> Measurem
         direction="lower",
         estimator=value.estimator,
         draws=value.draws,
-    )
-
-
-def _cloze(model: Transformer, dataset: Dataset, config: EvaluationConfig) -> tuple[list[Measurement], ItemScores]:
-    items = read_items(dataset.folder / CLOZE)
-    scores = score_cloze(model, items, draws=config.cloze_draws)
-    measurements = [
-        Measurement(
-            metric=f"domain-cloze_{name}",
-            value=float(values.mean()),
-            stderr=None,
-            unit=unit,
-            direction="higher",
-            estimator=scores.estimator,
-            draws=scores.draws,
-        )
-        for name, values, unit in (
-            ("accuracy", scores.correct_N, "fraction"),
-            ("margin", scores.margin_N, "nats/token"),
-        )
-    ]
-    return measurements, ItemScores(
-        task="domain-cloze",
-        ids=tuple(item.id for item in items),
-        clusters=tuple(item.cluster for item in items),
-        correct=tuple(scores.correct_N.tolist()),
-        margins=tuple(scores.margin_N.tolist()),
-        option_nll=tuple(tuple(row) for row in scores.option_nll_NO.tolist()),
     )
 
 

@@ -56,9 +56,10 @@ class View:
     """Who sees whom in one forward pass, and where everyone stands."""
 
     cos_LK: Tensor
+    """Broadcasts to (B, heads, L, K)."""
     sin_LK: Tensor
     mask: Tensor | None
-    """True where a key may be seen; broadcasts to (B, 1, L, L). None: see `is_causal`."""
+    """True (or 0) where a key may be seen, else False (or -inf); broadcasts to (B, 1, L, L). None: see `is_causal`."""
     is_causal: bool
     """Causal without a mask tensor, so that the fused kernels apply."""
 

@@ -145,6 +145,7 @@ class Transformer(nn.Module):
         *,
         mask_LL: Tensor | None = None,
         positions_L: Tensor | None = None,
+        view: View | None = None,
         dropout: Dropout | None = None,
         readout: Readout | None = None,
     ) -> Tensor:
@@ -155,10 +156,12 @@ class Transformer(nn.Module):
             visible_BL: False where a token is padding and must not be attended to; None when there is none.
             mask_LL: True where a key (column) may be seen, in place of the family's own rule.
             positions_L: where each token stands, when not at its index.
+            view: in place of all of these.
             dropout: applied to the output of each residual branch; None for none.
             readout: called within the forward pass, so that sharded weights are whole when it reads them.
         """
-        view = self._view(tokens_BL.shape[1], visible_BL, mask_LL, positions_L)
+        if view is None:
+            view = self._view(tokens_BL.shape[1], visible_BL, mask_LL, positions_L)
         x_BLD = self.model.embed_tokens(tokens_BL)
         losses = []
         for block in self.model.layers:

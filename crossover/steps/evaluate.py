@@ -7,6 +7,7 @@ from collections import defaultdict
 from crossover.data.dataset import Dataset
 from crossover.evaluation.evaluate import (
     Evaluation,
+    Share,
     evaluate_checkpoint,
     evaluation_path,
     load_evaluation,
@@ -32,8 +33,8 @@ def evaluate_step(context: StepContext, reference: DatasetRef, runs: RunsRef) ->
     return EvaluationsRef(study=context.study.digest, dataset=dataset.manifest.digest, runs=tuple(evaluated))
 
 
-def chain_rule_steps(steps: list[int], wanted: int) -> set[int]:
-    """The checkpoints that get the chain rule: evenly spread over the list, the last among them."""
+def selected_steps(steps: list[int], wanted: int) -> set[int]:
+    """The checkpoints that get a costly measurement: evenly spread over the list, the last among them."""
     if wanted < 1:
         return set()
     last = len(steps) - 1
@@ -42,7 +43,8 @@ def chain_rule_steps(steps: list[int], wanted: int) -> set[int]:
 
 def _evaluate_run(context: StepContext, dataset: Dataset, run: RunRef) -> RunRef:
     config = context.study.evaluation
-    selected = chain_rule_steps([file.step for file in run.files], config.chain_rule_points)
+    steps = [file.step for file in run.files]
+    ordered, writing = (selected_steps(steps, n) for n in (config.chain_rule_points, config.writing_points))
     context.workspace.pull(f"runs/{run.key}")
     files, results = [], []
     with Meter("evaluate", run.key, len(run.files), unit="checkpoint") as meter:
@@ -55,7 +57,7 @@ def _evaluate_run(context: StepContext, dataset: Dataset, run: RunRef) -> RunRef
                     file.digest,
                     dataset,
                     config,
-                    with_chain_rule=file.step in selected,
+                    Share(chain_rule=file.step in ordered, writing=file.step in writing),
                     device=context.study.training.device,
                 )
                 save_evaluation(path, result)

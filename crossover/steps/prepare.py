@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from crossover.data.prepare import prepare
+from crossover.evaluation.tasks.preparing import prepare_tasks
+from crossover.settings import get_settings
 from crossover.steps.context import StepContext
 from crossover.steps.manifests import DatasetRef, Group
 
@@ -10,7 +12,8 @@ from crossover.steps.manifests import DatasetRef, Group
 def prepare_step(context: StepContext) -> DatasetRef:
     """Prepare the corpus, or find it prepared; record it."""
     context.workspace.pull("dataset")
-    dataset = prepare(context.study, context.dataset_folder)
+    packs = get_settings().tasks
+    dataset = prepare(context.study, context.dataset_folder, lambda folder: prepare_tasks(context.study, packs, folder))
     context.workspace.push("dataset")
     digest = dataset.manifest.digest
     context.registry.register_dataset(context.study.digest, digest, dataset.manifest.model_dump(mode="json"))

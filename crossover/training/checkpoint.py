@@ -1,8 +1,8 @@
 """Checkpoint folders: complete or invisible, in Hugging Face layout.
 
-A folder holds model.safetensors, config.json, tokenizer.json, and, to resume from, training_state.safetensors.
-manifest.json, with the SHA-256 of every other file, is written last inside a temporary folder that is then renamed; a
-folder without a valid manifest is torn and is not a checkpoint.
+A folder holds model.safetensors, config.json, tokenizer.json, tokenizer_config.json, and, to resume from,
+training_state.safetensors. manifest.json, with the SHA-256 of every other file, is written last inside a temporary
+folder that is then renamed; a folder without a valid manifest is torn and is not a checkpoint.
 """
 
 from __future__ import annotations
@@ -92,6 +92,7 @@ def save_checkpoint(
         )
         _write(temporary / "config.json", _text(_config(info)))
         _write(temporary / "tokenizer.json", _text(tokenizer.hugging_face_json()))
+        _write(temporary / "tokenizer_config.json", _text(tokenizer.hugging_face_config(info.model.max_length)))
         if training_state is not None:
             _write(temporary / STATE, save(dict(training_state)))
         manifest = {

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from crossover.evaluation.likelihood import chain_rule_nll, exact_nll, frozen_masks, nelbo
+from crossover.evaluation import likelihood
+from crossover.evaluation.bound import bound_of_draws, squared_stderr
+from crossover.evaluation.likelihood import chain_rule_nll, exact_nll, frozen_masks, measured_nelbo, nelbo
 from crossover.training.corruption import mask_exactly, stratified_counts
 from crossover.training.objectives import ar_nll, masked_nll
 from tests.conftest import tiny_model
@@ -56,6 +58,53 @@ def test_nelbo_is_unbiased_and_its_standard_error_is_honest() -> None:
     assert 0.8 < np.mean(errors) / np.std(values) < 1.6
 
 
+def simulated_draws(rng: np.random.Generator, draws: int, length: int = 32) -> tuple[np.ndarray, np.ndarray]:
+    """Token losses as a language model gives them: hard and easy tokens, harder the more is masked, and noise."""
+    level = np.random.default_rng(9).gamma(2.0, 0.5, length)
+    counts = stratified_counts(draws, length, rng.random() / draws)
+    masks = mask_exactly(counts, rng.random((draws, length)))
+    losses = level + level * counts[:, None] / length + 0.2 * rng.standard_normal((draws, length))
+    return losses * masks, masks
+
+
+@pytest.mark.parametrize("draws", [1, 2, 3, 8, 32])
+def test_the_control_variate_moves_no_mean_and_quiets(draws: int) -> None:
+    """The bound of this toy is known: the mean level times one and a half, the half being the mean masked share."""
+    rng, length = np.random.default_rng(draws), 32
+    level = np.random.default_rng(9).gamma(2.0, 0.5, length).mean()
+    truth = level * (1 + (length + 1) / 2 / length)
+    quiet, plain, errors = [], [], []
+    for _ in range(3000):
+        nll, masks = simulated_draws(rng, draws, length)
+        value = bound_of_draws(nll, masks)
+        quiet.append(value.mean())
+        plain.append((nll.sum(axis=1) / masks.sum(axis=1)).mean())
+        errors.append(squared_stderr(value[None], masks.sum(axis=1)[None])[0])
+    assert np.mean(quiet) == pytest.approx(truth, abs=4 * np.std(quiet) / math.sqrt(3000))
+    if draws == 1:
+        np.testing.assert_array_equal(quiet, plain)
+        assert np.isnan(errors).all()
+    if draws >= 8:
+        assert np.var(plain) / np.var(quiet) > 2
+        assert 0.8 < np.mean(errors) / np.var(quiet) < 1.5
+
+
+def test_more_rounds_reach_the_standard_error_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_model(causal=False)
+    one = measured_nelbo(model, TOKENS, draws=4)
+    masks = frozen_masks(len(TOKENS), L, 4)
+    assert one.nats_per_token == nelbo(model, TOKENS, masks).nats_per_token
+    assert one.draws == 4
+    finer = measured_nelbo(model, TOKENS, draws=4, wanted_stderr=one.stderr / 2)
+    assert finer.stderr <= one.stderr / 2
+    assert finer.draws % 4 == 0
+    assert finer.draws >= 8
+    assert measured_nelbo(model, TOKENS, draws=4, wanted_stderr=1e-9).draws == 4 * likelihood.MOST_ROUNDS
+    monkeypatch.setattr(likelihood, "ROWS_AT_ONCE", 4)  # an example at a time
+    again = measured_nelbo(model, TOKENS, draws=4)
+    assert (again.nats_per_token, again.stderr) == pytest.approx((one.nats_per_token, one.stderr), rel=1e-6)
+
+
 def test_stratified_exact_counts_beat_plain_bernoulli() -> None:
     model, rng = tiny_model(causal=False), np.random.default_rng(1)
     exact, plain = [], []
@@ -82,13 +131,43 @@ def test_chain_rule_is_the_left_to_right_product() -> None:
     np.testing.assert_allclose(chain_rule_nll(model, TOKENS).per_example, expected, rtol=1e-5)
 
 
+def test_right_to_left_is_the_product_in_that_order() -> None:
+    model = tiny_model(causal=False)
+    expected = [sum(conditional_nll(model, row, frozenset(range(j + 1, L)), j) for j in range(L)) / L for row in TOKENS]
+    found = chain_rule_nll(model, TOKENS, "right-to-left")
+    np.testing.assert_allclose(found.per_example, expected, rtol=1e-5)
+    assert (found.estimator, found.stderr, found.draws) == ("chain rule", 0.0, 1)
+
+
+@pytest.mark.parametrize("block_length", [0, 2, 3])
+def test_the_confident_order_is_a_probability_over_all_texts(block_length: int) -> None:
+    """It sums to one only if no position is chosen, or scored, by what is still to be read."""
+    model = tiny_model(causal=False, vocab=4, length=4, block_length=block_length)
+    every = np.array(list(itertools.product(range(3), repeat=4)))
+    for order in ("confidence", "left-to-right", "right-to-left"):
+        nll_N = chain_rule_nll(model, every, order).per_example * 4  # type: ignore[arg-type]
+        assert np.exp(-nll_N).sum() == pytest.approx(1.0, abs=1e-4), order
+
+
+def test_the_confident_order_reads_the_surest_position_first() -> None:
+    model, row, seen, total = tiny_model(causal=False), TOKENS[0], [], 0.0
+    for _ in range(L):
+        tokens = torch.tensor([[int(t) if i in seen else model.mask_id for i, t in enumerate(row)]])
+        with torch.inference_mode():
+            sureness = model(tokens)[0].double().softmax(-1).amax(-1)
+        place = max((i for i in range(L) if i not in seen), key=lambda i: float(sureness[i]))
+        total += conditional_nll(model, row, frozenset(seen), place)
+        seen.append(place)
+    assert chain_rule_nll(model, TOKENS[:1], "confidence").nats_per_token == pytest.approx(total / L, rel=1e-5)
+
+
 class RevealsTheFuture(torch.nn.Module):
     """A model that is certain of a token when it, or a later one, is visible: a leak would show as zero loss."""
 
     def __init__(self, truth: list[int], vocab: int) -> None:
         super().__init__()
         self.truth, self.vocab, self.mask_id, self.causal = truth, vocab, vocab - 1, False
-        self.lm_head = torch.nn.Linear(1, 1)
+        self.lm_head, self.block_length = torch.nn.Linear(1, 1), 0
 
     def forward(self, tokens_BL: torch.Tensor) -> torch.Tensor:
         logits = torch.zeros(*tokens_BL.shape, self.vocab)

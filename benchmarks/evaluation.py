@@ -1,0 +1,206 @@
+"""What does evaluating cost? Beside the hf backend of lm-evaluation-harness, plain Monte Carlo, and a study's training.
+
+    python -m benchmarks.evaluation TASKS [--rounds 5]
+
+TASKS is a folder of packs (hellaswag, arc-easy, mmlu). Scores the same items with the same weights by our scoring and
+by the harness's hf backend (AR); finds how many forwards our scoring and the plain 128-draw procedure (exact counts
+drawn one by one, each option by itself) need for the same error of an option's margin (DLM); trains and measures a run
+of each arm of the preset `demo`. Prints Markdown tables; needs `pip install 'crossover[eval]' transformers accelerate`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from benchmarks.estimators import BATCH, STEPS, small_engine, standard_library
+from crossover.data import tokenizer
+from crossover.data.packs import evenly, find_pack, read_pack
+from crossover.data.prepare import prepare
+from crossover.evaluation.evaluate import Share, evaluate_checkpoint
+from crossover.evaluation.forward import masked_losses
+from crossover.evaluation.scoring import encode_pair, score_items
+from crossover.evaluation.tasks import FORMATS, Continuation
+from crossover.model.presets import preset
+from crossover.model.transformer import Transformer
+from crossover.settings import available_cores
+from crossover.study import load_study
+from crossover.training.arms import Family
+from crossover.training.checkpoint import CheckpointInfo, save_checkpoint
+from crossover.training.corruption import mask_exactly
+from crossover.training.order import batch_at
+from crossover.training.recorder import NoRecorder
+from crossover.training.runs import RunSpec, milestones
+from crossover.training.trainer import Trainer
+
+MODELS, TASKS = ("micro", "14m"), ("hellaswag", "arc-easy", "mmlu-cloze", "mmlu")
+HF_BATCHES, OURS = (1, 8, 32), 0
+LENGTH, AR_ITEMS, DLM_ITEMS, REPEATS = 2048, 32, 6, 16
+PLAIN_DRAWS = 128
+
+
+def main() -> int:
+    """Measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("tasks", type=Path)
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    torch.set_num_threads(available_cores())
+    print("| model, task | option tokens | lm-eval hf, tokens/s (best batch) | crossover, tokens/s | x |")
+    print("|---|---|---|---|---|")
+    for model in MODELS:
+        for task in TASKS:
+            _against_hf(model, task, _items(options.tasks, task, AR_ITEMS), options.rounds)
+    _against_plain(_items(options.tasks, "hellaswag", DLM_ITEMS))
+    _share_of_a_study()
+    return 0
+
+
+def _items(folder: Path, task: str, count: int) -> list[list[Continuation]]:
+    pack = find_pack(task, folder)
+    documents = evenly(read_pack(pack, folder), count)
+    items = [FORMATS[pack.format].requests(document, pack) for document in documents]
+    return [[one for one in item if isinstance(one, Continuation)] for item in items]
+
+
+def _model(name: str, *, causal: bool) -> Transformer:
+    model = Transformer(preset(name, vocab_size=259, max_length=LENGTH), causal=causal, mask_id=tokenizer.MASK)
+    model.initialise(torch.Generator().manual_seed(0))
+    return model.eval()
+
+
+def _against_hf(name: str, task: str, items: list[list[Continuation]], rounds: int) -> None:
+    from lm_eval.api.instance import Instance
+    from lm_eval.models.huggingface import HFLM
+
+    model = _model(name, causal=True)
+    family: Family = "AR"
+    info = CheckpointInfo(
+        study="", run="", arm="ar", family=family, seed=0, step=0, tokens=0, flops=0, seconds=0, model=model.config
+    )
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / "checkpoint"
+        save_checkpoint(folder, info, dict(model.named_parameters()))
+        backends = {
+            batch: HFLM(pretrained=str(folder), add_bos_token=True, device="cpu", dtype="float32", batch_size=batch)
+            for batch in HF_BATCHES
+        }
+    requests = [
+        Instance(request_type="loglikelihood", doc={}, arguments=tuple(one), idx=place, doc_id=number)
+        for number, item in enumerate(items)
+        for place, one in enumerate(item)
+    ]
+    ways: dict[int, Callable[[], object]] = {
+        batch: partial(backend.loglikelihood, requests, disable_tqdm=True) for batch, backend in backends.items()
+    }
+    ways[OURS] = lambda: list(score_items(model, items, draws=1))
+    tokens = sum(len(encode_pair(*one)[1]) for item in items for one in item)
+    seconds: dict[int, list[float]] = {way: [] for way in ways}
+    for _ in range(rounds):
+        for way, score in ways.items():
+            began = time.perf_counter()
+            score()
+            seconds[way].append(time.perf_counter() - began)
+    medians = {way: statistics.median(times) for way, times in seconds.items()}
+    ours = medians.pop(OURS)
+    best = min(medians, key=lambda batch: medians[batch])
+    print(
+        f"| {name}, {task} | {tokens:,} | {tokens / medians[best]:,.0f} ({best}) | {tokens / ours:,.0f} "
+        f"| {medians[best] / ours:.2f} |",
+        flush=True,
+    )
+
+
+def _plain_margin(model: Transformer, item: list[Continuation], rng: np.random.Generator) -> NDArray[np.float64]:
+    """Draws of the margin of option 0 over the others' mean, each option under masks of its own. Shape (draws,)."""
+    values = []
+    for one in item:
+        context, option = encode_pair(*one)
+        counts = rng.integers(1, len(option) + 1, PLAIN_DRAWS)
+        masked = mask_exactly(counts, rng.random((PLAIN_DRAWS, len(option))))
+        context = context[max(0, len(context) + len(option) - model.config.max_length) :]
+        whole = np.concatenate((context, option))
+        rows = np.broadcast_to(whole, (PLAIN_DRAWS, len(whole)))
+        padded = np.pad(masked, ((0, 0), (len(context), 0)))
+        nll = masked_losses(model, rows, padded)
+        values.append(nll.sum(axis=1) * len(option) / counts)
+    return np.asarray(values[0] - np.mean(values[1:], axis=0))
+
+
+def _against_plain(items: list[list[Continuation]]) -> None:
+    """Forwards and seconds that each needs for the standard error of a margin that the plain procedure has."""
+    model = _trained()
+    rng, plain_variance, seconds = np.random.default_rng(0), [], 0.0
+    for item in items:
+        began = time.perf_counter()
+        plain_variance.append(_plain_margin(model, item, rng).var(ddof=1) / PLAIN_DRAWS)
+        seconds += time.perf_counter() - began
+    target = float(np.mean(plain_variance))
+    print(f"\nDLM, micro after {STEPS} steps, {len(items)} items of HellaSwag: margin of an option over the others\n")
+    print("| scoring | draws | sd of a margin, nats | seconds an item | forwards for plain's error, plain / this |")
+    print("|---|---|---|---|---|")
+    each = seconds / len(items)
+    print(f"| plain, {PLAIN_DRAWS} draws, options apart | {PLAIN_DRAWS} | {target**0.5:.3f} | {each:.2f} | 1.0 |")
+    for draws in (4, 8, 16, 32):
+        began = time.perf_counter()
+        found = np.array([_our_margins(model, item, draws) for item in items])
+        each = (time.perf_counter() - began) / REPEATS / len(items)
+        variance = float(found.var(axis=1, ddof=1).mean())
+        saved = PLAIN_DRAWS / (draws * variance / target)
+        print(f"| crossover | {draws} | {variance**0.5:.3f} | {each:.2f} | {saved:.1f} |", flush=True)
+
+
+def _our_margins(model: Transformer, item: list[Continuation], draws: int) -> list[float]:
+    """The same item under other masks each time."""
+    margins = []
+    for found in score_items(model, [item] * REPEATS, draws=draws):
+        nll = [scored.nll for scored in found.scored]
+        margins.append(nll[0] - float(np.mean(nll[1:])))
+    return margins
+
+
+def _trained() -> Transformer:
+    """A diffusion model that has seen the standard library for a while."""
+    engine, examples = small_engine(), standard_library()
+    for step in range(STEPS):
+        engine.gradients(step, batch_at(0, step, batch_size=BATCH, examples=len(examples)), examples)
+        engine.apply(3e-3)
+    return engine.model.eval()
+
+
+def _share_of_a_study() -> None:
+    """Seconds of training and of measuring, a run of each arm."""
+    study = load_study("demo")
+    print("\nPreset demo, one run, all its checkpoints\n")
+    print("| arm | training, s | measuring, s | share of both |")
+    print("|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as place:
+        root = Path(place)
+        dataset = prepare(study, root / "dataset")
+        for arm in study.arms:
+            spec = RunSpec(study=study, cell=study.cells[0], arm=arm, seed=0)
+            began = time.perf_counter()
+            Trainer(spec, dataset.train(study.cells[0].unique_tokens), root / arm, NoRecorder()).run()
+            trained = time.perf_counter()
+            for step, folder, digest in (found := milestones(spec, root / arm)):
+                config, rank = study.evaluation, len(found) - 1 - [one[0] for one in found].index(step)
+                evenly_spread = -(-len(found) // max(1, config.chain_rule_points))
+                share = Share(chain_rule=rank % evenly_spread == 0, writing=rank < config.writing_points)
+                evaluate_checkpoint(folder, digest, dataset, config, share)
+            done = time.perf_counter()
+            training, measuring = trained - began, done - trained
+            print(f"| {arm} | {training:.1f} | {measuring:.1f} | {measuring / (done - began):.1%} |", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

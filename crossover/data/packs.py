@@ -1,0 +1,191 @@
+"""Task packs: evaluation sets as files with digests and licences. No format of a task is known here.
+
+A pack is a YAML file that says where the documents are and what they are; `catalogue.yaml` holds the well-known ones.
+The documents are JSON lines in the folder of the setting `tasks`, or come from the Hugging Face hub through `datasets`.
+"""
+
+from __future__ import annotations
+
+import json
+import lzma
+from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
+from importlib import resources
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from crossover.data.sources import open_packed
+from crossover.errors import DataError
+from crossover.files import digest_of_file
+
+Document = Mapping[str, Any]
+
+
+class Pack(BaseModel):
+    """Where a task's documents are, and how they are read."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")
+    format: str = Field(description="How documents become questions; a key of `crossover.evaluation.tasks.FORMATS`.")
+    licence: str = Field(min_length=1)
+    source: str = Field(default="", description="Where the documents come from, in words.")
+    file: str = Field(default="", description="JSON lines (`.gz`, `.xz` too), relative to the tasks folder.")
+    sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$", description="Of the file as it is.")
+    hub: str = Field(default="", description="A dataset that `datasets.load_dataset` knows, instead of a file.")
+    subset: str = Field(default="", description="The hub dataset's configuration.")
+    split: str = Field(default="test", description="The hub dataset's split.")
+    revision: str = Field(default="", description="Commit of the hub dataset; fixes what is read.")
+    where: dict[str, str | int | tuple[int, int]] = Field(
+        default_factory=dict, description="Keep documents with this value of a field, or one in this range [from, to]."
+    )
+    template: str = Field(default="", description="Context from a document's fields, such as `{query}\\nAnswer:`.")
+
+    @model_validator(mode="after")
+    def _has_one_source(self) -> Self:
+        if bool(self.file) == bool(self.hub):
+            raise ValueError("give either file (with sha256) or hub (with revision)")
+        if self.file and not self.sha256:
+            raise ValueError("sha256 of the file is missing")
+        if self.hub and not self.revision:
+            raise ValueError("revision of the hub dataset is missing: without it the task may change unseen")
+        return self
+
+
+@lru_cache(maxsize=1)
+def catalogue() -> dict[str, dict[str, Any]]:
+    """The well-known packs, by name."""
+    packs: dict[str, dict[str, Any]] = yaml.safe_load(
+        resources.files("crossover.data").joinpath("catalogue.yaml").read_text("utf-8")
+    )
+    return packs
+
+
+def find_pack(name: str, folder: Path) -> Pack:
+    """The pack of a name: `<name>.yaml` in the tasks folder, else the catalogue's.
+
+    A file may name a pack of the catalogue as its `base` and change some fields.
+
+    Raises:
+        DataError: no such pack, or its description is wrong; names the field.
+    """
+    own = folder / f"{name}.yaml"
+    try:
+        if own.is_file():
+            fields = yaml.safe_load(own.read_text("utf-8"))
+            if not isinstance(fields, dict):
+                raise ValueError("is not a mapping of fields")
+            base = fields.pop("base", None)
+            fields = (catalogue()[base] if base else {}) | fields
+        else:
+            fields = dict(catalogue()[name])
+        return Pack.model_validate({"name": name} | fields)
+    except KeyError as error:
+        raise DataError(
+            "tasks.unknown",
+            field="evaluation.tasks",
+            problem=f"unknown task {error.args[0]!r}",
+            remedy=f"choose from domain-cloze, {', '.join(catalogue())}, or describe it in {own.name} in the folder "
+            "of CROSSOVER_TASKS",
+        ) from error
+    except (ValidationError, ValueError, yaml.YAMLError) as error:
+        first = error.errors(include_url=False)[0] if isinstance(error, ValidationError) else None
+        place = ".".join(map(str, first["loc"])) if first else ""
+        raise DataError(
+            "tasks.bad-pack",
+            field=f"{own.name}{':' if place else ''} {place}".strip(),
+            problem=str(first["msg"] if first else error).removeprefix("Value error, ").replace("\n", " "),
+            remedy="correct the description of the task",
+        ) from error
+
+
+def read_pack(pack: Pack, folder: Path) -> Iterator[Document]:
+    """The documents of a pack, in their order, after checking its digest.
+
+    Raises:
+        DataError: the file is absent, altered or malformed, or the hub dataset cannot be had.
+    """
+    documents = _from_hub(pack) if pack.hub else _from_file(pack, folder)
+    for document in documents:
+        if all(_is_in(document.get(field), wanted) for field, wanted in pack.where.items()):
+            yield document
+
+
+def _is_in(value: object, wanted: str | int | tuple[int, int]) -> bool:
+    if isinstance(wanted, tuple):
+        return isinstance(value, int) and wanted[0] <= value <= wanted[1]
+    return value == wanted
+
+
+def evenly(documents: Iterable[Document], wanted: int) -> list[Document]:
+    """So many of the documents, evenly spaced over their order, so that every part of a sorted pack is drawn from.
+
+    Args:
+        documents: all of them.
+        wanted: how many; 0 takes all.
+    """
+    found = list(documents)
+    if not wanted or wanted >= len(found):
+        return found
+    return [found[(2 * place + 1) * len(found) // (2 * wanted)] for place in range(wanted)]
+
+
+def _from_file(pack: Pack, folder: Path) -> Iterator[Document]:
+    path = folder / pack.file
+    if not path.is_file():
+        raise DataError(
+            "tasks.missing",
+            field=f"evaluation.tasks: {pack.name}",
+            problem=f"{path} does not exist",
+            remedy="put the file there, or set CROSSOVER_TASKS to the folder that holds it",
+        )
+    if digest_of_file(path) != f"sha256:{pack.sha256}":
+        raise DataError(
+            "tasks.wrong-digest",
+            field=f"evaluation.tasks: {pack.name}",
+            problem=f"{path} does not have the SHA-256 {pack.sha256}",
+            remedy="get the file again, or describe your own version of it with its digest",
+        )
+    with open_packed(path) as lines:
+        for number, line in enumerate(lines, start=1):
+            try:
+                document = json.loads(line)
+            except (ValueError, EOFError, lzma.LZMAError) as error:
+                raise _malformed(pack, number) from error
+            if not isinstance(document, dict):
+                raise _malformed(pack, number)
+            yield document
+
+
+def _malformed(pack: Pack, line: int) -> DataError:
+    return DataError(
+        "tasks.malformed",
+        field=f"evaluation.tasks: {pack.name}",
+        problem=f"{pack.file} line {line} is not a JSON object",
+        remedy="mend the file and its digest",
+    )
+
+
+def _from_hub(pack: Pack) -> Iterator[Document]:
+    try:
+        from datasets.load import load_dataset
+    except ModuleNotFoundError as error:
+        raise DataError(
+            "tasks.no-datasets",
+            field=f"evaluation.tasks: {pack.name}",
+            problem="comes from the hub, and the package datasets is not installed",
+            remedy="run: pip install 'crossover[eval]'",
+        ) from error
+    try:
+        rows = load_dataset(pack.hub, pack.subset or None, split=pack.split, revision=pack.revision)
+    except (OSError, ValueError) as error:
+        raise DataError(
+            "tasks.hub",
+            field=f"evaluation.tasks: {pack.name}",
+            problem=f"{pack.hub} cannot be had from the hub ({str(error).splitlines()[0]})",
+            remedy="check the name, the revision and the network, or use a file",
+        ) from error
+    yield from rows

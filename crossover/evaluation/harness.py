@@ -1,0 +1,116 @@
+"""Our checkpoints, of both families, as models of lm-evaluation-harness.
+
+`crossover lm-eval --model crossover --model_args checkpoint=FOLDER ...` is the harness's own command, with this model
+known to it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from lm_eval.api.instance import Instance
+from lm_eval.api.model import LM
+from lm_eval.api.registry import register_model
+from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
+
+from crossover.data import tokenizer
+from crossover.decoding import Generation, generate
+from crossover.evaluation.scoring import ItemLikelihoods, score_items
+from crossover.evaluation.task_scores import fitted
+from crossover.evaluation.tasks import Continuation
+from crossover.training.checkpoint import load_checkpoint
+
+
+@register_model("crossover")  # type: ignore[no-untyped-call]
+class CrossoverLM(LM):
+    """A checkpoint folder behind the harness's interface.
+
+    AR: exact log-likelihoods. DLM: lower bounds on them, with masks that all options of a document share.
+
+    Args:
+        checkpoint: the folder.
+        draws: masks of a continuation under a DLM.
+        device: where to compute.
+        batch_size: ignored; batches have a bounded number of tokens. The command line always gives one.
+        max_batch_size: ignored.
+    """
+
+    def __init__(
+        self,
+        checkpoint: str,
+        draws: int = 32,
+        device: str | None = None,
+        batch_size: int | str | None = None,
+        max_batch_size: int | None = None,
+    ) -> None:
+        del batch_size, max_batch_size
+        super().__init__()
+        self.model, self.info = load_checkpoint(Path(checkpoint), device=device or "cpu")
+        self.draws = int(draws)
+        self.truncated = 0
+
+    def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
+        """Log-likelihood of each continuation in nats, and whether it is what AR would write."""
+        del disable_tqdm
+        groups = [list(group) for _, group in itertools.groupby(requests, key=_document)]
+        items = [[Continuation(*request.args) for request in group] for group in groups]
+        return [answer for found in self._scored(items) for answer in self._answers(found)]
+
+    def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = False) -> list[float]:
+        """Log-likelihood of whole texts, in the harness's windows."""
+        del disable_tqdm
+        items = [self._windows(str(request.args[0])) for request in requests]
+        return [sum(value for value, _ in self._answers(found)) for found in self._scored(items)]
+
+    def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
+        """Completions, cut at the stop texts."""
+        del disable_tqdm
+        wanted = [_generation(str(request.args[0]), dict(request.args[1])) for request in requests]
+        return [one.text for one in generate(self.model, [fitted(self.model, request) for request in wanted])]
+
+    def _scored(self, items: Sequence[Sequence[Continuation]]) -> list[ItemLikelihoods]:
+        found = list(score_items(self.model, items, draws=self.draws))
+        self.truncated += sum(item.truncated for item in found)
+        return found
+
+    @staticmethod
+    def _answers(item: ItemLikelihoods) -> list[tuple[float, bool]]:
+        return [(-scored.nll, greedy) for scored, greedy in zip(item.scored, item.greedy, strict=True)]
+
+    def _windows(self, text: str) -> list[Continuation]:
+        tokens = tokenizer.encode(text).astype(np.int64).tolist()
+        windows = get_rolling_token_windows(tokens, tokenizer.BOS, self.model.config.max_length - 1, context_len=1)
+        pairs = [make_disjoint_window(window) for window in windows]
+        return [Continuation(tuple(t for t in before if t != tokenizer.BOS), tuple(after)) for before, after in pairs]
+
+
+def _document(request: Instance) -> tuple[str | None, int | None]:
+    """What the options of one question share."""
+    return request.task_name, request.doc_id
+
+
+def _generation(prompt: str, options: dict[str, Any]) -> Generation:
+    """The harness's generation arguments as a request."""
+    until = options.get("until") or []
+    sampled = bool(options.get("do_sample", False))
+    return Generation(
+        prompt=prompt,
+        max_tokens=int(options.get("max_gen_toks", 256)),
+        temperature=float(options.get("temperature", 1.0)) if sampled else 0.0,
+        top_p=float(options.get("top_p", 1.0)),
+        stop=tuple(text for text in ([until] if isinstance(until, str) else until) if text),
+    )
+
+
+def run(arguments: Sequence[str]) -> int:
+    """The harness's command line, as if it had been called with these arguments."""
+    from lm_eval.__main__ import cli_evaluate
+
+    sys.argv = ["lm-eval", *arguments]
+    cli_evaluate()
+    return 0

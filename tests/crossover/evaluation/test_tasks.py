@@ -1,0 +1,313 @@
+"""Tasks: formats, scores, and how a study's packs become files of its dataset."""
+
+import gzip
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from crossover.cli import main
+from crossover.data.cloze import ClozeItem
+from crossover.data.dataset import Dataset
+from crossover.data.packs import Pack, catalogue, evenly, find_pack, read_pack
+from crossover.data.prepare import prepare
+from crossover.data.tokenizer import BOS
+from crossover.decoding import Completion, Generation
+from crossover.errors import DataError
+from crossover.evaluation.evaluate import Share, evaluate_checkpoint
+from crossover.evaluation.task_scores import TaskScores, fitted, score_task
+from crossover.evaluation.tasks import FORMATS, Continuation, Scored
+from crossover.evaluation.tasks.choices import first_place
+from crossover.evaluation.tasks.preparing import prepare_tasks, task_of
+from crossover.settings import get_settings
+from crossover.study import StudyConfig
+from crossover.training.arms import Family
+from crossover.training.checkpoint import CheckpointInfo, save_checkpoint
+from crossover.training.objectives import ar_nll
+from tests.conftest import tiny_model
+
+SHARED = Path(__file__).parents[4] / "shared" / "data" / "eval"
+ITEMS = [
+    ClozeItem(id="a", cluster="x", context=(0, 1, 2), options=((3, 4), (1, 1), (2, 0), (4, 4)), gold=0),
+    ClozeItem(id="b", cluster="y", context=(4, 1, 0), options=((3, 3), (0, 1), (2, 2), (1, 4)), gold=2),
+]
+CLOZE = Pack(name="cloze", format="tokens", licence="none", file="x", sha256="0" * 64)
+
+
+def scores_of(model: torch.nn.Module, items: list[ClozeItem], draws: int) -> TaskScores:
+    documents = list(enumerate(item.model_dump() for item in items))
+    return score_task(model, FORMATS["tokens"], CLOZE, documents, draws=draws)  # type: ignore[arg-type]
+
+
+def test_ar_scores_are_the_options_own_likelihood() -> None:
+    model = tiny_model(causal=True, vocab=259)
+    scores = scores_of(model, ITEMS, 9)
+    with torch.inference_mode():
+        nll = ar_nll(model, torch.tensor([[4, 1, 0, 2, 2]]), BOS)[0, 3:].mean()
+    assert scores.items[1].option_nll[2] == pytest.approx(float(nll), rel=1e-6)
+    assert (scores.ids, scores.clusters, scores.draws) == (("a", "b"), ("x", "y"), 1)
+
+
+def test_dlm_scores_are_the_enumerated_bound() -> None:
+    model = tiny_model(causal=False, vocab=259)
+
+    def nll(tokens: list[int], place: int, truth: int) -> float:
+        with torch.inference_mode():
+            return float(-torch.log_softmax(model(torch.tensor([tokens]))[0, place].double(), -1)[truth])
+
+    mask, (a, b) = model.mask_id, ITEMS[0].options[0]
+    context = list(ITEMS[0].context)
+    both = nll([*context, mask, mask], 3, a) + nll([*context, mask, mask], 4, b)
+    one = nll([*context, mask, b], 3, a) + nll([*context, a, mask], 4, b)
+    scores = scores_of(model, ITEMS, 4)
+    assert scores.items[0].option_nll[0] == pytest.approx((both / 2 + one / 2) / 2, rel=1e-6)
+
+
+def test_a_tie_is_shared_and_the_margin_is_zero() -> None:
+    same = ClozeItem(id="t", cluster="z", context=(0, 1, 2), options=((3, 4),) * 4, gold=1)
+    values = scores_of(tiny_model(causal=True, vocab=259), [same], 1).items[0].values
+    assert values["accuracy"] == values["accuracy_norm"] == 0.25
+    assert values["margin"] == pytest.approx(0.0, abs=1e-12)
+    assert first_place(np.array([1.0, 2.0]), 0) == 1.0
+    assert first_place(np.array([1.0, 2.0]), 1) == 0.0
+
+
+def test_margin_is_distractors_minus_truth() -> None:
+    item = scores_of(tiny_model(causal=False, vocab=259), ITEMS, 4).items[1]
+    row = np.array(item.option_nll)
+    assert item.values["margin"] == pytest.approx(np.delete(row, 2).mean() - row[2])
+    assert item.values["margin"] == pytest.approx(item.values["distractor_nll"] - item.values["gold_nll"])
+    assert item.correct == float(row[2] == row.min())
+
+
+def asked(name: str, **changes: object) -> tuple[list[Continuation], int, Pack]:
+    """The first document of a pack of the catalogue, as it is asked."""
+    pack = find_pack(name, SHARED).model_copy(update=changes)
+    document = next(read_pack(pack, SHARED))
+    question = FORMATS[pack.format].question(document, pack)  # type: ignore[attr-defined]
+    return question.options, question.gold, pack
+
+
+def test_documents_are_asked_as_in_the_harness() -> None:
+    options, gold, _ = asked("hellaswag")
+    assert options[0].context == "Roof shingle removal: A man is sitting on a roof. He"
+    assert options[3].continuation == " starts pulling up roofing on a roof."
+    assert (len(options), gold) == (4, 3)
+    options, gold, _ = asked("mmlu")
+    assert options[0].context.startswith(  # type: ignore[union-attr]
+        "The following are multiple choice questions (with answers) about abstract algebra.\n\nFind the degree"
+    )
+    assert options[0].context.endswith("\nA. 0\nB. 4\nC. 2\nD. 6\nAnswer:")  # type: ignore[union-attr]
+    assert ([one.continuation for one in options], gold) == ([" A", " B", " C", " D"], 1)
+    options, _, _ = asked("mmlu-cloze")
+    assert options[1] == ("Question: " + options[1].context[10:-8] + "\nAnswer:", " 4")
+    options, gold, _ = asked("blimp")
+    assert (options[0].context, options[0].continuation, gold) == (
+        "",
+        "Who should Derek hug after shocking Richard?",
+        0,
+    )
+    options, gold, _ = asked("winogrande")
+    assert options[1] == ("Sarah was a much better surgeon than Maria so Maria", " always got the easier cases.")
+
+
+@pytest.mark.parametrize("name", sorted(catalogue()))
+def test_every_pack_of_the_catalogue_is_read_and_asked(name: str) -> None:
+    pack = find_pack(name, SHARED)
+    task, documents = task_of(pack), list(read_pack(pack, SHARED))
+    assert len(documents) > 90
+    for number, document in enumerate(evenly(documents, 40)):
+        assert all(task.identity(document, number))
+        assert task.requests(document, pack)
+    assert pack.licence
+
+
+def test_items_are_drawn_evenly_over_a_sorted_pack() -> None:
+    pack = find_pack("zorro", SHARED)
+    chosen = evenly(read_pack(pack, SHARED), 46)
+    assert len({document["UID"] for document in chosen}) == 23
+    assert evenly(chosen, 0) == chosen
+    assert evenly(chosen, 1) == [chosen[23]]
+
+
+def with_tasks(study: StudyConfig, *tasks: str, length: int = 64, **changes: object) -> StudyConfig:
+    return StudyConfig.model_validate(
+        study.model_dump()
+        | {
+            "evaluation": study.evaluation.model_dump() | {"tasks": tasks, "task_items": 6, **changes},
+            "data": study.data.model_dump() | {"sequence_length": length},
+        }
+    )
+
+
+def own_pack(folder: Path, name: str, rows: list[dict[str, object]], **fields: object) -> None:
+    content = gzip.compress("".join(json.dumps(row) + "\n" for row in rows).encode(), mtime=0)
+    (folder / f"{name}.jsonl.gz").write_bytes(content)
+    digest = hashlib.sha256(content).hexdigest()
+    pack = {"format": "choices", "licence": "mine", "file": f"{name}.jsonl.gz", "sha256": digest} | fields
+    (folder / f"{name}.yaml").write_text(json.dumps(pack))
+
+
+ROW = {"query": "two and two make", "choices": ["four", "five"], "gold": 0}
+
+
+def test_a_studys_tasks_become_files_of_its_dataset(
+    tiny_study: StudyConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own_pack(tmp_path, "sums", [ROW] * 3 + [ROW | {"choices": ["f" * 80, "five"]}])
+    study = with_tasks(tiny_study, "sums")
+    dataset = prepare(study, tmp_path / "data", lambda folder: prepare_tasks(study, tmp_path, folder))
+    (file,) = dataset.manifest.tasks
+    assert (file.name, file.items, file.left_out, file.path) == ("sums", 3, 1, "tasks/sums.jsonl")
+    assert dataset.documents(file)[2] == (2, ROW)
+    assert "tasks/sums.jsonl" in dataset.manifest.files
+    (tmp_path / "data" / file.path).write_text("{}")
+    with pytest.raises(DataError, match="recorded digest"):
+        Dataset.open(tmp_path / "data")
+
+
+def save_model(folder: Path, *, causal: bool, length: int) -> Path:
+    """A random model, as pretraining would have saved it."""
+    model = tiny_model(causal=causal, vocab=259, length=length)
+    family: Family = "AR" if causal else "DLM"
+    info = CheckpointInfo(
+        study="sha256:x",
+        run="c/a/seed-0",
+        arm=family.lower(),
+        family=family,
+        seed=0,
+        step=1,
+        tokens=1,
+        flops=1.0,
+        seconds=1.0,
+        model=model.config,
+    )
+    save_checkpoint(folder, info, dict(model.named_parameters()))
+    return folder
+
+
+def test_a_checkpoint_is_measured_on_every_task(tiny_study: StudyConfig, tmp_path: Path) -> None:
+    study = with_tasks(tiny_study, "zorro", "mmlu-cloze", "lambada", "humaneval-single-line", length=96, task_items=4)
+    dataset = prepare(study, tmp_path / "data", lambda folder: prepare_tasks(study, SHARED, folder))
+    for causal in (True, False):
+        save_model(tmp_path / f"c{causal}", causal=causal, length=96)
+        found = evaluate_checkpoint(
+            tmp_path / f"c{causal}", "sha256:x", dataset, study.evaluation, Share(chain_rule=True, writing=True)
+        )
+        values = {m.metric: m for m in found.measurements}
+        assert 0 <= values["zorro_accuracy"].value <= 1
+        assert values["zorro_accuracy"].draws == (1 if causal else study.evaluation.task_draws)
+        assert values["mmlu-cloze_margin"].unit == "nats/token"
+        assert values["lambada_accuracy"].value == values["humaneval-single-line_pass_at_1"].value == 0.0
+        assert values["lambada_gold_nll"].value > 1
+        assert ("chain_rule_confidence_bpb" in values) == (not causal)
+        tasks = {items.task: items for items in found.items}
+        assert len(tasks["zorro"].option_nll) == len(tasks["zorro"].ids) == 4
+        assert tasks["humaneval-single-line"].clusters[0].startswith("HumanEval/")
+        assert tasks["humaneval-single-line"].margins == ()
+        assert tasks["lambada"].truncated > 0
+        quick = evaluate_checkpoint(
+            tmp_path / f"c{causal}", "sha256:x", dataset, study.evaluation, Share(chain_rule=False, writing=False)
+        )
+        assert {items.task for items in quick.items} == {"zorro", "mmlu-cloze"}
+
+
+def test_what_a_model_cannot_serve_is_left_out_of_the_request() -> None:
+    request = Generation(prompt="a", suffix="b", max_tokens=99)
+    dlm, ar = tiny_model(causal=False, length=20), tiny_model(causal=True, length=20)
+    blocks = tiny_model(causal=False, length=20, block_length=4)
+    assert (fitted(dlm, request).suffix, fitted(dlm, request).max_tokens) == ("b", 10)
+    assert (fitted(ar, request).suffix, fitted(ar, request).max_tokens) == (None, 99)
+    assert fitted(blocks, request).suffix is None
+
+
+def writes(text: str) -> Completion:
+    """What a model may answer to a task that writes."""
+    return Completion(tokens=[], text=text, finish_reason="stop", prompt_tokens=0, truncated_tokens=0, forward_passes=1)
+
+
+@pytest.mark.parametrize("name", ["humaneval", "mbpp", "humaneval-random-span-light"])
+def test_programs_pass_with_the_true_solution_and_fail_with_another(name: str) -> None:
+    pack = find_pack(name, SHARED)
+    task = FORMATS[pack.format]
+    for document in evenly(read_pack(pack, SHARED), 5):
+        truth = document["canonical_solution"] if "canonical_solution" in document else document["code"]
+        for text, passed in ((truth.replace("\r", ""), 1.0), ("    assert False\n", 0.0), ("    exit(0)\n", 0.0)):
+            score = task.score(document, pack, [writes(text)])
+            assert (score.correct, score.values) == (passed, {"pass_at_1": passed}), document["task_id"]
+
+
+def test_the_last_word_must_be_the_very_word() -> None:
+    document, pack = {"context": "the cat sat on the ", "continuation": "mat"}, find_pack("lambada", SHARED)
+    task = FORMATS["last-word"]
+    likelihood, generation = task.requests(document, pack)
+    assert likelihood == ("the cat sat on the", " mat")
+    assert isinstance(generation, Generation)
+    assert (generation.prompt, generation.max_tokens) == ("the cat sat on the", 4)
+    scored = Scored(8.0, 0.0, 4, 3, 1)
+    for text, correct in ((" mat", 1.0), (" man", 0.0), ("mat", 0.0)):
+        score = task.score(document, pack, [scored, writes(text)])
+        assert (score.correct, score.option_nll) == (correct, (2.0,))
+
+
+BAD = [
+    ("nothing", {}, [], "unknown task 'nothing'"),
+    ("wrong", {"sha256": "0" * 64}, [ROW], "does not have the SHA-256 0000"),
+    ("absent", {"file": "elsewhere.jsonl"}, [ROW], "elsewhere.jsonl does not exist"),
+    ("blank", {}, [ROW | {"choices": ["four", " "]}], "option 1 is empty"),
+    ("gold", {}, [ROW | {"gold": 7}], "gold 7 names none of 2 options"),
+    ("single", {}, [ROW | {"choices": ["four"]}], "fewer than two options"),
+    ("field", {}, [{"query": "x"}], "has no field 'choices'"),
+    ("kind", {"format": "riddles"}, [ROW], "unknown format 'riddles'"),
+    ("both", {"hub": "some/where"}, [ROW], "give either file"),
+    ("loose", {"file": "", "sha256": "", "hub": "some/where"}, [ROW], "revision of the hub dataset is missing"),
+    ("free", {"licence": ""}, [ROW], "licence"),
+    ("long", {}, [ROW | {"choices": ["f" * 99, "g"]}], "no item of long fits into 64 tokens"),
+    ("none", {"where": {"gold": 5}}, [ROW], "none has no items"),
+    ("odd", {"template": "{question}?"}, [ROW], "has no field 'question'"),
+]
+
+
+@pytest.mark.parametrize(("name", "fields", "rows", "words"), BAD, ids=[case[0] for case in BAD])
+def test_bad_packs_are_named(
+    name: str,
+    fields: dict[str, object],
+    rows: list[dict[str, object]],
+    words: str,
+    tiny_study: StudyConfig,
+    tmp_path: Path,
+) -> None:
+    if rows:
+        own_pack(tmp_path, name, rows, **fields)
+    with pytest.raises(DataError, match=words) as caught:
+        prepare_tasks(with_tasks(tiny_study, name), tmp_path, tmp_path / "data")
+    assert name in str(caught.value)
+
+
+def test_lines_that_are_no_documents_are_named(tmp_path: Path, tiny_study: StudyConfig) -> None:
+    for content in (b"{]\n", b"[1]\n"):
+        (tmp_path / "x.jsonl").write_bytes(content)
+        digest = hashlib.sha256(content).hexdigest()
+        (tmp_path / "x.yaml").write_text(f"{{format: choices, licence: mine, file: x.jsonl, sha256: {digest}}}")
+        with pytest.raises(DataError, match=r"x\.jsonl line 1 is not a JSON object"):
+            prepare_tasks(with_tasks(tiny_study, "x"), tmp_path, tmp_path / "data")
+
+
+def test_a_pack_of_ones_own_may_start_from_a_known_one(tmp_path: Path) -> None:
+    (tmp_path / "anatomy.yaml").write_text("{base: mmlu, where: {subject: anatomy}}")
+    pack = find_pack("anatomy", tmp_path)
+    assert (pack.format, pack.where) == ("letters", {"subject": "anatomy"})
+    assert len(list(read_pack(pack, SHARED))) == 135
+
+
+def test_the_command_line_says_where_packs_go(
+    tiny_study: StudyConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "study.json").write_text(with_tasks(tiny_study, "hellaswag").model_dump_json())
+    monkeypatch.setenv("CROSSOVER_TASKS", str(tmp_path / "packs"))
+    get_settings.cache_clear()
+    assert main(["prepare", str(tmp_path / "study.json"), "--out", str(tmp_path / "out")]) == 2
+    assert "CROSSOVER_TASKS" in capsys.readouterr().err
