@@ -196,7 +196,7 @@ def _share_of_a_study() -> None:
                 config, rank = study.evaluation, len(found) - 1 - [one[0] for one in found].index(step)
                 evenly_spread = -(-len(found) // max(1, config.chain_rule_points))
                 share = Share(chain_rule=rank % evenly_spread == 0, writing=rank < config.writing_points)
-                evaluate_checkpoint(folder, digest, dataset, config, share)
+                evaluate_checkpoint(folder, digest, dataset, config, share, unique_tokens=spec.cell.unique_tokens)
             done = time.perf_counter()
             training, measuring = trained - began, done - trained
             print(f"| {arm} | {training:.1f} | {measuring:.1f} | {measuring / (done - began):.1%} |", flush=True)

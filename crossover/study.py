@@ -153,6 +153,7 @@ class EvaluationConfig(_Part):
         default=1, ge=0, description="Checkpoints at which models write (generating tasks, samples), last included."
     )
     samples: int = Field(default=16, ge=0, description="Texts written at such a checkpoint, to judge and to compare.")
+    scorer: str = Field(default="", description="Folder of another study's AR checkpoint that judges the samples.")
     passages: int = Field(default=32, ge=0, description="Training passages that it is asked to continue by heart.")
 
     @field_validator("tasks")

@@ -5,18 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal, NamedTuple
-
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from typing import NamedTuple
 
 from crossover.data.cloze import read_items
 from crossover.data.dataset import CLOZE, Dataset
 from crossover.data.packs import Pack
-from crossover.errors import WorkspaceError
 from crossover.evaluation.likelihood import Likelihood, Order, chain_rule_nll, exact_nll, measured_nelbo
+from crossover.evaluation.probes import measure_writing
+from crossover.evaluation.records import Evaluation, ItemScores, Measurement
 from crossover.evaluation.task_scores import TaskScores, score_task
 from crossover.evaluation.tasks import FORMATS, METRICS
-from crossover.files import read_json, write_json
 from crossover.model.transformer import Transformer
 from crossover.study import DOMAIN_CLOZE, EvaluationConfig
 from crossover.training.checkpoint import load_checkpoint
@@ -29,59 +27,24 @@ CHAIN_RULES: dict[str, Order] = {
 """Metrics of a DLM read token by token; which order is likeliest is not known beforehand."""
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Measurement(_Record):
-    """One value of one metric at one checkpoint."""
-
-    metric: str
-    value: float
-    stderr: float | None
-    unit: str
-    direction: Literal["lower", "higher"]
-    estimator: str
-    draws: int
-
-
-class ItemScores(_Record):
-    """Per-item scores of a task: what paired tests are made of."""
-
-    task: str
-    ids: tuple[str, ...]
-    clusters: tuple[str, ...]
-    correct: tuple[float, ...]
-    margins: tuple[float, ...] = Field(description="NLL of distractors minus that of the truth; empty if not a choice.")
-    option_nll: tuple[tuple[float, ...], ...] = Field(description="Nats per option token, one row an item.")
-    truncated: int = Field(default=0, description="Tokens of context that did not fit into the model.")
-
-
-class Evaluation(_Record):
-    """All that was measured at one checkpoint."""
-
-    kind: Literal["evaluation"] = "evaluation"
-    checkpoint: str = Field(description="Digest of the checkpoint.")
-    dataset: str = Field(description="Digest of the dataset.")
-    step: int
-    tokens: int
-    flops: float
-    seconds: float
-    measurements: tuple[Measurement, ...]
-    items: tuple[ItemScores, ...]
-
-
 class Share(NamedTuple):
     """Which of the costly measurements a checkpoint gets."""
 
     chain_rule: bool
     """Read a DLM token by token on a subset, and AR on the same subset."""
     writing: bool
-    """Tasks for which models write."""
+    """Whatever models must write for: tasks, samples, passages by heart."""
 
 
 def evaluate_checkpoint(
-    folder: Path, digest: str, dataset: Dataset, config: EvaluationConfig, share: Share, *, device: str = "cpu"
+    folder: Path,
+    digest: str,
+    dataset: Dataset,
+    config: EvaluationConfig,
+    share: Share,
+    *,
+    unique_tokens: int,
+    device: str = "cpu",
 ) -> Evaluation:
     """Measure one checkpoint.
 
@@ -91,6 +54,7 @@ def evaluate_checkpoint(
         dataset: held-out examples and tasks.
         config: what to measure, and how finely.
         share: which of the costly measurements to take.
+        unique_tokens: the budget that the model was trained on.
         device: where to compute.
 
     Raises:
@@ -102,6 +66,8 @@ def evaluate_checkpoint(
     for name, scores in _tasks(model, dataset, config, share):
         items.append(_item_scores(name, scores))
         measurements += _means(name, scores, exact=model.causal)
+    if share.writing:
+        measurements += measure_writing(model, dataset.train(unique_tokens), dataset.validation(), config)
     return Evaluation(
         checkpoint=digest,
         dataset=dataset.manifest.digest,
@@ -191,21 +157,3 @@ def _loss(metric: str, unit: str, value: Likelihood, divisor: float) -> Measurem
         estimator=value.estimator,
         draws=value.draws,
     )
-
-
-def evaluation_path(run_folder: Path, step: int) -> Path:
-    """Where the evaluation of a step is kept."""
-    return run_folder / "evaluation" / f"step-{step:08d}.json"
-
-
-def save_evaluation(path: Path, evaluation: Evaluation) -> None:
-    """Write atomically."""
-    write_json(path, evaluation.model_dump(mode="json"))
-
-
-def load_evaluation(path: Path) -> Evaluation | None:
-    """A kept evaluation; None when there is none or it cannot be read, so that it is made again."""
-    try:
-        return Evaluation.model_validate(read_json(path))
-    except (WorkspaceError, ValidationError):
-        return None

@@ -15,8 +15,13 @@ from crossover.model.attention import View
 from crossover.model.transformer import Transformer, suppress
 from crossover.training.objectives import clean_and_noisy
 
-TOKENS_PER_FORWARD = 8192
-"""Positions in one forward pass, at most about so many."""
+FEATURES_PER_FORWARD = {"cpu": 2**18 * 3 // 2, "cuda": 2**26}
+"""Positions x hidden size in one forward pass, at most about so many: on a CPU what stays in its caches, measured."""
+
+
+def rows_per_forward(model: Transformer, width: int) -> int:
+    """How many rows of so many positions go through the model at once."""
+    return max(1, FEATURES_PER_FORWARD[device_of(model).type] // (model.lm_head.in_features * width))
 
 
 def device_of(model: Transformer) -> torch.device:
@@ -66,7 +71,7 @@ def masked_losses(
     """
     rows, length = masked_RL.shape
     passes = 2 if model.block_length else 1
-    size = max(1, TOKENS_PER_FORWARD // (passes * length))
+    size = rows_per_forward(model, passes * length)
     nll_RL = np.zeros((rows, length))
     with torch.inference_mode():
         for start in range(0, rows, size):

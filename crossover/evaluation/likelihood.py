@@ -16,7 +16,7 @@ from torch import Tensor
 from crossover.counter_rng import Stream, generator
 from crossover.data import tokenizer
 from crossover.evaluation.bound import bound_of_draws, squared_stderr
-from crossover.evaluation.forward import TOKENS_PER_FORWARD, device_of, masked_losses
+from crossover.evaluation.forward import device_of, masked_losses, rows_per_forward
 from crossover.model.transformer import Transformer
 from crossover.training.corruption import block_lengths, mask_blocks
 from crossover.training.objectives import ar_nll, token_nll
@@ -68,7 +68,7 @@ def frozen_masks(
 
 def exact_nll(model: Transformer, tokens_NL: NDArray[np.integer]) -> Likelihood:
     """Exact NLL under an AR model; the first token is scored too, given BOS."""
-    size = max(1, TOKENS_PER_FORWARD // tokens_NL.shape[1])
+    size = rows_per_forward(model, tokens_NL.shape[1])
     with torch.inference_mode():
         parts = [ar_nll(model, batch, tokenizer.BOS).double().mean(dim=1) for batch in _batches(model, tokens_NL, size)]
     per_example = torch.cat(parts).cpu().numpy()
@@ -161,7 +161,7 @@ def _in_order(model: Transformer, tokens_NL: NDArray[np.int64], rank_L: NDArray[
     device = device_of(model)
     hidden_LL = torch.from_numpy(rank_L[None, :] >= rank_L[:, None]).to(device)
     places = [(n, place) for n in range(examples) for place in range(length)]
-    size = max(1, TOKENS_PER_FORWARD // length)
+    size = rows_per_forward(model, length)
     nll_NL = np.empty((examples, length))
     with torch.inference_mode():
         for start in range(0, len(places), size):
@@ -179,7 +179,7 @@ def _by_confidence(model: Transformer, tokens_NL: NDArray[np.int64]) -> NDArray[
     """Mean NLL of each example when the position with the likeliest guess is read next."""
     length = tokens_NL.shape[1]
     block = model.block_length or length
-    size = max(1, TOKENS_PER_FORWARD // length)
+    size = rows_per_forward(model, length)
     totals = []
     with torch.inference_mode():
         for tokens_BL in _batches(model, tokens_NL, size):

@@ -23,7 +23,7 @@ from crossover.counter_rng import Stream, generator
 from crossover.data import tokenizer
 from crossover.errors import DataError
 from crossover.evaluation.bound import bound_of_draws, squared_stderr
-from crossover.evaluation.forward import TOKENS_PER_FORWARD, device_of, scored_nll
+from crossover.evaluation.forward import device_of, rows_per_forward, scored_nll
 from crossover.evaluation.tasks.interface import Continuation, Scored, Text
 from crossover.model.attention import View
 from crossover.model.transformer import Transformer
@@ -152,18 +152,23 @@ def _characters(text: Text) -> int:
 
 
 def _causal_plan(pairs: list[tuple[Tokens, Tokens]], characters: list[int], truncated: int) -> _Plan:
-    """One input a context, its options as branches; or one an option, where contexts are too short to gain by it."""
+    """One input a context, its options as branches; or one an option, where contexts are too short to gain by it.
+
+    The trunk goes on as far as the options agree: single letters need no branch at all.
+    """
     inputs: dict[bytes, _Input] = {}
     asked = []
     longest = max(len(option) for _, option in pairs)
+    common = _common_prefix([option[:-1] for _, option in pairs])
     for number, (context, option) in enumerate(pairs):
         shared = len(context) >= longest
-        key = context.tobytes() if shared else str(number).encode()
-        row = inputs.setdefault(key, _Input(np.concatenate(([tokenizer.BOS], context)).astype(np.int64)))
-        end = len(row.tokens_T)
-        row.tokens_T = np.concatenate((row.tokens_T, option[:-1]))
-        row.branches += [len(option) - 1] if shared and len(option) > 1 else []
-        asked.append((row, row.ask([len(context), *range(end, end + len(option) - 1)], option.tolist())))
+        trunk = np.concatenate(([tokenizer.BOS], context, option[:common])).astype(np.int64)
+        row = inputs.setdefault(trunk.tobytes() if shared else str(number).encode(), _Input(trunk))
+        own, end = option[common:-1], len(row.tokens_T)
+        row.tokens_T = np.concatenate((row.tokens_T, own))
+        row.branches += [len(own)] if shared and len(own) else []
+        places = [*range(len(context), len(trunk)), *range(end, end + len(own))]
+        asked.append((row, row.ask(places, option.tolist())))
     for row in inputs.values():
         row.branches = row.branches if len(row.branches) > 1 else []
 
@@ -175,6 +180,14 @@ def _causal_plan(pairs: list[tuple[Tokens, Tokens]], characters: list[int], trun
         return ItemLikelihoods(scored, truncated, [bool(row.greedy[part].all()) for row, part in asked])
 
     return _Plan(list(inputs.values()), finish)
+
+
+def _common_prefix(texts: Sequence[Tokens]) -> int:
+    """How many tokens all texts begin with."""
+    for place, tokens in enumerate(zip(*texts, strict=False)):
+        if len(set(tokens)) > 1:
+            return place
+    return min(len(text) for text in texts)
 
 
 class _Masks(NamedTuple):
@@ -274,7 +287,7 @@ def _run(model: Transformer, rows: list[_Input]) -> None:
     start = 0
     while start < len(rows):
         width = len(rows[start].tokens_T)
-        end, most = start, max(1, TOKENS_PER_FORWARD // width)
+        end, most = start, rows_per_forward(model, width)
         while end < len(rows) and end - start < most and _fits(model, rows[start], rows[end]):
             end += 1
         _run_batch(model, rows[start:end], width)

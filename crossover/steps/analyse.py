@@ -9,7 +9,7 @@ from crossover.analysis import analyse
 from crossover.analysis.result import Analysis, Verdict
 from crossover.data.dataset import Dataset
 from crossover.errors import WorkspaceError
-from crossover.evaluation.evaluate import Evaluation, load_evaluation
+from crossover.evaluation.records import Evaluation, load_evaluation
 from crossover.files import digest_of, write_json
 from crossover.steps.context import StepContext
 from crossover.steps.manifests import AnalysisRef, Candidate, EvaluationsRef, RunRef

@@ -5,14 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 
 from crossover.data.dataset import Dataset
-from crossover.evaluation.evaluate import (
-    Evaluation,
-    Share,
-    evaluate_checkpoint,
-    evaluation_path,
-    load_evaluation,
-    save_evaluation,
-)
+from crossover.evaluation.evaluate import Share, evaluate_checkpoint
+from crossover.evaluation.records import Evaluation, evaluation_path, load_evaluation, save_evaluation
 from crossover.files import digest_of
 from crossover.progress import Meter
 from crossover.registry import MetricDef, Point
@@ -58,6 +52,7 @@ def _evaluate_run(context: StepContext, dataset: Dataset, run: RunRef) -> RunRef
                     dataset,
                     config,
                     Share(chain_rule=file.step in ordered, writing=file.step in writing),
+                    unique_tokens=context.study.cell(run.cell).unique_tokens,
                     device=context.study.training.device,
                 )
                 save_evaluation(path, result)

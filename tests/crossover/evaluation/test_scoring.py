@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 from crossover.data.tokenizer import BOS, encode
 from crossover.errors import DataError
-from crossover.evaluation import scoring
+from crossover.evaluation import forward, scoring
 from crossover.evaluation.scoring import encode_pair, score_items
 from crossover.evaluation.tasks import Continuation
 from crossover.model.transformer import Transformer
@@ -48,7 +48,7 @@ def test_ar_scores_are_those_of_each_continuation_alone() -> None:
 def test_batches_change_nothing(kind: str, budget: int, monkeypatch: pytest.MonkeyPatch) -> None:
     model = model_of(kind)
     expected = [one.nll for found in score_items(model, ITEMS, draws=6) for one in found.scored]
-    monkeypatch.setattr(scoring, "TOKENS_PER_FORWARD", budget)
+    monkeypatch.setitem(forward.FEATURES_PER_FORWARD, "cpu", 16 * budget)
     monkeypatch.setattr(scoring, "ITEMS_AT_ONCE", 2)
     again = [one.nll for found in score_items(model, ITEMS, draws=6) for one in found.scored]
     np.testing.assert_allclose(again, expected, rtol=1e-5)

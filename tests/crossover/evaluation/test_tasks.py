@@ -18,6 +18,7 @@ from crossover.data.tokenizer import BOS
 from crossover.decoding import Completion, Generation
 from crossover.errors import DataError
 from crossover.evaluation.evaluate import Share, evaluate_checkpoint
+from crossover.evaluation.records import Evaluation
 from crossover.evaluation.task_scores import TaskScores, fitted, score_task
 from crossover.evaluation.tasks import FORMATS, Continuation, Scored
 from crossover.evaluation.tasks.choices import first_place
@@ -189,13 +190,22 @@ def save_model(folder: Path, *, causal: bool, length: int) -> Path:
     return folder
 
 
+def measured(folder: Path, dataset: Dataset, study: StudyConfig, share: Share) -> Evaluation:
+    return evaluate_checkpoint(folder, "sha256:x", dataset, study.evaluation, share, unique_tokens=512)
+
+
 def test_a_checkpoint_is_measured_on_every_task(tiny_study: StudyConfig, tmp_path: Path) -> None:
     study = with_tasks(tiny_study, "zorro", "mmlu-cloze", "lambada", "humaneval-single-line", length=96, task_items=4)
     dataset = prepare(study, tmp_path / "data", lambda folder: prepare_tasks(study, SHARED, folder))
     for causal in (True, False):
         save_model(tmp_path / f"c{causal}", causal=causal, length=96)
         found = evaluate_checkpoint(
-            tmp_path / f"c{causal}", "sha256:x", dataset, study.evaluation, Share(chain_rule=True, writing=True)
+            tmp_path / f"c{causal}",
+            "sha256:x",
+            dataset,
+            study.evaluation,
+            Share(chain_rule=True, writing=True),
+            unique_tokens=512,
         )
         values = {m.metric: m for m in found.measurements}
         assert 0 <= values["zorro_accuracy"].value <= 1
@@ -210,7 +220,12 @@ def test_a_checkpoint_is_measured_on_every_task(tiny_study: StudyConfig, tmp_pat
         assert tasks["humaneval-single-line"].margins == ()
         assert tasks["lambada"].truncated > 0
         quick = evaluate_checkpoint(
-            tmp_path / f"c{causal}", "sha256:x", dataset, study.evaluation, Share(chain_rule=False, writing=False)
+            tmp_path / f"c{causal}",
+            "sha256:x",
+            dataset,
+            study.evaluation,
+            Share(chain_rule=False, writing=False),
+            unique_tokens=512,
         )
         assert {items.task for items in quick.items} == {"zorro", "mmlu-cloze"}
 
@@ -311,3 +326,20 @@ def test_the_command_line_says_where_packs_go(
     get_settings.cache_clear()
     assert main(["prepare", str(tmp_path / "study.json"), "--out", str(tmp_path / "out")]) == 2
     assert "CROSSOVER_TASKS" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("ignore")  # of the library's own imports
+def test_a_pack_may_come_through_datasets(
+    tmp_path: Path, tiny_study: StudyConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A local folder stands for the hub's repository; the library that reads it is the real one."""
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
+    (tmp_path / "repo").mkdir()
+    (tmp_path / "repo" / "test.jsonl").write_text("".join(json.dumps(ROW | {"part": n}) + "\n" for n in range(4)))
+    fields = {"format": "choices", "licence": "mine", "hub": str(tmp_path / "repo"), "revision": "main"}
+    (tmp_path / "sums.yaml").write_text(json.dumps(fields | {"where": {"part": [1, 2]}}))
+    (file,) = prepare_tasks(with_tasks(tiny_study, "sums"), tmp_path, tmp_path / "data")
+    assert file.items == 2
+    (tmp_path / "gone.yaml").write_text(json.dumps(fields | {"hub": str(tmp_path / "nowhere")}))
+    with pytest.raises(DataError, match="cannot be had from the hub"):
+        prepare_tasks(with_tasks(tiny_study, "gone"), tmp_path, tmp_path / "data")
