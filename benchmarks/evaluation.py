@@ -3,8 +3,8 @@
     python -m benchmarks.evaluation TASKS [--rounds 5]
 
 TASKS is a folder of packs (hellaswag, arc-easy, mmlu). Scores the same items with the same weights by our scoring and
-by the harness's hf backend (AR); finds how many forwards our scoring and the plain 128-draw procedure (exact counts
-drawn one by one, each option by itself) need for the same error of an option's margin (DLM); trains and measures a run
+by the harness's hf backend (AR); finds how many forwards our scoring and the plain 128-draw procedures (Bernoulli or
+exact counts, each option by itself) need for the same error of an option's margin (DLM); trains and measures a run
 of each arm of the preset `demo`. Prints Markdown tables; needs `pip install 'crossover[eval]' transformers accelerate`.
 """
 
@@ -45,7 +45,7 @@ from crossover.training.trainer import Trainer
 
 MODELS, TASKS = ("micro", "14m"), ("hellaswag", "arc-easy", "mmlu-cloze", "mmlu")
 HF_BATCHES, OURS = (1, 8, 32), 0
-LENGTH, AR_ITEMS, DLM_ITEMS, REPEATS = 2048, 32, 6, 16
+LENGTH, AR_ITEMS, DLM_ITEMS, REPEATS = 2048, 32, 12, 24
 PLAIN_DRAWS = 128
 
 
@@ -61,7 +61,8 @@ def main() -> int:
     for model in MODELS:
         for task in TASKS:
             _against_hf(model, task, _items(options.tasks, task, AR_ITEMS), options.rounds)
-    _against_plain(_items(options.tasks, "hellaswag", DLM_ITEMS))
+    short = [i for i in _items(options.tasks, "hellaswag", 8 * DLM_ITEMS) if max(len(o.continuation) for o in i) <= 128]
+    _against_plain(short[:DLM_ITEMS])
     _share_of_a_study()
     return 0
 
@@ -121,43 +122,53 @@ def _against_hf(name: str, task: str, items: list[list[Continuation]], rounds: i
     )
 
 
-def _plain_margin(model: Transformer, item: list[Continuation], rng: np.random.Generator) -> NDArray[np.float64]:
+def _plain_margin(
+    model: Transformer, item: list[Continuation], rng: np.random.Generator, *, exact: bool
+) -> NDArray[np.float64]:
     """Draws of the margin of option 0 over the others' mean, each option under masks of its own. Shape (draws,)."""
     values = []
     for one in item:
         context, option = encode_pair(*one)
-        counts = rng.integers(1, len(option) + 1, PLAIN_DRAWS)
-        masked = mask_exactly(counts, rng.random((PLAIN_DRAWS, len(option))))
+        noise = rng.random((PLAIN_DRAWS, len(option)))
+        if exact:
+            counts = rng.integers(1, len(option) + 1, PLAIN_DRAWS)
+            masked, weight = mask_exactly(counts, noise), len(option) / counts
+        else:
+            rate = 1.0 - rng.random(PLAIN_DRAWS)
+            masked, weight = noise < rate[:, None], 1 / rate
         context = context[max(0, len(context) + len(option) - model.config.max_length) :]
         whole = np.concatenate((context, option))
         rows = np.broadcast_to(whole, (PLAIN_DRAWS, len(whole)))
         padded = np.pad(masked, ((0, 0), (len(context), 0)))
         nll = masked_losses(model, rows, padded)
-        values.append(nll.sum(axis=1) * len(option) / counts)
+        values.append(nll.sum(axis=1) * weight)
     return np.asarray(values[0] - np.mean(values[1:], axis=0))
 
 
 def _against_plain(items: list[list[Continuation]]) -> None:
     """Forwards and seconds that each needs for the standard error of a margin that the plain procedure has."""
     model = _trained()
-    rng, plain_variance, seconds = np.random.default_rng(0), [], 0.0
-    for item in items:
+    rng, variances, seconds = np.random.default_rng(0), {}, 0.0
+    for exact in (False, True):
         began = time.perf_counter()
-        plain_variance.append(_plain_margin(model, item, rng).var(ddof=1) / PLAIN_DRAWS)
-        seconds += time.perf_counter() - began
-    target = float(np.mean(plain_variance))
+        found = [_plain_margin(model, item, rng, exact=exact).var(ddof=1) / PLAIN_DRAWS for item in items]
+        variances[exact], seconds = float(np.mean(found)), time.perf_counter() - began
+    each, (bernoulli, counted) = seconds / len(items), variances.values()
     print(f"\nDLM, micro after {STEPS} steps, {len(items)} items of HellaSwag: margin of an option over the others\n")
-    print("| scoring | draws | sd of a margin, nats | seconds an item | forwards for plain's error, plain / this |")
-    print("|---|---|---|---|---|")
-    each = seconds / len(items)
-    print(f"| plain, {PLAIN_DRAWS} draws, options apart | {PLAIN_DRAWS} | {target**0.5:.3f} | {each:.2f} | 1.0 |")
-    for draws in (4, 8, 16, 32):
+    print(
+        "| scoring | draws | sd, nats | seconds an item | forwards at equal error, plain / this | exact count / this |"
+    )
+    print("|---|---|---|---|---|---|")
+    for title, variance in (("plain Bernoulli", bernoulli), ("plain exact counts", counted)):
+        ratios = f"{bernoulli / variance:.1f} | {counted / variance:.1f}"
+        print(f"| {title}, options apart | {PLAIN_DRAWS} | {variance**0.5:.3f} | {each:.2f} | {ratios} |")
+    for draws in (8, 16, 32):
         began = time.perf_counter()
-        found = np.array([_our_margins(model, item, draws) for item in items])
+        margins = np.array([_our_margins(model, item, draws) for item in items])
         each = (time.perf_counter() - began) / REPEATS / len(items)
-        variance = float(found.var(axis=1, ddof=1).mean())
-        saved = PLAIN_DRAWS / (draws * variance / target)
-        print(f"| crossover | {draws} | {variance**0.5:.3f} | {each:.2f} | {saved:.1f} |", flush=True)
+        variance = float(margins.var(axis=1, ddof=1).mean())
+        ratios = " | ".join(f"{PLAIN_DRAWS / draws * plain / variance:.1f}" for plain in (bernoulli, counted))
+        print(f"| crossover | {draws} | {variance**0.5:.3f} | {each:.2f} | {ratios} |", flush=True)
 
 
 def _our_margins(model: Transformer, item: list[Continuation], draws: int) -> list[float]:

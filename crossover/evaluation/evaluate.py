@@ -121,18 +121,21 @@ def _tasks(
 
 def _means(name: str, scores: TaskScores, *, exact: bool) -> list[Measurement]:
     """The task's metrics: means over its items."""
-    return [
-        Measurement(
-            metric=f"{name}_{key}",
-            value=scores.mean(key),
-            stderr=None,
-            unit=METRICS[key].unit,
-            direction=METRICS[key].direction,
-            estimator="exact" if exact else "upper bound",
-            draws=scores.draws,
+    means = []
+    for key in scores.items[0].values:
+        metric = METRICS[key]
+        means.append(
+            Measurement(
+                metric=f"{name}_{key}",
+                value=scores.mean(key),
+                stderr=None,
+                unit=metric.unit,
+                direction=metric.direction,
+                estimator=("exact" if exact else "upper bound") if metric.by_likelihood else "none",
+                draws=scores.draws if metric.by_likelihood else 1,
+            )
         )
-        for key in scores.items[0].values
-    ]
+    return means
 
 
 def _item_scores(name: str, scores: TaskScores) -> ItemScores:

@@ -15,13 +15,16 @@ from crossover.model.attention import View
 from crossover.model.transformer import Transformer, suppress
 from crossover.training.objectives import clean_and_noisy
 
-FEATURES_PER_FORWARD = {"cpu": 2**18 * 3 // 2, "cuda": 2**26}
-"""Positions x hidden size in one forward pass, at most about so many: on a CPU what stays in its caches, measured."""
+FEATURES_PER_FORWARD = {"cpu": 2**17, "cuda": 2**26}
+"""Positions x hidden size in one forward pass, about so many: on a CPU what stays in its caches, measured."""
+LEAST_POSITIONS = 1024
+"""Positions in one forward pass, however wide the model."""
 
 
 def rows_per_forward(model: Transformer, width: int) -> int:
     """How many rows of so many positions go through the model at once."""
-    return max(1, FEATURES_PER_FORWARD[device_of(model).type] // (model.lm_head.in_features * width))
+    positions = FEATURES_PER_FORWARD[device_of(model).type] // model.lm_head.in_features
+    return max(1, max(LEAST_POSITIONS, positions) // width)
 
 
 def device_of(model: Transformer) -> torch.device:
@@ -40,7 +43,7 @@ def scored_nll(
     positions: Tensor | None = None,
     view: View | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """NLL in nats of tokens (N,), and whether each is the likeliest; only their logits are computed.
+    """NLL in nats of tokens (N,), and whether each is AR's likeliest; only their logits are computed.
 
     Args:
         model: the model.
@@ -56,7 +59,8 @@ def scored_nll(
     def readout(hidden_BTD: Tensor, head_VD: Tensor, _: Tensor | None) -> Tensor:
         logits_NV = suppress(F.linear(hidden_BTD.flatten(0, 1)[scored_N], head_VD).float(), model.mask_id)
         nll_N = F.cross_entropy(logits_NV, targets_N, reduction="none").double()
-        return torch.stack((nll_N, (logits_NV.argmax(dim=-1) == targets_N).double()))
+        likeliest_N = logits_NV.argmax(dim=-1) == targets_N if model.causal else torch.zeros_like(nll_N)
+        return torch.stack((nll_N, likeliest_N.double()))
 
     nll_N, greedy_N = model(inputs_BT, visible_BT, mask_LL=mask, positions_L=positions, view=view, readout=readout)
     return nll_N, greedy_N.bool()

@@ -56,6 +56,8 @@ class Metric(NamedTuple):
 
     unit: str
     direction: Literal["lower", "higher"]
+    by_likelihood: bool = True
+    """Whether it follows from likelihoods, and carries their estimator and draws."""
 
 
 METRICS = {
@@ -64,7 +66,8 @@ METRICS = {
     "margin": Metric("nats/token", "higher"),
     "gold_nll": Metric("nats/token", "lower"),
     "distractor_nll": Metric("nats/token", "higher"),
-    "pass_at_1": Metric("fraction", "higher"),
+    "exact_match": Metric("fraction", "higher", by_likelihood=False),
+    "pass_at_1": Metric("fraction", "higher", by_likelihood=False),
 }
 """accuracy: the likeliest option is the right one. accuracy_norm: likeliest per character. margin: mean NLL of the
 distractors minus that of the truth; its two parts tell whether a rising loss still ranks better."""

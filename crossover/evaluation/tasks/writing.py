@@ -46,7 +46,7 @@ class LastWordTask:
         assert isinstance(completion, Completion)  # noqa: S101
         correct = float(completion.text == f" {document['continuation'].strip()}")
         nll = likelihood.nll / likelihood.tokens
-        return ItemScore(correct, {"accuracy": correct, "gold_nll": nll}, (nll,))
+        return ItemScore(correct, {"exact_match": correct, "gold_nll": nll}, (nll,))
 
 
 class Problem(NamedTuple):

@@ -49,6 +49,7 @@ def test_batches_change_nothing(kind: str, budget: int, monkeypatch: pytest.Monk
     model = model_of(kind)
     expected = [one.nll for found in score_items(model, ITEMS, draws=6) for one in found.scored]
     monkeypatch.setitem(forward.FEATURES_PER_FORWARD, "cpu", 16 * budget)
+    monkeypatch.setattr(forward, "LEAST_POSITIONS", 1)
     monkeypatch.setattr(scoring, "ITEMS_AT_ONCE", 2)
     again = [one.nll for found in score_items(model, ITEMS, draws=6) for one in found.scored]
     np.testing.assert_allclose(again, expected, rtol=1e-5)

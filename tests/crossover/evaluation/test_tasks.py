@@ -211,7 +211,7 @@ def test_a_checkpoint_is_measured_on_every_task(tiny_study: StudyConfig, tmp_pat
         assert 0 <= values["zorro_accuracy"].value <= 1
         assert values["zorro_accuracy"].draws == (1 if causal else study.evaluation.task_draws)
         assert values["mmlu-cloze_margin"].unit == "nats/token"
-        assert values["lambada_accuracy"].value == values["humaneval-single-line_pass_at_1"].value == 0.0
+        assert values["lambada_exact_match"].value == values["humaneval-single-line_pass_at_1"].value == 0.0
         assert values["lambada_gold_nll"].value > 1
         assert ("chain_rule_confidence_bpb" in values) == (not causal)
         tasks = {items.task: items for items in found.items}

@@ -1,0 +1,82 @@
+"""Does a rising loss still rank better? NLL of true and of false options over training, and their difference (ΔNLL).
+
+    python -m benchmarks.margins STUDY [--task domain-cloze] [--out docs/images/margins.svg]
+
+STUDY is the folder of a finished study. Draws, for each arm, the mean over seeds of the NLL of the true option and of
+the others (above) and of the margin (below) by epoch, and prints the same as a Markdown table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import defaultdict
+from pathlib import Path
+from statistics import fmean
+
+import altair as alt
+import vl_convert
+
+from crossover.data.dataset import Dataset
+from crossover.evaluation.records import load_evaluation
+from crossover.files import write_text
+
+PARTS = {"gold_nll": "true option", "distractor_nll": "other options", "margin": "margin"}
+Values = dict[tuple[str, str, float], list[float]]
+
+
+def main() -> int:
+    """Read, draw, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("study", type=Path)
+    parser.add_argument("--task", default="domain-cloze")
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    values = _values(options.study, options.task)
+    if options.out:
+        write_text(options.out, vl_convert.vegalite_to_svg(_chart(values, options.task).to_json()))
+    print("| arm | epoch | NLL of the truth | NLL of the others | margin |")
+    print("|---|---|---|---|---|")
+    for arm, epoch in sorted({(arm, epoch) for arm, _, epoch in values}):
+        parts = (f"{fmean(values[arm, part, epoch]):.3f}" for part in PARTS)
+        print(f"| {arm} | {epoch:.1f} | {' | '.join(parts)} |")
+    return 0
+
+
+def _values(study: Path, task: str) -> Values:
+    """Values by arm, part and epoch, one a seed, of the largest budget."""
+    budget = max(Dataset.open(study / "dataset").manifest.budgets, key=lambda b: b.unique_tokens)
+    values: Values = defaultdict(list)
+    for path in sorted((study / "runs").glob(f"u{budget.unique_tokens}-*/*/seed-*/evaluation/step-*.json")):
+        found = load_evaluation(path)
+        if found is None:
+            raise SystemExit(f"{path} is not an evaluation; run the study again")
+        by_name = {m.metric: m.value for m in found.measurements}
+        for part in PARTS:
+            values[path.parts[-4], part, found.tokens / budget.tokens].append(by_name[f"{task}_{part}"])
+    if not values:
+        raise SystemExit(f"{study} holds no evaluations of {task}")
+    return values
+
+
+def _chart(values: Values, task: str) -> alt.VConcatChart:
+    rows = [
+        {"arm": arm, "part": PARTS[part], "epoch": epoch, "nats": fmean(found)}
+        for (arm, part, epoch), found in values.items()
+    ]
+    x = alt.X("epoch:Q", scale=alt.Scale(type="log"), title="epochs")
+    colour = alt.Color("arm:N", scale=alt.Scale(range=["#0072B2", "#D55E00", "#009E73", "#CC79A7"]))
+    base = alt.Chart(alt.InlineData(rows)).mark_line(point=True).properties(width=640)
+    dash = alt.StrokeDash("part:N", title="NLL of the")
+    losses = base.transform_filter("datum.part != 'margin'").encode(
+        x=x, y=alt.Y("nats:Q", title="nats a token", scale=alt.Scale(zero=False)), color=colour, strokeDash=dash
+    )
+    margin = base.transform_filter("datum.part == 'margin'").encode(
+        x=x, y=alt.Y("nats:Q", title="margin (ΔNLL), nats a token"), color=colour
+    )
+    above = losses.properties(height=260, title=f"{task}: loss of the true and of the other options")
+    return alt.vconcat(above, margin.properties(height=180, title="Their difference: how well the truth is told apart"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
