@@ -14,6 +14,9 @@ from crossover.model.transformer import Transformer
 from crossover.settings import get_settings
 from crossover.study import StudyConfig, parse_study
 
+PACKS = Path(__file__).parents[2] / "shared" / "data" / "eval"
+"""Real evaluation sets, which are not kept in the repository."""
+needs_packs = pytest.mark.skipif(not PACKS.is_dir(), reason="needs the evaluation sets beside the checkout")
 VOICES = ("the cat sat on the mat", "a dog ran in the park", "rain fell over the town", "she read the old book")
 
 

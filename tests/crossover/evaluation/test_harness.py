@@ -23,7 +23,8 @@ from crossover.evaluation.harness import CrossoverLM  # noqa: E402
 from crossover.evaluation.task_scores import TaskScores, score_task  # noqa: E402
 from crossover.evaluation.tasks import FORMATS  # noqa: E402
 from crossover.training.checkpoint import load_checkpoint  # noqa: E402
-from tests.crossover.evaluation.test_tasks import SHARED, save_model  # noqa: E402
+from tests.conftest import PACKS, needs_packs  # noqa: E402
+from tests.crossover.evaluation.test_tasks import save_model  # noqa: E402
 
 LENGTH, ITEMS = 1536, 40
 
@@ -46,7 +47,7 @@ def tasks(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("hellaswag", "hellaswag", "validation", library / "hellaswag" / "hellaswag.yaml", {}),
         ("mmlu", "mmlu", "test", library / "mmlu" / "default" / "_default_template_yaml", {"description": about}),
     ):
-        rows = [d for d in read_pack(find_pack(pack, SHARED), SHARED) if d.get("subject", "anatomy") == "anatomy"]
+        rows = [d for d in read_pack(find_pack(pack, PACKS), PACKS) if d.get("subject", "anatomy") == "anatomy"]
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[:ITEMS]))
         text = source.read_text().replace("!function utils.process_docs", "PROCESS")
         fields = yaml.safe_load(text)
@@ -70,7 +71,7 @@ def harness(model: LM, tasks: Path, name: str) -> list[dict[str, Any]]:
 
 def ours(folder: Path, name: str, tasks: Path) -> TaskScores:
     model, _ = load_checkpoint(folder)
-    pack = find_pack(name, SHARED)
+    pack = find_pack(name, PACKS)
     rows = [json.loads(line) for line in (tasks / f"{name}.jsonl").read_text().splitlines()]
     return score_task(model, FORMATS[pack.format], pack, list(enumerate(rows)), draws=8)
 
@@ -84,6 +85,7 @@ class Unmasked(HFLM):  # type: ignore[misc]
         return logits
 
 
+@needs_packs
 @pytest.mark.parametrize("name", ["hellaswag", "mmlu"])
 def test_ar_scores_are_the_hf_backends_to_the_item(name: str, folders: dict[str, Path], tasks: Path) -> None:
     hf = Unmasked(pretrained=str(folders["ar"]), add_bos_token=True, device="cpu", dtype="float32", batch_size=4)
@@ -99,6 +101,7 @@ def test_ar_scores_are_the_hf_backends_to_the_item(name: str, folders: dict[str,
     assert len({item.correct for item in found.items}) == 2
 
 
+@needs_packs
 @pytest.mark.parametrize("family", ["ar", "dlm"])
 def test_our_model_in_the_harness_scores_as_our_tasks_do(family: str, folders: dict[str, Path], tasks: Path) -> None:
     theirs = harness(CrossoverLM(str(folders[family]), draws=8), tasks, "mmlu")

@@ -28,9 +28,9 @@ from crossover.evaluation.sandbox import (
     runner,
 )
 from crossover.evaluation.sandbox.syscalls import ALLOWED, MACHINES, seccomp_filter
+from tests.conftest import PACKS, needs_packs
 
 ROOT = Path(__file__).parents[3]
-HUMANEVAL = ROOT.parent / "shared" / "data" / "eval" / "HumanEval.jsonl.gz"
 SHORT = Limits(seconds=1.0)
 REFUSED = "Operation not permitted"
 
@@ -387,12 +387,12 @@ def test_refuses_when_the_filter_filters_nothing(monkeypatch: pytest.MonkeyPatch
 
 
 def humaneval(body: str | None) -> list[str]:
-    with gzip.open(HUMANEVAL, "rt", encoding="utf-8") as lines:
+    with gzip.open(PACKS / "HumanEval.jsonl.gz", "rt", encoding="utf-8") as lines:
         problems = [json.loads(line) for line in lines]
     return [f"{p['prompt']}{body or p['canonical_solution']}\n{p['test']}\ncheck({p['entry_point']})" for p in problems]
 
 
-@pytest.mark.skipif(not HUMANEVAL.exists(), reason="HumanEval is not kept in the repository")
+@needs_packs
 def test_humaneval_s_own_solutions_pass_and_broken_ones_fail() -> None:
     limits = Limits(seconds=30.0)  # some take seconds on a busy machine
     assert run_programs(humaneval(None), limits) == [Outcome("passed", "")] * 164

@@ -28,9 +28,8 @@ from crossover.study import StudyConfig
 from crossover.training.arms import Family
 from crossover.training.checkpoint import CheckpointInfo, save_checkpoint
 from crossover.training.objectives import ar_nll
-from tests.conftest import tiny_model
+from tests.conftest import PACKS, needs_packs, tiny_model
 
-SHARED = Path(__file__).parents[4] / "shared" / "data" / "eval"
 ITEMS = [
     ClozeItem(id="a", cluster="x", context=(0, 1, 2), options=((3, 4), (1, 1), (2, 0), (4, 4)), gold=0),
     ClozeItem(id="b", cluster="y", context=(4, 1, 0), options=((3, 3), (0, 1), (2, 2), (1, 4)), gold=2),
@@ -86,12 +85,13 @@ def test_margin_is_distractors_minus_truth() -> None:
 
 def asked(name: str, **changes: object) -> tuple[list[Continuation], int, Pack]:
     """The first document of a pack of the catalogue, as it is asked."""
-    pack = find_pack(name, SHARED).model_copy(update=changes)
-    document = next(read_pack(pack, SHARED))
+    pack = find_pack(name, PACKS).model_copy(update=changes)
+    document = next(read_pack(pack, PACKS))
     question = FORMATS[pack.format].question(document, pack)  # type: ignore[attr-defined]
     return question.options, question.gold, pack
 
 
+@needs_packs
 def test_documents_are_asked_as_in_the_harness() -> None:
     options, gold, _ = asked("hellaswag")
     assert options[0].context == "Roof shingle removal: A man is sitting on a roof. He"
@@ -115,10 +115,11 @@ def test_documents_are_asked_as_in_the_harness() -> None:
     assert options[1] == ("Sarah was a much better surgeon than Maria so Maria", " always got the easier cases.")
 
 
+@needs_packs
 @pytest.mark.parametrize("name", sorted(catalogue()))
 def test_every_pack_of_the_catalogue_is_read_and_asked(name: str) -> None:
-    pack = find_pack(name, SHARED)
-    task, documents = task_of(pack), list(read_pack(pack, SHARED))
+    pack = find_pack(name, PACKS)
+    task, documents = task_of(pack), list(read_pack(pack, PACKS))
     assert len(documents) > 90
     for number, document in enumerate(evenly(documents, 40)):
         assert all(task.identity(document, number))
@@ -126,9 +127,10 @@ def test_every_pack_of_the_catalogue_is_read_and_asked(name: str) -> None:
     assert pack.licence
 
 
+@needs_packs
 def test_items_are_drawn_evenly_over_a_sorted_pack() -> None:
-    pack = find_pack("zorro", SHARED)
-    chosen = evenly(read_pack(pack, SHARED), 46)
+    pack = find_pack("zorro", PACKS)
+    chosen = evenly(read_pack(pack, PACKS), 46)
     assert len({document["UID"] for document in chosen}) == 23
     assert evenly(chosen, 0) == chosen
     assert evenly(chosen, 1) == [chosen[23]]
@@ -194,9 +196,10 @@ def measured(folder: Path, dataset: Dataset, study: StudyConfig, share: Share) -
     return evaluate_checkpoint(folder, "sha256:x", dataset, study.evaluation, share, unique_tokens=512)
 
 
+@needs_packs
 def test_a_checkpoint_is_measured_on_every_task(tiny_study: StudyConfig, tmp_path: Path) -> None:
     study = with_tasks(tiny_study, "zorro", "mmlu-cloze", "lambada", "humaneval-single-line", length=96, task_items=4)
-    dataset = prepare(study, tmp_path / "data", lambda folder: prepare_tasks(study, SHARED, folder))
+    dataset = prepare(study, tmp_path / "data", lambda folder: prepare_tasks(study, PACKS, folder))
     for causal in (True, False):
         save_model(tmp_path / f"c{causal}", causal=causal, length=96)
         found = evaluate_checkpoint(
@@ -244,11 +247,12 @@ def writes(text: str) -> Completion:
     return Completion(tokens=[], text=text, finish_reason="stop", prompt_tokens=0, truncated_tokens=0, forward_passes=1)
 
 
+@needs_packs
 @pytest.mark.parametrize("name", ["humaneval", "mbpp", "humaneval-random-span-light"])
 def test_programs_pass_with_the_true_solution_and_fail_with_another(name: str) -> None:
-    pack = find_pack(name, SHARED)
+    pack = find_pack(name, PACKS)
     task = FORMATS[pack.format]
-    for document in evenly(read_pack(pack, SHARED), 5):
+    for document in evenly(read_pack(pack, PACKS), 5):
         truth = document["canonical_solution"] if "canonical_solution" in document else document["code"]
         for text, passed in ((truth.replace("\r", ""), 1.0), ("    assert False\n", 0.0), ("    exit(0)\n", 0.0)):
             score = task.score(document, pack, [writes(text)])
@@ -256,7 +260,7 @@ def test_programs_pass_with_the_true_solution_and_fail_with_another(name: str) -
 
 
 def test_the_last_word_must_be_the_very_word() -> None:
-    document, pack = {"context": "the cat sat on the ", "continuation": "mat"}, find_pack("lambada", SHARED)
+    document, pack = {"context": "the cat sat on the ", "continuation": "mat"}, find_pack("lambada", PACKS)
     task = FORMATS["last-word"]
     likelihood, generation = task.requests(document, pack)
     assert likelihood == ("the cat sat on the", " mat")
@@ -311,11 +315,12 @@ def test_lines_that_are_no_documents_are_named(tmp_path: Path, tiny_study: Study
             prepare_tasks(with_tasks(tiny_study, "x"), tmp_path, tmp_path / "data")
 
 
+@needs_packs
 def test_a_pack_of_ones_own_may_start_from_a_known_one(tmp_path: Path) -> None:
     (tmp_path / "anatomy.yaml").write_text("{base: mmlu, where: {subject: anatomy}}")
     pack = find_pack("anatomy", tmp_path)
     assert (pack.format, pack.where) == ("letters", {"subject": "anatomy"})
-    assert len(list(read_pack(pack, SHARED))) == 135
+    assert len(list(read_pack(pack, PACKS))) == 135
 
 
 def test_the_command_line_says_where_packs_go(
