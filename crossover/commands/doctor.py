@@ -64,6 +64,8 @@ def _checks(settings: Settings) -> Iterator[Check]:
         )
     yield _home(settings)
     yield _registry(settings)
+    if importlib.util.find_spec("torch") is not None:
+        yield from _tasks(settings)
     if settings.s3_endpoint:
         yield Check("s3", True, f"{settings.s3_endpoint} (not contacted before a workspace names a bucket)")
 
@@ -76,6 +78,21 @@ def _home(settings: Settings) -> Check:
     return Check(
         "home", writable and free > MINIMUM_FREE_GIB, found, "set CROSSOVER_HOME to a folder with space that you own"
     )
+
+
+def _tasks(settings: Settings) -> Iterator[Check]:
+    """Only studies that name packs need these, so that their absence is no fault."""
+    from crossover.data.packs import catalogue, find_pack
+    from crossover.errors import StudyError
+    from crossover.evaluation.sandbox import require_sandbox
+
+    there = [name for name in catalogue() if (settings.tasks / find_pack(name, settings.tasks).file).is_file()]
+    yield Check("tasks", True, f"{settings.tasks}: {len(there)} of {len(catalogue())} well-known packs")
+    try:
+        require_sandbox()
+        yield Check("sandbox", True, "generated programs can be confined")
+    except StudyError as error:
+        yield Check("sandbox", True, f"tasks that run programs are refused: {error.problem}")
 
 
 def _registry(settings: Settings) -> Check:
