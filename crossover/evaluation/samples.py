@@ -39,9 +39,13 @@ class Quality(NamedTuple):
 def write_samples(model: Transformer, count: int, length: int, seed: int = 0) -> list[Tokens]:
     """Texts written from nothing at temperature 1, each ended by EOS or at `length` tokens.
 
-    A DLM commits one token a forward pass. Each text depends on its own seed only, not on the others.
+    A DLM commits one token a forward pass, at a random place: to commit where it is surest would sharpen what it
+    samples from. Each text depends on its own seed only, not on the others.
     """
-    requests = [Generation(prompt="", max_tokens=length, temperature=1.0, seed=seed + place) for place in range(count)]
+    requests = [
+        Generation(prompt="", max_tokens=length, temperature=1.0, seed=seed + place, remasking="random")
+        for place in range(count)
+    ]
     return [np.asarray(completion.tokens, dtype=np.int64) for completion in generate(model, requests)]
 
 

@@ -144,3 +144,26 @@ def test_probes_stand_beside_their_controls(tmp_path: Path) -> None:
         wrong = config.model_copy(update={"scorer": str(tmp_path / name)})
         with pytest.raises(error, match=words):
             measure_writing(tiny_model(causal=True, vocab=259, length=LENGTH), rows(TEXTS), held_out, wrong)
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_samples_come_from_the_models_own_distribution(causal: bool) -> None:
+    """Of a model that finds every token as likely, samples have the entropy of even draws, and none is favoured."""
+    model = tiny_model(causal=causal, vocab=259, length=LENGTH)
+    torch.nn.init.zeros_(model.lm_head.weight)
+    texts = write_samples(model, 150, LENGTH)
+    tokens = np.concatenate(texts)
+    even = quality([np.random.default_rng(0).integers(0, 256, len(tokens))]).entropy
+    assert quality(texts).entropy == pytest.approx(even, abs=0.1)
+
+
+def test_a_diffusion_model_is_not_sharpened_by_its_surest_places() -> None:
+    """Two tokens, one at 0.8 everywhere and independently: eight in ten, whatever the place."""
+    model = tiny_model(causal=False, vocab=259, length=LENGTH)
+    with torch.no_grad():
+        model.lm_head.weight.zero_()
+    logits = torch.full((259,), -torch.inf)
+    logits[65], logits[66] = np.log(0.8), np.log(0.2)
+    model.forward = lambda tokens, visible=None: logits.expand(*tokens.shape, 259)  # type: ignore[method-assign]
+    tokens = np.concatenate(write_samples(model, 60, LENGTH))
+    assert (tokens == 65).mean() == pytest.approx(0.8, abs=4 * np.sqrt(0.16 / len(tokens)))
