@@ -64,10 +64,14 @@ def _chart(values: Values, task: str) -> alt.VConcatChart:
         {"arm": arm, "part": PARTS[part], "epoch": epoch, "nats": fmean(found)}
         for (arm, part, epoch), found in values.items()
     ]
-    x = alt.X("epoch:Q", scale=alt.Scale(type="log"), title="epochs")
-    colour = alt.Color("arm:N", scale=alt.Scale(range=["#0072B2", "#D55E00", "#009E73", "#CC79A7"]))
-    base = alt.Chart(alt.InlineData(rows)).mark_line(point=True).properties(width=640)
-    dash = alt.StrokeDash("part:N", title="NLL of the")
+    x = alt.X("epoch:Q", scale=alt.Scale(type="log", nice=False), title="epochs", axis=alt.Axis(tickCount=8))
+    colour = alt.Color(
+        "arm:N",
+        legend=alt.Legend(symbolType="stroke"),
+        scale=alt.Scale(range=["#b04a00", "#0062a3", "#007a5e", "#a3387f"]),
+    )
+    base = alt.Chart(alt.InlineData(rows)).mark_line().properties(width=640)
+    dash = alt.StrokeDash("part:N", title="NLL of the", legend=alt.Legend(symbolType="stroke"))
     losses = base.transform_filter("datum.part != 'margin'").encode(
         x=x, y=alt.Y("nats:Q", title="nats a token", scale=alt.Scale(zero=False)), color=colour, strokeDash=dash
     )

@@ -9,11 +9,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from crossover.data import tokenizer
 from crossover.errors import StudyError
 from crossover.evaluation.memorisation import extraction, overlap
 from crossover.evaluation.records import Measurement
-from crossover.evaluation.samples import perplexity, quality, write_samples
+from crossover.evaluation.samples import perplexity, quality, reference, write_samples
 from crossover.model.transformer import Transformer
 from crossover.study import EvaluationConfig
 from crossover.training.checkpoint import load_checkpoint
@@ -47,15 +46,15 @@ def measure_writing(
         length = train_nL.shape[1]
         texts = write_samples(model, config.samples, length)
         n = min(LONGEST_NGRAM, 2 ** int(math.log2(max(1, length // 2))))
-        for name, rows in (("sample", texts), ("heldout", list(held_out_nL[: config.samples]))):
-            ordinary = [np.asarray(row)[np.asarray(row) < tokenizer.BOS] for row in rows]
-            whole = quality(ordinary)
+        for name, rows in (("sample", texts), ("heldout", reference(texts, held_out_nL))):
+            whole = quality(rows)
             found[f"{name}_entropy"] = (whole.entropy, "bits/token", "higher", len(rows))
             found[f"{name}_distinct_4"] = (whole.distinct[3], "fraction", "higher", len(rows))
             found[f"{name}_repetition"] = (whole.repetition, "fraction", "lower", len(rows))
-            found[f"{name}_copied_{n}"] = (overlap(ordinary, train_nL, n), "fraction", "lower", len(rows))
+            found[f"{name}_collapsed"] = (whole.collapsed, "fraction", "lower", len(rows))
+            found[f"{name}_copied_{n}"] = (overlap(rows, train_nL, n), "fraction", "lower", len(rows))
         if config.scorer:
-            found["sample_perplexity"] = (_perplexity(config.scorer, texts), "perplexity", "lower", len(texts))
+            found["sample_perplexity"] = (_perplexity(model, config.scorer, texts), "perplexity", "lower", len(texts))
     return [
         Measurement(
             metric=name, value=value, stderr=None, unit=unit, direction=direction, estimator="none", draws=draws
@@ -65,11 +64,14 @@ def measure_writing(
     ]
 
 
-def _perplexity(scorer: str, texts: list[NDArray[np.integer]]) -> float:
+def _perplexity(writer: Transformer, scorer: str, texts: list[NDArray[np.integer]]) -> float:
     model, _ = load_checkpoint(Path(scorer))
     try:
-        return perplexity(model, texts)
+        return perplexity(model, texts, writer)
     except ValueError as error:
         raise StudyError(
-            "evaluation.scorer", field="evaluation.scorer", problem=str(error), remedy="name an AR checkpoint"
+            "evaluation.scorer",
+            field="evaluation.scorer",
+            problem=str(error),
+            remedy="name another study's AR checkpoint",
         ) from error

@@ -14,7 +14,7 @@ from crossover.errors import CheckpointError, StudyError
 from crossover.evaluation import memorisation
 from crossover.evaluation.memorisation import extraction, ngram_hashes, overlap
 from crossover.evaluation.probes import measure_writing
-from crossover.evaluation.samples import perplexity, quality, write_samples
+from crossover.evaluation.samples import perplexity, quality, reference, write_samples
 from crossover.model.transformer import Transformer
 from crossover.study import EvaluationConfig
 from crossover.training.objectives import ar_nll, masked_nll
@@ -107,6 +107,14 @@ def test_quality_of_known_texts() -> None:
     assert math.isnan(quality([]).entropy)
     assert math.isnan(quality([np.empty(0, np.int64)]).distinct[0])
     assert quality([np.arange(3)]).repetition == 0.0
+    assert quality([same, half, np.r_[np.arange(8), np.zeros(9, np.int64)], np.zeros(1, np.int64)]).collapsed == 0.5
+
+
+def test_the_control_is_held_out_text_of_the_same_lengths() -> None:
+    held_out = rows(TEXTS).copy()
+    held_out[1, 3] = EOS
+    found = reference([np.arange(5), np.arange(0), np.arange(7), np.arange(2)], held_out)
+    assert [text.tolist() for text in found] == [held_out[0, :5].tolist(), [], held_out[3, :7].tolist()]
 
 
 @pytest.mark.parametrize("causal", [True, False])
@@ -120,12 +128,16 @@ def test_samples_depend_on_their_seed_only(causal: bool) -> None:
 
 
 def test_perplexity_is_that_of_an_even_scorer() -> None:
-    scorer = tiny_model(causal=True, vocab=259, length=LENGTH)
+    scorer, writer = (tiny_model(causal=causal, vocab=259, length=LENGTH) for causal in (True, False))
     torch.nn.init.zeros_(scorer.lm_head.weight)
-    assert perplexity(scorer, [np.arange(9), np.empty(0, np.int64)]) == pytest.approx(258)  # all tokens but MASK
-    assert math.isnan(perplexity(scorer, []))
+    assert perplexity(scorer, [np.arange(9), np.empty(0, np.int64)], writer) == pytest.approx(
+        258
+    )  # all tokens but MASK
+    assert math.isnan(perplexity(scorer, [], writer))
     with pytest.raises(ValueError, match="autoregressive"):
-        perplexity(tiny_model(causal=False, vocab=259), [np.arange(9)])
+        perplexity(writer, [np.arange(9)], scorer)
+    with pytest.raises(ValueError, match="must not be the model that wrote"):
+        perplexity(scorer, [np.arange(9)], scorer)
 
 
 def test_probes_stand_beside_their_controls(tmp_path: Path) -> None:
@@ -140,7 +152,12 @@ def test_probes_stand_beside_their_controls(tmp_path: Path) -> None:
     assert {m.estimator for m in found.values()} == {"none"}
     assert measure_writing(memorised(causal=True), rows(TEXTS), held_out, EvaluationConfig(samples=0, passages=0)) == []
     save_model(tmp_path / "dlm", causal=False, length=LENGTH)
-    for name, error, words in (("dlm", StudyError, "autoregressive"), ("none", CheckpointError, "manifest")):
+    save_model(tmp_path / "same", causal=True, length=LENGTH)
+    for name, error, words in (
+        ("same", StudyError, "wrote the texts"),
+        ("dlm", StudyError, "autoregressive"),
+        ("none", CheckpointError, "manifest"),
+    ):
         wrong = config.model_copy(update={"scorer": str(tmp_path / name)})
         with pytest.raises(error, match=words):
             measure_writing(tiny_model(causal=True, vocab=259, length=LENGTH), rows(TEXTS), held_out, wrong)
