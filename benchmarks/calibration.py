@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from crossover.analysis import analyse
-from crossover.analysis.bands import mean_band
 from crossover.analysis.columns import FloatArray
+from crossover.analysis.inference.bands import mean_band
+from crossover.analysis.inference.verdict import decide, gather
 from crossover.analysis.plan import AnalysisPlan, MetricPlan
 from crossover.analysis.simulation import SCENARIOS, Scenario, differences, grid, run_noise
-from crossover.analysis.verdict import decide, gather
 
 PAIRS = (5, 8)
 RESAMPLES = 400

@@ -19,13 +19,13 @@ from crossover.analysis.curves import (
     runs_of,
 )
 from crossover.analysis.figures import figure, summaries
+from crossover.analysis.inference.power import further_pairs
+from crossover.analysis.inference.verdict import Evidence, PValues, decide, gather, scale_of, too_few
+from crossover.analysis.inference.windows import WindowTest, holm
 from crossover.analysis.notes import metric_notes, plan_notes
 from crossover.analysis.plan import AnalysisPlan, Axis, Comparison, MetricPlan
-from crossover.analysis.power import further_pairs
 from crossover.analysis.reasons import reason
 from crossover.analysis.result import Analysis, ArmSummary, Figure, Verdict, Window
-from crossover.analysis.verdict import Evidence, PValues, decide, gather, scale_of, too_few
-from crossover.analysis.windows import WindowTest, holm
 
 METHOD = "early-late-iut/1"
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from crossover.analysis.bands import mean_band
 from crossover.analysis.columns import FloatArray
 from crossover.analysis.curves import Curve, Paired, RunKey, best_so_far, common_grid, on_grid
+from crossover.analysis.inference.bands import mean_band
 from crossover.analysis.plan import AnalysisPlan, Axis, Comparison, MetricPlan
 from crossover.analysis.result import ArmSummary, Band, Figure, SeedCurve
 

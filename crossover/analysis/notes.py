@@ -8,8 +8,8 @@ import numpy as np
 
 from crossover.analysis.columns import Columns
 from crossover.analysis.curves import Curve, Paired, RunKey, dropped_points
+from crossover.analysis.inference.windows import WindowTest
 from crossover.analysis.plan import AnalysisPlan, MetricPlan
-from crossover.analysis.windows import WindowTest
 
 _LOUD_MONTE_CARLO = 0.5
 _SHORT_RANGE = 0.8

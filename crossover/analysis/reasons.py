@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from crossover.analysis.inference.verdict import Decision, Evidence, PValues
+from crossover.analysis.inference.windows import WindowTest
 from crossover.analysis.plan import AnalysisPlan, Axis, Comparison, MetricPlan
 from crossover.analysis.result import Word
-from crossover.analysis.verdict import Decision, Evidence, PValues
-from crossover.analysis.windows import WindowTest
 
 _SUFFIXES = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e4, "k"))
 

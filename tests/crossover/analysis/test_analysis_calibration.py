@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from crossover.analysis.bands import mean_band
+from crossover.analysis.inference.bands import mean_band
+from crossover.analysis.inference.verdict import decide, gather
 from crossover.analysis.plan import AnalysisPlan, MetricPlan
 from crossover.analysis.result import Crossing
 from crossover.analysis.simulation import SCENARIOS, Scenario, differences, grid
-from crossover.analysis.verdict import decide, gather
 
 REPEATS = 400
 PLAN = AnalysisPlan(metrics=(MetricPlan(name="loss", direction="lower", delta=0.02),), axes=("tokens",))

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from crossover.analysis.bands import critical_value, mean_band
-from crossover.analysis.crossing import fieller, locate, sign_changes
-from crossover.analysis.power import further_pairs
-from crossover.analysis.windows import WindowTest, holm, inside, iut_p, sign_flip_p, tost_p, window_test
+from crossover.analysis.inference.bands import critical_value, mean_band
+from crossover.analysis.inference.crossing import fieller, locate, sign_changes
+from crossover.analysis.inference.power import further_pairs
+from crossover.analysis.inference.windows import WindowTest, holm, inside, iut_p, sign_flip_p, tost_p, window_test
 
 RNG = np.random.default_rng(3)
 X = np.geomspace(1, 100, 21)

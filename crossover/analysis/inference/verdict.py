@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from crossover.analysis import windows
 from crossover.analysis.columns import FloatArray
-from crossover.analysis.crossing import locate, sign_changes
+from crossover.analysis.inference import windows
+from crossover.analysis.inference.crossing import locate, sign_changes
+from crossover.analysis.inference.windows import WindowTest
 from crossover.analysis.plan import AnalysisPlan, MetricPlan
 from crossover.analysis.result import Crossing, Word
-from crossover.analysis.windows import WindowTest
 
 SIGN_FLIP_FROM = 6
 """From so many pairs on the sign-flip test can reach p <= 0.05 over two directions (2 / 2^6), and must agree."""

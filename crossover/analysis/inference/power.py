@@ -6,7 +6,7 @@ import numpy as np
 from scipy import special
 
 from crossover.analysis.columns import FloatArray
-from crossover.analysis.windows import WindowTest
+from crossover.analysis.inference.windows import WindowTest
 
 MOST_FURTHER_PAIRS = 200
 """Beyond so many further pairs it is not said."""
