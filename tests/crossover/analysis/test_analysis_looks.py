@@ -1,0 +1,53 @@
+"""Alpha spending: published boundaries, and the size of repeated looks at small numbers of pairs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import special
+
+from crossover.analysis.inference.looks import Spending, nominal_alpha, spent
+
+FIFTHS = (1, 2, 3, 4, 5)
+
+
+@pytest.mark.parametrize(
+    ("spending", "published"),
+    [
+        ("obrien-fleming", (4.8769, 3.3569, 2.6803, 2.2898, 2.0310)),
+        ("pocock", (2.4380, 2.4268, 2.4101, 2.3966, 2.3859)),
+    ],
+)
+def test_boundaries_are_those_of_lan_and_demets(spending: Spending, published: tuple[float, ...]) -> None:
+    """Table 2 of Reboussin, DeMets, Kim & Lan (2000), two-sided 0.05, five even looks."""
+    levels = [nominal_alpha(FIFTHS, n, 0.05, spending=spending) for n in FIFTHS]
+    assert [-special.ndtri(level / 2) for level in levels if level] == pytest.approx(published, abs=2e-4)
+
+
+def test_between_looks_nothing_is_tested_and_after_the_last_its_level_stays() -> None:
+    last = nominal_alpha((5, 8, 12), 12, 0.05)
+    assert nominal_alpha((), 7, 0.05) == 0.05
+    assert nominal_alpha((5, 8, 12), 7, 0.05) is None
+    assert nominal_alpha((5, 8, 12), 3, 0.05) is None
+    assert nominal_alpha((5, 8, 12), 30, 0.05) == last is not None
+
+
+@pytest.mark.parametrize("spending", ["pocock", "obrien-fleming"])
+def test_all_of_alpha_is_spent_at_the_end(spending: Spending) -> None:
+    assert spent(1.0, 0.05, spending) == pytest.approx(0.05)
+    assert nominal_alpha((6,), 6, 0.05, spending=spending) == pytest.approx(0.05)
+
+
+def test_looking_three_times_keeps_the_size() -> None:
+    """t tests at the nominal levels reject a true null in at most 5 % of studies; at 0.05 each in far more."""
+    looks, rng = (5, 8, 12), np.random.default_rng(3)
+    value_RS = rng.normal(size=(20_000, looks[-1]))
+    honest, naive = np.zeros(20_000, dtype=bool), np.zeros(20_000, dtype=bool)
+    for n in looks:
+        part_RS = value_RS[:, :n]
+        t_R = part_RS.mean(axis=1) / part_RS.std(axis=1, ddof=1) * np.sqrt(n)
+        p_R = 2 * special.stdtr(n - 1, -np.abs(t_R))
+        honest |= p_R <= (nominal_alpha(looks, n, 0.05) or 0.0)
+        naive |= p_R <= 0.05
+    assert honest.mean() == pytest.approx(0.05, abs=0.006)
+    assert naive.mean() > 0.09
