@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crossover.analysis.columns import Columns, FloatArray
-from crossover.analysis.plan import Axis, Comparison, MetricPlan
+from crossover.analysis.plan import Axis, MetricPlan
 
 LARGEST = 1e100
 """A value beyond this has diverged and counts as not finite: its square would overflow."""
@@ -37,6 +37,8 @@ class Paired:
     x_G: FloatArray
     baseline_SG: FloatArray
     candidate_SG: FloatArray
+    error_SG: FloatArray
+    """Monte Carlo standard error of the difference; what is not known counts as 0."""
 
     @property
     def difference_SG(self) -> FloatArray:
@@ -111,13 +113,6 @@ def best_so_far(curve: Curve, metric: MetricPlan) -> Curve:
     return Curve(curve.x_P, best_P, curve.stderr_P[kept_P])
 
 
-def compared(runs: Mapping[RunKey, Curve], metric: MetricPlan, comparison: Comparison) -> dict[RunKey, Curve]:
-    """The curves that a comparison looks at: as measured, or the running best."""
-    if comparison == "matched":
-        return dict(runs)
-    return {key: best_so_far(curve, metric) for key, curve in runs.items()}
-
-
 def common_grid(curves: Sequence[Curve], axis: Axis) -> FloatArray:
     """The grid that all curves are compared on, inside the range that all of them cover.
 
@@ -158,6 +153,12 @@ def on_grid(curves: Sequence[Curve], x_G: FloatArray) -> FloatArray:
     return np.stack([np.interp(log_G, np.log(c.x_P), c.value_P) for c in curves])
 
 
+def errors_on_grid(curves: Sequence[Curve], x_G: FloatArray) -> FloatArray:
+    """Standard errors of each curve on a grid inside its range, interpolated likewise; unknown ones are 0."""
+    log_G = np.log(x_G)
+    return np.stack([np.interp(log_G, np.log(c.x_P), np.nan_to_num(c.stderr_P, nan=0.0)) for c in curves])
+
+
 def complete_seeds(runs: Mapping[RunKey, Curve], baseline: str, candidate: str) -> tuple[int, ...]:
     """Seeds that both arms have with a usable point, sorted."""
     having = [
@@ -174,4 +175,5 @@ def pair_up(runs: Mapping[RunKey, Curve], axis: Axis, baseline: str, candidate: 
     x_G = common_grid([*sides[0], *sides[1]], axis)
     if not x_G.size:
         return None
-    return Paired(seeds, x_G, on_grid(sides[0], x_G), on_grid(sides[1], x_G))
+    error_SG = np.hypot(errors_on_grid(sides[0], x_G), errors_on_grid(sides[1], x_G))
+    return Paired(seeds, x_G, on_grid(sides[0], x_G), on_grid(sides[1], x_G), error_SG)

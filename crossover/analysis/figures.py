@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from crossover.analysis.columns import FloatArray
-from crossover.analysis.curves import Curve, Paired, RunKey, best_so_far, common_grid, on_grid
+from crossover.analysis.curves import Curve, Paired, RunKey, best_so_far, common_grid, errors_on_grid, on_grid
 from crossover.analysis.inference.bands import mean_band
 from crossover.analysis.plan import AnalysisPlan, Axis, Comparison, MetricPlan
 from crossover.analysis.result import ArmSummary, Band, Figure, SeedCurve
@@ -38,7 +38,7 @@ def figure(
     used = {key: curve for key, curve in runs.items() if curve.x_P.size}
     difference = None
     if paired is not None and len(paired.seeds) > 1:
-        difference = mean_band(paired.x_G, paired.difference_SG, plan.alpha)
+        difference = mean_band(paired.x_G, paired.difference_SG, plan.alpha, paired.error_SG)
     return Figure(
         metric=metric.name,
         axis=axis,
@@ -67,7 +67,7 @@ def _arm_bands(runs: Mapping[RunKey, Curve], axis: Axis, alpha: float) -> dict[s
         curves = [curve for (name, _), curve in runs.items() if name == arm]
         x_G = common_grid(curves, axis)
         if x_G.size:
-            bands[arm] = mean_band(x_G, on_grid(curves, x_G), alpha)
+            bands[arm] = mean_band(x_G, on_grid(curves, x_G), alpha, errors_on_grid(curves, x_G))
     return bands
 
 

@@ -7,8 +7,13 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Axis = Literal["tokens", "epochs", "flops", "seconds"]
-Comparison = Literal["matched", "best-so-far"]
+Comparison = Literal["matched", "best-so-far", "frontier"]
+"""At the same place of the axis; each run's best until there; the best over model sizes until there."""
+Multiplicity = Literal["metrics-and-axes", "metrics", "none"]
+Spending = Literal["pocock", "obrien-fleming"]
 AXES: tuple[Axis, ...] = ("tokens", "epochs", "flops", "seconds")
+FRONTIER_AXES: tuple[Axis, ...] = ("flops", "seconds")
+"""Where models of different sizes can be compared."""
 MINIMUM_PAIRS = 5
 """Fewer seed pairs than this never yield a verdict other than `insufficient evidence`."""
 
@@ -43,6 +48,19 @@ class AnalysisPlan(BaseModel):
     comparisons: tuple[Comparison, ...] = Field(default=("matched", "best-so-far"), min_length=1)
     baseline: str = Field(default="ar", description="The arm that is subtracted.")
     candidate: str = Field(default="dlm", description="The arm it is subtracted from.")
+    tuned: tuple[str, ...] = Field(
+        default=(),
+        description="Tuned arms of the baseline. If any, all is also asked against the best of these and the baseline, "
+        "chosen for each seed on the other seeds.",
+    )
+    multiplicity: Multiplicity = Field(
+        default="metrics-and-axes", description="What Holm adjusts over, within a comparison and an opponent."
+    )
+    looks: tuple[int, ...] = Field(
+        default=(),
+        description="Numbers of seed pairs at which the study will be judged while it grows; the last ends it.",
+    )
+    spending: Spending = Field(default="pocock", description="How the looks share alpha.")
     early_window: tuple[float, float] = (0.0, 0.4)
     late_window: tuple[float, float] = (0.85, 1.0)
     alpha: float = Field(default=0.05, gt=0, lt=0.5)
@@ -61,3 +79,20 @@ class AnalysisPlan(BaseModel):
         if len({m.name for m in self.metrics}) < len(self.metrics):
             raise ValueError("metrics: a name stands twice")
         return self
+
+    @model_validator(mode="after")
+    def _opponents_and_looks(self) -> Self:
+        if set(self.tuned) & {self.baseline, self.candidate} or len(set(self.tuned)) < len(self.tuned):
+            raise ValueError(f"tuned: {list(self.tuned)} must be distinct arms beside the baseline and the candidate")
+        if list(self.looks) != sorted(set(self.looks)) or any(n < self.minimum_pairs for n in self.looks):
+            raise ValueError(f"looks: {list(self.looks)} must rise, from minimum_pairs = {self.minimum_pairs} on")
+        if self.comparisons == ("frontier",) and not set(self.axes) & set(FRONTIER_AXES):
+            raise ValueError(
+                f"comparisons: 'frontier' needs an axis among {list(FRONTIER_AXES)}, found {list(self.axes)}"
+            )
+        return self
+
+    @property
+    def tuned_name(self) -> str:
+        """What the best tuned arm is called, as a baseline."""
+        return f"tuned-{self.baseline}"

@@ -20,11 +20,15 @@ def reason(
     axis: Axis,
     comparison: Comparison,
     further: int | None,
+    reach: float | None = None,
+    picks: tuple[str, ...] = (),
 ) -> str:
     """Why this word, in one sentence that ends in a full stop."""
     early, late = evidence.early, evidence.late
     if evidence.problem or early is None or late is None:
         return f"{evidence.problem}."
+    if picks:
+        plan = plan.model_copy(update={"baseline": plan.tuned_name, "tuned": ()})
     told = _Telling(evidence, adjusted, metric, plan, axis)
     parts = [told.sentence(decision.word, early, late)]
     if decision.obstacle:
@@ -34,8 +38,16 @@ def reason(
     elif evidence.sign_changes > 1:
         parts.append(f"several crossings of the best so far: {evidence.sign_changes} sign changes")
     parts.append(f"{evidence.pairs} seed pairs at {matched(axis, comparison)}")
+    if picks:
+        counts = {arm: picks.count(arm) for arm in dict.fromkeys(picks)}
+        named = ", ".join(f"{arm} {n} times" if n > 1 else f"{arm} once" for arm, n in counts.items())
+        parts.append(f"the tuned arm was chosen for each seed on the others: {named}")
+    if plan.looks:
+        parts.append(f"at this look p may be at most {evidence.alpha:.2g}")
     if decision.word == "insufficient evidence":
         parts.append(_further(further))
+        if reach is not None:
+            parts.append(f"the trend, followed on, would settle it at {axis_place(axis, reach)}")
     return "; ".join(parts) + "."
 
 
@@ -43,7 +55,8 @@ def matched(axis: Axis, comparison: Comparison) -> str:
     """What is held equal."""
     words = {"tokens": "matched tokens", "epochs": "matched tokens", "flops": "matched FLOPs"}
     text = words.get(axis, "matched seconds")
-    return text if comparison == "matched" else f"{text}, each run's best so far"
+    added = {"best-so-far": ", each run's best so far", "frontier": ", the best model size so far"}
+    return text + added.get(comparison, "")
 
 
 class _Telling:
@@ -132,11 +145,11 @@ def _further(further: int | None) -> str:
 
 def arm_words(arm: str) -> str:
     """`ar` is AR, `dlm` is the DLM; other names stay as they are."""
-    return {"ar": "AR", "dlm": "the DLM"}.get(arm, arm)
+    return {"ar": "AR", "dlm": "the DLM", "tuned-ar": "tuned AR"}.get(arm, arm)
 
 
 def _capital(text: str) -> str:
-    return text[0].upper() + text[1:] if text.startswith("the ") else text
+    return text[0].upper() + text[1:] if text.startswith(("the ", "tuned ")) else text
 
 
 def p_words(p: float | None) -> str:
@@ -157,6 +170,12 @@ def span(axis: Axis, test: WindowTest) -> str:
     place = low if low == high else f"{low}–{high}"
     one, many = {"epochs": ("epoch", "epochs"), "flops": ("FLOPs", "FLOPs")}.get(axis, (axis, axis))
     return f"{place} seconds" if axis == "seconds" else f"{one if low == high else many} {place}"
+
+
+def axis_place(axis: Axis, value: float) -> str:
+    """A place on an axis: `epoch 90`, `12M tokens`, `3e+16 FLOPs`, `95 seconds`."""
+    place = _place(axis, value)
+    return f"epoch {place}" if axis == "epochs" else f"{place} {'FLOPs' if axis == 'flops' else axis}"
 
 
 def _place(axis: Axis, value: float) -> str:

@@ -40,6 +40,45 @@ class Crossing(_Record):
     high: float | None = Field(description="Right end of the Fieller interval; None is unbounded.")
     bracket: tuple[float, float] = Field(description="The part of the axis that the per-seed lines were fitted on.")
     per_seed: tuple[float | None, ...] = Field(description="Root of each seed's own line inside the bracket, if any.")
+    sensitivity: dict[str, float | None] = Field(
+        default_factory=dict,
+        description="The crossing by other methods: `interpolated`, `isotonic`, `gaussian process`; None finds none.",
+    )
+
+
+class Turn(_Record):
+    """One of several sign changes of the mean difference, in order along the axis; none of them is tested by itself."""
+
+    direction: Literal["AR→DLM", "DLM→AR"]
+    at: float
+    low: float | None = Field(description="Left end of its own Fieller interval; None is unbounded.")
+    high: float | None
+
+
+class ItemTest(_Record):
+    """Candidate minus baseline on the items of a task, at the last checkpoint: seed pairs × clusters of items.
+
+    The standard errors hold for other seeds and other items; the verdicts above hold for other seeds on these items.
+    """
+
+    task: str
+    score: str = Field(description="`accuracy` or `margin`.")
+    direction: Literal["lower", "higher"] = "higher"
+    baseline: str
+    candidate: str
+    baseline_mean: float
+    baseline_stderr: float
+    candidate_mean: float
+    candidate_stderr: float
+    difference: float
+    stderr: float
+    interval: tuple[float, float]
+    p: float | None = Field(description="Two-sided; None when the pairs are too few to test.")
+    p_adjusted: float | None = Field(description="After Holm over tasks and scores.")
+    pairs: int
+    items: int
+    clusters: int
+    reason: str = Field(default="", description="Why it was not tested; empty when it was.")
 
 
 class Verdict(_Record):
@@ -59,7 +98,15 @@ class Verdict(_Record):
     late: Window | None
     crossing: Crossing | None
     further_pairs: int | None = Field(description="Seed pairs to add that would settle it, from the variance seen.")
+    further_reach: float | None = Field(
+        default=None, description="Where the runs would have to end for the trend to settle it; an extrapolation."
+    )
     sign_changes: int = Field(description="Sign changes of the mean difference inside the tested range.")
+    turns: tuple[Turn, ...] = Field(default=(), description="Each of several sign changes; empty for one or none.")
+    picks: tuple[str, ...] = Field(
+        default=(), description="Against tuned arms: the arm that stands for the best one, for each seed pair."
+    )
+    alpha: float = Field(default=0.05, description="The level tested at: the plan's, or what this look may spend.")
 
 
 class Band(_Record):
@@ -113,6 +160,7 @@ class Analysis(_Record):
     verdicts: tuple[Verdict, ...] = Field(description="The first is the headline: primary metric, first axis, matched.")
     figures: tuple[Figure, ...]
     summaries: tuple[ArmSummary, ...]
+    items: tuple[ItemTest, ...] = Field(default=(), description="Tasks by item, if per-item scores were given.")
     notes: tuple[str, ...] = Field(description="What a reader must know: points dropped, bounds, what is not tested.")
 
     @property

@@ -20,13 +20,14 @@ from crossover.analysis.result import Band
 _SAME = 1e-12
 
 
-def mean_band(x_G: FloatArray, value_SG: FloatArray, alpha: float) -> Band:
+def mean_band(x_G: FloatArray, value_SG: FloatArray, alpha: float, error_SG: FloatArray | None = None) -> Band:
     """The mean over runs with its simultaneous 1 - alpha band.
 
     Args:
         x_G: the grid.
         value_SG: one run, or one seed pair's difference, a row.
         alpha: one minus the coverage of the whole curve.
+        error_SG: Monte Carlo standard errors, taken as shared by all rows; none when absent.
 
     Returns:
         The band; a single run has no spread, and its band has no width.
@@ -35,7 +36,8 @@ def mean_band(x_G: FloatArray, value_SG: FloatArray, alpha: float) -> Band:
     half_G = np.zeros_like(mean_G)
     if value_SG.shape[0] > 1:
         sd_G = value_SG.std(axis=0, ddof=1)
-        half_G = critical_value(value_SG, alpha) * sd_G / np.sqrt(value_SG.shape[0])
+        shared_G = 0.0 if error_SG is None else np.sqrt((error_SG**2).mean(axis=0))
+        half_G = critical_value(value_SG, alpha) * np.hypot(sd_G / np.sqrt(value_SG.shape[0]), shared_G)
     return Band(
         x=tuple(x_G.tolist()),
         mean=tuple(mean_G.tolist()),

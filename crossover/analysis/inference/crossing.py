@@ -11,6 +11,7 @@ import numpy as np
 from scipy import special
 
 from crossover.analysis.columns import FloatArray
+from crossover.analysis.inference.windows import shared_error
 from crossover.analysis.result import Crossing
 
 HALF_BRACKETS = (0.175, 0.3, 0.45)
@@ -44,17 +45,7 @@ class Lines:
     """Whether the seed pairs agree that the difference is no line here."""
 
 
-def sign_changes(difference_SG: FloatArray, alpha: float) -> int:
-    """Sign changes of the mean difference along the grid, those of noise left out.
-
-    Only points with a clear sign count (see `_clear_signs`); between them the sign is carried on.
-    """
-    signs_G = _clear_signs(difference_SG, alpha)
-    signs = signs_G[signs_G != 0]
-    return int(np.sum(signs[1:] != signs[:-1]))
-
-
-def _clear_signs(difference_SG: FloatArray, alpha: float) -> FloatArray:
+def clear_signs(difference_SG: FloatArray, alpha: float) -> FloatArray:
     """Sign of the mean at each point; 0 where the point's own two-sided 1 - alpha t interval holds zero.
 
     With one pair there is no interval, and every sign is clear.
@@ -68,7 +59,15 @@ def _clear_signs(difference_SG: FloatArray, alpha: float) -> FloatArray:
     return np.where(np.abs(mean_G) > limit_G, np.sign(mean_G), 0.0)
 
 
-def locate(x_G: FloatArray, difference_SG: FloatArray, *, falling: bool, alpha: float, lower: bool) -> Crossing | None:
+def locate(
+    x_G: FloatArray,
+    difference_SG: FloatArray,
+    *,
+    falling: bool,
+    alpha: float,
+    lower: bool,
+    error_SG: FloatArray | None = None,
+) -> Crossing | None:
     """Locate the crossing on the axis.
 
     The mean difference, smoothed by a moving average over an eighth of the grid, changes to its late sign for the last
@@ -82,6 +81,7 @@ def locate(x_G: FloatArray, difference_SG: FloatArray, *, falling: bool, alpha: 
         falling: whether the difference is positive early and negative late.
         alpha: one minus the coverage of the interval.
         lower: whether lower values of the metric are better.
+        error_SG: Monte Carlo standard errors of the differences, taken as shared by all pairs and points.
 
     Returns:
         The crossing, None when the mean line has no root of that direction inside the bracket. An end of the interval
@@ -92,24 +92,24 @@ def locate(x_G: FloatArray, difference_SG: FloatArray, *, falling: bool, alpha: 
     turn = _last_turn(log_G, sign * difference_SG.mean(axis=0))
     if turn is None:
         return None
-    late_G = _clear_signs(difference_SG, alpha) == sign
+    late_G = clear_signs(difference_SG, alpha) == sign
     earlier = log_G[late_G & (log_G < turn)]
-    lines = _narrowest(
-        log_G, difference_SG, turn, floor=float((earlier[-1] + turn) / 2) if earlier.size else None, alpha=alpha
-    )
+    floor = float((earlier[-1] + turn) / 2) if earlier.size else -np.inf
+    data = Differences(log_G, difference_SG, alpha, shared_error(error_SG))
+    lines = narrowest(data, turn, (floor, np.inf))
     slope, intercept = float(lines.slope_S.mean()), float(lines.intercept_S.mean())
     if sign * slope <= 0:
         return None
     root = lines.centre - intercept / slope
     if not lines.low <= root <= lines.high:
         return None
-    low, high = fieller(lines.intercept_S, lines.slope_S, alpha)
+    low, high = data.interval(lines)
     return Crossing(
         direction="AR→DLM" if falling == lower else "DLM→AR",
-        at=_clipped_exp(root, x_G),
-        low=_end(low, lines.centre, x_G),
-        high=_end(high, lines.centre, x_G),
-        bracket=(_clipped_exp(lines.low, x_G), _clipped_exp(lines.high, x_G)),
+        at=clipped_exp(root, x_G),
+        low=end_of(low, x_G),
+        high=end_of(high, x_G),
+        bracket=(clipped_exp(lines.low, x_G), clipped_exp(lines.high, x_G)),
         per_seed=tuple(_roots(lines, x_G)),
     )
 
@@ -139,61 +139,75 @@ def _smoothed(curve_G: FloatArray) -> FloatArray:
     return smoothed
 
 
-def _narrowest(
-    log_G: FloatArray, difference_SG: FloatArray, turn: float, *, floor: float | None, alpha: float
-) -> Lines:
-    """Lines in the narrowest bracket with a bounded Fieller interval inside the range, narrowed on while it bends."""
+@dataclass(frozen=True)
+class Differences:
+    """What a crossing is located in: the differences over log x, the level, the error that all share."""
+
+    log_G: FloatArray
+    difference_SG: FloatArray
+    alpha: float
+    monte_carlo: float
+
+    def interval(self, lines: Lines) -> tuple[float | None, float | None]:
+        """Fieller's interval of the root, in log x."""
+        low, high = fieller(lines.intercept_S, lines.slope_S, self.alpha, self.monte_carlo)
+        return (None, None) if low is None or high is None else (lines.centre + low, lines.centre + high)
+
+    def bounded(self, lines: Lines) -> bool:
+        """Whether both ends of Fieller's interval exist and are inside the measured range."""
+        low, high = self.interval(lines)
+        return low is not None and high is not None and bool(self.log_G[0] <= low <= high <= self.log_G[-1])
+
+
+def narrowest(data: Differences, turn: float, limits: tuple[float, float]) -> Lines:
+    """Lines in the narrowest bracket with a bounded Fieller interval inside the range, narrowed on while it bends.
+
+    Args:
+        data: the differences.
+        turn: where the mean changes its sign, in log x.
+        limits: where a bracket begins at the earliest and ends at the latest, so that other crossings stay outside.
+
+    Returns:
+        The lines.
+    """
     for share in HALF_BRACKETS:
-        lines = fit_lines(log_G, difference_SG, turn, share, floor)
-        if _bounded(lines, log_G, alpha):
+        lines = fit_lines(data, turn, share, limits)
+        if data.bounded(lines):
             break
     for share in NARROW_BRACKETS:
-        narrower = fit_lines(log_G, difference_SG, turn, share, floor, points=2)
-        if not lines.bent or not _bounded(narrower, log_G, alpha):
+        narrower = fit_lines(data, turn, share, limits, points=2)
+        if not lines.bent or not data.bounded(narrower):
             break
         lines = narrower
     return lines
 
 
-def _bounded(lines: Lines, log_G: FloatArray, alpha: float) -> bool:
-    """Whether both ends of Fieller's interval exist and are inside the measured range."""
-    low, high = fieller(lines.intercept_S, lines.slope_S, alpha)
-    if low is None or high is None:
-        return False
-    return bool(log_G[0] <= lines.centre + low <= lines.centre + high <= log_G[-1])
-
-
 def fit_lines(
-    log_G: FloatArray,
-    difference_SG: FloatArray,
-    turn: float,
-    share: float,
-    floor: float | None = None,
-    *,
-    points: int = BRACKET_POINTS,
+    data: Differences, turn: float, share: float, limits: tuple[float, float], *, points: int = BRACKET_POINTS
 ) -> Lines:
     """Least-squares lines per seed pair inside a bracket around a place in log x.
 
     Args:
-        log_G: the grid in log x.
-        difference_SG: candidate minus baseline.
+        data: the differences over log x.
         turn: the middle of the bracket, in log x.
         share: its half width as a share of the log range.
-        floor: where it begins at the earliest, in log x, so that an earlier crossing stays outside.
+        limits: where it begins at the earliest and ends at the latest.
         points: it is widened until it holds so many grid points, and with two until they stand around the turn.
 
     Returns:
         The lines.
     """
+    log_G = data.log_G
     distance_G = np.abs(log_G - turn)
-    if floor is not None and np.sum(log_G >= floor) >= BRACKET_POINTS:
-        distance_G = np.where(log_G >= floor, distance_G, np.inf)
+    allowed_G = (log_G >= limits[0]) & (log_G <= limits[1])
+    if np.sum(allowed_G) >= BRACKET_POINTS:
+        distance_G = np.where(allowed_G, distance_G, np.inf)
     needed = np.sort(distance_G)[min(points, log_G.size) - 1]
     if points == 2:
         needed = max(distance_G[log_G <= turn].min(initial=np.inf), distance_G[log_G > turn].min(initial=np.inf))
     half = max(share * (log_G[-1] - log_G[0]), float(needed))
     inside_G = distance_G <= half * (1 + 1e-12)
-    log_B, difference_SB = log_G[inside_G], difference_SG[:, inside_G]
+    log_B, difference_SB = log_G[inside_G], data.difference_SG[:, inside_G]
     centre = float(log_B.mean())
     u_B = log_B - centre
     return Lines(
@@ -224,7 +238,9 @@ def _bent(u_B: FloatArray, difference_SB: FloatArray) -> bool:
     )
 
 
-def fieller(intercept_S: FloatArray, slope_S: FloatArray, alpha: float) -> tuple[float | None, float | None]:
+def fieller(
+    intercept_S: FloatArray, slope_S: FloatArray, alpha: float, monte_carlo: float = 0.0
+) -> tuple[float | None, float | None]:
     """Fieller's interval of the root -mean(intercept) / mean(slope), from paired samples.
 
     The set of roots θ with |ā + b̄θ| <= t · se(ā + b̄θ), a quadratic in θ (Fieller 1954, J. R. Stat. Soc. B 16).
@@ -233,33 +249,35 @@ def fieller(intercept_S: FloatArray, slope_S: FloatArray, alpha: float) -> tuple
         intercept_S: one per seed pair.
         slope_S: one per seed pair.
         alpha: one minus the coverage.
+        monte_carlo: standard error that all intercepts share.
 
     Returns:
         Both ends; (None, None) when the mean slope is not clear of zero and the set is unbounded.
     """
     pairs = intercept_S.size
-    weight = float(special.stdtrit(pairs - 1, 1 - alpha / 2)) ** 2 / (pairs * (pairs - 1))
+    square_t = float(special.stdtrit(pairs - 1, 1 - alpha / 2)) ** 2
+    weight = square_t / (pairs * (pairs - 1))
     a, b = float(intercept_S.mean()), float(slope_S.mean())
     da, db = intercept_S - a, slope_S - b
     square = b * b - weight * float(db @ db)
     middle = a * b - weight * float(da @ db)
-    constant = a * a - weight * float(da @ da)
+    constant = a * a - weight * float(da @ da) - square_t * monte_carlo**2
     if square <= 0:
         return None, None
     root = float(np.sqrt(max(0.0, middle * middle - square * constant)))
     return (-middle - root) / square, (-middle + root) / square
 
 
-def _end(end: float | None, centre: float, x_G: FloatArray) -> float | None:
-    """An end of the interval on the axis; None outside of the measured range, where no line is supported."""
-    if end is None:
+def end_of(place: float | None, x_G: FloatArray) -> float | None:
+    """An end of an interval in log x on the axis; None outside of the measured range, where no line is supported."""
+    if place is None:
         return None
-    place, low, high = centre + end, float(np.log(x_G[0])), float(np.log(x_G[-1]))
+    low, high = float(np.log(x_G[0])), float(np.log(x_G[-1]))
     slack = 1e-9 * (high - low)
-    return _clipped_exp(place, x_G) if low - slack <= place <= high + slack else None
+    return clipped_exp(place, x_G) if low - slack <= place <= high + slack else None
 
 
-def _clipped_exp(log_x: float, x_G: FloatArray) -> float:
+def clipped_exp(log_x: float, x_G: FloatArray) -> float:
     """Back from log x, with rounding at the ends of the grid undone."""
     return float(np.clip(np.exp(log_x), x_G[0], x_G[-1]))
 
@@ -270,5 +288,5 @@ def _roots(lines: Lines, x_G: FloatArray) -> list[float | None]:
     for intercept, slope in zip(lines.intercept_S.tolist(), lines.slope_S.tolist(), strict=True):
         inside = abs(intercept) <= abs(slope) * (lines.high - lines.low)
         place = lines.centre - intercept / slope if inside and slope != 0 else lines.high + 1
-        roots.append(_clipped_exp(place, x_G) if lines.low <= place <= lines.high else None)
+        roots.append(clipped_exp(place, x_G) if lines.low <= place <= lines.high else None)
     return roots

@@ -9,14 +9,13 @@ boundary's nominal two-sided level is then used in the t tests (Jennison & Turnb
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Literal
 
 import numpy as np
 from scipy import optimize, special
 
 from crossover.analysis.columns import FloatArray
+from crossover.analysis.plan import Spending
 
-Spending = Literal["pocock", "obrien-fleming"]
 _NODES = 401
 _WIDEST = 9.0
 """Boundaries are sought up to so many standard errors."""

@@ -11,10 +11,13 @@ import numpy as np
 
 from crossover.analysis.columns import FloatArray
 from crossover.analysis.inference import windows
-from crossover.analysis.inference.crossing import locate, sign_changes
+from crossover.analysis.inference.crossing import locate
+from crossover.analysis.inference.looks import nominal_alpha
+from crossover.analysis.inference.sensitivity import other_places
+from crossover.analysis.inference.turns import find_turns
 from crossover.analysis.inference.windows import WindowTest
 from crossover.analysis.plan import AnalysisPlan, MetricPlan
-from crossover.analysis.result import Crossing, Word
+from crossover.analysis.result import Crossing, Turn, Word
 
 SIGN_FLIP_FROM = 6
 """From so many pairs on the sign-flip test can reach p <= 0.05 over two directions (2 / 2^6), and must agree."""
@@ -45,6 +48,9 @@ class Evidence:
     problem: str = ""
     raw: PValues = PValues()
     sign_flip: float | None = None
+    error_SG: FloatArray | None = None
+    turns: tuple[Turn, ...] = ()
+    alpha: float = 0.05
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,13 @@ class Decision:
 
 
 def gather(
-    x_G: FloatArray, difference_SG: FloatArray, metric: MetricPlan, plan: AnalysisPlan, *, scale: float
+    x_G: FloatArray,
+    difference_SG: FloatArray,
+    metric: MetricPlan,
+    plan: AnalysisPlan,
+    *,
+    scale: float,
+    error_SG: FloatArray | None = None,
 ) -> Evidence:
     """Measure the windows, and test them if there are enough pairs.
 
@@ -67,20 +79,27 @@ def gather(
         metric: its direction and delta.
         plan: windows, alpha, fewest pairs.
         scale: the size of the values that were subtracted, to tell rounding from variance.
+        error_SG: Monte Carlo standard errors of the differences; none when absent.
 
     Returns:
         The evidence. p values are there only when nothing is degenerate and the pairs are enough.
     """
-    early = windows.window_test(x_G, difference_SG, plan.early_window, scale)
-    late = windows.window_test(x_G, difference_SG, plan.late_window, scale)
+    early = windows.window_test(x_G, difference_SG, plan.early_window, scale, error_SG)
+    late = windows.window_test(x_G, difference_SG, plan.late_window, scale, error_SG)
+    pairs = difference_SG.shape[0]
+    turns = _turns(x_G, difference_SG, metric, plan, error_SG)
+    opposite = early is not None and late is not None and early.mean * late.mean < 0
     evidence = Evidence(
-        pairs=difference_SG.shape[0],
+        pairs=pairs,
         x_G=x_G,
         difference_SG=difference_SG,
         early=early,
         late=late,
-        sign_changes=_sign_changes(x_G, difference_SG, plan, early, late),
+        sign_changes=max(int(opposite), len(turns)),
         problem=_problem(x_G, difference_SG, plan, scale),
+        error_SG=error_SG,
+        turns=turns if len(turns) > 1 else (),
+        alpha=nominal_alpha(plan.looks, pairs, plan.alpha, spending=plan.spending) or plan.alpha,
     )
     if evidence.problem or early is None or late is None:
         return evidence
@@ -93,14 +112,20 @@ def gather(
     return replace(evidence, raw=raw, sign_flip=flip)
 
 
-def _sign_changes(
-    x_G: FloatArray, difference_SG: FloatArray, plan: AnalysisPlan, early: WindowTest | None, late: WindowTest | None
-) -> int:
-    tested_G = windows.inside(x_G, (plan.early_window[0], plan.late_window[1]))
-    if not tested_G.any():
-        return 0
-    opposite = early is not None and late is not None and early.mean * late.mean < 0
-    return max(int(opposite), sign_changes(difference_SG[:, tested_G], plan.alpha))
+def _turns(
+    x_G: FloatArray, difference_SG: FloatArray, metric: MetricPlan, plan: AnalysisPlan, error_SG: FloatArray | None
+) -> tuple[Turn, ...]:
+    """Sign changes of the mean from the early window's beginning to the late one's end."""
+    tested_G = windows.inside(x_G, (plan.early_window[0], plan.late_window[1])) if x_G.size else np.zeros(0, dtype=bool)
+    if tested_G.sum() < 2:
+        return ()
+    return find_turns(
+        x_G[tested_G],
+        difference_SG[:, tested_G],
+        alpha=plan.alpha,
+        lower=metric.direction == "lower",
+        error_SG=None if error_SG is None else error_SG[:, tested_G],
+    )
 
 
 def _problem(x_G: FloatArray, difference_SG: FloatArray, plan: AnalysisPlan, scale: float) -> str:
@@ -108,6 +133,12 @@ def _problem(x_G: FloatArray, difference_SG: FloatArray, plan: AnalysisPlan, sca
     pairs = difference_SG.shape[0]
     if pairs < plan.minimum_pairs:
         return too_few(pairs, plan.minimum_pairs)
+    if nominal_alpha(plan.looks, pairs, plan.alpha, spending=plan.spending) is None:
+        later = next(n for n in plan.looks if n > pairs)
+        return (
+            f"The plan looks at {', '.join(map(str, plan.looks))} seed pairs, and there are {pairs}: "
+            f"add {later - pairs} more before anything is tested"
+        )
     if x_G.size < 2:
         return "The runs share a single point, and a difference at one place says nothing about early and late"
     for name, window in (("early", plan.early_window), ("late", plan.late_window)):
@@ -138,7 +169,7 @@ def decide(evidence: Evidence, adjusted: PValues, metric: MetricPlan, plan: Anal
         evidence: from `gather`.
         adjusted: its p values after Holm over metrics.
         metric: its direction.
-        plan: alpha.
+        plan: the alpha of intervals; the tests use the evidence's, which is that of this look.
 
     Returns:
         The decision.
@@ -149,10 +180,10 @@ def decide(evidence: Evidence, adjusted: PValues, metric: MetricPlan, plan: Anal
     crossing, obstacle = _crossing(evidence, adjusted, early, metric, plan)
     if crossing is not None:
         return Decision("crossover", crossing)
-    if _within(adjusted.late, plan.alpha) and not _opposite(early, late, plan.alpha):
+    if _within(adjusted.late, evidence.alpha) and not _opposite(early, late, evidence.alpha):
         candidate_better = (late.mean < 0) == (metric.direction == "lower")
         return Decision("DLM" if candidate_better else "AR", obstacle=obstacle)
-    if _within(adjusted.same, plan.alpha):
+    if _within(adjusted.same, evidence.alpha):
         return Decision("no difference within δ", obstacle=obstacle)
     return Decision("insufficient evidence", obstacle=obstacle)
 
@@ -160,7 +191,7 @@ def decide(evidence: Evidence, adjusted: PValues, metric: MetricPlan, plan: Anal
 def _crossing(
     evidence: Evidence, adjusted: PValues, early: WindowTest, metric: MetricPlan, plan: AnalysisPlan
 ) -> tuple[Crossing | None, str]:
-    if not _within(adjusted.crossover, plan.alpha):
+    if not _within(adjusted.crossover, evidence.alpha):
         return None, ""
     if evidence.sign_flip is not None and evidence.sign_flip > plan.alpha:
         return None, f"a sign-flip test does not confirm a crossing (p = {evidence.sign_flip:.2g})"
@@ -170,7 +201,11 @@ def _crossing(
         falling=early.mean > 0,
         alpha=plan.alpha,
         lower=metric.direction == "lower",
+        error_SG=evidence.error_SG,
     )
+    if crossing is not None:
+        others = other_places(evidence.x_G, evidence.difference_SG, falling=early.mean > 0)
+        crossing = crossing.model_copy(update={"sensitivity": others})
     return crossing, "" if crossing else "the windows differ in sign, but the crossing could not be located"
 
 

@@ -32,6 +32,8 @@ class WindowTest:
     sd: float
     p_positive: float
     p_negative: float
+    monte_carlo: float = 0.0
+    """Standard error that all pairs share, from frozen masks; no number of pairs averages it away."""
 
     @property
     def pairs(self) -> int:
@@ -40,8 +42,8 @@ class WindowTest:
 
     @property
     def standard_error(self) -> float:
-        """Of the mean, from the spread between seed pairs."""
-        return self.sd / float(np.sqrt(self.pairs))
+        """Of the mean: the spread between seed pairs, and the Monte Carlo error that they share."""
+        return float(np.hypot(self.sd / np.sqrt(self.pairs), self.monte_carlo))
 
     def interval(self, alpha: float) -> tuple[float, float]:
         """Two-sided 1 - alpha interval of the mean (Student t, S - 1 degrees of freedom)."""
@@ -60,7 +62,11 @@ def inside(x_G: FloatArray, window: tuple[float, float]) -> NDArray[np.bool_]:
 
 
 def window_test(
-    x_G: FloatArray, difference_SG: FloatArray, window: tuple[float, float], scale: float
+    x_G: FloatArray,
+    difference_SG: FloatArray,
+    window: tuple[float, float],
+    scale: float,
+    error_SG: FloatArray | None = None,
 ) -> WindowTest | None:
     """Test the mean difference in a window.
 
@@ -69,6 +75,7 @@ def window_test(
         difference_SG: candidate minus baseline of each seed pair.
         window: fractions of the log range, e.g. (0.0, 0.4).
         scale: the size of the values that were subtracted; spreads below 1e-12 of it count as zero.
+        error_SG: Monte Carlo standard error of each difference; none when absent.
 
     Returns:
         The test; None when the window holds no grid point, there are fewer than two pairs, or their variance is zero.
@@ -81,7 +88,8 @@ def window_test(
     mean, sd = float(per_seed_S.mean()), float(per_seed_S.std(ddof=1))
     if sd <= _SAME * scale:
         return None
-    t = mean / sd * np.sqrt(pairs)
+    monte_carlo = shared_error(error_SG[:, within_G] if error_SG is not None else None)
+    t = mean / np.hypot(sd / np.sqrt(pairs), monte_carlo)
     x_inside = x_G[within_G]
     return WindowTest(
         low=float(x_inside[0]),
@@ -91,7 +99,17 @@ def window_test(
         sd=sd,
         p_positive=float(special.stdtr(pairs - 1, -t)),
         p_negative=float(special.stdtr(pairs - 1, t)),
+        monte_carlo=monte_carlo,
     )
+
+
+def shared_error(error_SG: FloatArray | None) -> float:
+    """The Monte Carlo standard error of a mean over pairs and points that were measured with the same draws.
+
+    Masks are frozen: the same for all checkpoints, arms and runs, so that their error is common to all differences
+    and does not show in the spread between pairs. The root mean square takes it as wholly shared, an upper bound.
+    """
+    return float(np.sqrt(np.mean(error_SG**2))) if error_SG is not None and error_SG.size else 0.0
 
 
 def iut_p(early: WindowTest, late: WindowTest) -> float:

@@ -9,9 +9,10 @@ import pytest
 from scipy import stats
 
 from crossover.analysis.inference.bands import critical_value, mean_band
-from crossover.analysis.inference.crossing import fieller, locate, sign_changes
+from crossover.analysis.inference.crossing import fieller, locate
 from crossover.analysis.inference.power import further_pairs
 from crossover.analysis.inference.windows import WindowTest, holm, inside, iut_p, sign_flip_p, tost_p, window_test
+from tests.crossover.analysis.analysis_curves import PLAN
 
 RNG = np.random.default_rng(3)
 X = np.geomspace(1, 100, 21)
@@ -97,17 +98,9 @@ def test_nothing_is_located_where_nothing_turns() -> None:
     assert locate(X, np.ones((5, 21)), falling=True, alpha=0.05, lower=True) is None
 
 
-def test_sign_changes_ignore_noise_and_count_turns() -> None:
-    u = np.linspace(0, 1, 21)
-    wobble = 0.01 * RNG.normal(size=(6, 21))
-    assert sign_changes(wobble + (u - 0.5), 0.05) == 1
-    assert sign_changes(wobble + np.cos(2 * np.pi * u), 0.05) == 2
-    assert sign_changes((u - 0.5)[None, :], 0.05) == 1
-
-
 def test_further_pairs_reach_the_power_they_promise() -> None:
     early, late = made([0.5, 0.1, 0.6, 0.0, 0.4]), made([-0.4, 0.1, -0.3, -0.5, 0.2])
-    more = further_pairs(early, late, delta=0.01, alpha=0.05, minimum_pairs=5)
+    more = further_pairs(early, late, delta=0.01, plan=PLAN)
     assert more is not None
     pairs = 5 + more
     noncentrality = abs(late.mean) / late.sd * np.sqrt(pairs)
@@ -118,9 +111,9 @@ def test_further_pairs_reach_the_power_they_promise() -> None:
 
 def test_further_pairs_say_nothing_when_it_is_hopeless_or_unknown() -> None:
     level = made([1.0, -1.0, 1.001, -1.0, 0.0])
-    assert further_pairs(level, level, delta=1e-6, alpha=0.05, minimum_pairs=5) is None
-    assert further_pairs(None, level, delta=1.0, alpha=0.05, minimum_pairs=5) is None
-    assert further_pairs(made([1.0, 1.1]), made([1.0, 1.1]), delta=0.1, alpha=0.05, minimum_pairs=5) == 3
+    assert further_pairs(level, level, delta=1e-6, plan=PLAN) is None
+    assert further_pairs(None, level, delta=1.0, plan=PLAN) is None
+    assert further_pairs(made([1.0, 1.1]), made([1.0, 1.1]), delta=0.1, plan=PLAN) == 3
 
 
 def test_bands_lie_between_pointwise_and_bonferroni() -> None:
