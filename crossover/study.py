@@ -258,6 +258,14 @@ class StudyConfig(_Part):
         for arm in (self.analysis.baseline, self.analysis.candidate):
             if arm not in self.arms:
                 raise ValueError(f"arms: the analysis compares {arm!r}, which is not among {list(self.arms)}")
+        for arm in self.analysis.tuned:
+            if arm not in self.arms or self.arm(arm).family != self.arm(self.analysis.baseline).family:
+                raise ValueError(
+                    f"analysis.tuned: {arm!r} is not an arm of this study of the baseline's family; "
+                    f"the arms are {list(self.arms)}"
+                )
+        if "frontier" in self.analysis.comparisons and len(self.grid.models) < 2:
+            raise ValueError("analysis.comparisons: 'frontier' compares model sizes; give grid.models at least two")
         length = self.data.sequence_length
         if min(self.grid.unique_tokens) < length:
             raise ValueError(

@@ -1,0 +1,90 @@
+"""The frontier over model sizes: the best that any model has reached for so many FLOPs, or seconds (Pareto).
+
+This is the crossing of Prabhudesai et al. (arXiv 2507.15857): with C FLOPs to spend, and free choice of the size, which
+family is better? The curves of one seed under all models become one curve; the rest is the same test as ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from crossover.analysis.columns import read_columns
+from crossover.analysis.curves import Curve, RunKey, best_so_far, runs_of
+from crossover.analysis.engine import METHOD, interrogate
+from crossover.analysis.figures import summaries
+from crossover.analysis.plan import FRONTIER_AXES, AnalysisPlan, Axis, Comparison, MetricPlan
+from crossover.analysis.result import Analysis
+
+
+def analyse_frontier(curves: Mapping[str, Any], plan: AnalysisPlan, *, notes: Sequence[str] = ()) -> Analysis | None:
+    """Compare the frontiers of the plan's arms over model sizes.
+
+    Args:
+        curves: model's name to its table of curves, all of one budget of unique tokens; columns as `analyse` takes.
+        plan: metrics, arms, windows, alpha; of its axes FLOPs and seconds count.
+        notes: put first in the notes.
+
+    Returns:
+        An analysis whose one comparison is `frontier`; None with fewer than two models or neither of these axes. A seed
+        counts for an arm if it was run with every model, so that no frontier has more tries than another.
+
+    Raises:
+        CurvesError: a table is malformed.
+    """
+    axes = tuple(axis for axis in plan.axes if axis in FRONTIER_AXES)
+    if len(curves) < 2 or not axes:
+        return None
+    asked = plan.model_copy(update={"comparisons": ("frontier",), "axes": axes})
+    tables = {model: read_columns(table, asked, None) for model, table in curves.items()}
+
+    def runs(metric: MetricPlan, axis: Axis, _: Comparison) -> dict[RunKey, Curve]:
+        return frontier_curves([runs_of(columns, metric.name, axis) for columns in tables.values()], metric)
+
+    verdicts, figures, questions = interrogate(runs, asked)
+    primary = questions[0]
+    return Analysis(
+        method=METHOD,
+        plan=asked,
+        seeds=primary.paired.seeds if primary.paired else (),
+        verdicts=verdicts,
+        figures=figures,
+        summaries=tuple(row for m in plan.metrics for row in summaries(runs(m, axes[0], "frontier"), m, placed=False)),
+        notes=(
+            *notes,
+            f"Frontier over {len(curves)} models: {', '.join(curves)}. Each seed's best value so far over all of them.",
+        ),
+    )
+
+
+def frontier_curves(models: Sequence[Mapping[RunKey, Curve]], metric: MetricPlan) -> dict[RunKey, Curve]:
+    """One curve for each (arm, seed) that every model has: the best of all models until each measured place.
+
+    Args:
+        models: for each model its runs.
+        metric: its direction.
+
+    Returns:
+        Curves over the union of the measured places, from where the first model begins.
+    """
+    shared = [key for key in models[0] if all(key in runs and runs[key].x_P.size for runs in models)]
+    return {key: _frontier([runs[key] for runs in models], metric) for key in shared}
+
+
+def _frontier(curves: Sequence[Curve], metric: MetricPlan) -> Curve:
+    x_P = np.concatenate([curve.x_P for curve in curves])
+    order = np.lexsort((np.concatenate([_cost(curve, metric) for curve in curves]), x_P))
+    first = np.r_[True, np.diff(x_P[order]) > 0]
+    kept = order[first]
+    merged = Curve(
+        x_P[kept],
+        np.concatenate([curve.value_P for curve in curves])[kept],
+        np.concatenate([curve.stderr_P for curve in curves])[kept],
+    )
+    return best_so_far(merged, metric)
+
+
+def _cost(curve: Curve, metric: MetricPlan) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    return curve.value_P if metric.direction == "lower" else -curve.value_P
