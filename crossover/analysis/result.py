@@ -36,10 +36,10 @@ class Crossing(_Record):
 
     direction: Literal["AR→DLM", "DLM→AR"]
     at: float = Field(description="Point estimate on the axis.")
-    low: float | None = Field(description="Left end of the Fieller interval; None is unbounded.")
-    high: float | None = Field(description="Right end of the Fieller interval; None is unbounded.")
-    bracket: tuple[float, float] = Field(description="The part of the axis that the per-seed lines were fitted on.")
-    per_seed: tuple[float | None, ...] = Field(description="Root of each seed's own line inside the bracket, if any.")
+    low: float | None = Field(description="Left end of the interval (inverted t tests, after Fieller); None is unbounded.")
+    high: float | None = Field(description="Right end of the interval; None is unbounded.")
+    bracket: tuple[float, float] = Field(description="How far the lines around it reach.")
+    per_seed: tuple[float | None, ...] = Field(description="Root of each seed pair by itself, if any.")
     sensitivity: dict[str, float | None] = Field(
         default_factory=dict,
         description="The crossing by other methods: `interpolated`, `isotonic`, `gaussian process`; None finds none.",

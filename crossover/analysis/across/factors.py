@@ -19,7 +19,7 @@ from scipy import special
 from crossover.analysis.across.result import Factor
 from crossover.analysis.columns import Columns, FloatArray, read_columns
 from crossover.analysis.curves import Curve, RunKey, best_so_far, common_grid, complete_seeds, on_grid, runs_of
-from crossover.analysis.inference.crossing import fieller
+from crossover.analysis.inference.fieller import fieller
 from crossover.analysis.inference.windows import inside
 from crossover.analysis.plan import AnalysisPlan, Axis, MetricPlan
 

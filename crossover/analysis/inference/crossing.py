@@ -1,6 +1,11 @@
-"""Where the difference changes sign for good: a bracket, a line per seed pair inside it, and Fieller's interval.
+"""Where the difference changes sign for good: lines around every place, and the places that the seed pairs leave open.
 
-Shapes: S seed pairs, G points of the common grid, B those inside the bracket.
+Each seed pair's difference is fitted by a line in log x around a place (least squares, Epanechnikov weights). A place
+belongs to the interval if the mean of the lines' values there is not clear of zero, by a t test over seed pairs. That
+is Fieller's argument (1954, J. R. Stat. Soc. B 16), which inverts the test; the line is fitted anew around each place,
+so that no bracket is centred by the data.
+
+Shapes: S seed pairs, G points of the common grid, E places between them, B points around one place.
 """
 
 from __future__ import annotations
@@ -14,49 +19,103 @@ from crossover.analysis.columns import FloatArray
 from crossover.analysis.inference.windows import shared_error
 from crossover.analysis.result import Crossing
 
-HALF_BRACKETS = (0.175, 0.3, 0.45)
-"""The bracket reaches this share of the log range to both sides of the last sign change, cut off at the range's ends.
-
-The narrowest that gives a bounded interval is taken: narrow, because lines fit curves there; wider when the slope is
-not clear of zero. Coverage with this choice is in docs/benchmarks/calibration.md.
-"""
-BRACKET_POINTS = 4
-"""It is widened until it holds so many grid points, if there are so many."""
-NARROW_BRACKETS = (0.1, 0.05, 0.0)
-"""Where the seed pairs agree that the difference bends inside the bracket, it is narrowed until they no longer do,
-while the interval stays bounded.
-
-The last of them holds just the two grid points around the sign change: interpolation between two checkpoints.
-"""
-BEND_LEVEL = 0.2
-"""Level of the t test for a bend; lenient, since a line through a bend misplaces the root and widens no interval."""
+REACHES = ((0.15, 0.05), (0.075, 0.05), (0.0, 0.0))
+"""How far a line reaches to both sides, as a share of the log range, and the level of a t test for a bend. The first is
+taken unless the seed pairs agree that the difference bends there, since a line through a bend misplaces the root: then
+the next. The last is interpolation by a cubic through four checkpoints. Coverage with this choice is in
+docs/benchmarks/calibration.md."""
+LEAST_POINTS = 4
+"""A line reaches over so many grid points at least, if there are so many."""
+FINENESS = 8
+"""Places between two neighbouring grid points."""
 
 
 @dataclass(frozen=True)
-class Lines:
-    """Per-seed least-squares lines `intercept + slope · (log x - centre)` inside a bracket."""
+class Smooth:
+    """Values of each pair's lines at places in log x, their mean, and how far it may be from zero by chance."""
 
-    centre: float
-    low: float
-    high: float
-    intercept_S: FloatArray
-    slope_S: FloatArray
-    bent: bool
-    """Whether the seed pairs agree that the difference is no line here."""
+    place_E: FloatArray
+    value_SE: FloatArray
+    mean_E: FloatArray
+    limit_E: FloatArray
 
 
-def clear_signs(difference_SG: FloatArray, alpha: float) -> FloatArray:
-    """Sign of the mean at each point; 0 where the point's own two-sided 1 - alpha t interval holds zero.
+@dataclass(frozen=True)
+class Differences:
+    """What a crossing is located in: the differences over log x, the level, the error that all pairs share."""
 
-    With one pair there is no interval, and every sign is clear.
-    """
-    mean_G = difference_SG.mean(axis=0)
-    limit_G = np.zeros_like(mean_G)
-    pairs = difference_SG.shape[0]
-    if pairs > 1:
-        t = float(special.stdtrit(pairs - 1, 1 - alpha / 2))
-        limit_G = t * difference_SG.std(axis=0, ddof=1) / np.sqrt(pairs)
-    return np.where(np.abs(mean_G) > limit_G, np.sign(mean_G), 0.0)
+    log_G: FloatArray
+    difference_SG: FloatArray
+    alpha: float
+    monte_carlo: float
+
+    def smooth(self, reach: float) -> Smooth:
+        """Lines around every place; reach is a share of the log range."""
+        between = np.linspace(0, 1, FINENESS, endpoint=False)
+        place_E = np.append((self.log_G[:-1, None] + between * np.diff(self.log_G)[:, None]).ravel(), self.log_G[-1])
+        value_SE = self.difference_SG @ _weights(self.log_G, place_E, reach * float(np.ptp(self.log_G))).T
+        pairs = value_SE.shape[0]
+        error_E = np.hypot(value_SE.std(axis=0, ddof=1) / np.sqrt(pairs), self.monte_carlo)
+        t = float(special.stdtrit(pairs - 1, 1 - self.alpha / 2))
+        return Smooth(place_E, value_SE, value_SE.mean(axis=0), t * error_E)
+
+    def bent(self, place: float, reach: float, level: float) -> bool:
+        """Whether the pairs agree that the difference is no line around a place (two-sided t test)."""
+        distance_G = np.abs(self.log_G - place)
+        half = max(
+            reach * float(np.ptp(self.log_G)), float(np.sort(distance_G)[min(LEAST_POINTS, distance_G.size) - 1])
+        )
+        inside_G = distance_G <= half * (1 + 1e-12)
+        u_B = self.log_G[inside_G] - self.log_G[inside_G].mean()
+        return _bent(u_B, self.difference_SG[:, inside_G], level)
+
+
+def _weights(log_G: FloatArray, place_E: FloatArray, half: float) -> FloatArray:
+    """Of each grid point in the value at each place of a weighted least-squares line around it: weight_EG."""
+    offset_EG = log_G - place_E[:, None]
+    distance_EG = np.abs(offset_EG)
+    if log_G.size < LEAST_POINTS:
+        return np.stack([np.interp(place_E, log_G, unit_G) for unit_G in np.eye(log_G.size)], axis=1)
+    if half <= 0:
+        return _cubic(log_G, place_E)
+    nearest_E = np.sort(distance_EG, axis=1)[:, LEAST_POINTS - 1]
+    half_E = np.maximum(half, nearest_E * 1.001)
+    kernel_EG = np.clip(1 - (distance_EG / half_E[:, None]) ** 2, 0.0, None)
+    s0, s1, s2 = ((kernel_EG * offset_EG**power).sum(axis=1)[:, None] for power in range(3))
+    return np.asarray(kernel_EG * (s2 - s1 * offset_EG) / (s0 * s2 - s1 * s1))
+
+
+def _cubic(log_G: FloatArray, place_E: FloatArray) -> FloatArray:
+    """Of each grid point in the cubic through the two checkpoints to each side of a place (Lagrange): weight_EG."""
+    first_E = np.clip(np.searchsorted(log_G, place_E, side="right") - 2, 0, log_G.size - 4)
+    index_E4 = first_E[:, None] + np.arange(4)
+    node_E4 = log_G[index_E4]
+    weight_E4 = np.ones_like(node_E4)
+    for i in range(4):
+        for j in range(4):
+            if i != j:
+                weight_E4[:, i] *= (place_E - node_E4[:, j]) / (node_E4[:, i] - node_E4[:, j])
+    weight_EG = np.zeros((place_E.size, log_G.size))
+    np.put_along_axis(weight_EG, index_E4, weight_E4, axis=1)
+    return weight_EG
+
+
+def _bent(u_B: FloatArray, difference_SB: FloatArray, level: float) -> bool:
+    """Whether the mean of the per-seed quadratic coefficients is clear of zero."""
+    pairs, points = difference_SB.shape
+    if points < 3 or pairs < 2:
+        return False
+    basis_B = u_B**2 - np.mean(u_B**2)
+    basis_B = basis_B - u_B * float(basis_B @ u_B) / float(u_B @ u_B)
+    square = float(basis_B @ basis_B)
+    if square <= 1e-12 * float(u_B @ u_B) ** 2:
+        return False
+    bend_S = difference_SB @ basis_B / square
+    limit = float(special.stdtrit(pairs - 1, 1 - level / 2)) * float(bend_S.std(ddof=1)) / np.sqrt(pairs)
+    noise_floor = 1e-9 * float(np.abs(difference_SB).max())
+    return bool(
+        abs(float(bend_S.mean())) * float(np.abs(basis_B).max()) > max(limit * np.abs(basis_B).max(), noise_floor)
+    )
 
 
 def locate(
@@ -67,13 +126,9 @@ def locate(
     alpha: float,
     lower: bool,
     error_SG: FloatArray | None = None,
+    near: float | None = None,
 ) -> Crossing | None:
     """Locate the crossing on the axis.
-
-    The mean difference, smoothed by a moving average over an eighth of the grid, changes to its late sign for the last
-    time somewhere; the bracket is around that place, and stays clear of an earlier crossing. Each seed pair gets a
-    least-squares line in log x inside it. The estimate is the root of the mean line; its interval is Fieller's (1954)
-    for the ratio of the mean intercept and the mean slope over seed pairs, with S - 1 degrees of freedom.
 
     Args:
         x_G: the grid, positive and rising, two points or more.
@@ -82,211 +137,82 @@ def locate(
         alpha: one minus the coverage of the interval.
         lower: whether lower values of the metric are better.
         error_SG: Monte Carlo standard errors of the differences, taken as shared by all pairs and points.
+        near: a place on the axis; the sign change nearest to it is located. Default: the last one.
 
     Returns:
-        The crossing, None when the mean line has no root of that direction inside the bracket. An end of the interval
-        that is outside the measured range, or does not exist, is None.
+        The crossing, None when the mean of the lines never changes its sign in that direction. An end of the interval
+        that is outside of the measured range is None. The interval is the stretch of open places around the crossing.
     """
+    data = Differences(np.log(x_G), difference_SG, alpha, shared_error(error_SG))
     sign = -1.0 if falling else 1.0
-    log_G = np.log(x_G)
-    turn = _last_turn(log_G, sign * difference_SG.mean(axis=0))
-    if turn is None:
+    place = None if near is None else float(np.log(near))
+    found: tuple[Smooth, int] | None = None
+    reach = 0.0
+    for reach, level in REACHES:
+        smooth = data.smooth(reach)
+        turn = _turn(smooth, sign, place)
+        if turn is None:
+            break
+        found, place = (smooth, turn), float(smooth.place_E[turn])
+        if level == 0 or not data.bent(place, reach, level):
+            break
+    if found is None:
         return None
-    late_G = clear_signs(difference_SG, alpha) == sign
-    earlier = log_G[late_G & (log_G < turn)]
-    floor = float((earlier[-1] + turn) / 2) if earlier.size else -np.inf
-    data = Differences(log_G, difference_SG, alpha, shared_error(error_SG))
-    lines = narrowest(data, turn, (floor, np.inf))
-    slope, intercept = float(lines.slope_S.mean()), float(lines.intercept_S.mean())
-    if sign * slope <= 0:
-        return None
-    root = lines.centre - intercept / slope
-    if not lines.low <= root <= lines.high:
-        return None
-    low, high = data.interval(lines)
+    smooth, turn = found
+    at = _root(smooth.place_E, smooth.mean_E, turn)
+    half = reach * float(np.ptp(data.log_G))
     return Crossing(
         direction="AR→DLM" if falling == lower else "DLM→AR",
-        at=clipped_exp(root, x_G),
-        low=end_of(low, x_G),
-        high=end_of(high, x_G),
-        bracket=(clipped_exp(lines.low, x_G), clipped_exp(lines.high, x_G)),
-        per_seed=tuple(_roots(lines, x_G)),
+        at=clipped_exp(at, x_G),
+        low=_end(smooth, at, turn, -1, x_G),
+        high=_end(smooth, at, turn + 1, 1, x_G),
+        bracket=(clipped_exp(at - half, x_G), clipped_exp(at + half, x_G)),
+        per_seed=tuple(_own_root(smooth, sign * value_E, turn, x_G) for value_E in smooth.value_SE),
     )
 
 
-def _last_turn(log_G: FloatArray, rising_G: FloatArray) -> float | None:
-    """Where a curve that ends positive turns positive for the last time, in log x.
+def clear_signs(difference_SG: FloatArray, alpha: float) -> FloatArray:
+    """Sign of the mean at each point; 0 where the point's own two-sided 1 - alpha t interval holds zero."""
+    mean_G, pairs = difference_SG.mean(axis=0), difference_SG.shape[0]
+    t = float(special.stdtrit(pairs - 1, 1 - alpha / 2))
+    limit_G = t * difference_SG.std(axis=0, ddof=1) / np.sqrt(pairs)
+    return np.where(np.abs(mean_G) > limit_G, np.sign(mean_G), 0.0)
 
-    A curve that changes its sign once is taken as it is; else it is smoothed first.
-    """
-    changes = np.count_nonzero(np.diff(np.sign(rising_G[rising_G != 0])))
-    for curve_G in (rising_G,) if changes == 1 else (_smoothed(rising_G), rising_G):
-        turns = np.flatnonzero((curve_G[:-1] <= 0) & (curve_G[1:] > 0))
-        if turns.size:
-            i = int(turns[-1])
-            share = -curve_G[i] / (curve_G[i + 1] - curve_G[i])
-            return float(log_G[i] + share * (log_G[i + 1] - log_G[i]))
+
+def _turn(smooth: Smooth, sign: float, place: float | None) -> int | None:
+    """The step in which the mean takes the late sign: the last one, or the one nearest to a place."""
+    rising_E = sign * smooth.mean_E
+    turns = np.flatnonzero((rising_E[:-1] <= 0) & (rising_E[1:] > 0))
+    if not turns.size:
+        return None
+    return int(turns[-1] if place is None else turns[np.argmin(np.abs(smooth.place_E[turns] - place))])
+
+
+def _root(place_E: FloatArray, value_E: FloatArray, turn: int) -> float:
+    share = value_E[turn] / (value_E[turn] - value_E[turn + 1])
+    return float(place_E[turn] + share * (place_E[turn + 1] - place_E[turn]))
+
+
+def _end(smooth: Smooth, at: float, start: int, step: int, x_G: FloatArray) -> float | None:
+    """Where the stretch of open places around a root ends, by interpolation; None if it leaves the measured range."""
+    place, excess = at, -float(np.interp(at, smooth.place_E, smooth.limit_E))
+    for i in range(start, smooth.place_E.size if step > 0 else -1, step):
+        next_place = float(smooth.place_E[i])
+        next_excess = float(abs(smooth.mean_E[i]) - smooth.limit_E[i])
+        if next_excess > 0:
+            return clipped_exp(place + (next_place - place) * excess / (excess - next_excess), x_G)
+        place, excess = next_place, next_excess
     return None
 
 
-def _smoothed(curve_G: FloatArray) -> FloatArray:
-    """Centred moving average over an odd number of points, about an eighth of them; shorter at the ends."""
-    reach = curve_G.size // 16
-    total = np.concatenate((np.zeros(1), np.cumsum(curve_G)))
-    index = np.arange(curve_G.size)
-    reach_G = np.minimum(reach, np.minimum(index, curve_G.size - 1 - index))
-    smoothed: FloatArray = (total[index + reach_G + 1] - total[index - reach_G]) / (2 * reach_G + 1)
-    return smoothed
-
-
-@dataclass(frozen=True)
-class Differences:
-    """What a crossing is located in: the differences over log x, the level, the error that all share."""
-
-    log_G: FloatArray
-    difference_SG: FloatArray
-    alpha: float
-    monte_carlo: float
-
-    def interval(self, lines: Lines) -> tuple[float | None, float | None]:
-        """Fieller's interval of the root, in log x."""
-        low, high = fieller(lines.intercept_S, lines.slope_S, self.alpha, self.monte_carlo)
-        return (None, None) if low is None or high is None else (lines.centre + low, lines.centre + high)
-
-    def bounded(self, lines: Lines) -> bool:
-        """Whether both ends of Fieller's interval exist and are inside the measured range."""
-        low, high = self.interval(lines)
-        return low is not None and high is not None and bool(self.log_G[0] <= low <= high <= self.log_G[-1])
-
-
-def narrowest(data: Differences, turn: float, limits: tuple[float, float]) -> Lines:
-    """Lines in the narrowest bracket with a bounded Fieller interval inside the range, narrowed on while it bends.
-
-    Args:
-        data: the differences.
-        turn: where the mean changes its sign, in log x.
-        limits: where a bracket begins at the earliest and ends at the latest, so that other crossings stay outside.
-
-    Returns:
-        The lines.
-    """
-    for share in HALF_BRACKETS:
-        lines = fit_lines(data, turn, share, limits)
-        if data.bounded(lines):
-            break
-    for share in NARROW_BRACKETS:
-        narrower = fit_lines(data, turn, share, limits, points=2)
-        if not lines.bent or not data.bounded(narrower):
-            break
-        lines = narrower
-    return lines
-
-
-def fit_lines(
-    data: Differences, turn: float, share: float, limits: tuple[float, float], *, points: int = BRACKET_POINTS
-) -> Lines:
-    """Least-squares lines per seed pair inside a bracket around a place in log x.
-
-    Args:
-        data: the differences over log x.
-        turn: the middle of the bracket, in log x.
-        share: its half width as a share of the log range.
-        limits: where it begins at the earliest and ends at the latest.
-        points: it is widened until it holds so many grid points, and with two until they stand around the turn.
-
-    Returns:
-        The lines.
-    """
-    log_G = data.log_G
-    distance_G = np.abs(log_G - turn)
-    allowed_G = (log_G >= limits[0]) & (log_G <= limits[1])
-    if np.sum(allowed_G) >= BRACKET_POINTS:
-        distance_G = np.where(allowed_G, distance_G, np.inf)
-    needed = np.sort(distance_G)[min(points, log_G.size) - 1]
-    if points == 2:
-        needed = max(distance_G[log_G <= turn].min(initial=np.inf), distance_G[log_G > turn].min(initial=np.inf))
-    half = max(share * (log_G[-1] - log_G[0]), float(needed))
-    inside_G = distance_G <= half * (1 + 1e-12)
-    log_B, difference_SB = log_G[inside_G], data.difference_SG[:, inside_G]
-    centre = float(log_B.mean())
-    u_B = log_B - centre
-    return Lines(
-        centre=centre,
-        low=float(log_B[0]),
-        high=float(log_B[-1]),
-        intercept_S=difference_SB.mean(axis=1),
-        slope_S=difference_SB @ u_B / float(u_B @ u_B),
-        bent=_bent(u_B, difference_SB),
-    )
-
-
-def _bent(u_B: FloatArray, difference_SB: FloatArray) -> bool:
-    """Whether the mean of the per-seed quadratic coefficients is clear of zero (two-sided t at BEND_LEVEL)."""
-    pairs, points = difference_SB.shape
-    if points < 3 or pairs < 2:
-        return False
-    basis_B = u_B**2 - np.mean(u_B**2)
-    basis_B = basis_B - u_B * float(basis_B @ u_B) / float(u_B @ u_B)
-    square = float(basis_B @ basis_B)
-    if square <= 1e-12 * float(u_B @ u_B) ** 2:
-        return False
-    bend_S = difference_SB @ basis_B / square
-    limit = float(special.stdtrit(pairs - 1, 1 - BEND_LEVEL / 2)) * float(bend_S.std(ddof=1)) / np.sqrt(pairs)
-    noise_floor = 1e-9 * float(np.abs(difference_SB).max())
-    return bool(
-        abs(float(bend_S.mean())) * float(np.abs(basis_B).max()) > max(limit * np.abs(basis_B).max(), noise_floor)
-    )
-
-
-def fieller(
-    intercept_S: FloatArray, slope_S: FloatArray, alpha: float, monte_carlo: float = 0.0
-) -> tuple[float | None, float | None]:
-    """Fieller's interval of the root -mean(intercept) / mean(slope), from paired samples.
-
-    The set of roots θ with |ā + b̄θ| <= t · se(ā + b̄θ), a quadratic in θ (Fieller 1954, J. R. Stat. Soc. B 16).
-
-    Args:
-        intercept_S: one per seed pair.
-        slope_S: one per seed pair.
-        alpha: one minus the coverage.
-        monte_carlo: standard error that all intercepts share.
-
-    Returns:
-        Both ends; (None, None) when the mean slope is not clear of zero and the set is unbounded.
-    """
-    pairs = intercept_S.size
-    square_t = float(special.stdtrit(pairs - 1, 1 - alpha / 2)) ** 2
-    weight = square_t / (pairs * (pairs - 1))
-    a, b = float(intercept_S.mean()), float(slope_S.mean())
-    da, db = intercept_S - a, slope_S - b
-    square = b * b - weight * float(db @ db)
-    middle = a * b - weight * float(da @ db)
-    constant = a * a - weight * float(da @ da) - square_t * monte_carlo**2
-    if square <= 0:
-        return None, None
-    root = float(np.sqrt(max(0.0, middle * middle - square * constant)))
-    return (-middle - root) / square, (-middle + root) / square
-
-
-def end_of(place: float | None, x_G: FloatArray) -> float | None:
-    """An end of an interval in log x on the axis; None outside of the measured range, where no line is supported."""
-    if place is None:
+def _own_root(smooth: Smooth, rising_E: FloatArray, turn: int, x_G: FloatArray) -> float | None:
+    """The sign change of one pair's own lines that is nearest to the mean's; None if it has none."""
+    turns = np.flatnonzero((rising_E[:-1] <= 0) & (rising_E[1:] > 0))
+    if not turns.size:
         return None
-    low, high = float(np.log(x_G[0])), float(np.log(x_G[-1]))
-    slack = 1e-9 * (high - low)
-    return clipped_exp(place, x_G) if low - slack <= place <= high + slack else None
+    return clipped_exp(_root(smooth.place_E, rising_E, int(turns[np.argmin(np.abs(turns - turn))])), x_G)
 
 
 def clipped_exp(log_x: float, x_G: FloatArray) -> float:
     """Back from log x, with rounding at the ends of the grid undone."""
     return float(np.clip(np.exp(log_x), x_G[0], x_G[-1]))
-
-
-def _roots(lines: Lines, x_G: FloatArray) -> list[float | None]:
-    """The root of each seed pair's own line, None when it is outside of the bracket."""
-    roots: list[float | None] = []
-    for intercept, slope in zip(lines.intercept_S.tolist(), lines.slope_S.tolist(), strict=True):
-        inside = abs(intercept) <= abs(slope) * (lines.high - lines.low)
-        place = lines.centre - intercept / slope if inside and slope != 0 else lines.high + 1
-        roots.append(clipped_exp(place, x_G) if lines.low <= place <= lines.high else None)
-    return roots

@@ -7,8 +7,7 @@ from itertools import pairwise
 import numpy as np
 
 from crossover.analysis.columns import FloatArray
-from crossover.analysis.inference.crossing import Differences, clear_signs, clipped_exp, end_of, narrowest
-from crossover.analysis.inference.windows import shared_error
+from crossover.analysis.inference.crossing import clear_signs, locate
 from crossover.analysis.result import Turn
 
 
@@ -33,36 +32,29 @@ def find_turns(
         The turns in order along the axis. They describe the mean; none is tested, and their intervals hold one by one.
         None with fewer than two pairs.
     """
-    log_G = np.log(x_G)
-    signs_G = clear_signs(difference_SG, alpha)
-    clear = np.flatnonzero(signs_G)
-    changes = [(a, b) for a, b in pairwise(clear.tolist()) if signs_G[a] != signs_G[b]]
-    if difference_SG.shape[0] < 2 or not changes:
+    if difference_SG.shape[0] < 2:
         return ()
+    signs_G = clear_signs(difference_SG, alpha)
     mean_G = difference_SG.mean(axis=0)
-    places = [_root(log_G[a : b + 1], mean_G[a : b + 1]) for a, b in changes]
-    edges = [-np.inf, *((p + q) / 2 for p, q in pairwise(places)), np.inf]
-    data = Differences(log_G, difference_SG, alpha, shared_error(error_SG))
     turns = []
-    for (a, _), place, low, high in zip(changes, places, edges[:-1], edges[1:], strict=True):
-        lines = narrowest(data, place, (low, high))
-        ends = data.interval(lines)
-        slope = float(lines.slope_S.mean())
-        root = lines.centre - float(lines.intercept_S.mean()) / slope if slope else place
+    for a, b in pairwise(np.flatnonzero(signs_G).tolist()):
+        if signs_G[a] == signs_G[b]:
+            continue
+        falling, near = bool(signs_G[a] > 0), _place(x_G[a : b + 1], mean_G[a : b + 1])
+        found = locate(x_G, difference_SG, falling=falling, alpha=alpha, lower=lower, error_SG=error_SG, near=near)
+        direction = "AR→DLM" if falling == lower else "DLM→AR"
+        within = found is not None and x_G[a] <= found.at <= x_G[b]
         turns.append(
-            Turn(
-                direction="AR→DLM" if (signs_G[a] > 0) == lower else "DLM→AR",
-                at=clipped_exp(root if lines.low <= root <= lines.high else place, x_G),
-                low=end_of(ends[0], x_G),
-                high=end_of(ends[1], x_G),
-            )
+            Turn(direction=direction, at=found.at, low=found.low, high=found.high)
+            if found is not None and within
+            else Turn(direction=direction, at=near, low=float(x_G[a]), high=float(x_G[b]))
         )
     return tuple(turns)
 
 
-def _root(log_B: FloatArray, mean_B: FloatArray) -> float:
-    """The middle sign change of a mean that begins with one sign and ends with the other, by interpolation."""
+def _place(x_B: FloatArray, mean_B: FloatArray) -> float:
+    """The middle sign change of a mean that begins with one sign and ends with the other, by interpolation in log x."""
     flips = np.flatnonzero((mean_B[:-1] > 0) != (mean_B[1:] > 0))
     i = int(flips[flips.size // 2])
     share = mean_B[i] / (mean_B[i] - mean_B[i + 1])
-    return float(log_B[i] + share * (log_B[i + 1] - log_B[i]))
+    return float(x_B[i] * (x_B[i + 1] / x_B[i]) ** share)

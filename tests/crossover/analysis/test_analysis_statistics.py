@@ -9,7 +9,8 @@ import pytest
 from scipy import stats
 
 from crossover.analysis.inference.bands import critical_value, mean_band
-from crossover.analysis.inference.crossing import fieller, locate
+from crossover.analysis.inference.crossing import locate
+from crossover.analysis.inference.fieller import fieller
 from crossover.analysis.inference.power import further_pairs
 from crossover.analysis.inference.windows import WindowTest, holm, inside, iut_p, sign_flip_p, tost_p, window_test
 from tests.crossover.analysis.analysis_curves import PLAN

@@ -7,7 +7,7 @@ import pytest
 
 from crossover.analysis import AnalysisPlan, analyse
 from crossover.analysis.inference.bands import mean_band
-from crossover.analysis.inference.crossing import fieller, locate
+from crossover.analysis.inference.crossing import locate
 from crossover.analysis.inference.power import further_pairs, further_reach
 from crossover.analysis.inference.sensitivity import other_places
 from crossover.analysis.inference.turns import find_turns
@@ -73,11 +73,6 @@ def test_monte_carlo_error_widens_everything_and_cannot_be_averaged_away() -> No
     assert all(a > b for a, b in zip(loud_band.high, plain_band.high, strict=True))
     hopeless = window_test(X, difference_SG, (0.0, 0.2), 1.0, np.full_like(difference_SG, 0.3))
     assert further_pairs(hopeless, hopeless, delta=0.01, plan=PLAN) is None
-
-
-def test_fieller_with_shared_error_is_the_textbook_interval_for_a_known_slope() -> None:
-    low, high = fieller(np.zeros(5) + 0.1, np.ones(5), 0.05, 0.02)
-    assert (low, high) == pytest.approx((-0.1 - 2.7764 * 0.02, -0.1 + 2.7764 * 0.02), abs=1e-5)
 
 
 def test_stderr_of_the_curves_reaches_the_verdict() -> None:
