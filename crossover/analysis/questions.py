@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -116,9 +116,12 @@ def _unpaired(runs: Mapping[RunKey, Curve], plan: AnalysisPlan, metric: MetricPl
 def _verdict(question: Question, adjusted: PValues, plan: AnalysisPlan, *, tests: int) -> Verdict:
     evidence, metric = question.evidence, question.metric
     decision = decide(evidence, adjusted, metric, plan)
-    pairs, reach = None, None
+    pairs, reach, drawn = None, None, None
     if decision.word == "insufficient evidence":
         pairs = further_pairs(evidence.early, evidence.late, delta=metric.delta, plan=plan, tests=tests)
+        if pairs is None and evidence.early is not None and evidence.late is not None:
+            early, late = (replace(window, monte_carlo=0.0) for window in (evidence.early, evidence.late))
+            drawn = further_pairs(early, late, delta=metric.delta, plan=plan, tests=tests)
         if evidence.late is not None and question.comparison == "matched":
             reach = further_reach(evidence.x_G, evidence.difference_SG, plan.alpha)
     seeds = question.paired.seeds if question.paired else ()
@@ -138,6 +141,7 @@ def _verdict(question: Question, adjusted: PValues, plan: AnalysisPlan, *, tests
             axis=question.axis,
             comparison=question.comparison,
             further=pairs,
+            drawn=drawn,
             reach=reach,
             picks=tuple(question.picks.values()),
         ),

@@ -20,6 +20,7 @@ def reason(
     axis: Axis,
     comparison: Comparison,
     further: int | None,
+    drawn: int | None = None,
     reach: float | None = None,
     picks: tuple[str, ...] = (),
 ) -> str:
@@ -45,7 +46,8 @@ def reason(
     if plan.looks:
         parts.append(f"at this look p may be at most {evidence.alpha:.2g}")
     if decision.word == "insufficient evidence":
-        parts.append(_further(further))
+        error = f"{late.monte_carlo:.2g} {metric.unit}".rstrip()
+        parts.append(_further(further) if drawn is None else _more_draws(drawn, error))
         if reach is not None:
             parts.append(f"the trend, followed on, would settle it at {axis_place(axis, reach)}")
     return "; ".join(parts) + "."
@@ -141,6 +143,13 @@ def _further(further: int | None) -> str:
     if further is None:
         return "how many more would settle it cannot be said from the variance seen"
     return f"about {further} more would settle it with 80 % power, were the truth what was seen"
+
+
+def _more_draws(drawn: int, error: str) -> str:
+    return (
+        f"pairs alone would not settle it, since the Monte Carlo error of {error} is shared by all: "
+        f"with many more draws about {drawn} more would"
+    )
 
 
 def arm_words(arm: str) -> str:

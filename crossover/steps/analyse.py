@@ -12,6 +12,7 @@ from crossover.errors import WorkspaceError
 from crossover.evaluation.records import Evaluation, load_evaluation
 from crossover.files import digest_of, write_json
 from crossover.steps.context import StepContext
+from crossover.steps.items import item_tables
 from crossover.steps.manifests import AnalysisRef, Candidate, EvaluationsRef, RunRef
 from crossover.steps.report import write_study_report
 from crossover.steps.samples import draw_samples
@@ -44,7 +45,11 @@ def analyse_step(context: StepContext, references: Sequence[EvaluationsRef], *, 
         mine = [(run, results) for run, results in runs if run.cell == cell.name]
         budget = next(b for b in dataset.manifest.budgets if b.unique_tokens == cell.unique_tokens)
         analyses[cell.name] = analyse(
-            curves_of(mine), context.study.analysis, unique_tokens=budget.tokens, notes=(BOUND_NOTE,)
+            curves_of(mine),
+            context.study.analysis,
+            unique_tokens=budget.tokens,
+            notes=(BOUND_NOTE,),
+            items=item_tables(mine, context.study.analysis),
         )
         record = analyses[cell.name].model_dump(mode="json")
         context.registry.record_analysis(context.study.digest, cell.name, record)
