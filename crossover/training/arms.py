@@ -10,6 +10,8 @@ Family = Literal["AR", "DLM"]
 Objective = Literal["next-token", "masked", "block-masked"]
 Estimator = Literal["exact-count", "bernoulli"]
 
+Factor = Literal["any-order modelling", "Monte Carlo augmentation"]
+
 Ratio = Annotated[float, Field(ge=0, le=0.95)]
 
 
@@ -70,6 +72,13 @@ class Arm(BaseModel):
         """Whether attention is causal token by token."""
         return self.objective == "next-token"
 
+    @property
+    def isolates(self) -> Factor | None:
+        """Which of the three factors of the DLM's advantage this arm isolates as an ablation, if any."""
+        if self.objective == "block-masked":
+            return "any-order modelling"
+        return "Monte Carlo augmentation" if self.causal and (self.input_mask or self.dropout) else None
+
 
 _AR, _DLM = "next-token prediction", "masked diffusion, exact-count masks"
 
@@ -96,6 +105,12 @@ ARMS: dict[str, Arm] = {
             objective="block-masked",
             description="block diffusion: masked diffusion within blocks of 16, left to right between them",
             block_length=16,
+        ),
+        Arm(
+            name="dlm-fixed-order",
+            objective="block-masked",
+            description="masked diffusion in one fixed order, left to right: blocks of one token",
+            block_length=1,
         ),
     )
 }

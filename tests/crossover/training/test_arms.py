@@ -27,6 +27,7 @@ def test_the_built_in_arms_are_what_they_say() -> None:
         "ar-dropout": ("AR", "next-token"),
         "ar-masked-input": ("AR", "next-token"),
         "bd": ("DLM", "block-masked"),
+        "dlm-fixed-order": ("DLM", "block-masked"),
     }
     assert all(arm.causal == (arm.family == "AR") for arm in ARMS.values())
     set_apart = {
@@ -40,6 +41,13 @@ def test_the_built_in_arms_are_what_they_say() -> None:
         "ar-dropout": {"dropout": 0.1},
         "ar-masked-input": {"input_mask": 0.3},
         "bd": {"block_length": 16},
+        "dlm-fixed-order": {"block_length": 1},
+    }
+    assert {name: arm.isolates for name, arm in ARMS.items() if arm.isolates} == {
+        "ar-dropout": "Monte Carlo augmentation",
+        "ar-masked-input": "Monte Carlo augmentation",
+        "bd": "any-order modelling",
+        "dlm-fixed-order": "any-order modelling",
     }
 
 
