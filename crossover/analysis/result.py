@@ -36,7 +36,9 @@ class Crossing(_Record):
 
     direction: Literal["AR→DLM", "DLM→AR"]
     at: float = Field(description="Point estimate on the axis.")
-    low: float | None = Field(description="Left end of the interval (inverted t tests, after Fieller); None is unbounded.")
+    low: float | None = Field(
+        description="Left end of the interval (inverted t tests, after Fieller); None is unbounded."
+    )
     high: float | None = Field(description="Right end of the interval; None is unbounded.")
     bracket: tuple[float, float] = Field(description="How far the lines around it reach.")
     per_seed: tuple[float | None, ...] = Field(description="Root of each seed pair by itself, if any.")

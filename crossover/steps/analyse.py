@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from crossover.analysis import analyse
+from crossover.analysis.across import overview
+from crossover.analysis.across.result import CellFacts
 from crossover.analysis.result import Analysis, Verdict
 from crossover.data.dataset import Dataset
 from crossover.errors import WorkspaceError
@@ -41,11 +43,13 @@ def analyse_step(context: StepContext, references: Sequence[EvaluationsRef], *, 
     runs = collect_runs(context, references)
     dataset = Dataset.open(context.workspace.pull("dataset"))
     analyses: dict[str, Analysis] = {}
+    cells: list[overview.Cell] = []
     for cell in context.study.cells:
         mine = [(run, results) for run, results in runs if run.cell == cell.name]
         budget = next(b for b in dataset.manifest.budgets if b.unique_tokens == cell.unique_tokens)
+        curves = curves_of(mine)
         analyses[cell.name] = analyse(
-            curves_of(mine),
+            curves,
             context.study.analysis,
             unique_tokens=budget.tokens,
             notes=(BOUND_NOTE,),
@@ -53,9 +57,15 @@ def analyse_step(context: StepContext, references: Sequence[EvaluationsRef], *, 
         )
         record = analyses[cell.name].model_dump(mode="json")
         context.registry.record_analysis(context.study.digest, cell.name, record)
+        cells.append(overview_cell(context.study, cell, curves, analyses[cell.name], budget.tokens))
+    whole_view = overview.overview(cells, context.study.analysis)
+    for frontier in whole_view.frontiers:
+        name = f"u{frontier.unique_tokens}-frontier"
+        context.registry.record_analysis(context.study.digest, name, frontier.analysis.model_dump(mode="json"))
     folder = context.workspace.root / "analysis"
     whole = {name: analysis.model_dump(mode="json") for name, analysis in analyses.items()}
     write_json(folder / "analysis.json", whole)
+    write_json(folder / "overview.json", whole_view.model_dump(mode="json"))
     largest = context.study.cells[-1]
     best = {arm: best_candidate(context.study, largest, runs, arm) for arm in context.study.arms}
     files = write_study_report(context, dataset, runs, analyses, draw_samples(context, dataset, best))
@@ -64,6 +74,24 @@ def analyse_step(context: StepContext, references: Sequence[EvaluationsRef], *, 
     reference.write(folder / "manifest.json")
     context.workspace.push("analysis")
     return reference
+
+
+def overview_cell(
+    study: StudyConfig, cell: Cell, curves: dict[str, list[Any]], analysis: Analysis, tokens: int
+) -> overview.Cell:
+    """What the overview needs of a cell; `tokens` are those of one epoch."""
+    model = study.model_config_of(cell)
+    facts = CellFacts(
+        cell=cell.name,
+        unique_tokens=tokens,
+        parameters=model.active_parameters,
+        sparse=model.num_experts > 0,
+    )
+    compared = (study.analysis.baseline, study.analysis.candidate)
+    ablations = {
+        name: arm.isolates for name in study.arms if name not in compared and (arm := study.arm(name)).isolates
+    }
+    return overview.Cell(facts, curves, analysis, tokens, ablations)
 
 
 def collect_runs(context: StepContext, references: Sequence[EvaluationsRef]) -> list[EvaluatedRun]:

@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from crossover.analysis.plan import Axis, Comparison
+from crossover.analysis.result import Analysis
 
 LawForm = Literal["monotone", "bending"]
 Choice = Literal["AR", "DLM", "either", "cannot say"]
@@ -107,6 +108,7 @@ class Factor(_Record):
 
     name: Literal["any-order modelling", "super-dense compute", "Monte Carlo augmentation"]
     metric: str
+    cell: str = Field(default="", description="The cell, where a study has several.")
     arm: str = Field(description="The ablation arm; empty where the factor is read off the candidate itself.")
     gap: float | None = Field(description="Candidate minus baseline in the late window.")
     gap_interval: tuple[float, float] | None
@@ -142,12 +144,21 @@ class NextRun(_Record):
     reason: str
 
 
+class Frontier(_Record):
+    """The families' frontiers over model sizes on one budget of unique tokens."""
+
+    unique_tokens: int
+    cells: tuple[str, ...]
+    analysis: Analysis
+
+
 class Overview(_Record):
     """All that several cells, or several arms, say together."""
 
     movements: tuple[Movement, ...] = ()
     laws: tuple[LawFit, ...] = ()
     factors: tuple[Factor, ...] = ()
+    frontiers: tuple[Frontier, ...] = ()
     advice: tuple[Advice, ...] = ()
     next_runs: tuple[NextRun, ...] = ()
     notes: tuple[str, ...] = ()
