@@ -9,7 +9,7 @@ import numpy as np
 
 from crossover.analysis.curves import Curve, Paired, RunKey, complete_seeds, pair_up
 from crossover.analysis.inference.power import further_pairs, further_reach
-from crossover.analysis.inference.tuned import against_tuned
+from crossover.analysis.inference.tuned import against_tuned, without_picking
 from crossover.analysis.inference.verdict import Evidence, PValues, decide, gather, scale_of, too_few
 from crossover.analysis.inference.windows import WindowTest, holm
 from crossover.analysis.plan import AnalysisPlan, Axis, Comparison, MetricPlan
@@ -70,6 +70,8 @@ def ask(
             evidence = Evidence(
                 evidence.pairs, evidence.x_G, evidence.difference_SG, problem=f"{metric.title} never changes in any run"
             )
+        if tuned:
+            evidence = without_picking(evidence, runs, paired.seeds, metric, plan, axis)
     return Question(metric, axis, comparison, baseline, used, paired, evidence, picks)
 
 

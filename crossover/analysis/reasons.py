@@ -42,7 +42,9 @@ def reason(
     if picks:
         counts = {arm: picks.count(arm) for arm in dict.fromkeys(picks)}
         named = ", ".join(f"{arm} {n} times" if n > 1 else f"{arm} once" for arm, n in counts.items())
-        parts.append(f"the tuned arm was chosen for each seed on the others: {named}")
+        parts.append(
+            f"p holds against every tuned arm; for the estimate one was chosen for each seed on the others: {named}"
+        )
     if plan.looks:
         parts.append(f"at this look p may be at most {evidence.alpha:.2g}")
     if decision.word == "insufficient evidence":

@@ -163,6 +163,11 @@ def holm(p_values: list[float | None]) -> list[float | None]:
 
 def tost_p(test: WindowTest, delta: float) -> float:
     """The p of 'the mean lies inside ±delta' by two one-sided t tests (Schuirmann 1987): the larger of the two."""
-    below = (delta - test.mean) / test.standard_error
+    return max(tost_sides(test, delta))
+
+
+def tost_sides(test: WindowTest, delta: float) -> tuple[float, float]:
+    """The p of 'the mean is above -delta' and of 'the mean is below delta'."""
     above = (delta + test.mean) / test.standard_error
-    return float(max(special.stdtr(test.pairs - 1, -below), special.stdtr(test.pairs - 1, -above)))
+    below = (delta - test.mean) / test.standard_error
+    return float(special.stdtr(test.pairs - 1, -above)), float(special.stdtr(test.pairs - 1, -below))

@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from crossover.analysis import analyse
 from crossover.analysis.inference.bands import mean_band
 from crossover.analysis.inference.verdict import decide, gather
 from crossover.analysis.plan import AnalysisPlan, MetricPlan
 from crossover.analysis.result import Crossing
-from crossover.analysis.simulation import SCENARIOS, Scenario, differences, grid
+from crossover.analysis.simulation import NOISES, SCENARIOS, Fault, Noise, Scenario, differences, grid, study_table
 
 REPEATS = 400
 PLAN = AnalysisPlan(metrics=(MetricPlan(name="loss", direction="lower", delta=0.02),), axes=("tokens",))
@@ -84,7 +85,27 @@ def test_the_band_covers_the_whole_curve(pairs: int) -> None:
 
 def test_the_benchmark_prints_its_tables() -> None:
     root = Path(__file__).parents[3]
-    command = [sys.executable, "-m", "benchmarks.calibration", "--repeats", "2"]
+    command = [sys.executable, "-m", "benchmarks.calibration", "--repeats", "3"]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
-    for words in ("early/late IUT (Crossover)", "naive: sign of the mean flips", "band covers", "analyse"):
+    for words in ("early/late IUT (Crossover)", "naive: sign of the mean flips", "band covers", "looks at 5, 8 and 12"):
         assert words in done.stdout
+
+
+@pytest.mark.parametrize("noise", NOISES[1:], ids=lambda noise: noise.name)
+def test_other_noise_makes_no_more_crossings(noise: Noise) -> None:
+    rng = np.random.default_rng(8)
+    found = 0
+    for _ in range(REPEATS // 2):
+        evidence = gather(X, differences(rng, SCENARIOS[0], 5, noise=noise), PLAN.metrics[0], PLAN, scale=3.0)
+        found += decide(evidence, evidence.raw, PLAN.metrics[0], PLAN).word == "crossover"
+    assert found / (REPEATS // 2) <= 0.02
+
+
+@pytest.mark.parametrize("fault", ["NaN", "missing seed", "unequal grids", "short run"])
+def test_faulty_tables_cost_power_and_not_honesty(fault: Fault) -> None:
+    def words(scenario: Scenario, repeats: int) -> list[str]:
+        tables = (study_table(np.random.default_rng(i), scenario, 6, fault=fault) for i in range(repeats))
+        return [analyse(table, PLAN).headline.word for table in tables]
+
+    assert sum(word in ("AR", "DLM", "crossover") for word in words(SCENARIOS[0], 60)) <= 8
+    assert words(SCENARIOS[5], 20).count("crossover") >= 12

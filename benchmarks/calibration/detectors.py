@@ -1,26 +1,22 @@
-"""How often does the analysis err? Simulated curves with a known truth, beside two naive baselines.
+"""One judgement of one metric: our detector beside two naive ones, on the same simulated studies.
 
-    python -m benchmarks.calibration [--repeats N]
-
-prints a Markdown table. A naive baseline is what people do by hand: to see the sign of the mean difference flip, or
-to see pointwise 95 % bootstrap bands over seeds leave zero on both sides.
+A naive baseline is what people do by hand: to see the sign of the mean difference flip, or to see pointwise 95 %
+bootstrap bands over seeds leave zero on both sides.
 """
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from crossover.analysis import analyse
 from crossover.analysis.columns import FloatArray
 from crossover.analysis.inference.bands import mean_band
 from crossover.analysis.inference.verdict import decide, gather
 from crossover.analysis.plan import AnalysisPlan, MetricPlan
-from crossover.analysis.simulation import SCENARIOS, Scenario, differences, grid, run_noise
+from crossover.analysis.simulation import CHECKPOINTS, NOISES, PLAIN, SCENARIOS, Noise, Scenario, differences, grid
 
 PAIRS = (5, 8)
 RESAMPLES = 400
@@ -150,30 +146,6 @@ def measure(scenario: Scenario, pairs: int, repeats: int, seed: int = 20261123) 
     return tallies
 
 
-def whole_analysis_ms(pairs: int) -> float:
-    """Milliseconds of one `analyse` call with figures: 3 metrics, 3 axes, 2 comparisons, the median of five calls."""
-    rng, x_G = np.random.default_rng(1), grid()
-    names = ("loss", "accuracy", "margin")
-    runs = [(name, arm, seed) for name in names for arm in ("ar", "dlm") for seed in range(pairs)]
-    tokens = np.tile(np.round(x_G * 1e4), len(runs))
-    curves = {
-        "metric": np.repeat([run[0] for run in runs], x_G.size),
-        "arm": np.repeat([run[1] for run in runs], x_G.size),
-        "seed": np.repeat([run[2] for run in runs], x_G.size),
-        "tokens": tokens,
-        "flops": tokens * 6e6,
-        "seconds": tokens / 1e4,
-        "value": 3 + run_noise(rng, len(runs)).ravel(),
-    }
-    metrics = tuple(MetricPlan(name=name, direction="lower", delta=0.02) for name in names)
-    times = []
-    for _ in range(5):
-        begun = time.perf_counter()
-        analyse(curves, AnalysisPlan(metrics=metrics), unique_tokens=10_000)
-        times.append(time.perf_counter() - begun)
-    return 1e3 * float(np.median(times))
-
-
 def _band_covers(x_G: FloatArray, difference_SG: FloatArray, scenario: Scenario) -> bool:
     band = mean_band(x_G, difference_SG, PLAN.alpha)
     truth_G = scenario.difference(np.linspace(0.0, 1.0, x_G.size))
@@ -200,9 +172,34 @@ def table(repeats: int) -> str:
             rows += [_row(scenario, pairs, name, tally, repeats) for name, tally in tallies.items()]
             words.append(_words(scenario, pairs, tallies["early/late IUT (Crossover)"], repeats))
     listed = ["truth", "seed pairs", "crossover", "AR", "DLM", "no difference within δ", "insufficient", "band covers"]
-    whole = "; ".join(f"{pairs} seed pairs {whole_analysis_ms(pairs):.0f} ms" for pairs in PAIRS)
-    closing = f"One whole `analyse` call (3 metrics, 3 axes, 2 comparisons, figures): {whole}."
-    return "\n\n".join((_markdown(head, rows), _markdown(listed, words), closing))
+    return "\n\n".join((markdown(head, rows), markdown(listed, words)))
+
+
+def noise_table(repeats: int) -> str:
+    """Our own detector under other noise: false verdicts where arms are equal, power and coverage where they cross."""
+    head = ["noise", "checkpoints", "seed pairs", "false 'crossover'", "false winner", "truth", "power", "coverage"]
+    rows = []
+    for noise, points in [(noise, CHECKPOINTS) for noise in NOISES] + [(PLAIN, 16)]:
+        for pairs in PAIRS:
+            null = _own(SCENARIOS[0], pairs, repeats, noise, points)
+            winners = sum(null.words.get(word, 0) for word in ("AR", "DLM"))
+            for scenario in SCENARIOS:
+                if scenario.crossing is None:
+                    continue
+                tally = _own(scenario, pairs, repeats, noise, points)
+                covered = f"{tally.covered / tally.located:.3f}" if tally.located else ""
+                false = [f"{null.crossings / repeats:.3f}", f"{winners / repeats:.3f}"]
+                named = [noise.name, str(points), str(pairs)]
+                rows.append([*named, *false, scenario.name, f"{tally.crossings / repeats:.3f}", covered])
+    return markdown(head, rows)
+
+
+def _own(scenario: Scenario, pairs: int, repeats: int, noise: Noise, points: int) -> Tally:
+    rng = np.random.default_rng([20261123, pairs, points, NOISES.index(noise), SCENARIOS.index(scenario)])
+    x_G, tally = grid(points), Tally()
+    for _ in range(repeats):
+        tally.add(early_late_iut(x_G, differences(rng, scenario, pairs, points, noise), rng), scenario.crossing)
+    return tally
 
 
 def _row(scenario: Scenario, pairs: int, name: str, tally: Tally, repeats: int) -> list[str]:
@@ -227,17 +224,7 @@ def _words(scenario: Scenario, pairs: int, tally: Tally, repeats: int) -> list[s
     return [scenario.name, str(pairs), *rates, f"{tally.band_covers / repeats:.3f}"]
 
 
-def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description="Error rates of the analysis on simulated curves.")
-    parser.add_argument("--repeats", type=int, default=400, help="simulated studies per row")
-    print(table(parser.parse_args().repeats))
-
-
-if __name__ == "__main__":
-    main()

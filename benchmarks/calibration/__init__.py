@@ -1,0 +1,1 @@
+"""How often does the analysis err? Simulated studies with a known truth."""
