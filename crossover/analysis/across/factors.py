@@ -66,7 +66,7 @@ def _ablation(runs: Mapping[RunKey, Curve], metric: MetricPlan, plan: AnalysisPl
         return _unknown(kind, metric, arm, "its runs share no seed and range with both families")
     baseline_S, candidate_S, ablation_S = late
     part_S = ablation_S - baseline_S if kind == "Monte Carlo augmentation" else candidate_S - ablation_S
-    verb = f"{arm} closes" if kind == "Monte Carlo augmentation" else f"what {arm} lacks is"
+    verb = f"arm {arm} closes" if kind == "Monte Carlo augmentation" else f"arm {arm}, without free order, gives up"
     return _factor(kind, metric, plan, arm, part_S, candidate_S - baseline_S, verb)
 
 
@@ -81,7 +81,7 @@ def _compute(columns: Columns, metric: MetricPlan, plan: AnalysisPlan) -> list[F
         return [_unknown("super-dense compute", metric, "", "the families share no range of FLOPs")]
     at_tokens_S, at_flops_S = (side[1] - side[0] for side in (late[0], late[1]))
     words = (
-        f"{plan.candidate} {_needs(runs_of(columns, metric.name, 'flops'), metric, plan)}, "
+        f"arm {plan.candidate} {_needs(runs_of(columns, metric.name, 'flops'), metric, plan)}, "
         f"at {rate[1] / rate[0]:.2f} times the FLOPs a token; comparing at equal FLOPs, not tokens, takes away"
     )
     return [_factor("super-dense compute", metric, plan, "", at_tokens_S - at_flops_S, at_tokens_S, words)]
@@ -172,5 +172,5 @@ def _unknown(
         closed=None,
         closed_interval=None,
         pairs=0,
-        reason=f"{arm or 'Compute'}: {problem}.",
+        reason=f"{f'Arm {arm}' if arm else 'Compute'}: {problem}.",
     )
