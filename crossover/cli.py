@@ -50,7 +50,7 @@ def _verb(verbs: "_Verbs[argparse.ArgumentParser]", name: str, text: str, module
 
 
 def _add_study(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("study", metavar="STUDY", help="a study file (YAML) or a preset: demo, smoke")
+    parser.add_argument("study", metavar="STUDY", help="a study file (YAML) or a preset: demo, factors, smoke")
     parser.add_argument("--out", help="workspace: a folder or s3://bucket/prefix (default: studies/<name>)")
     parser.add_argument("--registry", help="SQLAlchemy URL of the registry (default: studies/registry.sqlite)")
 
@@ -63,7 +63,7 @@ def _add_run(verbs: "_Verbs[argparse.ArgumentParser]") -> None:  # noqa: UP037
     run.add_argument("--print-study", action="store_true", help="print the resolved study and stop")
     run.add_argument("--json", action="store_true", help="print the outcome as JSON, no progress")
     plan = _verb(verbs, "plan", "what a study will cost: parameters, FLOPs, memory, hours, disk, price", "plan")
-    plan.add_argument("study", metavar="STUDY", help="a study file (YAML) or a preset: demo, smoke")
+    plan.add_argument("study", metavar="STUDY", help="a study file (YAML) or a preset: demo, factors, smoke")
     plan.add_argument("--processes", type=int, default=1, help="devices that train one run together (default 1)")
     plan.add_argument("--measure", action="store_true", help="time a few steps here instead of assuming an MFU")
     plan.add_argument("--json", action="store_true", help="print as JSON")
