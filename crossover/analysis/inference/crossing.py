@@ -11,6 +11,7 @@ Shapes: S seed pairs, G points of the common grid, E places between them, B poin
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy import special
@@ -26,8 +27,8 @@ the next. The last is interpolation by a cubic through four checkpoints. Coverag
 docs/benchmarks/calibration.md."""
 LEAST_POINTS = 4
 """A line reaches over so many grid points at least, if there are so many."""
-FINENESS = 8
-"""Places between two neighbouring grid points."""
+PLACES = 320
+"""About so many places over the whole range, and at least two between neighbouring checkpoints."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,8 @@ class Differences:
 
     def smooth(self, reach: float) -> Smooth:
         """Lines around every place; reach is a share of the log range."""
-        between = np.linspace(0, 1, FINENESS, endpoint=False)
-        place_E = np.append((self.log_G[:-1, None] + between * np.diff(self.log_G)[:, None]).ravel(), self.log_G[-1])
-        value_SE = self.difference_SG @ _weights(self.log_G, place_E, reach * float(np.ptp(self.log_G))).T
+        place_E, weight_EG = _weights(self.log_G.tobytes(), reach)
+        value_SE = self.difference_SG @ weight_EG.T
         pairs = value_SE.shape[0]
         error_E = np.hypot(value_SE.std(axis=0, ddof=1) / np.sqrt(pairs), self.monte_carlo)
         t = float(special.stdtrit(pairs - 1, 1 - self.alpha / 2))
@@ -70,19 +70,23 @@ class Differences:
         return _bent(u_B, self.difference_SG[:, inside_G], level)
 
 
-def _weights(log_G: FloatArray, place_E: FloatArray, half: float) -> FloatArray:
-    """Of each grid point in the value at each place of a weighted least-squares line around it: weight_EG."""
+@lru_cache(maxsize=32)
+def _weights(log_bytes: bytes, reach: float) -> tuple[FloatArray, FloatArray]:
+    """Places, and of each grid point its weight in the value there of a weighted least-squares line: weight_EG."""
+    log_G = np.frombuffer(log_bytes)
+    between = np.linspace(0, 1, max(2, -(-PLACES // (log_G.size - 1))), endpoint=False)
+    place_E = np.append((log_G[:-1, None] + between * np.diff(log_G)[:, None]).ravel(), log_G[-1])
+    if log_G.size < LEAST_POINTS:
+        return place_E, np.stack([np.interp(place_E, log_G, unit_G) for unit_G in np.eye(log_G.size)], axis=1)
+    if reach == 0:
+        return place_E, _cubic(log_G, place_E)
     offset_EG = log_G - place_E[:, None]
     distance_EG = np.abs(offset_EG)
-    if log_G.size < LEAST_POINTS:
-        return np.stack([np.interp(place_E, log_G, unit_G) for unit_G in np.eye(log_G.size)], axis=1)
-    if half <= 0:
-        return _cubic(log_G, place_E)
-    nearest_E = np.sort(distance_EG, axis=1)[:, LEAST_POINTS - 1]
-    half_E = np.maximum(half, nearest_E * 1.001)
+    nearest_E = np.partition(distance_EG, LEAST_POINTS - 1, axis=1)[:, LEAST_POINTS - 1]
+    half_E = np.maximum(reach * float(np.ptp(log_G)), nearest_E * 1.001)
     kernel_EG = np.clip(1 - (distance_EG / half_E[:, None]) ** 2, 0.0, None)
     s0, s1, s2 = ((kernel_EG * offset_EG**power).sum(axis=1)[:, None] for power in range(3))
-    return np.asarray(kernel_EG * (s2 - s1 * offset_EG) / (s0 * s2 - s1 * s1))
+    return place_E, np.asarray(kernel_EG * (s2 - s1 * offset_EG) / (s0 * s2 - s1 * s1))
 
 
 def _cubic(log_G: FloatArray, place_E: FloatArray) -> FloatArray:

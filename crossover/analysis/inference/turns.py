@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
+from typing import Literal
 
 import numpy as np
 
@@ -11,9 +13,26 @@ from crossover.analysis.inference.crossing import clear_signs, locate
 from crossover.analysis.result import Turn
 
 
+def sign_changes(difference_SG: FloatArray, alpha: float) -> list[tuple[int, int]]:
+    """Neighbouring grid points among those clear of zero whose mean differences have opposite signs.
+
+    Args:
+        difference_SG: candidate minus baseline.
+        alpha: level at which a point is clear of zero, each by itself.
+
+    Returns:
+        Index of the last point of one sign and of the first of the other; none with fewer than two pairs.
+    """
+    if difference_SG.shape[0] < 2:
+        return []
+    signs_G = clear_signs(difference_SG, alpha)
+    return [(a, b) for a, b in pairwise(np.flatnonzero(signs_G).tolist()) if signs_G[a] != signs_G[b]]
+
+
 def find_turns(
     x_G: FloatArray,
     difference_SG: FloatArray,
+    changes: Sequence[tuple[int, int]],
     *,
     alpha: float,
     lower: bool,
@@ -24,25 +43,20 @@ def find_turns(
     Args:
         x_G: the grid of the tested range, positive and rising.
         difference_SG: candidate minus baseline.
-        alpha: one minus the coverage of each interval, and the level at which a point is clear of zero.
+        changes: from `sign_changes`.
+        alpha: one minus the coverage of each interval.
         lower: whether lower values of the metric are better.
         error_SG: Monte Carlo standard errors, taken as shared.
 
     Returns:
         The turns in order along the axis. They describe the mean; none is tested, and their intervals hold one by one.
-        None with fewer than two pairs.
     """
-    if difference_SG.shape[0] < 2:
-        return ()
-    signs_G = clear_signs(difference_SG, alpha)
     mean_G = difference_SG.mean(axis=0)
     turns = []
-    for a, b in pairwise(np.flatnonzero(signs_G).tolist()):
-        if signs_G[a] == signs_G[b]:
-            continue
-        falling, near = bool(signs_G[a] > 0), _place(x_G[a : b + 1], mean_G[a : b + 1])
+    for a, b in changes:
+        falling, near = bool(mean_G[a] > 0), _place(x_G[a : b + 1], mean_G[a : b + 1])
         found = locate(x_G, difference_SG, falling=falling, alpha=alpha, lower=lower, error_SG=error_SG, near=near)
-        direction = "AR→DLM" if falling == lower else "DLM→AR"
+        direction: Literal["AR→DLM", "DLM→AR"] = "AR→DLM" if falling == lower else "DLM→AR"
         within = found is not None and x_G[a] <= found.at <= x_G[b]
         turns.append(
             Turn(direction=direction, at=found.at, low=found.low, high=found.high)

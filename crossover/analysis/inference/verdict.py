@@ -14,7 +14,7 @@ from crossover.analysis.inference import windows
 from crossover.analysis.inference.crossing import locate
 from crossover.analysis.inference.looks import nominal_alpha
 from crossover.analysis.inference.sensitivity import other_places
-from crossover.analysis.inference.turns import find_turns
+from crossover.analysis.inference.turns import find_turns, sign_changes
 from crossover.analysis.inference.windows import WindowTest
 from crossover.analysis.plan import AnalysisPlan, MetricPlan
 from crossover.analysis.result import Crossing, Turn, Word
@@ -87,7 +87,7 @@ def gather(
     early = windows.window_test(x_G, difference_SG, plan.early_window, scale, error_SG)
     late = windows.window_test(x_G, difference_SG, plan.late_window, scale, error_SG)
     pairs = difference_SG.shape[0]
-    turns = _turns(x_G, difference_SG, metric, plan, error_SG)
+    changes, turns = _turns(x_G, difference_SG, metric, plan, error_SG)
     opposite = early is not None and late is not None and early.mean * late.mean < 0
     evidence = Evidence(
         pairs=pairs,
@@ -95,10 +95,10 @@ def gather(
         difference_SG=difference_SG,
         early=early,
         late=late,
-        sign_changes=max(int(opposite), len(turns)),
+        sign_changes=max(int(opposite), changes),
         problem=_problem(x_G, difference_SG, plan, scale),
         error_SG=error_SG,
-        turns=turns if len(turns) > 1 else (),
+        turns=turns,
         alpha=nominal_alpha(plan.looks, pairs, plan.alpha, spending=plan.spending) or plan.alpha,
     )
     if evidence.problem or early is None or late is None:
@@ -114,18 +114,23 @@ def gather(
 
 def _turns(
     x_G: FloatArray, difference_SG: FloatArray, metric: MetricPlan, plan: AnalysisPlan, error_SG: FloatArray | None
-) -> tuple[Turn, ...]:
-    """Sign changes of the mean from the early window's beginning to the late one's end."""
+) -> tuple[int, tuple[Turn, ...]]:
+    """How often the mean changes its sign from the early window to the late one, and where if more than once."""
     tested_G = windows.inside(x_G, (plan.early_window[0], plan.late_window[1])) if x_G.size else np.zeros(0, dtype=bool)
     if tested_G.sum() < 2:
-        return ()
-    return find_turns(
+        return 0, ()
+    changes = sign_changes(difference_SG[:, tested_G], plan.alpha)
+    if len(changes) < 2:
+        return len(changes), ()
+    turns = find_turns(
         x_G[tested_G],
         difference_SG[:, tested_G],
+        changes,
         alpha=plan.alpha,
         lower=metric.direction == "lower",
         error_SG=None if error_SG is None else error_SG[:, tested_G],
     )
+    return len(changes), turns
 
 
 def _problem(x_G: FloatArray, difference_SG: FloatArray, plan: AnalysisPlan, scale: float) -> str:

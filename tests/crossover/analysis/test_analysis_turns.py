@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 
 from crossover.analysis import AnalysisPlan, analyse
+from crossover.analysis.columns import FloatArray
 from crossover.analysis.inference.bands import mean_band
 from crossover.analysis.inference.crossing import locate
 from crossover.analysis.inference.power import further_pairs, further_reach
 from crossover.analysis.inference.sensitivity import other_places
-from crossover.analysis.inference.turns import find_turns
+from crossover.analysis.inference.turns import find_turns, sign_changes
 from crossover.analysis.inference.windows import window_test
+from crossover.analysis.result import Turn
 from tests.crossover.analysis.analysis_curves import LOSS, PLAN, crossing_value, noisy, table
 
 X = np.geomspace(1, 100, 21)
@@ -19,20 +21,22 @@ U = np.linspace(0, 1, 21)
 WOBBLE = 0.01 * np.random.default_rng(5).normal(size=(6, 21))
 
 
+def turns_of(difference_SG: FloatArray, *, lower: bool = True) -> tuple[Turn, ...]:
+    return find_turns(X, difference_SG, sign_changes(difference_SG, 0.05), alpha=0.05, lower=lower)
+
+
 def test_turns_ignore_noise_and_come_in_order() -> None:
-    assert len(find_turns(X, WOBBLE + (U - 0.5), alpha=0.05, lower=True)) == 1
-    first, second = find_turns(X, WOBBLE + np.cos(2 * np.pi * U), alpha=0.05, lower=True)
+    wave = WOBBLE + np.cos(2 * np.pi * U)
+    assert len(turns_of(WOBBLE + (U - 0.5))) == 1
+    first, second = turns_of(wave)
     assert (first.direction, second.direction) == ("AR→DLM", "DLM→AR")
     for turn, share in ((first, 0.25), (second, 0.75)):
         assert turn.low is not None
         assert turn.high is not None
         assert turn.low < 100**share < turn.high
         assert turn.low < turn.at < turn.high
-    assert [t.direction for t in find_turns(X, WOBBLE + np.cos(2 * np.pi * U), alpha=0.05, lower=False)] == [
-        "DLM→AR",
-        "AR→DLM",
-    ]
-    assert find_turns(X, (U - 0.5)[None, :], alpha=0.05, lower=True) == ()
+    assert [t.direction for t in turns_of(wave, lower=False)] == ["DLM→AR", "AR→DLM"]
+    assert sign_changes((U - 0.5)[None, :], 0.05) == []
 
 
 def test_several_crossings_are_said_and_placed() -> None:
