@@ -1,4 +1,4 @@
-"""The frontier over model sizes: the best that any model has reached for so many FLOPs, or seconds (Pareto).
+"""The frontier over model sizes: the best that any model has reached for so many FLOPs, seconds or epochs (Pareto).
 
 This is the crossing of Prabhudesai et al. (arXiv 2507.15857): with C FLOPs to spend, and free choice of the size, which
 family is better? The curves of one seed under all models become one curve; the rest is the same test as ever.
@@ -15,30 +15,32 @@ from crossover.analysis.columns import read_columns
 from crossover.analysis.curves import Curve, RunKey, best_so_far, runs_of
 from crossover.analysis.engine import METHOD, interrogate
 from crossover.analysis.figures import summaries
-from crossover.analysis.plan import FRONTIER_AXES, AnalysisPlan, Axis, Comparison, MetricPlan
+from crossover.analysis.plan import AnalysisPlan, Axis, Comparison, MetricPlan
 from crossover.analysis.result import Analysis
 
 
-def analyse_frontier(curves: Mapping[str, Any], plan: AnalysisPlan, *, notes: Sequence[str] = ()) -> Analysis | None:
+def analyse_frontier(
+    curves: Mapping[str, Any], plan: AnalysisPlan, *, unique_tokens: int | None = None, notes: Sequence[str] = ()
+) -> Analysis | None:
     """Compare the frontiers of the plan's arms over model sizes.
 
     Args:
         curves: model's name to its table of curves, all of one budget of unique tokens; columns as `analyse` takes.
-        plan: metrics, arms, windows, alpha; of its axes FLOPs and seconds count.
+        plan: metrics, axes, arms, windows, alpha.
+        unique_tokens: tokens in one epoch; needed when the plan asks for the axis `epochs`.
         notes: put first in the notes.
 
     Returns:
-        An analysis whose one comparison is `frontier`; None with fewer than two models or neither of these axes. A seed
-        counts for an arm if it was run with every model, so that no frontier has more tries than another.
+        An analysis whose one comparison is `frontier`; None with fewer than two models. A seed counts for an arm if it
+        was run with every model, so that no frontier has more tries than another.
 
     Raises:
         CurvesError: a table is malformed.
     """
-    axes = tuple(axis for axis in plan.axes if axis in FRONTIER_AXES)
-    if len(curves) < 2 or not axes:
+    if len(curves) < 2:
         return None
-    asked = plan.model_copy(update={"comparisons": ("frontier",), "axes": axes})
-    tables = {model: read_columns(table, asked, None) for model, table in curves.items()}
+    asked = plan.model_copy(update={"comparisons": ("frontier",)})
+    tables = {model: read_columns(table, asked, unique_tokens) for model, table in curves.items()}
 
     def runs(metric: MetricPlan, axis: Axis, _: Comparison) -> dict[RunKey, Curve]:
         return frontier_curves([runs_of(columns, metric.name, axis) for columns in tables.values()], metric)
@@ -51,7 +53,9 @@ def analyse_frontier(curves: Mapping[str, Any], plan: AnalysisPlan, *, notes: Se
         seeds=primary.paired.seeds if primary.paired else (),
         verdicts=verdicts,
         figures=figures,
-        summaries=tuple(row for m in plan.metrics for row in summaries(runs(m, axes[0], "frontier"), m, placed=False)),
+        summaries=tuple(
+            row for m in plan.metrics for row in summaries(runs(m, plan.axes[0], "frontier"), m, placed=False)
+        ),
         notes=(
             *notes,
             f"Frontier over {len(curves)} models: {', '.join(curves)}. Each seed's best value so far over all of them.",

@@ -60,7 +60,7 @@ def _frontiers(cells: Sequence[Cell], plan: AnalysisPlan) -> list[Frontier]:
     found = []
     for budget in sorted({cell.facts.unique_tokens for cell in cells}):
         mine = [cell for cell in cells if cell.facts.unique_tokens == budget]
-        analysis = analyse_frontier({cell.facts.cell: cell.curves for cell in mine}, plan)
+        analysis = analyse_frontier({cell.facts.cell: cell.curves for cell in mine}, plan, unique_tokens=mine[0].tokens)
         if analysis is not None:
             names = tuple(cell.facts.cell for cell in mine)
             found.append(Frontier(unique_tokens=budget, cells=names, analysis=analysis))
