@@ -36,7 +36,7 @@ def read_columns(curves: Any, plan: AnalysisPlan, unique_tokens: int | None) -> 
 
     Args:
         curves: columns `arm, seed, tokens, metric, value`, those of `flops, seconds` that the plan asks for, and
-            `stderr` if there is one. The order of rows is of no account.
+            `stderr` and `step` if there are any. The order of rows is of no account.
         plan: what will be tested.
         unique_tokens: tokens in one epoch; needed for the axis `epochs` only.
 
@@ -45,7 +45,7 @@ def read_columns(curves: Any, plan: AnalysisPlan, unique_tokens: int | None) -> 
 
     Raises:
         CurvesError: a column is missing or not of its type, a point stands twice, tokens decrease within a run while
-            another axis rises, an arm or a metric of the plan has no rows, or epochs are asked of unknown length.
+            another axis or `step` rises, an arm or a metric of the plan has no rows, or epochs have no known length.
     """
     table = _Table(curves)
     needed = ["arm", "seed", "tokens", "metric", "value", *(a for a in plan.axes if a in ("flops", "seconds"))]
@@ -57,10 +57,12 @@ def read_columns(curves: Any, plan: AnalysisPlan, unique_tokens: int | None) -> 
     x = {axis: table.numbers(axis) if axis in table.names else missing for axis in X_COLUMNS}
     stderr = table.numbers("stderr") if "stderr" in table.names else missing
     columns = Columns(table.text("metric"), table.text("arm"), table.seeds(), x, table.numbers("value"), stderr)
-    _check_lengths(columns, rows)
+    further = {"step": table.numbers("step")} if "step" in table.names else {}
+    _check_lengths(columns, rows, further)
     _check_ranges(columns)
-    columns = _sorted(columns)
-    _check_runs(columns)
+    order = np.lexsort((columns.x["tokens"], columns.seed, columns.arm, columns.metric))
+    columns = _sorted(columns, order)
+    _check_runs(columns, {name: column[order] for name, column in further.items()})
     _check_plan(columns, plan)
     if "epochs" in plan.axes or unique_tokens is not None:
         columns.x["epochs"] = columns.x["tokens"] / _epoch_length(unique_tokens)
@@ -78,10 +80,17 @@ class _Table:
                 "not-a-table", "curves", f"found a {type(curves).__name__}", "give a dict of columns or a DataFrame"
             )
         self._source = source
-        self.names = {str(name) for name in listed}
+        listed = [str(name) for name in getattr(curves, "column_names", listed)]
+        self.names = set(listed)
+        for name in sorted(self.names):
+            if listed.count(name) > 1:
+                raise _error("column-twice", name, f"stands {listed.count(name)} times", "keep one of them")
 
     def text(self, name: str) -> NDArray[np.str_]:
-        column = np.asarray(self._source[name], dtype=object)
+        source = self._source[name]
+        if isinstance(source, np.ndarray) and source.dtype.kind == "U":
+            return source
+        column = np.asarray(source, dtype=object)
         bad = [value for value in column if not isinstance(value, str)]
         if bad:
             raise _error("not-text", name, f"{bad[0]!r} is not text", "give names as strings")
@@ -90,8 +99,10 @@ class _Table:
     def numbers(self, name: str) -> FloatArray:
         column = self._source[name]
         try:
-            numbers = np.asarray([np.nan if repr(v) in ("None", "<NA>") else v for v in column], dtype=np.float64)
-        except (TypeError, ValueError) as error:
+            if not (isinstance(column, np.ndarray) and column.dtype.kind in "iuf"):
+                column = [np.nan if repr(v) in ("None", "<NA>") else v for v in column]
+            numbers = np.asarray(column, dtype=np.float64)
+        except (TypeError, ValueError, OverflowError) as error:
             raise _error("not-a-number", name, str(error), "give numbers; leave unknown ones NaN") from error
         if numbers.ndim != 1:
             raise _error("not-a-column", name, f"has {numbers.ndim} dimensions", "give one number per row")
@@ -102,7 +113,8 @@ class _Table:
         whole = np.isfinite(numbers) & (np.abs(numbers) < 2.0**53)
         whole[whole] = numbers[whole] == np.floor(numbers[whole])
         if not whole.all():
-            raise _error("seed", "seed", f"{numbers[~whole][0]} is not a whole number", "number the seeds")
+            problem = f"{numbers[~whole][0]} is not a whole number below 2^53"
+            raise _error("seed", "seed", problem, "number the seeds 0, 1, 2, …")
         return numbers.astype(np.int64)
 
 
@@ -123,13 +135,14 @@ def _epoch_length(unique_tokens: int | None) -> int:
     return unique_tokens
 
 
-def _check_lengths(columns: Columns, rows: int) -> None:
+def _check_lengths(columns: Columns, rows: int, further: dict[str, FloatArray]) -> None:
     sized: dict[str, NDArray[Any]] = {
         "metric": columns.metric,
         "seed": columns.seed,
         "value": columns.value,
         "stderr": columns.stderr,
         **{str(axis): x for axis, x in columns.x.items()},
+        **further,
     }
     for name, column in sized.items():
         if len(column) != rows:
@@ -146,10 +159,11 @@ def _check_ranges(columns: Columns) -> None:
             raise _error("tokens", axis, "a row has no finite number of tokens", "give every point its tokens")
     if np.any(columns.stderr < 0):
         raise _error("negative", "stderr", "a standard error is negative", "leave unknown ones NaN")
+    if np.any(np.isposinf(columns.stderr) & np.isfinite(columns.value)):
+        raise _error("infinite", "stderr", "the standard error of a finite value is infinite", "leave unknown ones NaN")
 
 
-def _sorted(columns: Columns) -> Columns:
-    order = np.lexsort((columns.x["tokens"], columns.seed, columns.arm, columns.metric))
+def _sorted(columns: Columns, order: NDArray[np.intp]) -> Columns:
     return Columns(
         columns.metric[order],
         columns.arm[order],
@@ -160,24 +174,25 @@ def _sorted(columns: Columns) -> Columns:
     )
 
 
-def _check_runs(columns: Columns) -> None:
-    """Within one metric of one run: no point twice, and every axis rises with tokens."""
+def _check_runs(columns: Columns, further: dict[str, FloatArray]) -> None:
+    """Within one metric of one run: no point twice, and every axis rises with tokens, as do further columns."""
     same = (
         (columns.metric[1:] == columns.metric[:-1])
         & (columns.arm[1:] == columns.arm[:-1])
         & (columns.seed[1:] == columns.seed[:-1])
     )
-    for axis, x in columns.x.items():
+    rising: dict[str, FloatArray] = {**{str(axis): x for axis, x in columns.x.items()}, **further}
+    for axis, x in rising.items():
         step = np.diff(x)
         bad = np.flatnonzero(same & ((step == 0) if axis == "tokens" else (step < 0)))
         if not bad.size:
             continue
         i = int(bad[0])
-        run = f"{columns.metric[i]} of arm {columns.arm[i]!r}, seed {columns.seed[i]}"
+        run = f"{columns.metric[i]} of arm {str(columns.arm[i])!r}, seed {columns.seed[i]}"
         if axis == "tokens":
             problem = f"{run} has two points at {x[i]:,.0f} tokens"
             raise _error("duplicate", axis, problem, "keep one row per metric, arm, seed and tokens")
-        problem = f"{run}: tokens decrease while {axis} rise, from {x[i + 1]:g} to {x[i]:g} {axis}"
+        problem = f"{run}: tokens decrease with rising {axis}, from {x[i + 1]:g} to {x[i]:g} {axis}"
         raise _error("decreasing", axis, problem, "drop the points that a resumed attempt supersedes")
 
 
