@@ -37,6 +37,7 @@ class CellCrossing(_Record):
     at: float | None = Field(description="The crossing; None where there is none in the range.")
     low: float | None = Field(description="Left end of its interval; None is unbounded.")
     high: float | None = Field(description="Right end of its interval; None is unbounded.")
+    stderr: float | None = Field(default=None, description="Of the log of the crossing, from its interval.")
     beyond: float | None = Field(
         default=None,
         description="With no crossing and the baseline still better: it lies beyond this place, if anywhere.",

@@ -1,0 +1,232 @@
+"""What to pretrain with U unique tokens, N parameters and C FLOPs: read off a cell that was run, or off the forecast.
+
+Nothing here is a further test: the intervals are those of one place looked at by itself, at the plan's level.
+
+Shapes: S seed pairs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy import special
+
+from crossover.analysis.across.movement import Analysed, movement
+from crossover.analysis.across.result import Advice, CellFacts, Choice
+from crossover.analysis.columns import FloatArray
+from crossover.analysis.curves import Curve, on_grid
+from crossover.analysis.plan import Axis, Comparison, MetricPlan
+from crossover.analysis.reasons import signed
+from crossover.analysis.result import Analysis, Figure, Verdict
+
+FLOPS_PER_PARAMETER = 6.0
+"""Training FLOPs of a token for each parameter (Kaplan et al. 2020), where no run tells."""
+
+
+class _Found(NamedTuple):
+    choose: Choice
+    difference: float | None
+    interval: tuple[float, float] | None
+    because: str
+
+
+def advise_all(cells: Sequence[Analysed]) -> tuple[Advice, ...]:
+    """Advice for every cell that was run, at its largest budget."""
+    return tuple(advise(cells, unique_tokens=f.unique_tokens, parameters=f.parameters) for f, _ in cells)
+
+
+def advise(
+    cells: Sequence[Analysed],
+    *,
+    unique_tokens: int,
+    parameters: int,
+    flops: float | None = None,
+) -> Advice:
+    """Choose a family for a budget, by the plan's primary metric, early stopping allowed if that was planned.
+
+    Args:
+        cells: what was run and found.
+        unique_tokens: U.
+        parameters: N, those used by a token.
+        flops: C, training FLOPs; None for the largest budget that was run.
+
+    Returns:
+        The choice with its expected difference and reason, `cannot say` where the interval holds both, and the cheapest
+        experiment that could change it.
+    """
+    plan = cells[0][1].plan
+    metric = plan.metrics[0]
+    comparison: Comparison = "best-so-far" if "best-so-far" in plan.comparisons else plan.comparisons[0]
+    here = [(f, a) for f, a in cells if (f.unique_tokens, f.parameters) == (unique_tokens, parameters)]
+    if here:
+        found = _measured(here[0][1], metric, comparison, flops)
+        cheapest = _cheapest(here[0][1], metric, comparison, found)
+    else:
+        found = _forecast(cells, metric, unique_tokens, parameters, flops)
+        cost = f", {_count(2 * plan.minimum_pairs * flops)} FLOPs" if flops else ""
+        cheapest = f"Run this cell: {plan.minimum_pairs} seeds of both arms{cost}."
+    return Advice(
+        unique_tokens=unique_tokens,
+        parameters=parameters,
+        flops=flops,
+        choose=found.choose,
+        metric=metric.name,
+        comparison=comparison,
+        difference=found.difference,
+        interval=found.interval,
+        because=found.because,
+        cheapest=cheapest,
+    )
+
+
+def _measured(analysis: Analysis, metric: MetricPlan, comparison: Comparison, flops: float | None) -> _Found:
+    """The difference of the pairs at the budget, with its t interval."""
+    plan = analysis.plan
+    axis: Axis = "flops" if "flops" in plan.axes else plan.axes[0]
+    figure = next(f for f in analysis.figures if (f.metric, f.axis, f.comparison) == (metric.name, axis, comparison))
+    baseline, candidate = (_curves(figure, arm) for arm in (plan.baseline, plan.candidate))
+    seeds = sorted(set(baseline) & set(candidate))
+    if len(seeds) < 2:
+        return _Found("cannot say", None, None, "Fewer than two seeds were run in both arms.")
+    chosen = [side[seed] for side in (baseline, candidate) for seed in seeds]
+    end = min(curve.x_P[-1] for curve in chosen)
+    start = max(curve.x_P[0] for curve in chosen)
+    budget = end if flops is None or axis != "flops" else flops
+    if not start <= budget <= end * (1 + 1e-9):
+        problem = f"the runs were measured from {_count(start)} to {_count(end)}, and {_count(budget)} was not tested"
+        return _Found("cannot say", None, None, f"{problem[0].upper()}{problem[1:]}.")
+    value_AS = on_grid(chosen, np.array([min(budget, end)])).reshape(2, len(seeds))
+    difference_S = value_AS[1] - value_AS[0]
+    mean, half = _interval(difference_S, plan.alpha)
+    return _judged(mean, (mean - half, mean + half), metric, comparison, len(seeds), analysis, axis)
+
+
+def _curves(figure: Figure, arm: str) -> dict[int, Curve]:
+    return {
+        c.seed: Curve(np.array(c.x), np.array(c.value), np.array(c.stderr))
+        for c in figure.seeds
+        if c.arm == arm and c.x
+    }
+
+
+def _interval(difference_S: FloatArray, alpha: float) -> tuple[float, float]:
+    pairs = difference_S.size
+    error = float(difference_S.std(ddof=1)) / np.sqrt(pairs)
+    return float(difference_S.mean()), float(special.stdtrit(pairs - 1, 1 - alpha / 2)) * float(error)
+
+
+def _judged(
+    mean: float,
+    interval: tuple[float, float],
+    metric: MetricPlan,
+    comparison: Comparison,
+    pairs: int,
+    analysis: Analysis,
+    axis: Axis,
+) -> _Found:
+    low, high = interval
+    better_low = metric.direction == "lower"
+    words = (
+        f"with {pairs} seed pairs the difference DLM − AR there is {signed(mean)} {metric.unit}".rstrip()
+        + f" ({signed(low)} to {signed(high)}) by {metric.title}"
+        + (", each run's best so far" if comparison == "best-so-far" else "")
+    )
+    choose: Choice
+    if pairs < analysis.plan.minimum_pairs:
+        choose, words = "cannot say", f"{words}; a choice needs {analysis.plan.minimum_pairs} pairs"
+    elif -metric.delta < low and high < metric.delta:
+        choose, words = "either", f"{words}, inside ±δ = {metric.delta:g}"
+    elif high < 0 or low > 0:
+        choose = "DLM" if (high < 0) == better_low else "AR"
+        crossing = _crossing_words(analysis, metric, axis)
+        words = f"{words}{crossing}"
+    else:
+        choose, words = "cannot say", f"{words}, which holds zero"
+    return _Found(choose, mean, interval, f"{words[0].upper()}{words[1:]}.")
+
+
+def _crossing_words(analysis: Analysis, metric: MetricPlan, axis: Axis) -> str:
+    verdict = _verdict(analysis, metric, "matched") if "matched" in analysis.plan.comparisons else None
+    if verdict is None or verdict.crossing is None or verdict.axis != axis:
+        return ""
+    return f"; trained on without stopping, the curves cross at {_count(verdict.crossing.at)} {axis}"
+
+
+def _verdict(analysis: Analysis, metric: MetricPlan, comparison: Comparison) -> Verdict:
+    plan = analysis.plan
+    axis: Axis = "flops" if "flops" in plan.axes else plan.axes[0]
+    wanted = (metric.name, axis, comparison, plan.baseline)
+    return next(v for v in analysis.verdicts if (v.metric, v.axis, v.comparison, v.baseline) == wanted)
+
+
+def _cheapest(analysis: Analysis, metric: MetricPlan, comparison: Comparison, found: _Found) -> str:
+    """The cheapest experiment on a cell that was run."""
+    plan, verdict = analysis.plan, _verdict(analysis, metric, comparison)
+    if found.choose == "cannot say" or verdict.word == "insufficient evidence":
+        if verdict.further_pairs is not None:
+            return f"About {verdict.further_pairs} more seed pairs{_cost(analysis, 2 * verdict.further_pairs)}."
+        if verdict.further_reach is not None:
+            return f"Longer runs, to {_count(verdict.further_reach)} {verdict.axis} by the trend, with the same seeds."
+        return "More masks for each measurement (evaluation.nelbo_draws): more seeds alone would not do."
+    if not plan.tuned and found.choose == "DLM":
+        pairs = max(plan.minimum_pairs, verdict.pairs)
+        return f"A tuned AR arm (weight decay, dropout), which was not tested: {pairs} seeds{_cost(analysis, pairs)}."
+    if found.choose == "AR":
+        return "Longer runs of the same seeds: the DLM gains with epochs, and beyond the last one nothing was tested."
+    return "A cell with more unique tokens, where the crossing comes later."
+
+
+def _cost(analysis: Analysis, runs: int) -> str:
+    """What so many further runs cost, by the mean of those that ran."""
+    figure = next((f for f in analysis.figures if f.axis == "flops"), None)
+    ends = [curve.x[-1] for curve in figure.seeds if curve.x] if figure else []
+    return f", {_count(runs * float(np.mean(ends)))} FLOPs" if ends else ""
+
+
+def _forecast(
+    cells: Sequence[Analysed],
+    metric: MetricPlan,
+    unique_tokens: int,
+    parameters: int,
+    flops: float | None,
+) -> _Found:
+    """Where the budget lies against the crossing forecast for a cell that was not run."""
+    if flops is None:
+        return _Found("cannot say", None, None, "This cell was not run, and no budget of FLOPs was given.")
+    facts = CellFacts(cell="", unique_tokens=unique_tokens, parameters=parameters)
+    plan = cells[0][1].plan
+    if "epochs" not in plan.axes or "matched" not in plan.comparisons:
+        return _Found("cannot say", None, None, "This cell was not run, and no crossing over epochs was analysed.")
+    moved = movement(cells, metric, "epochs", "matched", forecasts=[facts])
+    if not moved.forecasts:
+        return _Found("cannot say", None, None, f"This cell was not run and cannot be forecast. {moved.reason}")
+    forecast = moved.forecasts[0]
+    epochs = flops / (_rate(cells) * parameters * unique_tokens)
+    words = (
+        f"this cell was not run; {_count(flops)} FLOPs are about {epochs:.3g} epochs; trained on without stopping, the "
+        f"crossing by {metric.title} is forecast at epoch {forecast.at:.3g} ({forecast.low:.3g} to {forecast.high:.3g})"
+    )
+    choose: Choice = "AR" if epochs < forecast.low else "DLM" if epochs > forecast.high else "cannot say"
+    return _Found(choose, None, None, f"{words[0].upper()}{words[1:]}.")
+
+
+def _rate(cells: Sequence[Analysed]) -> float:
+    """FLOPs a token and parameter, as the runs had them."""
+    rates = []
+    for facts, analysis in cells:
+        ends = {axis: _last(analysis, axis) for axis in ("flops", "tokens", "epochs")}
+        tokens = ends["tokens"] or (ends["epochs"] or 0.0) * facts.unique_tokens
+        if ends["flops"] and tokens:
+            rates.append(ends["flops"] / (tokens * facts.parameters))
+    return float(np.median(rates)) if rates else FLOPS_PER_PARAMETER
+
+
+def _last(analysis: Analysis, axis: str) -> float | None:
+    ends = [c.x[-1] for f in analysis.figures if f.axis == axis for c in f.seeds if c.x]
+    return float(np.median(ends)) if ends else None
+
+
+def _count(value: float) -> str:
+    return f"{value:.3g}"

@@ -1,0 +1,66 @@
+"""What to choose: read off a cell that was run, or off the forecast; never more than was tested."""
+
+from __future__ import annotations
+
+import pytest
+
+from crossover.analysis.across.advice import advise, advise_all
+from tests.crossover.analysis_across.cells import cell
+
+CELLS = [cell(u, 10**6, 6.0 * (u / 1e6) ** 0.9) for u in (10**6, 2 * 10**6, 4 * 10**6, 8 * 10**6)]
+
+
+def flops(epochs: float, unique_tokens: int) -> float:
+    return 6e6 * epochs * unique_tokens
+
+
+def test_a_cell_that_was_run_answers_from_its_pairs() -> None:
+    first = CELLS[:1]
+    late = advise(first, unique_tokens=10**6, parameters=10**6)
+    early = advise(first, unique_tokens=10**6, parameters=10**6, flops=flops(1.5, 10**6))
+    assert (late.choose, early.choose) == ("DLM", "AR")
+    assert late.difference is not None
+    assert late.difference == pytest.approx(-0.15 * 1.22, abs=0.03)
+    assert late.interval is not None
+    assert late.interval[0] < late.difference < late.interval[1] < 0
+    assert late.comparison == "best-so-far"
+    assert "5 seed pairs" in late.because
+    assert "tuned AR arm" in late.cheapest
+    assert "FLOPs" in late.cheapest
+    assert "Longer runs" in early.cheapest
+    assert [a.choose for a in advise_all(first)] == ["DLM"]
+
+
+def test_what_was_not_measured_is_not_said() -> None:
+    beyond = advise(CELLS[:1], unique_tokens=10**6, parameters=10**6, flops=flops(500, 10**6))
+    assert beyond.choose == "cannot say"
+    assert "was not tested" in beyond.because
+    few = advise([cell(10**6, 10**6, 6.0, pairs=3)], unique_tokens=10**6, parameters=10**6)
+    assert few.choose == "cannot say"
+    assert "needs 5 pairs" in few.because
+    lone = advise(CELLS[:1], unique_tokens=5 * 10**6, parameters=10**6, flops=1e15)
+    assert lone.choose == "cannot say"
+    assert "cannot be forecast" in lone.because
+    assert "no budget" in advise(CELLS, unique_tokens=5 * 10**6, parameters=10**6).because
+
+
+def test_a_small_difference_is_either_and_an_unclear_one_asks_for_more() -> None:
+    at_crossing = flops(6.0, 10**6)
+    same = advise([cell(10**6, 10**6, 6.0, sd=0.001)], unique_tokens=10**6, parameters=10**6, flops=at_crossing)
+    assert same.choose == "either"
+    noisy = advise([cell(10**6, 10**6, 60.0, sd=0.3)], unique_tokens=10**6, parameters=10**6)
+    assert noisy.choose == "cannot say"
+    assert "which holds zero" in noisy.because
+    assert "more" in noisy.cheapest
+
+
+def test_a_cell_that_was_not_run_is_forecast() -> None:
+    early, late, between = (
+        advise(CELLS, unique_tokens=3 * 10**6, parameters=10**6, flops=flops(epochs, 3 * 10**6))
+        for epochs in (1.0, 500.0, 6 * 3**0.9)
+    )
+    assert (early.choose, late.choose, between.choose) == ("AR", "DLM", "cannot say")
+    assert "was not run" in early.because
+    assert "forecast at epoch" in early.because
+    assert early.difference is None
+    assert "Run this cell: 5 seeds of both arms, " in early.cheapest
