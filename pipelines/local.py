@@ -29,6 +29,7 @@ def main() -> int:
     parser.add_argument("--promotion", required=True)
     parser.add_argument("--seeds-per-task", type=int, required=True)
     parser.add_argument("--parallelism", type=int, required=True)
+    parser.add_argument("--runs", default="", help="the runs of one round; all when empty")
     parser.add_argument("--root", type=Path, required=True)
     parser.add_argument("--study", type=Path, required=True, help="study.json of the workspace")
     options = parser.parse_args()
@@ -40,6 +41,7 @@ def main() -> int:
         registry=options.registry,
         seeds_per_task=options.seeds_per_task,
         promotion=options.promotion,
+        runs=options.runs,
     )
     return 0
 

@@ -15,7 +15,8 @@ from crossover.study import StudyConfig, load_study, study_presets
 from tests.conftest import write_corpus
 
 FROZEN = {
-    "run": "study out registry promote seeds_per_task print_study json",
+    "run": "study out registry promote seeds_per_task rounds print_study json",
+    "next": "study out registry json",
     "plan": "study processes measure json",
     "compile": "out",
     "doctor": "json",

@@ -11,6 +11,7 @@ def crossover_analysis(
     workspace: str,
     registry: str,
     promotion: str,
+    selected: str,
     evaluations: dsl.Input[list[dsl.Artifact]],
     analysis: dsl.Output[dsl.Artifact],
     report: dsl.Output[dsl.HTML],
@@ -24,6 +25,7 @@ def crossover_analysis(
         workspace: folder or s3://bucket/prefix that holds all of the study.
         registry: SQLAlchemy URL; empty for the default of the settings.
         promotion: verdict, always, or never.
+        selected: the runs of a round, such as u10000-nano:0,1,2; empty for all.
         evaluations: manifests of all evaluated runs.
         analysis: manifest of the analysis and its decision.
         report: the report as one self-contained page.
@@ -42,7 +44,7 @@ def crossover_analysis(
 
     with open_step(study, workspace, registry) as context:
         references = [EvaluationsRef.read(Path(item.path)) for item in evaluations]
-        reference = analyse_step(context, references, promotion=promotion)
+        reference = analyse_step(context, references, promotion=promotion, selected=selected)
         reference.write(Path(analysis.path))
         folder = context.workspace.path_of(reference.report).parent
         Path(report.path).write_bytes((folder / "report.html").read_bytes())

@@ -7,7 +7,7 @@ from components.image import IMAGE
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def data_preparation(
-    study: str, workspace: str, registry: str, seeds_per_task: int, dataset: dsl.Output[dsl.Dataset]
+    study: str, workspace: str, registry: str, seeds_per_task: int, runs: str, dataset: dsl.Output[dsl.Dataset]
 ) -> list:  # type: ignore[type-arg]
     """Prepare the corpus and plan the runs.
 
@@ -16,6 +16,7 @@ def data_preparation(
         workspace: folder or s3://bucket/prefix that holds all of the study.
         registry: SQLAlchemy URL; empty for the default of the settings.
         seeds_per_task: seeds that one pretraining task trains one after the other.
+        runs: the runs of a round, such as u10000-nano:0,1,2; empty for all.
         dataset: manifest with URI and digest.
 
     Returns:
@@ -30,4 +31,4 @@ def data_preparation(
         reference = prepare_step(context)
         reference.write(Path(dataset.path))
         dataset.metadata.update(uri=reference.uri, digest=reference.digest)
-        return [group.item for group in plan_groups(context, seeds_per_task)]
+        return [group.item for group in plan_groups(context, seeds_per_task, runs)]

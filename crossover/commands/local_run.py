@@ -25,6 +25,7 @@ from crossover.errors import StepFailedError, WorkspaceError
 from crossover.files import workspace_error
 from crossover.progress import parse_event
 from crossover.settings import get_settings
+from crossover.steps.selection import parse_selection
 from crossover.study import StudyConfig
 from crossover.workspace import STUDY_FILE, Workspace
 
@@ -79,7 +80,14 @@ class StudyProgress:
 
 
 def run_study(
-    study: StudyConfig, workspace: str, *, registry: str, promotion: str, seeds_per_task: int, quiet: bool
+    study: StudyConfig,
+    workspace: str,
+    *,
+    registry: str,
+    promotion: str,
+    seeds_per_task: int,
+    quiet: bool,
+    runs: str = "",
 ) -> Path:
     """Run the pipeline to its end.
 
@@ -90,6 +98,7 @@ def run_study(
         promotion: verdict, always, or never.
         seeds_per_task: seeds that one pretraining task trains.
         quiet: no progress at all.
+        runs: the runs of one round, as `steps.selection` writes them; empty for all.
 
     Returns:
         The local folder of the workspace.
@@ -115,10 +124,10 @@ def run_study(
         command = [
             *(sys.executable, "-m", "pipelines.local"),
             *("--study", str(place.root / STUDY_FILE), "--workspace", workspace, "--registry", registry),
-            *("--promotion", promotion, "--seeds-per-task", str(seeds_per_task)),
+            *("--promotion", promotion, "--seeds-per-task", str(seeds_per_task), f"--runs={runs}"),
             *("--parallelism", str(get_settings().local_parallelism), "--root", str(place.root / "pipeline")),
         ]
-        progress = StudyProgress(runs=len(study.cells) * len(study.arms) * len(study.seeds))
+        progress = StudyProgress(runs=len(study.arms) * sum(map(len, parse_selection(study, runs).values())))
         code = _run_logged(command, log, progress, lock, quiet=quiet)
     if code != 0:
         if progress.error:

@@ -6,12 +6,14 @@ import argparse
 import json
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import yaml
 
 from crossover.commands.common import registry_of, study_of, workspace_of
 from crossover.commands.local_run import run_study
+from crossover.commands.rounds import run_rounds
 from crossover.errors import StudyError
 
 
@@ -25,15 +27,16 @@ def run(options: argparse.Namespace) -> int:
         raise StudyError(
             "run.seeds-per-task", field="--seeds-per-task", problem="must be at least 1", remedy="leave it out"
         )
-    registry = registry_of(options)
-    folder = run_study(
+    start = partial(
+        run_study,
         study,
         workspace_of(options, study),
-        registry=registry,
+        registry=registry_of(options),
         promotion=options.promote,
         seeds_per_task=options.seeds_per_task,
         quiet=options.json,
     )
+    folder = run_rounds(options, study, lambda runs: start(runs=runs)) if options.rounds else start()
     _print_outcome(folder, as_json=options.json)
     return 0
 

@@ -17,7 +17,9 @@ from crossover.steps.context import StepContext
 from crossover.steps.items import item_tables
 from crossover.steps.manifests import AnalysisRef, Candidate, EvaluationsRef, RunRef
 from crossover.steps.report import write_study_report
+from crossover.steps.rounds import HELD, missing_note, read_rounds, write_rounds
 from crossover.steps.samples import draw_samples
+from crossover.steps.selection import parse_selection
 from crossover.study import Cell, StudyConfig
 
 PROMOTIONS = ("verdict", "always", "never")
@@ -29,30 +31,36 @@ BOUND_NOTE = (
 EvaluatedRun = tuple[RunRef, list[Evaluation]]
 
 
-def analyse_step(context: StepContext, references: Sequence[EvaluationsRef], *, promotion: str) -> AnalysisRef:
+def analyse_step(
+    context: StepContext, references: Sequence[EvaluationsRef], *, promotion: str, selected: str = ""
+) -> AnalysisRef:
     """Analyse all runs of the study, record the analysis, write the report, and decide.
 
     Args:
         context: the study.
-        references: manifests of evaluated runs; together they hold every run of the study.
+        references: manifests of evaluated runs; together they hold every run of the study, or of the round.
         promotion: `verdict` promotes unless the evidence is insufficient, `always`, or `never`.
+        selected: in a round its runs, as `steps.selection` writes them; those of earlier rounds join them, the rest
+            may be missing, and nothing is promoted before the study is settled.
 
     Raises:
         WorkspaceError: an evaluation is missing, altered, or a run of the study is not there.
     """
-    runs = collect_runs(context, references)
+    runs = collect_runs(context, references, selected)
     dataset = Dataset.open(context.workspace.pull("dataset"))
     analyses: dict[str, Analysis] = {}
     cells: list[overview.Cell] = []
     for cell in context.study.cells:
         mine = [(run, results) for run, results in runs if run.cell == cell.name]
+        if not mine:
+            continue
         budget = next(b for b in dataset.manifest.budgets if b.unique_tokens == cell.unique_tokens)
         curves = curves_of(mine)
         analyses[cell.name] = analyse(
             curves,
             context.study.analysis,
             unique_tokens=budget.tokens,
-            notes=(BOUND_NOTE,),
+            notes=(BOUND_NOTE, *missing_note(context.study, (run for run, _ in mine))),
             items=item_tables(mine, context.study.analysis),
         )
         record = analyses[cell.name].model_dump(mode="json")
@@ -66,10 +74,12 @@ def analyse_step(context: StepContext, references: Sequence[EvaluationsRef], *, 
     whole = {name: analysis.model_dump(mode="json") for name, analysis in analyses.items()}
     write_json(folder / "analysis.json", whole)
     write_json(folder / "overview.json", whole_view.model_dump(mode="json"))
-    largest = context.study.cells[-1]
+    largest = context.study.cell(list(analyses)[-1])
+    rounds = write_rounds(context, runs, analyses, selection=selected)
     best = {arm: best_candidate(context.study, largest, runs, arm) for arm in context.study.arms}
     files = write_study_report(context, dataset, runs, analyses, draw_samples(context, dataset, best))
     report = context.workspace.uri_of(files.html)
+    promotion = HELD if selected and rounds.next_selection else promotion
     reference = _decide(context, runs, analyses, promotion=promotion, digest=digest_of(whole), report=report)
     reference.write(folder / "manifest.json")
     context.workspace.push("analysis")
@@ -94,15 +104,23 @@ def overview_cell(
     return overview.Cell(facts, curves, analysis, tokens, ablations)
 
 
-def collect_runs(context: StepContext, references: Sequence[EvaluationsRef]) -> list[EvaluatedRun]:
-    """Every run of the study with its evaluations, in the study's order; digests are checked."""
+def collect_runs(context: StepContext, references: Sequence[EvaluationsRef], selected: str = "") -> list[EvaluatedRun]:
+    """Every run of the study with its evaluations, in the study's order; digests are checked.
+
+    In a round: the selected runs, and those of earlier rounds.
+    """
     named = {run.key: run for reference in references for run in reference.runs}
+    demanded = parse_selection(context.study, selected)
+    if selected:
+        named = {run.key: run for run in read_rounds(context).runs} | named
     collected: list[EvaluatedRun] = []
     for cell in context.study.cells:
         for arm in context.study.arms:
             for seed in context.study.seeds:
                 key = f"{cell.name}/{arm}/seed-{seed}"
                 if key not in named:
+                    if seed not in demanded.get(cell.name, ()):
+                        continue
                     raise WorkspaceError(
                         "workspace.missing-run",
                         field=key,
@@ -192,7 +210,7 @@ def _decide(
     study = context.study
     sign = 1.0 if study.analysis.metrics[0].direction == "lower" else -1.0
     options = []
-    for cell in study.cells:
+    for cell in (study.cell(name) for name in analyses):
         best = {arm: best_candidate(study, cell, runs, arm) for arm in study.arms}
         verdict = deciding_verdict(analyses[cell.name])
         options.append((best[favoured_arm(study, verdict, best)], best, verdict))

@@ -7,6 +7,7 @@ from typing import Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from crossover.analysis.across.result import NextRun
 from crossover.errors import WorkspaceError
 from crossover.files import read_json, write_json
 
@@ -102,6 +103,35 @@ class EvaluationsRef(_Manifest):
     kind: Literal["evaluations-ref"] = "evaluations-ref"
     dataset: str
     runs: tuple[RunRef, ...]
+
+
+class CellProgress(BaseModel):
+    """How far a cell is."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    cell: str
+    status: str
+    pairs: int
+    reason: str
+
+
+class RoundsRef(_Manifest):
+    """What has run and what comes next."""
+
+    kind: Literal["rounds-ref"] = "rounds-ref"
+    runs: tuple[RunRef, ...]
+    """Evaluated runs that were analysed."""
+    selection: str
+    """The runs of the last round; empty for the whole study."""
+    next_selection: str
+    """The runs of the next round; empty when nothing is left to run."""
+    next_runs: tuple[NextRun, ...]
+    cells: tuple[CellProgress, ...]
+    unit: Literal["hours", "FLOPs"]
+    spent: float
+    full: float
+    reason: str
 
 
 class Candidate(BaseModel):

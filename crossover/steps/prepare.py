@@ -7,6 +7,7 @@ from crossover.evaluation.tasks.preparing import prepare_tasks
 from crossover.settings import get_settings
 from crossover.steps.context import StepContext
 from crossover.steps.manifests import DatasetRef, Group
+from crossover.steps.selection import parse_selection
 
 
 def prepare_step(context: StepContext) -> DatasetRef:
@@ -20,18 +21,21 @@ def prepare_step(context: StepContext) -> DatasetRef:
     return DatasetRef(study=context.study.digest, uri=context.workspace.uri_of(context.dataset_folder), digest=digest)
 
 
-def plan_groups(context: StepContext, seeds_per_task: int) -> list[Group]:
+def plan_groups(context: StepContext, seeds_per_task: int, runs: str = "") -> list[Group]:
     """Cut cells x arms x seeds into groups; the arms of a seed stand next to each other.
 
     Args:
         context: the study.
         seeds_per_task: how many seeds one pretraining task does one after the other; at least 1.
+        runs: the runs of a round as `steps.selection` writes them; empty for all.
+
+    Raises:
+        StudyError: `runs` names what the study does not have.
     """
-    seeds = context.study.seeds
     size = max(1, seeds_per_task)
     return [
-        Group(cell=cell.name, arm=arm, seeds=seeds[start : start + size])
-        for cell in context.study.cells
+        Group(cell=cell, arm=arm, seeds=seeds[start : start + size])
+        for cell, seeds in parse_selection(context.study, runs).items()
         for start in range(0, len(seeds), size)
         for arm in context.study.arms
     ]

@@ -19,7 +19,7 @@ DESCRIPTION = (
     "under matched conditions over several seeds, finds where they cross, and promotes the winner. Parameters: study = "
     "preset name (demo) or the study as YAML/JSON text; workspace = folder or s3://bucket/prefix; registry = SQLAlchemy"
     " URL, empty for the default; seeds_per_task = seeds trained one after the other in one pod; promotion = verdict, "
-    "always or never."
+    "always or never; runs = the runs of one round as `crossover next` prints them, empty for all."
 )
 
 
@@ -53,8 +53,11 @@ def build_pipeline(parallelism: int = 0) -> BaseComponent:
         registry: str = "",
         seeds_per_task: int = 1,
         promotion: str = "verdict",
+        runs: str = "",
     ) -> None:
-        prepared = data_preparation(study=study, workspace=workspace, registry=registry, seeds_per_task=seeds_per_task)
+        prepared = data_preparation(
+            study=study, workspace=workspace, registry=registry, seeds_per_task=seeds_per_task, runs=runs
+        )
         prepared.set_caching_options(False)
         with dsl.ParallelFor(items=prepared.outputs["Output"], parallelism=parallelism or None) as group:
             done = train_and_evaluate(
@@ -71,6 +74,7 @@ def build_pipeline(parallelism: int = 0) -> BaseComponent:
             workspace=workspace,
             registry=registry,
             promotion=promotion,
+            selected=runs,
             evaluations=dsl.Collected(done.output),
         )
         analysed.set_caching_options(False)

@@ -1,0 +1,257 @@
+"""Which runs to start next, so that the width of the verdicts falls fastest for each GPU-hour, and when to stop.
+
+The unit of evidence is a seed: one run of every arm in one cell. A cell is judged at the plan's looks only (alpha
+spending, `inference.looks`), so what is chosen is a cell and what is bought are its seeds up to a look. The index of
+a cell is the largest, over its further looks, of
+
+    (width now − expected width at the look) / cost of the runs up to the look,
+
+where the width of a verdict is 1 while it is open (`across.outlook`): of the cells with evidence left to buy the best
+index goes first, a myopic rule with look-ahead over the looks (knowledge gradient; Frazier, Powell & Dayanik 2008). A
+cell without any evidence is taken to be as likely as not to settle at its first look. Closing a cell early because it
+will hardly settle (futility) says `insufficient evidence` of it, and can thus not create a false verdict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from crossover.analysis.across.outlook import Outlook, foresee, further_looks, narrowed, width_now
+from crossover.analysis.across.result import NextRun
+from crossover.analysis.plan import AnalysisPlan
+from crossover.analysis.result import Analysis, Verdict
+from crossover.errors import StudyError
+
+FUTILITY = 0.05
+"""A cell is given up when its chance to settle by its last look is smaller."""
+DOUBT = 0.1
+"""A word is not taken for the cell's last while the chance that the last look gives another is larger."""
+UNKNOWN_CHANCE = 0.5
+"""The chance to settle at the first look where nothing is known yet."""
+Status = Literal["open", "settled", "out of reach", "all run"]
+STATUSES: tuple[Status, ...] = ("open", "settled", "out of reach", "all run")
+
+
+@dataclass(frozen=True)
+class CellState:
+    """What one cell has and may still get.
+
+    `cost_per_run` names the arms of the study with the cost of one run each, in GPU-hours or, for all cells alike, in
+    FLOPs; `seeds_done` holds the seeds whose runs are finished and part of the analysis.
+    """
+
+    cell: str
+    analysis: Analysis | None
+    seeds_done: Mapping[str, Sequence[int]]
+    seeds_planned: Sequence[int]
+    cost_per_run: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class CellOutlook:
+    """What the design thinks of a cell."""
+
+    cell: str
+    status: Status
+    reason: str
+    pairs: int
+    """Complete seed pairs that were judged."""
+    look: int
+    """Pairs at which it will be judged next; those it has when nothing more is run."""
+    chance: float | None
+    """Chance to settle by the last look; None where nothing is known."""
+    width: float
+    """Width of the verdict now: 1 is open."""
+    gain: float
+    """Expected narrowing for each unit of cost."""
+    runs: tuple[NextRun, ...]
+    """Runs up to the next look, seeds begun first."""
+
+
+@dataclass(frozen=True)
+class Design:
+    """The state of a study in rounds: its cells, those to run first in front."""
+
+    outlooks: tuple[CellOutlook, ...]
+    spent: float
+    """Cost of all finished runs."""
+    full: float
+    """Cost of all planned runs."""
+
+    @property
+    def open(self) -> bool:
+        """Whether there is anything left to run."""
+        return any(outlook.status == "open" for outlook in self.outlooks)
+
+    @property
+    def reason(self) -> str:
+        """One sentence: why to go on, or why not."""
+        counts = {status: sum(o.status == status for o in self.outlooks) for status in STATUSES}
+        told = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
+        first = self.outlooks[0] if self.open else None
+        return f"Cells: {told}" + (f"; next is {first.cell}: {first.reason}" if first else "; nothing is left to run.")
+
+    def next_runs(self, most: int) -> tuple[NextRun, ...]:
+        """The first runs, cell by cell."""
+        return tuple(run for outlook in self.outlooks for run in outlook.runs)[:most]
+
+
+def next_runs(
+    cells: Sequence[CellState], plan: AnalysisPlan, *, most: int = 2, width: float | None = None
+) -> tuple[NextRun, ...]:
+    """The runs to start next, the most useful first; empty when the study is settled or everything planned has run.
+
+    Args:
+        cells: every cell of the study, each analysed with the runs that it has.
+        plan: its looks say at how many pairs a cell may be judged; without looks none is judged, and thus none can be
+            closed with a verdict, before all its planned seeds have run.
+        most: runs to return at most; a seed's arms follow each other.
+        width: wanted ratio of the ends of a crossing's interval, such as 2.0; a crossing that is located less
+            sharply stays open. None asks for the verdict only.
+
+    Returns:
+        The runs. `design` gives the reasons with them.
+
+    Raises:
+        StudyError: a cell stands twice, has no arm of the plan, or a cost is not positive.
+    """
+    return design(cells, plan, width=width).next_runs(most)
+
+
+def design(cells: Sequence[CellState], plan: AnalysisPlan, *, width: float | None = None) -> Design:
+    """The same with reasons: each cell's status and chance, and what was spent of the full grid. See `next_runs`."""
+    _check(cells, plan, width)
+    outlooks = [_outlook(cell, plan, width) for cell in cells]
+    outlooks.sort(key=lambda o: (STATUSES.index(o.status), -o.gain))
+    return Design(
+        outlooks=tuple(outlooks),
+        spent=sum(c.cost_per_run[arm] * len(set(c.seeds_done.get(arm, ()))) for c in cells for arm in c.cost_per_run),
+        full=sum(cost * len(c.seeds_planned) for c in cells for cost in c.cost_per_run.values()),
+    )
+
+
+def _check(cells: Sequence[CellState], plan: AnalysisPlan, width: float | None) -> None:
+    names = [cell.cell for cell in cells]
+    for cell in cells:
+        missing = {plan.baseline, plan.candidate} - set(cell.cost_per_run)
+        if names.count(cell.cell) > 1 or missing or not all(0 < c < np.inf for c in cell.cost_per_run.values()):
+            raise StudyError(
+                "design.cell",
+                field=cell.cell,
+                problem="the cell stands twice, or the cost of a run is missing or not a positive number",
+                remedy=f"give each cell once, with a cost for {plan.baseline} and {plan.candidate}",
+            )
+    if width is not None and width <= 1:
+        raise StudyError(
+            "design.width",
+            field="width",
+            problem=f"{width:g} is no ratio of a larger to a smaller end",
+            remedy="give a number above 1, such as 2 for 'within a factor of two'",
+        )
+
+
+def _outlook(state: CellState, plan: AnalysisPlan, width: float | None) -> CellOutlook:
+    verdict = state.analysis.headline if state.analysis else None
+    left = _seeds_left(state)
+    pairs = verdict.pairs if verdict else 0
+    if verdict is None and len(state.seeds_planned) - len(left) >= (plan.looks or (plan.minimum_pairs,))[0]:
+        raise StudyError(
+            "design.not-analysed",
+            field=state.cell,
+            problem="has enough finished runs to be judged, and no analysis",
+            remedy="analyse what was run before asking what to run next",
+        )
+    most = pairs + len(left)
+    looks = further_looks(plan, pairs, most)
+    valid = verdict is not None and (pairs in plan.looks or pairs >= (plan.looks or (most,))[-1])
+    told = _Told(state, plan, pairs, looks, left)
+    if verdict is not None and valid and verdict.word != "insufficient evidence":
+        return _settled(told, verdict, width)
+    if not looks:
+        return told.closed("all run", f"no further look can be reached from {pairs} seed pairs.", 0.0, 1.0)
+    if verdict is None:
+        return told.open(1.0, None, "nothing is known of it yet")
+    found = foresee(verdict, looks, plan, plan.metrics[0].delta)
+    if found is None:
+        return told.open(1.0, None, "too little is known of it to say how likely it settles")
+    chance = float(found.settled_K[-1])
+    if chance < FUTILITY and pairs >= plan.minimum_pairs:
+        told_chance = f"the chance to settle by {looks[-1]} seed pairs is {chance:.1%}"
+        return told.closed("out of reach", f"given up as insufficient evidence: {told_chance}.", chance, 1.0)
+    return told.open(1.0, found, f"{found.settled_K[0]:.0%} to settle at the next look, {chance:.0%} by the last")
+
+
+def _settled(told: _Told, verdict: Verdict, width: float | None) -> CellOutlook:
+    """A cell with a word: closed, unless more seeds may well change the word or are to sharpen the crossing."""
+    plan, pairs, looks, now = told.plan, told.pairs, told.looks, width_now(verdict)
+    found = foresee(verdict, looks, plan, plan.metrics[0].delta)
+    if found is not None and found.other_K[-1] > DOUBT:
+        doubt = float(found.other_K[-1])
+        unsure = replace(found, width_K=doubt - found.other_K)
+        return told.open(doubt, unsure, f"{verdict.word} so far, with a chance of {doubt:.0%} for another word")
+    if width is None or _ratio(verdict) <= width:
+        return told.closed("settled", f"{verdict.word}, at {pairs} seed pairs.", 1.0, now)
+    if not looks:
+        return told.closed("settled", f"{verdict.word}, less sharply located than wanted; all has run.", 1.0, now)
+    return told.open(now, narrowed(now, pairs, looks, plan.alpha), "its crossing is not as sharp as wanted")
+
+
+def _seeds_left(state: CellState) -> tuple[int, ...]:
+    """Planned seeds that lack a run, those begun first."""
+    done = {arm: set(state.seeds_done.get(arm, ())) for arm in state.cost_per_run}
+    counts = {seed: sum(seed in seeds for seeds in done.values()) for seed in state.seeds_planned}
+    left = [seed for seed, count in counts.items() if count < len(done)]
+    return tuple(sorted(left, key=lambda seed: counts[seed] == 0))
+
+
+def _ratio(verdict: Verdict) -> float:
+    """How far the ends of the crossing's interval are apart; 1 when nothing crosses, infinite when unbounded."""
+    crossing = verdict.crossing
+    if crossing is None:
+        return 1.0
+    return float(np.inf) if not crossing.low or crossing.high is None else crossing.high / crossing.low
+
+
+@dataclass(frozen=True)
+class _Told:
+    """Puts a cell's outlook together."""
+
+    state: CellState
+    plan: AnalysisPlan
+    pairs: int
+    looks: tuple[int, ...]
+    left: tuple[int, ...]
+
+    def closed(self, status: Status, reason: str, chance: float, width: float) -> CellOutlook:
+        return CellOutlook(self.state.cell, status, reason, self.pairs, self.pairs, chance, width, 0.0, ())
+
+    def open(self, width: float, outlook: Outlook | None, why: str) -> CellOutlook:
+        """A cell with something to run: the best look for its cost, and the runs up to the next one."""
+        costs = [self._cost(look) for look in self.looks]
+        if outlook is None:
+            gain, chance = width * UNKNOWN_CHANCE / costs[0], None
+        else:
+            gain = max((width - w) / c for w, c in zip(outlook.width_K.tolist(), costs, strict=True))
+            chance = float(outlook.settled_K[-1])
+        reason = f"{why}; {self.looks[0] - self.pairs} more seeds bring it to its look at {self.looks[0]}."
+        runs = tuple(
+            NextRun(
+                cell=self.state.cell, arm=arm, seed=seed, cost=self.state.cost_per_run[arm], gain=gain, reason=reason
+            )
+            for seed in self._seeds(self.looks[0])
+            for arm in self._lacking(seed)
+        )
+        return CellOutlook(self.state.cell, "open", reason, self.pairs, self.looks[0], chance, width, gain, runs)
+
+    def _seeds(self, look: int) -> tuple[int, ...]:
+        return self.left[: look - self.pairs]
+
+    def _lacking(self, seed: int) -> list[str]:
+        return [arm for arm in self.state.cost_per_run if seed not in self.state.seeds_done.get(arm, ())]
+
+    def _cost(self, look: int) -> float:
+        return sum(self.state.cost_per_run[arm] for seed in self._seeds(look) for arm in self._lacking(seed))
