@@ -66,7 +66,8 @@ def analyse_step(
         record = analyses[cell.name].model_dump(mode="json")
         context.registry.record_analysis(context.study.digest, cell.name, record)
         cells.append(overview_cell(context.study, cell, curves, analyses[cell.name], budget.tokens))
-    whole_view = overview.overview(cells, context.study.analysis)
+    rounds = write_rounds(context, runs, analyses, selection=selected)
+    whole_view = overview.overview(cells, context.study.analysis, next_runs=rounds.next_runs)
     for frontier in whole_view.frontiers:
         name = f"u{frontier.unique_tokens}-frontier"
         context.registry.record_analysis(context.study.digest, name, frontier.analysis.model_dump(mode="json"))
@@ -75,9 +76,8 @@ def analyse_step(
     write_json(folder / "analysis.json", whole)
     write_json(folder / "overview.json", whole_view.model_dump(mode="json"))
     largest = context.study.cell(list(analyses)[-1])
-    rounds = write_rounds(context, runs, analyses, selection=selected)
     best = {arm: best_candidate(context.study, largest, runs, arm) for arm in context.study.arms}
-    files = write_study_report(context, dataset, runs, analyses, draw_samples(context, dataset, best))
+    files = write_study_report(context, dataset, runs, whole_view, analyses, draw_samples(context, dataset, best))
     report = context.workspace.uri_of(files.html)
     promotion = HELD if selected and rounds.next_selection else promotion
     reference = _decide(context, runs, analyses, promotion=promotion, digest=digest_of(whole), report=report)
@@ -93,7 +93,7 @@ def overview_cell(
     model = study.model_config_of(cell)
     facts = CellFacts(
         cell=cell.name,
-        unique_tokens=tokens,
+        unique_tokens=cell.unique_tokens,
         parameters=model.active_parameters,
         sparse=model.num_experts > 0,
     )

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import crossover
+from crossover.analysis.across.result import Overview
 from crossover.analysis.report import ReportFiles, write_report
 from crossover.analysis.report.context import CellReport, CorpusFacts, Fact, ReportContext, RunRow, Sample
 from crossover.analysis.result import Analysis
 from crossover.data.dataset import Dataset
 from crossover.files import read_json
 from crossover.steps.context import StepContext
+from crossover.steps.health import health_of
 from crossover.study import StudyConfig
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ def write_study_report(
     context: StepContext,
     dataset: Dataset,
     runs: Sequence[EvaluatedRun],
+    overview: Overview,
     analyses: Mapping[str, Analysis],
     samples: dict[str, tuple[Sample, ...]],
 ) -> ReportFiles:
@@ -33,7 +36,8 @@ def write_study_report(
         study=study.name,
         study_digest=study.digest,
         question=study.question,
-        cells=tuple(_cell(study, name, analysis, runs) for name, analysis in analyses.items()),
+        cells=tuple(_cell(context, name, analysis, runs) for name, analysis in analyses.items()),
+        overview=overview,
         corpus=CorpusFacts(
             source=manifest.source,
             documents=manifest.documents,
@@ -52,13 +56,15 @@ def write_study_report(
     return write_report(report, context.workspace.root / "analysis")
 
 
-def _cell(study: StudyConfig, name: str, analysis: Analysis, runs: Sequence[EvaluatedRun]) -> CellReport:
-    cell = study.cell(name)
-    model = study.model_config_of(cell)
+def _cell(context: StepContext, name: str, analysis: Analysis, runs: Sequence[EvaluatedRun]) -> CellReport:
+    cell = context.study.cell(name)
+    model = context.study.model_config_of(cell)
+    layers = f"{model.num_layers} layer{'s' if model.num_layers > 1 else ''}"
+    health = health_of(context, name)
     return CellReport(
         cell=name,
         unique_tokens=cell.unique_tokens,
-        model=f"{cell.model}: {model.num_layers} layers, width {model.hidden_size}, {model.num_heads} heads",
+        model=f"{cell.model}: {layers}, width {model.hidden_size}, {model.num_heads} heads",
         parameters=model.parameters,
         analysis=analysis,
         runs=tuple(
@@ -71,6 +77,7 @@ def _cell(study: StudyConfig, name: str, analysis: Analysis, runs: Sequence[Eval
                 flops=results[-1].flops,
                 seconds=results[-1].seconds,
                 checkpoint_digest=results[-1].checkpoint,
+                health=health.get((run.arm, run.seed)),
             )
             for run, results in runs
             if run.cell == name

@@ -18,7 +18,7 @@ from crossover.analysis.across.result import Advice, CellFacts, Choice
 from crossover.analysis.columns import FloatArray
 from crossover.analysis.curves import Curve, on_grid
 from crossover.analysis.plan import Axis, Comparison, MetricPlan
-from crossover.analysis.reasons import signed
+from crossover.analysis.reasons import axis_place, signed
 from crossover.analysis.result import Analysis, Figure, Verdict
 
 FLOPS_PER_PARAMETER = 6.0
@@ -58,7 +58,7 @@ def advise(
     """
     plan = cells[0][1].plan
     metric = plan.metrics[0]
-    comparison: Comparison = "best-so-far" if "best-so-far" in plan.comparisons else plan.comparisons[0]
+    comparison: Comparison = "best-so-far" if "best-so-far" in plan.comparisons else "matched"
     here = [(f, a) for f, a in cells if (f.unique_tokens, f.parameters) == (unique_tokens, parameters)]
     if here:
         found = _measured(here[0][1], metric, comparison, flops)
@@ -151,7 +151,7 @@ def _crossing_words(analysis: Analysis, metric: MetricPlan, axis: Axis) -> str:
     verdict = _verdict(analysis, metric, "matched") if "matched" in analysis.plan.comparisons else None
     if verdict is None or verdict.crossing is None or verdict.axis != axis:
         return ""
-    return f"; trained on without stopping, the curves cross at {_count(verdict.crossing.at)} {axis}"
+    return f"; trained on without stopping, the curves cross at {axis_place(axis, verdict.crossing.at)}"
 
 
 def _verdict(analysis: Analysis, metric: MetricPlan, comparison: Comparison) -> Verdict:
@@ -168,7 +168,7 @@ def _cheapest(analysis: Analysis, metric: MetricPlan, comparison: Comparison, fo
         if verdict.further_pairs is not None:
             return f"About {verdict.further_pairs} more seed pairs{_cost(analysis, 2 * verdict.further_pairs)}."
         if verdict.further_reach is not None:
-            return f"Longer runs, to {_count(verdict.further_reach)} {verdict.axis} by the trend, with the same seeds."
+            return f"Longer runs, to {axis_place(verdict.axis, verdict.further_reach)} by the trend, with the same seeds."
         return "More masks for each measurement (evaluation.nelbo_draws): more seeds alone would not do."
     if not plan.tuned and found.choose == "DLM":
         pairs = max(plan.minimum_pairs, verdict.pairs)

@@ -90,12 +90,13 @@ def movement(
         censored
     )
     dropped = f"; too few cells for {', '.join(design.dropped)}" * bool(design.dropped)
+    freedom = f"{fit.degrees} degree{'s' * (fit.degrees > 1)} of freedom"
     return bare.model_copy(
         update={
             "slopes": tuple(fit.slopes()),
             "spread": fit.spread,
             "forecasts": tuple(forecast),
-            "reason": f"{words}, {', '.join(design.names)}; {fit.degrees} degrees of freedom{dropped}{tail}.",
+            "reason": f"{words}, {', '.join(design.names)}; {freedom}{dropped}{tail}.",
         }
     )
 

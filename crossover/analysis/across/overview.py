@@ -6,9 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
+from crossover.analysis.across.advice import advise_all
 from crossover.analysis.across.factors import Kind, factors
 from crossover.analysis.across.frontier import analyse_frontier
-from crossover.analysis.across.result import CellFacts, Factor, Frontier, Overview
+from crossover.analysis.across.movement import movements
+from crossover.analysis.across.result import CellFacts, Factor, Frontier, NextRun, Overview
 from crossover.analysis.plan import AnalysisPlan
 from crossover.analysis.result import Analysis
 
@@ -27,22 +31,49 @@ class Cell:
     """Arms that isolate a factor of the candidate's advantage."""
 
 
-def overview(cells: Sequence[Cell], plan: AnalysisPlan) -> Overview:
+AHEAD = 2.0
+"""Forecasts go so many times beyond the most unique tokens, and the most parameters, that were run."""
+_PLACES = 5
+
+
+def overview(cells: Sequence[Cell], plan: AnalysisPlan, *, next_runs: Sequence[NextRun] = ()) -> Overview:
     """How the crossing moves, the frontiers, the factors, the laws, and what to choose.
 
     Args:
         cells: the study's cells, budgets ascending.
         plan: the study's analysis plan.
+        next_runs: what the sequential design would start next, if the study goes on.
 
     Returns:
         The overview. What cannot be said says why.
     """
+    found = [(cell.facts, cell.analysis) for cell in cells]
     return Overview(
+        movements=movements(found, forecasts=_ahead([cell.facts for cell in cells])),
+        advice=advise_all(found),
+        next_runs=tuple(next_runs),
         factors=tuple(
             _in_cell(cell, factor, several=len(cells) > 1) for cell in cells for factor in _factors(cell, plan)
         ),
         frontiers=tuple(_frontiers(cells, plan)),
     )
+
+
+def _ahead(facts: Sequence[CellFacts]) -> list[CellFacts]:
+    """Cells to forecast: a line over unique tokens for each model, to twice the most, and twice the largest model."""
+    budgets = [f.unique_tokens for f in facts]
+    models = sorted({(f.parameters, f.sparse, f.quality) for f in facts})
+    places = np.geomspace(min(budgets), AHEAD * max(budgets), _PLACES).round().astype(int).tolist()
+    if len(set(budgets)) == 1:
+        places = budgets[:1]
+    parameters, sparse, quality = models[-1]
+    if len({model[0] for model in models}) > 1:
+        models.append((round(AHEAD * parameters), sparse, quality))
+    return [
+        CellFacts(cell="", unique_tokens=tokens, parameters=n, sparse=is_sparse, quality=tier)
+        for n, is_sparse, tier in models
+        for tokens in places
+    ]
 
 
 def _factors(cell: Cell, plan: AnalysisPlan) -> tuple[Factor, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from crossover.analysis.across.result import Overview
 from crossover.analysis.result import Analysis
 
 
@@ -18,6 +19,18 @@ class Fact(_Record):
     value: str
 
 
+class RunHealth(_Record):
+    """How one run went while it trained; None was not recorded."""
+
+    attempts: int = Field(description="1 is a run that was never interrupted.")
+    tokens_per_second: float | None = Field(description="Median over the run.")
+    mfu: float | None = Field(description="Median share of the device's peak FLOPs.")
+    gradient_norm: float | None = Field(description="Median over the run.")
+    largest_gradient_norm: float | None
+    loss_spikes: int = Field(description="Training losses far above their neighbours'.")
+    not_finite: int = Field(description="Training losses that are no number.")
+
+
 class RunRow(_Record):
     """One run behind the curves, with what is needed to find it again."""
 
@@ -29,6 +42,7 @@ class RunRow(_Record):
     flops: float
     seconds: float = Field(description="Wall time in training.")
     checkpoint_digest: str = Field(default="", description="SHA-256 of the checkpoint's manifest; empty if none.")
+    health: RunHealth | None = None
 
 
 class CorpusFacts(_Record):
@@ -54,9 +68,9 @@ class CellReport(_Record):
     """One cell of the study: so many unique tokens, such a model."""
 
     cell: str = Field(description="The cell's name, e.g. `U1M-N10M`.")
-    unique_tokens: int
-    model: str = Field(description="The model in words, e.g. `small: 8 layers, width 384`.")
-    parameters: int
+    unique_tokens: int | None = Field(default=None, description="None is unknown, of curves that came from elsewhere.")
+    model: str = Field(default="", description="The model in words, e.g. `small: 8 layers, width 384`.")
+    parameters: int | None = None
     analysis: Analysis
     runs: tuple[RunRow, ...] = ()
 
@@ -65,10 +79,11 @@ class ReportContext(_Record):
     """All that a report says. Its JSON is report.json, from which every other form can be rendered again."""
 
     study: str = Field(description="The study's name.")
-    study_digest: str
+    study_digest: str = Field(description="Of curves without a study: that of the curves and the plan.")
     question: str
     cells: tuple[CellReport, ...] = Field(min_length=1)
-    corpus: CorpusFacts
+    overview: Overview = Field(default=Overview(), description="What the cells and arms say together.")
+    corpus: CorpusFacts | None = Field(default=None, description="None when only curves were given.")
     training: tuple[Fact, ...] = ()
     created_at: str = Field(description="When, as ISO 8601 with zone; given, so that rendering is deterministic.")
     version: str = Field(description="The version of Crossover.")

@@ -51,7 +51,7 @@ def draw(
     else:
         panels = [_curves(frame, title, subtitle, bottom=False), _difference(frame, band)]
     chart = alt.vconcat(*panels, spacing=14)
-    return dict(chart.to_dict(validate=False)) | {"config": _config(), "datasets": frame.datasets}
+    return dict(chart.to_dict(validate=False)) | {"config": config(), "datasets": frame.datasets}
 
 
 def _frame(figure: Figure, plan: AnalysisPlan, verdict: Verdict | None, look: Look) -> Frame | None:
@@ -195,7 +195,8 @@ def _end_labels(panel: Panel, lines: dict[str, Rows]) -> None:
         panel.text(panel.frame.domain[1], y, wording.arm_label(arm), role, dx=6, size=13, bold=True)
 
 
-def _config() -> dict[str, Any]:
+def config() -> dict[str, Any]:
+    """How every figure looks: colours by role, sizes of text."""
     soft, grid = palette.light("soft"), palette.light("grid")
     axis = {
         "labelColor": soft,

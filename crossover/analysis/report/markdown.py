@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from crossover.analysis.report import tables, verdicts, wording
+from crossover.analysis.report import across_tables, tables, verdicts, wording
 from crossover.analysis.report.context import ReportContext
 from crossover.analysis.report.page import all_notes
 
@@ -23,6 +23,10 @@ def render_markdown(context: ReportContext) -> str:
     lines = [f"# {_text(context.question)}", "", f"Study **{_text(context.study)}**, {_text(context.created_at)}", ""]
     if len(context.cells) > 1:
         lines += [*_table(tables.cells(context)), ""]
+    for advice in across_tables.advice(context.overview).rows:
+        facts, choose, because, cheapest = (_text(part) for part in advice)
+        lines += [f"- {facts}: **{choose}**. {because} Cheapest experiment that could change this: {cheapest}"]
+    lines += [""] * bool(context.overview.advice)
     for cell in context.cells:
         analysis = cell.analysis
         head = analysis.headline
@@ -31,10 +35,31 @@ def render_markdown(context: ReportContext) -> str:
         changes = verdicts.what_would_change_it(cell)
         if changes:
             lines += ["What would change the answer:", "", *(f"- {_text(text)}" for text in changes), ""]
-        for table in (tables.all_verdicts(analysis), tables.summary(context, analysis)):
-            lines += [*_table(table), ""]
-    lines += [*_samples(context), *_how(context)]
+        for table in (tables.all_verdicts(analysis), tables.summary(context, analysis), across_tables.items(analysis)):
+            lines += [*_table(table), ""] if table.rows else []
+    lines += [*_across(context), *_samples(context), *_how(context)]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _across(context: ReportContext) -> Iterable[str]:
+    """What the cells and arms say together."""
+    whole, plan = context.overview, context.cells[0].analysis.plan
+    for frontier in whole.frontiers:
+        head = frontier.analysis.headline
+        budget = f"{wording.count(frontier.unique_tokens)} unique tokens"
+        yield f"**Frontier over model sizes, {budget}:** {_text(head.reason)}"
+        yield ""
+    if whole.movements:
+        yield from ("## How the crossing moves", "", _text(whole.movements[0].reason), "")
+    found = [
+        *(across_tables.movement_cells(movement, plan.alpha) for movement in whole.movements[:1]),
+        across_tables.slopes(whole.movements, plan),
+        across_tables.factors(whole.factors, plan),
+        across_tables.laws(whole.laws, plan.alpha),
+        across_tables.next_runs(whole.next_runs),
+    ]
+    for table in found:
+        yield from [*_table(table), ""] if table.rows else []
 
 
 def _samples(context: ReportContext) -> Iterable[str]:
@@ -62,10 +87,10 @@ def _how(context: ReportContext) -> Iterable[str]:
         ("Crossover", context.version),
     ]
     yield from _rows(("Fact", "Value"), facts)
-    for cell in context.cells:
-        if cell.runs:
+    for table in (across_tables.health(context), *map(tables.runs, context.cells)):
+        if table.rows:
             yield ""
-            yield from _table(tables.runs(cell))
+            yield from _table(table)
     if context.sql:
         yield from ("", "To look further:", "", *(f"    {line}" for line in context.sql.splitlines()))
     notes = all_notes(context)

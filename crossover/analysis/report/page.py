@@ -1,12 +1,16 @@
-"""The report as one HTML page: no script, no request to anywhere, light and dark, fit for print."""
+"""The report as one HTML page: no request to anywhere, light and dark, fit for print, whole without its script."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from importlib import resources
 from typing import Any
 
-from crossover.analysis.report import palette, svg, tables, view, wording
+from crossover.analysis.report import across_tables, across_view, palette, svg, tables, view, wording
 from crossover.analysis.report.context import ReportContext
+
+_HERE = "crossover.analysis.report"
 
 MAXIMUM_BYTES = 1_500_000
 """A page larger than this is built again with less detail, and says so."""
@@ -40,16 +44,23 @@ def _page(context: ReportContext, detail: view.Detail, *, reduced: bool) -> str:
     from markupsafe import Markup
 
     environment = Environment(
-        loader=PackageLoader("crossover.analysis.report"),
+        loader=PackageLoader(_HERE),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters["drawing"] = Markup
+    script = _asset("report.js")
     values: dict[str, Any] = {
         "context": context,
         "cells": view.build(context, detail),
+        "study": across_view.build(context, detail),
+        "health": across_tables.health(context),
+        "lineage": _lineage(context),
+        "script": Markup(script),  # noqa: S704 - our own file
+        "script_hash": f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}",
+        "plan": tables.plan_facts(context.cells),
         "overview": tables.cells(context),
         "corpus": tables.corpus(context.corpus),
         "training": [(fact.label, fact.value) for fact in context.training],
@@ -68,9 +79,31 @@ def all_notes(context: ReportContext) -> tuple[str, ...]:
     return tuple(dict.fromkeys(said))
 
 
+def _lineage(context: ReportContext) -> list[tuple[str, str, str]]:
+    """From the data to the verdict: what, its digest or key, and where the page says more."""
+    runs = [run for cell in context.cells for run in cell.runs]
+    kept = [run.checkpoint_digest for run in runs if run.checkpoint_digest]
+    steps = []
+    if context.corpus is not None:
+        steps.append(("Corpus", wording.short(context.corpus.digest), "corpus"))
+    steps.append(("Study and plan", wording.short(context.study_digest), "how"))
+    if runs:
+        several = f"{runs[0].run_key} and {len(runs) - 1} more" if len(runs) > 1 else runs[0].run_key
+        steps.append(("Runs", several, "c0-runs"))
+    if kept:
+        steps.append(("Checkpoints", f"{wording.short(kept[0])} and {len(kept) - 1} more", "c0-runs"))
+    steps.append(("Verdict", context.cells[0].analysis.method, "c0-verdict"))
+    return steps
+
+
+def _asset(name: str) -> str:
+    return resources.files(_HERE).joinpath("templates", name).read_text("utf-8")
+
+
 def _css() -> str:
-    css = resources.files("crossover.analysis.report").joinpath("templates/report.css").read_text("utf-8")
+    dark = palette.css_variables(1)
     return (
         f":root {{ {palette.css_variables(0)} }}\n"
-        f"@media screen and (prefers-color-scheme: dark) {{ :root {{ {palette.css_variables(1)} }} }}\n{css}"
+        f"@media screen and (prefers-color-scheme: dark) {{ :root:not([data-theme=light]) {{ {dark} }} }}\n"
+        f"@media screen {{ :root[data-theme=dark] {{ {dark} }} }}\n{_asset('report.css')}"
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from crossover.analysis.plan import AnalysisPlan
@@ -26,6 +26,8 @@ class Table:
     figures_from: int = 1
     strong: int | None = None
     prose: int | None = None
+    places: tuple[float, ...] = ()
+    """Of a table behind a figure: each row's place on the axis."""
 
 
 def all_verdicts(analysis: Analysis) -> Table:
@@ -57,14 +59,24 @@ def evidence(analysis: Analysis) -> Table:
             wording.p_value(v.p_crossover),
             str(v.sign_changes),
             "–" if v.further_pairs is None else str(v.further_pairs),
+            "–" if v.further_reach is None else wording.axis_number(v.axis, v.further_reach),
             v.reason,
         )
         for v in analysis.verdicts
     )
     differ = f"{wording.arm_label(analysis.plan.candidate)} − baseline"
-    head = (*_QUESTION, f"Early: {differ}", f"Late: {differ}", "Crossover p", "Sign changes", "Pairs to add", "Why")
+    head = (
+        *_QUESTION,
+        f"Early: {differ}",
+        f"Late: {differ}",
+        "Crossover p",
+        "Sign changes",
+        "Pairs to add",
+        "Or runs up to",
+        "Why",
+    )
     level = wording.percent(analysis.plan.alpha)
-    return Table(f"Evidence: window means with {level} intervals", head, rows, figures_from=4, prose=9)
+    return Table(f"Evidence: window means with {level} intervals", head, rows, figures_from=4, prose=10)
 
 
 _QUESTION = ("Metric", "Axis", "Comparison", "Baseline")
@@ -114,7 +126,7 @@ def means(context: ReportContext, plan: AnalysisPlan, figure: Figure) -> Table:
             row += ["", "", ""] if i is None else [wording.number(v[i]) for v in (band.mean, band.low, band.high)]
         rows.append(tuple(row))
     head = (wording.axis_word(figure.axis), *(f"{name} {part}" for name, _ in columns for part in _PARTS))
-    return Table("Means over seeds with simultaneous bands", head, tuple(rows))
+    return Table("Means over seeds with simultaneous bands", head, tuple(rows), places=tuple(places))
 
 
 _PARTS = ("mean", "low", "high")
@@ -163,8 +175,10 @@ def runs(cell: CellReport) -> Table:
     return Table("The runs behind the curves", head, rows, figures_from=4)
 
 
-def corpus(facts: CorpusFacts) -> tuple[Row, ...]:
-    """The corpus as rows of label and value."""
+def corpus(facts: CorpusFacts | None) -> tuple[Row, ...]:
+    """The corpus as rows of label and value; none when only curves were given."""
+    if facts is None:
+        return ()
     return (
         ("Source", facts.source),
         ("Documents", f"{facts.documents:,}"),
@@ -184,8 +198,8 @@ def cells(context: ReportContext) -> Table:
         rows.append(
             (
                 cell.cell,
-                wording.count(cell.unique_tokens),
-                wording.count(cell.parameters),
+                "–" if cell.unique_tokens is None else wording.count(cell.unique_tokens),
+                "–" if cell.parameters is None else wording.count(cell.parameters),
                 verdicts.statement(cell.analysis, head),
                 verdicts.interval(cell.analysis, head) or "–",
                 str(head.pairs),
@@ -209,3 +223,37 @@ def _points(figure: Figure, curves: list[SeedCurve], i: int) -> Iterable[str]:
         inside = i < len(curve.x)
         yield wording.axis_number(figure.axis, curve.x[i]) if inside else ""
         yield wording.number(curve.value[i]) if inside else ""
+
+
+def plan_facts(cells: Sequence[CellReport]) -> tuple[Row, ...]:
+    """The analysis plan, which all cells share, and the seeds that each cell was judged on."""
+    analysis = cells[0].analysis
+    plan = analysis.plan
+    seeds = {cell.cell: ", ".join(map(str, cell.analysis.seeds)) or "none" for cell in cells}
+    told = seeds.values() if len(set(seeds.values())) == 1 else (f"{cell}: {text}" for cell, text in seeds.items())
+    metrics = "; ".join(
+        f"{wording.metric_title(m)} ({m.name}): {m.direction} is better, δ = {m.delta:g}" for m in plan.metrics
+    )
+    return (
+        ("Method", analysis.method),
+        ("Metrics, the first is primary", metrics),
+        ("Axes", ", ".join(wording.axis_title(axis) for axis in plan.axes)),
+        ("Comparisons", ", ".join(plan.comparisons)),
+        ("Arms compared", f"{plan.candidate} (candidate) minus {plan.baseline} (baseline)"),
+        ("Early window", _window(plan.early_window)),
+        ("Late window", _window(plan.late_window)),
+        ("α", f"{plan.alpha:g}"),
+        ("Adjusted over (Holm)", plan.multiplicity),
+        ("Looks while it grows", _looks(plan)),
+        ("Tuned arms of the baseline", ", ".join(plan.tuned) or "none: not tested"),
+        ("Seed pairs needed", str(plan.minimum_pairs)),
+        ("Seeds with both arms complete", "; ".join(dict.fromkeys(told))),
+    )
+
+
+def _looks(plan: AnalysisPlan) -> str:
+    return f"at {', '.join(map(str, plan.looks))} seed pairs ({plan.spending})" if plan.looks else "none: judged once"
+
+
+def _window(fractions: tuple[float, float]) -> str:
+    return f"{100 * fractions[0]:g} % – {100 * fractions[1]:g} % of the common range of the axis, on a log scale"

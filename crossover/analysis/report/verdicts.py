@@ -47,12 +47,43 @@ def interval(analysis: Analysis, verdict: Verdict) -> str:
 
 def window_words(window: Window | None) -> str:
     """A window's mean difference with its interval, or `not tested`."""
-    if window is None:
-        return "not tested"
-    low, high = window.interval
-    return (
-        f"{wording.number(window.mean, sign=True)} "
-        f"({wording.number(low, sign=True)} … {wording.number(high, sign=True)})"
+    return "not tested" if window is None else mean_words(window.mean, window.interval)
+
+
+def mean_words(mean: float, interval: tuple[float, float] | None) -> str:
+    """A mean with its interval: `+0.48 (+0.44 … +0.52)`."""
+    text = wording.number(mean, sign=True)
+    if interval is None:
+        return text
+    low, high = (wording.number(end, sign=True) for end in interval)
+    return f"{text} ({low} … {high})"
+
+
+def against_tuned(analysis: Analysis, head: Verdict) -> Verdict | None:
+    """The headline's question asked against the best tuned arm, if the plan names tuned arms."""
+    wanted = (head.metric, head.axis, head.comparison, analysis.plan.tuned_name)
+    return next((v for v in analysis.verdicts if (v.metric, v.axis, v.comparison, v.baseline) == wanted), None)
+
+
+def on_other_axes(analysis: Analysis, head: Verdict) -> list[Verdict]:
+    """The headline's question on the plan's other axes, where the curves cross there too."""
+    found = (find(analysis, head.metric, axis, head.comparison) for axis in analysis.plan.axes if axis != head.axis)
+    return [verdict for verdict in found if verdict is not None and verdict.crossing is not None]
+
+
+def other_methods(head: Verdict) -> str:
+    """The crossing by methods that share none of the assumptions: `interpolated epoch 27.9, isotonic epoch 28.1`."""
+    if head.crossing is None:
+        return ""
+    places = head.crossing.sensitivity.items()
+    return ", ".join(f"{name} {'none' if x is None else wording.axis_number(head.axis, x)}" for name, x in places)
+
+
+def turn_words(head: Verdict) -> str:
+    """Each of several sign changes with its interval."""
+    return "; ".join(
+        f"{t.direction} at {wording.axis_place(head.axis, t.at)} ({wording.axis_interval(head.axis, t.low, t.high)})"
+        for t in head.turns
     )
 
 
@@ -68,6 +99,8 @@ def line(analysis: Analysis, verdict: Verdict) -> str:
     text = ", ".join(parts)
     if verdict.word == "insufficient evidence" and verdict.further_pairs:
         text += f"; about {verdict.further_pairs} more would settle it"
+    if verdict.turns:
+        text += f"; {len(verdict.turns)} sign changes"
     return text
 
 
@@ -84,6 +117,8 @@ def headline(context: ReportContext) -> list[str]:
     for cell in context.cells:
         prefix = f"[{cell.cell}] " if len(context.cells) > 1 else ""
         lines += [prefix + text for text in _cell_lines(cell.analysis)]
+    for movement in context.overview.movements[:1]:
+        lines += [f"MOVES: the log of the crossing by {s.estimate:+.2f} with {s.predictor}" for s in movement.slopes]
     return lines
 
 
@@ -141,6 +176,9 @@ def _cell_lines(analysis: Analysis) -> list[str]:
     best = find(analysis, head.metric, head.axis, "best-so-far")
     if best is not None and best is not head:
         lines.append(f"BEST SO FAR: {line(analysis, best)}")
+    tuned = against_tuned(analysis, head)
+    if tuned is not None:
+        lines.append(f"AGAINST THE BEST TUNED {wording.arm_label(analysis.plan.baseline)}: {line(analysis, tuned)}")
     for metric in analysis.plan.metrics:
         verdict = find(analysis, metric.name, head.axis, head.comparison)
         if metric.name != head.metric and verdict is not None:

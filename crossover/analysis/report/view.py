@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from crossover.analysis.report import svg, tables, verdicts, wording
+from crossover.analysis.report import across_tables, scales, svg, tables, verdicts, wording
 from crossover.analysis.report.context import CellReport, ReportContext
 from crossover.analysis.report.figures import MEDIUM, SMALL, WIDE, draw
 from crossover.analysis.report.panel import Look
@@ -39,6 +39,8 @@ class FigureView:
     drawing: str
     narrow: str
     tables: tuple[tables.Table, ...]
+    domain: tuple[float, float] | None = None
+    """Ends of the axis across, for the pointer; None of a figure that is not over an axis."""
 
 
 @dataclass(frozen=True)
@@ -56,17 +58,18 @@ class CellView:
     changes: tuple[str, ...]
     verdicts: tables.Table
     evidence: tables.Table
+    items: tables.Table
+    axis: str
     primary: tuple[FigureView, ...]
     further: tuple[tuple[str, tuple[FigureView, ...]], ...]
     others: tuple[tuple[str, tuple[FigureView, ...]], ...]
     summary: tables.Table
     runs: tables.Table
-    method: tuple[tuple[str, str], ...]
 
 
 def build(context: ReportContext, detail: Detail) -> tuple[CellView, ...]:
     """The cells of a page at a level of detail; draws every figure."""
-    return tuple(_cell(context, cell, f"c{i}", detail) for i, cell in enumerate(context.cells))
+    return tuple(build_cell(context, cell, f"c{i}", detail) for i, cell in enumerate(context.cells))
 
 
 def hero(context: ReportContext) -> str | None:
@@ -79,12 +82,13 @@ def hero(context: ReportContext) -> str | None:
     return None
 
 
-def _cell(context: ReportContext, cell: CellReport, key: str, detail: Detail) -> CellView:
+def build_cell(context: ReportContext, cell: CellReport, key: str, detail: Detail) -> CellView:
+    """One cell of a page; draws its figures."""
     analysis = cell.analysis
     head = analysis.headline
     here = _on(cell, head.axis)
     axes = [axis for axis in analysis.plan.axes if axis != head.axis] if detail.other_axes else []
-    numbered = _Numbers(key)
+    numbered = Numbers(key)
     main = [f for f in here if f.metric == head.metric]
     wide = (
         *_views(context, cell, main[:1], numbered, detail, look=WIDE),
@@ -95,15 +99,11 @@ def _cell(context: ReportContext, cell: CellReport, key: str, detail: Detail) ->
         for m in analysis.plan.metrics
         if m.name != head.metric
     ]
-    others = (
-        (f"Against {wording.axis_title(axis)}", _views(context, cell, _on(cell, axis), numbered, detail))
-        for axis in axes
-    )
+    others = ((wording.axis_title(axis), _views(context, cell, _on(cell, axis), numbered, detail)) for axis in axes)
     return CellView(
         key=key,
         name=cell.cell,
-        facts=f"{wording.count(cell.unique_tokens)} unique tokens · {wording.count(cell.parameters)} parameters · "
-        f"{cell.model}",
+        facts=_facts(cell),
         verdict=verdicts.statement(analysis, head),
         tone={"AR": "ar", "DLM": "dlm", "crossover": "crossover"}.get(head.word, "open"),
         subtitle=_subtitle(cell, head),
@@ -112,16 +112,22 @@ def _cell(context: ReportContext, cell: CellReport, key: str, detail: Detail) ->
         changes=verdicts.what_would_change_it(cell),
         verdicts=tables.all_verdicts(analysis),
         evidence=tables.evidence(analysis),
+        items=across_tables.items(analysis),
+        axis=wording.axis_title(head.axis),
         primary=wide,
         further=tuple((title, views) for title, views in further if views),
         others=tuple((title, views) for title, views in others if views),
         summary=tables.summary(context, analysis),
         runs=tables.runs(cell),
-        method=_method(cell),
     )
 
 
-class _Numbers:
+def _facts(cell: CellReport) -> str:
+    known = [(cell.unique_tokens, "unique tokens"), (cell.parameters, "parameters")]
+    return " · ".join([*(f"{wording.count(n)} {what}" for n, what in known if n is not None), cell.model]).strip(" ·")
+
+
+class Numbers:
     """Keys of figures, unique in the page."""
 
     def __init__(self, prefix: str) -> None:
@@ -148,7 +154,7 @@ def _views(
     context: ReportContext,
     cell: CellReport,
     figures: list[Figure],
-    numbered: _Numbers,
+    numbered: Numbers,
     detail: Detail,
     *,
     look: Look = SMALL,
@@ -170,6 +176,7 @@ def _views(
                 drawing=(_drawing(context, cell, figure, key, look) or "") if wide else small,
                 narrow=small if wide else "",
                 tables=tuple(behind),
+                domain=scales.x_domain([c.x for c in figure.seeds] + [b.x for b in figure.arms.values()]),
             )
         )
     return tuple(views)
@@ -244,6 +251,14 @@ def _card(cell: CellReport, head: Verdict) -> tuple[tuple[str, str], ...]:
     if head.crossing is not None:
         rows.append(("Curves cross at", wording.axis_place(head.axis, head.crossing.at)))
         rows.append((f"{level} interval", wording.axis_interval(head.axis, head.crossing.low, head.crossing.high)))
+        rows += [_on_axis(other) for other in verdicts.on_other_axes(cell.analysis, head)]
+        rows.append(("By other methods", verdicts.other_methods(head) or "not computed"))
+    if head.turns:
+        rows.append(("Every sign change, none tested by itself", verdicts.turn_words(head)))
+    tuned = verdicts.against_tuned(cell.analysis, head)
+    if tuned is not None:
+        said = verdicts.statement(cell.analysis, tuned)
+        rows.append((f"Against {wording.arm_label(tuned.baseline)}", f"{said[0].upper()}{said[1:]}"))
     rows.append((f"Early window, {pair}{unit}", verdicts.window_words(head.early)))
     rows.append((f"Late window, {pair}{unit}", verdicts.window_words(head.late)))
     rows.append(("p of a crossover", wording.p_value(head.p_crossover)))
@@ -251,25 +266,12 @@ def _card(cell: CellReport, head: Verdict) -> tuple[tuple[str, str], ...]:
     return tuple(rows)
 
 
-def _method(cell: CellReport) -> tuple[tuple[str, str], ...]:
-    analysis = cell.analysis
-    plan = analysis.plan
-    metrics = "; ".join(
-        f"{wording.metric_title(m)} ({m.name}): {m.direction} is better, δ = {m.delta:g}" for m in plan.metrics
-    )
+def _on_axis(verdict: Verdict) -> tuple[str, str]:
+    crossing = verdict.crossing
+    if crossing is None:
+        return (f"In {wording.axis_word(verdict.axis)}", "not located")
+    place = wording.axis_number(verdict.axis, crossing.at)
     return (
-        ("Method", analysis.method),
-        ("Metrics, the first is primary", metrics),
-        ("Axes", ", ".join(wording.axis_title(axis) for axis in plan.axes)),
-        ("Comparisons", ", ".join(plan.comparisons)),
-        ("Arms compared", f"{plan.candidate} (candidate) minus {plan.baseline} (baseline)"),
-        ("Early window", _window(plan.early_window)),
-        ("Late window", _window(plan.late_window)),
-        ("α", f"{plan.alpha:g}"),
-        ("Seed pairs needed", str(plan.minimum_pairs)),
-        ("Seeds with both arms complete", ", ".join(map(str, analysis.seeds)) or "none"),
+        f"In {wording.axis_word(verdict.axis)}",
+        f"{place} ({wording.axis_interval(verdict.axis, crossing.low, crossing.high)})",
     )
-
-
-def _window(fractions: tuple[float, float]) -> str:
-    return f"{100 * fractions[0]:g} % – {100 * fractions[1]:g} % of the common range of the axis, on a log scale"

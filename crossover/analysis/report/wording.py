@@ -30,6 +30,8 @@ def axis_word(axis: Axis) -> str:
 def arm_label(arm: str) -> str:
     """`ar` is AR, `dlm` is DLM, `ar-dropout` is AR dropout; other names stay as they are."""
     head, _, tail = arm.partition("-")
+    if head == "tuned" and tail:
+        return f"the best tuned {arm_label(tail)}"
     if head in {"ar", "dlm"}:
         return f"{head.upper()} {tail.replace('-', ' ')}".strip()
     return arm

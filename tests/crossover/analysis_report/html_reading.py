@@ -55,9 +55,17 @@ def read(page: str) -> Outline:
     return outline
 
 
+def scripts(page: str) -> list[str]:
+    return re.findall(r"<script[^>]*>(.*?)</script>", page, flags=re.DOTALL)
+
+
+def without_script(page: str) -> str:
+    return re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL)
+
+
 def words(page: str) -> str:
     """The page's text, without styles and tags."""
-    without = re.sub(r"<style>.*?</style>", "", page, flags=re.DOTALL)
+    without = re.sub(r"<style>.*?</style>", "", without_script(page), flags=re.DOTALL)
     return unescape(re.sub(r"<[^>]+>", " ", without))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 from xml.etree import ElementTree
 
@@ -21,9 +23,18 @@ def test_it_asks_nothing_of_the_network(page: str) -> None:
     assert all(link.startswith("#") or link == "data:," for link in outline.links)
     assert all(target.startswith("#") for target in re.findall(r"url\(['\"]?([^)'\"]*)", page))
     assert "@import" not in page
-    assert outline.tags.get("script", 0) == 0
     addresses = set(re.findall(r"https?://[^\s\"'<)]+", page))
     assert addresses <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
+
+
+def test_its_one_script_is_the_only_one_that_may_run(page: str) -> None:
+    (script,) = reading.scripts(page)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', page)
+    assert policy is not None
+    assert f"script-src 'sha256-{digest}'" in policy.group(1)
+    assert "default-src 'none'" in policy.group(1)
+    assert not re.search(r"\bon\w+=", re.sub(r"<script>.*?</script>|<svg.*?</svg>", "", page, flags=re.DOTALL))
 
 
 def test_every_id_is_unique_and_every_reference_resolves(page: str) -> None:
@@ -70,9 +81,10 @@ def test_no_colour_is_fixed_in_a_drawing(page: str) -> None:
 
 
 def test_dark_mode_has_every_colour(page: str) -> None:
-    dark = re.search(r"prefers-color-scheme: dark\) \{ :root \{ ([^}]*)\}", page)
-    assert dark is not None
-    assert all(f"--{role}:" in dark.group(1) for role in [*palette.ROLES, "page"])
+    for rule in (r"prefers-color-scheme: dark\) \{ :root:not\(\[data-theme=light\]\)", r":root\[data-theme=dark\]"):
+        dark = re.search(rule + r" \{ (--[^}]*)\}", page)
+        assert dark is not None, rule
+        assert all(f"--{role}:" in dark.group(1) for role in [*palette.ROLES, "page"])
     assert 'content="light dark"' in page
 
 
@@ -130,7 +142,7 @@ def test_corpus_text_is_never_markup() -> None:
     context = samples.context(cell, samples={"ar": (Sample(prompt=evil, completion="</blockquote>" + evil),)})
     page = render_html(context.model_copy(update={"question": evil, "notes": (evil,), "sql": evil}))
     outline = reading.read(page)
-    assert "script" not in outline.tags and "img" not in outline.tags
+    assert outline.tags["script"] == 1 and "img" not in outline.tags
     assert "&lt;script&gt;alert(1)" in page
 
 
@@ -141,7 +153,7 @@ def test_a_metric_label_cannot_break_a_drawing() -> None:
     analysis = samples.analysis(figures=samples.analysis().figures[:1])
     analysis = analysis.model_copy(update={"plan": plan.model_copy(update={"metrics": metrics})})
     page = render_html(samples.context(samples.cell(the_analysis=analysis)))
-    assert "script" not in reading.read(page).tags
+    assert reading.read(page).tags["script"] == 1
     for drawing in reading.svgs(page):
         ElementTree.fromstring(drawing)  # noqa: S314 - our own drawing
 
@@ -163,7 +175,7 @@ def test_points_that_no_log_axis_can_hold_are_left_out() -> None:
     analysis = samples.analysis(figures=(figure, empty), seeds=1)
     page = render_html(samples.context(samples.cell(the_analysis=analysis)))
     reading.read(page)
-    assert "NaN" not in page
+    assert "NaN" not in reading.without_script(page)
     assert "not finite" in page
     assert len(reading.svgs(page)) == 2
 
