@@ -9,7 +9,8 @@ from pathlib import Path
 from crossover.commands.common import registry_of, study_of, workspace_of
 from crossover.steps.context import open_step
 from crossover.steps.manifests import RoundsRef
-from crossover.steps.rounds import check_rounds, read_rounds
+from crossover.steps.rounds import read_rounds
+from crossover.steps.selection import check_rounds
 from crossover.study import StudyConfig
 
 

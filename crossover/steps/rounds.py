@@ -11,7 +11,6 @@ from typing import Literal
 from crossover.analysis.across.design import CellState, Design, design
 from crossover.analysis.across.result import NextRun
 from crossover.analysis.result import Analysis
-from crossover.errors import StudyError
 from crossover.evaluation.records import Evaluation
 from crossover.steps.context import StepContext
 from crossover.steps.manifests import CellProgress, RoundsRef, RunRef, require_study
@@ -23,25 +22,6 @@ HELD = "not before the study is settled"
 """What the decision says of promotion while rounds go on."""
 CostOf = Mapping[tuple[str, str], float]
 """(cell, arm) to the cost of one run."""
-
-
-def check_rounds(study: StudyConfig) -> None:
-    """See whether the study can be judged while it grows.
-
-    Raises:
-        StudyError: its plan has no looks, or too few seeds for the first.
-    """
-    looks, seeds = study.analysis.looks, len(study.seeds)
-    if not looks or seeds < looks[0]:
-        found = (
-            f"the first look is at {looks[0]} seed pairs, and there are {seeds} seeds" if looks else "there are none"
-        )
-        raise StudyError(
-            "run.rounds-need-looks",
-            field="analysis.looks",
-            problem=f"a study in rounds is judged at the plan's looks only, and {found}",
-            remedy="name them before anything runs, for example `looks: [5, 8, 12]` with `seeds: 12`",
-        )
 
 
 def read_rounds(context: StepContext) -> RoundsRef:

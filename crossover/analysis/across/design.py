@@ -156,7 +156,7 @@ def _check(cells: Sequence[CellState], plan: AnalysisPlan, width: float | None) 
 
 def _outlook(state: CellState, plan: AnalysisPlan, width: float | None) -> CellOutlook:
     verdict = state.analysis.headline if state.analysis else None
-    left = _seeds_left(state)
+    paired, left = _seeds_left(state, plan)
     pairs = verdict.pairs if verdict else 0
     if verdict is None and len(state.seeds_planned) - len(left) >= (plan.looks or (plan.minimum_pairs,))[0]:
         raise StudyError(
@@ -168,7 +168,7 @@ def _outlook(state: CellState, plan: AnalysisPlan, width: float | None) -> CellO
     most = pairs + len(left)
     looks = further_looks(plan, pairs, most)
     valid = verdict is not None and (pairs in plan.looks or pairs >= (plan.looks or (most,))[-1])
-    told = _Told(state, plan, pairs, looks, left)
+    told = _Told(state, plan, pairs, looks, paired, left)
     if verdict is not None and valid and verdict.word != "insufficient evidence":
         return _settled(told, verdict, width)
     if not looks:
@@ -200,12 +200,14 @@ def _settled(told: _Told, verdict: Verdict, width: float | None) -> CellOutlook:
     return told.open(now, narrowed(now, pairs, looks, plan.alpha), "its crossing is not as sharp as wanted")
 
 
-def _seeds_left(state: CellState) -> tuple[int, ...]:
-    """Planned seeds that lack a run, those begun first."""
+def _seeds_left(state: CellState, plan: AnalysisPlan) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Planned seeds that lack a run: pairs that lack another arm only, and those that are no pairs, begun ones first."""
     done = {arm: set(state.seeds_done.get(arm, ())) for arm in state.cost_per_run}
     counts = {seed: sum(seed in seeds for seeds in done.values()) for seed in state.seeds_planned}
-    left = [seed for seed, count in counts.items() if count < len(done)]
-    return tuple(sorted(left, key=lambda seed: counts[seed] == 0))
+    unfinished = [seed for seed, count in counts.items() if count < len(done)]
+    pairs = done[plan.baseline] & done[plan.candidate]
+    left = sorted((seed for seed in unfinished if seed not in pairs), key=lambda seed: counts[seed] == 0)
+    return tuple(seed for seed in unfinished if seed in pairs), tuple(left)
 
 
 def _ratio(verdict: Verdict) -> float:
@@ -224,7 +226,10 @@ class _Told:
     plan: AnalysisPlan
     pairs: int
     looks: tuple[int, ...]
+    paired: tuple[int, ...]
+    """Seeds that are pairs, and lack a run of another arm."""
     left: tuple[int, ...]
+    """Seeds that are not pairs yet."""
 
     def closed(self, status: Status, reason: str, chance: float, width: float) -> CellOutlook:
         return CellOutlook(self.state.cell, status, reason, self.pairs, self.pairs, chance, width, 0.0, ())
@@ -248,7 +253,7 @@ class _Told:
         return CellOutlook(self.state.cell, "open", reason, self.pairs, self.looks[0], chance, width, gain, runs)
 
     def _seeds(self, look: int) -> tuple[int, ...]:
-        return self.left[: look - self.pairs]
+        return (*self.paired, *self.left[: look - self.pairs])
 
     def _lacking(self, seed: int) -> list[str]:
         return [arm for arm in self.state.cost_per_run if seed not in self.state.seeds_done.get(arm, ())]

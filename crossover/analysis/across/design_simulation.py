@@ -8,20 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
-from crossover.analysis.across.design import CellState, design
+from crossover.analysis.across.design import CellOutlook, CellState, design
 from crossover.analysis.columns import FloatArray
 from crossover.analysis.curves import Paired
 from crossover.analysis.inference.verdict import gather
 from crossover.analysis.plan import AnalysisPlan
 from crossover.analysis.questions import Question, answer
-from crossover.analysis.result import Analysis, Verdict
+from crossover.analysis.result import Analysis, Verdict, Word
 from crossover.analysis.simulation import Scenario, differences, grid
 
 SCALE = 3.0
 """The size of the losses that differences are taken of."""
+Order = Literal["design", "cheapest", "cyclic"]
+"""Which open cell goes next: the sequential design's, the one whose next look costs least, or each in turn."""
+ORDERS: tuple[Order, ...] = ("design", "cheapest", "cyclic")
 
 
 @dataclass(frozen=True)
@@ -34,21 +38,58 @@ class SimulatedCell:
 
 
 @dataclass(frozen=True)
+class Moment:
+    """What is known after a round: the hours spent until then, each cell's word, and how many have no verdict."""
+
+    hours: float
+    words: tuple[Word, ...]
+    without: int
+
+
+@dataclass(frozen=True)
 class Outcome:
     """What a study in rounds came to, beside the full grid on the same runs."""
 
-    words: tuple[str, ...]
-    full_words: tuple[str, ...]
-    hours: float
+    path: tuple[Moment, ...]
+    """From before the first round, when no cell has a word, to after the last."""
+    full_words: tuple[Word, ...]
     full_hours: float
-    rounds: int
-    open_area: float
-    """The share of cells without a verdict, integrated over the hours of the full grid: 0 at once, 1 never."""
+
+    @property
+    def words(self) -> tuple[Word, ...]:
+        """The cells' words in the end."""
+        return self.path[-1].words
+
+    @property
+    def hours(self) -> float:
+        """Spent in the end."""
+        return self.path[-1].hours
 
     @property
     def share(self) -> float:
         """Of the full grid's hours."""
         return self.hours / self.full_hours
+
+    @property
+    def reached(self) -> float | None:
+        """The share of the hours from which on every word is the full grid's; None when one is not in the end."""
+        found = None
+        for moment in self.path:
+            same = moment.words == self.full_words
+            found = (moment.hours if found is None else found) if same else None
+        return None if found is None else found / self.full_hours
+
+    @property
+    def open_area(self) -> float:
+        """The share of cells without a verdict, integrated over the full grid's hours: 0 all at once, 1 never."""
+        ends = [*(moment.hours for moment in self.path[1:]), self.full_hours]
+        area = sum(m.without * (end - m.hours) for m, end in zip(self.path, ends, strict=True))
+        return area / self.full_hours / len(self.full_words)
+
+    def verdicts_at(self, share: float) -> int:
+        """How many cells have a verdict after this share of the full grid's hours."""
+        last = [moment for moment in self.path if moment.hours <= share * self.full_hours][-1]
+        return len(self.full_words) - last.without
 
 
 def judge(difference_SG: FloatArray, plan: AnalysisPlan) -> Verdict:
@@ -81,17 +122,17 @@ def simulate(
     planned: int,
     plan: AnalysisPlan,
     *,
-    order: str = "design",
+    order: Order = "design",
     width: float | None = None,
 ) -> Outcome:
-    """One study, in rounds and as the full grid.
+    """One study, in rounds of one cell each and as the full grid.
 
     Args:
         rng: where the draws come from.
         cells: their truths and costs.
         planned: seed pairs of each cell in the full grid.
         plan: with looks; the full grid is judged once, at the plan's alpha.
-        order: `design` asks the sequential design; `cyclic` takes the open cells in turn, with the same looks.
+        order: which of the open cells goes next. When a cell is closed does not depend on it.
         width: the wanted width of crossings, as in `next_runs`.
 
     Returns:
@@ -99,36 +140,39 @@ def simulate(
     """
     runs_SG = {cell.name: differences(rng, cell.truth, planned) for cell in cells}
     once = plan.model_copy(update={"looks": ()})
-    full = {name: judge(difference_SG, once).word for name, difference_SG in runs_SG.items()}
     each = {cell.name: sum(cell.hours.values()) for cell in cells}
-    full_hours = planned * sum(each.values())
     done = dict.fromkeys(each, 0)
     analyses: dict[str, Analysis] = {}
-    hours, area, rounds, turn = 0.0, 0.0, 0, 0
+    path: list[Moment] = []
+    hours, last = 0.0, -1
     while True:
         found = design([_state(cell, done[cell.name], planned, analyses) for cell in cells], plan, width=width)
-        waiting = [o for o in found.outlooks if o.status == "open"]
+        words = tuple(analyses[name].headline.word if done[name] else "insufficient evidence" for name in each)
+        path.append(Moment(hours, words, sum(word == "insufficient evidence" for word in words)))
+        waiting = {outlook.cell: outlook for outlook in found.outlooks if outlook.status == "open"}
         if not waiting:
             break
-        if order == "cyclic":
-            names = [cell.name for cell in cells]
-            chosen = min(waiting, key=lambda o: (names.index(o.cell) - turn) % len(names))
-            turn = names.index(chosen.cell) + 1
-        else:
-            chosen = waiting[0]
-        cost = each[chosen.cell] * (chosen.look - done[chosen.cell])
-        open_cells = sum(o.width == 1.0 for o in found.outlooks)
-        area += cost * open_cells
-        hours += cost
-        rounds += 1
-        done[chosen.cell] = chosen.look
-        analyses[chosen.cell] = analysis_of(runs_SG[chosen.cell][: chosen.look], plan)
-    left_open = sum(o.width == 1.0 for o in found.outlooks)
-    area += (full_hours - hours) * left_open
-    words = tuple(analyses[cell.name].headline.word for cell in cells)
+        costs = {name: each[name] * (outlook.look - done[name]) for name, outlook in waiting.items()}
+        name = _choose(order, waiting, costs, list(each), last)
+        hours, last = hours + costs[name], list(each).index(name)
+        done[name] = waiting[name].look
+        analyses[name] = analysis_of(runs_SG[name][: done[name]], plan)
     return Outcome(
-        words, tuple(full[cell.name] for cell in cells), hours, full_hours, rounds, area / full_hours / len(cells)
+        path=tuple(path),
+        full_words=tuple(judge(runs_SG[name], once).word for name in each),
+        full_hours=planned * sum(each.values()),
     )
+
+
+def _choose(
+    order: Order, waiting: Mapping[str, CellOutlook], costs: Mapping[str, float], names: Sequence[str], last: int
+) -> str:
+    """The open cell that goes next; `waiting` is in the design's order."""
+    if order == "cheapest":
+        return min(waiting, key=lambda name: costs[name])
+    if order == "cyclic":
+        return min(waiting, key=lambda name: (names.index(name) - last - 1) % len(names))
+    return next(iter(waiting))
 
 
 def _state(cell: SimulatedCell, pairs: int, planned: int, analyses: Mapping[str, Analysis]) -> CellState:
