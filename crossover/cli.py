@@ -50,7 +50,7 @@ def _verb(verbs: "_Verbs[argparse.ArgumentParser]", name: str, text: str, module
 
 
 def _add_study(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("study", metavar="STUDY", help="a study file (YAML) or a preset: demo, factors, smoke")
+    parser.add_argument("study", metavar="STUDY", help="a study file (YAML) or a preset: demo, factors, map, smoke")
     parser.add_argument("--out", help="workspace: a folder or s3://bucket/prefix (default: studies/<name>)")
     parser.add_argument("--registry", help="SQLAlchemy URL of the registry (default: studies/registry.sqlite)")
 
@@ -67,7 +67,7 @@ def _add_run(verbs: "_Verbs[argparse.ArgumentParser]") -> None:  # noqa: UP037
     _add_study(next_)
     next_.add_argument("--json", action="store_true", help="print as JSON")
     plan = _verb(verbs, "plan", "what a study will cost: parameters, FLOPs, memory, hours, disk, price", "plan")
-    plan.add_argument("study", metavar="STUDY", help="a study file (YAML) or a preset: demo, factors, smoke")
+    plan.add_argument("study", metavar="STUDY", help="a study file (YAML) or a preset: demo, factors, map, smoke")
     plan.add_argument("--processes", type=int, default=1, help="devices that train one run together (default 1)")
     plan.add_argument("--measure", action="store_true", help="time a few steps here instead of assuming an MFU")
     plan.add_argument("--json", action="store_true", help="print as JSON")
@@ -101,6 +101,12 @@ def _add_serving(verbs: "_Verbs[argparse.ArgumentParser]") -> None:  # noqa: UP0
     report = _verb(verbs, "report", "where a study's report is, and what it says in short", "report")
     report.add_argument("workspace", metavar="WORKSPACE", help="folder of the study")
     report.add_argument("--json", action="store_true", help="print report.json")
+    advise = _verb(verbs, "advise", "what to pretrain for a budget, from a finished study", "report")
+    advise.add_argument("workspace", metavar="WORKSPACE", help="folder of the study")
+    advise.add_argument("--unique-tokens", type=float, help="unique tokens to train on (default: those that were run)")
+    advise.add_argument("--parameters", type=float, help="parameters that a token uses, as --unique-tokens")
+    advise.add_argument("--flops", type=float, help="training FLOPs (default: the most that were run)")
+    advise.add_argument("--json", action="store_true", help="print as JSON")
 
 
 def _add_harness(verbs: "_Verbs[argparse.ArgumentParser]") -> None:  # noqa: UP037

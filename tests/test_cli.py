@@ -27,6 +27,7 @@ FROZEN = {
     "promote": "study out registry",
     "serve": "place arm host port trial",
     "report": "workspace json",
+    "advise": "workspace unique_tokens parameters flops json",
     "lm-eval": "arguments",
     "registry": "",
 }
@@ -83,6 +84,21 @@ def test_steps_one_by_one_are_the_whole_study(small: Path, tmp_path: Path, capsy
     assert "4" in capsys.readouterr().out
     assert main(["report", str(tmp_path / "ws")]) == 0
     assert "insufficient evidence" in capsys.readouterr().out
+    assert main(["advise", str(tmp_path / "ws")]) == 0
+    assert "cannot say" in capsys.readouterr().out
+    assert (
+        main(["advise", str(tmp_path / "ws"), "--unique-tokens", "1e6", "--parameters", "2e6", "--flops", "1e15"]) == 0
+    )
+    assert "This cell was not run" in capsys.readouterr().out
+    written = tmp_path / "ws" / "analysis" / "report.json"
+    whole = written.read_text("utf-8")
+    written.write_text(whole.replace('"overview"', '"underview"', 1), "utf-8")
+    assert main(["report", str(tmp_path / "ws")]) == 2
+    assert "run `crossover analyse` on the study again" in capsys.readouterr().err
+    written.write_text(whole, "utf-8")
+    for wrong in (["--unique-tokens", "1e6"], ["--unique-tokens", "-1", "--parameters", "9"], ["--flops", "1e9"]):
+        assert main(["advise", str(tmp_path / "ws"), *wrong]) == 2
+        assert "[advise.budget]" in capsys.readouterr().err
 
 
 def test_doctor_names_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
@@ -143,7 +159,7 @@ class TestBadInput:
 
     def test_unknown_preset(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["run", "nonsense"]) == 2
-        assert "presets demo, factors, smoke" in capsys.readouterr().err
+        assert "presets demo, factors, map, smoke" in capsys.readouterr().err
 
     def test_another_study_in_the_folder(self, small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         out = ["--out", str(tmp_path / "ws")]

@@ -13,6 +13,7 @@ import yaml
 
 from crossover.commands.common import registry_of, study_of, workspace_of
 from crossover.commands.local_run import run_study
+from crossover.commands.report import read_report
 from crossover.commands.rounds import run_rounds
 from crossover.errors import StudyError
 
@@ -42,10 +43,10 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _print_outcome(folder: Path, *, as_json: bool) -> None:
-    from crossover.analysis.report import ReportContext, headline
+    from crossover.analysis.report import headline
     from crossover.steps.manifests import AnalysisRef
 
-    context = ReportContext.model_validate_json((folder / "analysis" / "report.json").read_text("utf-8"))
+    context = read_report(folder / "analysis" / "report.json")
     decision = AnalysisRef.read(folder / "analysis" / "manifest.json")
     if as_json:
         verdicts = {cell.cell: [v.model_dump(mode="json") for v in cell.analysis.verdicts] for cell in context.cells}

@@ -46,6 +46,7 @@ def analyse_step(
     Raises:
         WorkspaceError: an evaluation is missing, altered, or a run of the study is not there.
     """
+    selected = selected.strip()
     runs = collect_runs(context, references, selected)
     dataset = Dataset.open(context.workspace.pull("dataset"))
     analyses: dict[str, Analysis] = {}

@@ -63,7 +63,8 @@ def loss_spikes(loss_P: NDArray[np.float64]) -> int:
     if finite_P.size < 2 * _NEIGHBOURS + 1:
         return 0
     padded = np.pad(finite_P, _NEIGHBOURS, mode="reflect")
-    around_P = np.median(np.lib.stride_tricks.sliding_window_view(padded, 2 * _NEIGHBOURS + 1), axis=1)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * _NEIGHBOURS + 1)
+    around_P = np.median(np.delete(windows, _NEIGHBOURS, axis=1), axis=1)
     beyond_P = finite_P - around_P
     scale = _NORMAL * float(np.median(np.abs(beyond_P)))
     return int((beyond_P > _SPIKE * scale).sum()) if scale > 0 else 0

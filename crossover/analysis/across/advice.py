@@ -168,7 +168,8 @@ def _cheapest(analysis: Analysis, metric: MetricPlan, comparison: Comparison, fo
         if verdict.further_pairs is not None:
             return f"About {verdict.further_pairs} more seed pairs{_cost(analysis, 2 * verdict.further_pairs)}."
         if verdict.further_reach is not None:
-            return f"Longer runs, to {axis_place(verdict.axis, verdict.further_reach)} by the trend, with the same seeds."
+            place = axis_place(verdict.axis, verdict.further_reach)
+            return f"Longer runs, to {place} by the trend, with the same seeds."
         return "More masks for each measurement (evaluation.nelbo_draws): more seeds alone would not do."
     if not plan.tuned and found.choose == "DLM":
         pairs = max(plan.minimum_pairs, verdict.pairs)

@@ -201,7 +201,7 @@ def _settled(told: _Told, verdict: Verdict, width: float | None) -> CellOutlook:
 
 
 def _seeds_left(state: CellState, plan: AnalysisPlan) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Planned seeds that lack a run: pairs that lack another arm only, and those that are no pairs, begun ones first."""
+    """Planned seeds that lack a run: pairs that lack another arm, and those that are no pairs, begun ones first."""
     done = {arm: set(state.seeds_done.get(arm, ())) for arm in state.cost_per_run}
     counts = {seed: sum(seed in seeds for seeds in done.values()) for seed in state.seeds_planned}
     unfinished = [seed for seed, count in counts.items() if count < len(done)]

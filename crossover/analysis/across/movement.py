@@ -187,7 +187,7 @@ def _design(cells: Sequence[CellCrossing]) -> Design:
         enough = crossed - trial.shape[1] >= _LEAST_DEGREES
         independent = np.linalg.matrix_rank(trial - trial.mean(axis=0)) == trial.shape[1] - 1
         (names if enough and independent else dropped).append(name)
-    x_CP = np.array([[1.0, *(_predictor(c.facts, n) for n in names)] for c in usable]).reshape(len(usable), -1)
+    x_CP = np.array([[1.0, *(_predictor(c.facts, n) for n in names)] for c in usable]).reshape(-1, 1 + len(names))
     place_C = [c.at or c.beyond or c.before or 1.0 for c in usable]
     error_C = [c.stderr or 0.0 for c in usable]
     side_C = [0 if c.at is not None else 1 if c.beyond is not None else -1 for c in usable]

@@ -49,6 +49,7 @@ def overview(cells: Sequence[Cell], plan: AnalysisPlan, *, next_runs: Sequence[N
     """
     found = [(cell.facts, cell.analysis) for cell in cells]
     return Overview(
+        cells=tuple(cell.facts for cell in cells),
         movements=movements(found, forecasts=_ahead([cell.facts for cell in cells])),
         advice=advise_all(found),
         next_runs=tuple(next_runs),

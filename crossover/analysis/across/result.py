@@ -156,6 +156,7 @@ class Frontier(_Record):
 class Overview(_Record):
     """All that several cells, or several arms, say together."""
 
+    cells: tuple[CellFacts, ...] = Field(default=(), description="The cells that were run.")
     movements: tuple[Movement, ...] = ()
     laws: tuple[LawFit, ...] = ()
     factors: tuple[Factor, ...] = ()

@@ -23,16 +23,23 @@ def cell(unique_tokens: int, parameters: int, crossing: float, *, sd: float = 0.
 
 @cache
 def _analysed(unique_tokens: int, parameters: int, crossing: float, sd: float, pairs: int) -> Analysis:
+    return analyse(columns(unique_tokens, parameters, crossing, sd, pairs), PLAN, unique_tokens=unique_tokens)
+
+
+def columns(
+    unique_tokens: int, parameters: int, crossing: float, sd: float = 0.01, pairs: int = 5
+) -> dict[str, list[object]]:
+    """The cell's curves as a table."""
     rng = np.random.default_rng([unique_tokens, parameters])
     tokens = np.round(EPOCHS * unique_tokens)
-    columns: dict[str, list[object]] = {name: [] for name in ("arm", "seed", "tokens", "flops", "metric", "value")}
+    table: dict[str, list[object]] = {name: [] for name in ("arm", "seed", "tokens", "flops", "metric", "value")}
     for arm in ("ar", "dlm"):
         for seed in range(pairs):
             difference = 0.15 * np.log10(crossing / EPOCHS) * (arm == "dlm")
             values = 3 - 0.2 * np.log10(EPOCHS) + difference + sd * rng.normal(size=EPOCHS.size)
             rows = {"tokens": tokens, "flops": 6.0 * parameters * tokens, "value": values}
             for name, column in rows.items():
-                columns[name] += column.tolist()
+                table[name] += column.tolist()
             for name, value in (("arm", arm), ("seed", seed), ("metric", "loss")):
-                columns[name] += [value] * EPOCHS.size
-    return analyse(columns, PLAN, unique_tokens=unique_tokens)
+                table[name] += [value] * EPOCHS.size
+    return table

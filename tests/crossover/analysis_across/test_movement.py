@@ -102,3 +102,11 @@ def test_forecasts_hold_what_they_state(beyond: float | None) -> None:
         forecast = fit.forecast(new)
         held += forecast.low < planted(8_000_000, 1_000_000) * np.exp(0.15 * rng.normal()) < forecast.high
     assert 0.90 <= held / repeats <= 1.0
+
+
+def test_cells_without_any_verdict_move_nothing_and_say_so() -> None:
+    cells = [cell(tokens, 10**6, crossing=9.0, pairs=2) for tokens in (1000, 2000)]
+    found = movement(cells, LOSS, "epochs", "matched")
+    assert found.slopes == ()
+    assert "0 of 2 cells" in found.reason or "do not differ" in found.reason
+    assert "evidence is insufficient" in found.reason
