@@ -18,7 +18,7 @@ from crossover.analysis.across.result import Advice, CellFacts, Choice
 from crossover.analysis.columns import FloatArray
 from crossover.analysis.curves import Curve, on_grid
 from crossover.analysis.plan import Axis, Comparison, MetricPlan
-from crossover.analysis.reasons import axis_place, signed
+from crossover.analysis.reasons import arm_words, axis_place, signed
 from crossover.analysis.result import Analysis, Figure, Verdict
 
 FLOPS_PER_PARAMETER = 6.0
@@ -82,25 +82,53 @@ def advise(
 
 
 def _measured(analysis: Analysis, metric: MetricPlan, comparison: Comparison, flops: float | None) -> _Found:
-    """The difference of the pairs at the budget, with its t interval."""
+    """The difference of the pairs at the budget, with its t interval; where arms were tuned, against the hardest one.
+
+    The DLM is chosen only if it wins against every arm; for that each may be looked at by itself (intersection-union).
+    An arm that wins among k does so with an interval of alpha / k, so that the hardest of many is no lucky one.
+    """
     plan = analysis.plan
     axis: Axis = "flops" if "flops" in plan.axes else plan.axes[0]
     figure = next(f for f in analysis.figures if (f.metric, f.axis, f.comparison) == (metric.name, axis, comparison))
-    baseline, candidate = (_curves(figure, arm) for arm in (plan.baseline, plan.candidate))
+    arms = (plan.baseline, *plan.tuned)
+    found = [_against(arm, figure, metric, analysis, flops, tests=len(arms)) for arm in arms]
+    ranked = [f for f in found if f.difference is not None]
+    if len(ranked) < len(found):
+        return next(f for f in found if f.difference is None)
+    sign = 1.0 if metric.direction == "lower" else -1.0
+    return max(ranked, key=lambda f: (f.choose == "AR", f.choose != "DLM", sign * (f.difference or 0.0)))
+
+
+def _against(
+    arm: str, figure: Figure, metric: MetricPlan, analysis: Analysis, flops: float | None, *, tests: int
+) -> _Found:
+    """The candidate against one arm at the budget."""
+    plan = analysis.plan
+    baseline, candidate = _curves(figure, arm), _curves(figure, plan.candidate)
     seeds = sorted(set(baseline) & set(candidate))
     if len(seeds) < 2:
-        return _Found("cannot say", None, None, "Fewer than two seeds were run in both arms.")
+        return _Found("cannot say", None, None, f"Fewer than two seeds were run in both arms, {arm} among them.")
     chosen = [side[seed] for side in (baseline, candidate) for seed in seeds]
     end = min(curve.x_P[-1] for curve in chosen)
     start = max(curve.x_P[0] for curve in chosen)
-    budget = end if flops is None or axis != "flops" else flops
+    budget = end if flops is None or figure.axis != "flops" else flops
     if not start <= budget <= end * (1 + 1e-9):
         problem = f"the runs were measured from {_count(start)} to {_count(end)}, and {_count(budget)} was not tested"
         return _Found("cannot say", None, None, f"{problem[0].upper()}{problem[1:]}.")
-    value_AS = on_grid(chosen, np.array([min(budget, end)])).reshape(2, len(seeds))
+    place = min(budget, end)
+    value_AS = on_grid(chosen, np.array([place])).reshape(2, len(seeds))
+    shared = float(np.hypot(_monte_carlo(baseline, seeds, place), _monte_carlo(candidate, seeds, place)))
     difference_S = value_AS[1] - value_AS[0]
-    mean, half = _interval(difference_S, plan.alpha)
-    return _judged(mean, (mean - half, mean + half), metric, comparison, len(seeds), analysis, axis)
+    against_baseline = _judged(difference_S, shared, plan.alpha, arm, figure, metric, analysis)
+    if against_baseline.choose != "AR" or tests == 1:
+        return against_baseline
+    return _judged(difference_S, shared, plan.alpha / tests, arm, figure, metric, analysis)
+
+
+def _monte_carlo(side: dict[int, Curve], seeds: Sequence[int], place: float) -> float:
+    """The standard error of an arm's measurements there, taken as shared by all its seeds."""
+    errors = [np.interp(np.log(place), np.log(side[seed].x_P), side[seed].stderr_P) for seed in seeds]
+    return float(np.nan_to_num(np.mean(errors)))
 
 
 def _curves(figure: Figure, arm: str) -> dict[int, Curve]:
@@ -111,27 +139,24 @@ def _curves(figure: Figure, arm: str) -> dict[int, Curve]:
     }
 
 
-def _interval(difference_S: FloatArray, alpha: float) -> tuple[float, float]:
-    pairs = difference_S.size
-    error = float(difference_S.std(ddof=1)) / np.sqrt(pairs)
-    return float(difference_S.mean()), float(special.stdtrit(pairs - 1, 1 - alpha / 2)) * float(error)
-
-
 def _judged(
-    mean: float,
-    interval: tuple[float, float],
+    difference_S: FloatArray,
+    shared: float,
+    alpha: float,
+    arm: str,
+    figure: Figure,
     metric: MetricPlan,
-    comparison: Comparison,
-    pairs: int,
     analysis: Analysis,
-    axis: Axis,
 ) -> _Found:
-    low, high = interval
+    pairs, mean = difference_S.size, float(difference_S.mean())
+    error = float(np.hypot(difference_S.std(ddof=1) / np.sqrt(pairs), shared))
+    half = float(special.stdtrit(pairs - 1, 1 - alpha / 2)) * error
+    low, high = interval = (mean - half, mean + half)
     better_low = metric.direction == "lower"
     words = (
-        f"with {pairs} seed pairs the difference DLM − AR there is {signed(mean)} {metric.unit}".rstrip()
+        f"with {pairs} seed pairs the difference DLM − {arm_words(arm)} there is {signed(mean)} {metric.unit}".rstrip()
         + f" ({signed(low)} to {signed(high)}) by {metric.title}"
-        + (", each run's best so far" if comparison == "best-so-far" else "")
+        + (", each run's best so far" if figure.comparison == "best-so-far" else "")
     )
     choose: Choice
     if pairs < analysis.plan.minimum_pairs:
@@ -140,7 +165,7 @@ def _judged(
         choose, words = "either", f"{words}, inside ±δ = {metric.delta:g}"
     elif high < 0 or low > 0:
         choose = "DLM" if (high < 0) == better_low else "AR"
-        crossing = _crossing_words(analysis, metric, axis)
+        crossing = _crossing_words(analysis, metric, figure.axis) if arm == analysis.plan.baseline else ""
         words = f"{words}{crossing}"
     else:
         choose, words = "cannot say", f"{words}, which holds zero"
@@ -164,7 +189,7 @@ def _verdict(analysis: Analysis, metric: MetricPlan, comparison: Comparison) -> 
 def _cheapest(analysis: Analysis, metric: MetricPlan, comparison: Comparison, found: _Found) -> str:
     """The cheapest experiment on a cell that was run."""
     plan, verdict = analysis.plan, _verdict(analysis, metric, comparison)
-    if found.choose == "cannot say" or verdict.word == "insufficient evidence":
+    if found.choose == "cannot say":
         if verdict.further_pairs is not None:
             return f"About {verdict.further_pairs} more seed pairs{_cost(analysis, 2 * verdict.further_pairs)}."
         if verdict.further_reach is not None:

@@ -162,11 +162,15 @@ def factors(found: Sequence[Factor], plan: AnalysisPlan) -> Table:
 
 
 def _share(closed: float, interval: tuple[float | None, float | None] | None) -> str:
-    text = f"{100 * closed:.0f} %"
+    text = _percent(closed)
     if interval is None:
         return text
-    low, high = ("unbounded" if end is None else f"{100 * end:.0f} %" for end in interval)
-    return f"{text} ({low} … {high})".replace("-", "−")
+    low, high = ("unbounded" if end is None else _percent(end) for end in interval)
+    return f"{text} ({low} … {high})"
+
+
+def _percent(share: float) -> str:
+    return f"{round(100 * share)} %".replace("-", "−")
 
 
 def laws(found: Sequence[LawFit], alpha: float) -> Table:

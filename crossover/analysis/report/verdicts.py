@@ -178,7 +178,7 @@ def _cell_lines(analysis: Analysis) -> list[str]:
         lines.append(f"BEST SO FAR: {line(analysis, best)}")
     tuned = against_tuned(analysis, head)
     if tuned is not None:
-        lines.append(f"AGAINST THE BEST TUNED {wording.arm_label(analysis.plan.baseline)}: {line(analysis, tuned)}")
+        lines.append(f"AGAINST {wording.arm_label(tuned.baseline).upper()}: {line(analysis, tuned)}")
     for metric in analysis.plan.metrics:
         verdict = find(analysis, metric.name, head.axis, head.comparison)
         if metric.name != head.metric and verdict is not None:

@@ -31,7 +31,7 @@ def arm_label(arm: str) -> str:
     """`ar` is AR, `dlm` is DLM, `ar-dropout` is AR dropout; other names stay as they are."""
     head, _, tail = arm.partition("-")
     if head == "tuned" and tail:
-        return f"the best tuned {arm_label(tail)}"
+        return f"tuned {arm_label(tail)}"
     if head in {"ar", "dlm"}:
         return f"{head.upper()} {tail.replace('-', ' ')}".strip()
     return arm

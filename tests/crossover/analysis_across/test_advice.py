@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from crossover.analysis import analyse
 from crossover.analysis.across.advice import advise, advise_all
-from tests.crossover.analysis_across.cells import cell
+from tests.crossover.analysis_across.cells import PLAN, cell, columns
 
 CELLS = [cell(u, 10**6, 6.0 * (u / 1e6) ** 0.9) for u in (10**6, 2 * 10**6, 4 * 10**6, 8 * 10**6)]
 
@@ -64,3 +65,20 @@ def test_a_cell_that_was_not_run_is_forecast() -> None:
     assert "forecast at epoch" in early.because
     assert early.difference is None
     assert "Run this cell: 5 seeds of both arms, " in early.cheapest
+
+
+@pytest.mark.parametrize(("gain", "choose"), [(0.0, "DLM"), (0.5, "AR")])
+def test_a_tuned_arm_must_be_beaten_too(gain: float, choose: str) -> None:
+    table = columns(10**6, 10**6, 6.0)
+    tuned = [i for i, arm in enumerate(table["arm"]) if arm == "ar"]
+    for name, column in table.items():
+        rows = [column[i] for i in tuned]
+        if name == "value":
+            rows = [float(str(value)) - gain for value in rows]
+        table[name] = column + (["ar-dropout"] * len(tuned) if name == "arm" else rows)
+    plan = PLAN.model_copy(update={"tuned": ("ar-dropout",)})
+    facts, _ = cell(10**6, 10**6, 6.0)
+    (found,) = advise_all([(facts, analyse(table, plan, unique_tokens=10**6))])
+    assert found.choose == choose
+    assert ("DLM − ar-dropout" in found.because) == (choose == "AR")
+    assert "tuned AR arm" not in found.cheapest
