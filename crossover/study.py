@@ -242,6 +242,11 @@ class StudyConfig(_Part):
             raise ValueError(f"an arm stands twice in {list(arms)}")
         return arms
 
+    @field_validator("analysis", mode="before")
+    @classmethod
+    def _default_metrics(cls, analysis: object) -> object:
+        return {"metrics": default_plan().metrics, **analysis} if isinstance(analysis, dict) else analysis
+
     @model_validator(mode="after")
     def _arms_are_known(self) -> Self:
         for name in self.recipes:
