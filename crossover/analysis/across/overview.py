@@ -11,8 +11,11 @@ import numpy as np
 from crossover.analysis.across.advice import advise_all
 from crossover.analysis.across.factors import Kind, factors
 from crossover.analysis.across.frontier import analyse_frontier
+from crossover.analysis.across.laws import LawCell, fit_laws
 from crossover.analysis.across.movement import movements
-from crossover.analysis.across.result import CellFacts, Factor, Frontier, NextRun, Overview
+from crossover.analysis.across.result import CellFacts, Factor, Frontier, LawFit, NextRun, Overview
+from crossover.analysis.columns import read_columns
+from crossover.analysis.curves import runs_of
 from crossover.analysis.plan import AnalysisPlan
 from crossover.analysis.result import Analysis
 
@@ -52,6 +55,7 @@ def overview(cells: Sequence[Cell], plan: AnalysisPlan, *, next_runs: Sequence[N
         cells=tuple(cell.facts for cell in cells),
         movements=movements(found, forecasts=_ahead([cell.facts for cell in cells])),
         advice=advise_all(found),
+        laws=_laws(cells, plan),
         next_runs=tuple(next_runs),
         factors=tuple(
             _in_cell(cell, factor, several=len(cells) > 1) for cell in cells for factor in _factors(cell, plan)
@@ -75,6 +79,19 @@ def _ahead(facts: Sequence[CellFacts]) -> list[CellFacts]:
         for n, is_sparse, tier in models
         for tokens in places
     ]
+
+
+def _laws(cells: Sequence[Cell], plan: AnalysisPlan) -> tuple[LawFit, ...]:
+    """Laws of the two families' primary metric, if that is a loss."""
+    metric = plan.metrics[0]
+    if metric.direction != "lower":
+        return ()
+    found = []
+    for cell in cells:
+        runs = runs_of(read_columns(cell.curves, plan, cell.tokens), metric.name, "tokens")
+        curves = {a: [c for (arm, _), c in runs.items() if arm == a] for a in (plan.baseline, plan.candidate)}
+        found.append(LawCell(cell.facts.model_copy(update={"unique_tokens": cell.tokens}), curves))
+    return fit_laws(found, (plan.baseline, plan.candidate), alpha=plan.alpha)
 
 
 def _factors(cell: Cell, plan: AnalysisPlan) -> tuple[Factor, ...]:

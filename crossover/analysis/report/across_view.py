@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from crossover.analysis.across.law_forms import REFERENCES
 from crossover.analysis.across.result import Frontier, Movement
 from crossover.analysis.report import across_figures, across_tables, svg, tables, view, wording
 from crossover.analysis.report.context import CellReport, ReportContext
@@ -57,7 +58,10 @@ def build(context: ReportContext, detail: view.Detail) -> StudyView:
         factors=across_tables.factors(whole.factors, plan),
         factors_told=tuple(f"{f.cell}: {f.reason}".removeprefix(": ") for f in whole.factors),
         laws=across_tables.laws(whole.laws, plan.alpha),
-        laws_told=tuple(f"{wording.arm_label(fit.arm)}, {fit.form}: {fit.reason}" for fit in whole.laws),
+        laws_told=(
+            *(f"{wording.arm_label(fit.arm)}, {fit.form}: {fit.reason}" for fit in whole.laws),
+            *(reference.words() for reference in REFERENCES),
+        ),
         next_runs=across_tables.next_runs(whole.next_runs),
     )
 

@@ -1,0 +1,146 @@
+"""Forms of the loss of a run over parameters N, unique tokens U and tokens seen D, when data are repeated.
+
+Both are L = E + A / N^α + B / D'^β with D' the unique tokens that the repeated ones are worth, e = D / U epochs:
+
+- `monotone` (Muennighoff et al. 2023; Prabhudesai et al. 2025): D' = U + U R (1 - exp(-(e - 1) / R)), and D where
+  e < 1. Repetition is worth less and less, and never harms. R is R_D*.
+- `bending` (Ni et al. 2025, Quokka): D' = U e^κ exp(-((e - 1)+ / e_p)^γ), where e_p goes with U^a N^-b. Repetition
+  harms in the end. The e_p that is told is that of the geometric means of U and of N that were run.
+
+What the runs cannot tell apart is left out: A and α with one model size (they are then part of E), a with one budget, b
+with one size; with one budget κ = 1, since κ and β are then one number.
+
+Shapes: P points of runs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crossover.analysis.across.result import LawForm
+from crossover.analysis.columns import FloatArray
+
+_MOST = 60.0
+_WORST = 6.0
+_LEAST = 1e-9
+
+
+@dataclass(frozen=True)
+class Points:
+    """Places of the points: parameters, unique tokens, tokens seen."""
+
+    n_P: FloatArray
+    u_P: FloatArray
+    d_P: FloatArray
+
+    def __getitem__(self, rows_P: NDArray[np.bool_] | NDArray[np.intp]) -> Points:
+        """Some of the points."""
+        return Points(self.n_P[rows_P], self.u_P[rows_P], self.d_P[rows_P])
+
+
+@dataclass(frozen=True)
+class Form:
+    """A law with the constants that the runs can tell: `names` in the order of the vector θ.
+
+    Positive constants stand in θ as logarithms: those in `POSITIVE`.
+    """
+
+    kind: LawForm
+    names: tuple[str, ...]
+    mean_n: float
+    mean_u: float
+
+    def log_loss(self, theta: FloatArray, at: Points) -> FloatArray:
+        """The log of the loss at P points."""
+        value = dict(zip(self.names, theta.tolist(), strict=True))
+        terms = [np.full(at.d_P.size, value["E"]), value["B"] - _exp(value["β"]) * self._log_worth(value, at)]
+        if "A" in value:
+            terms.append(value["A"] - _exp(value["α"]) * np.log(at.n_P))
+        stacked = np.clip(np.stack(terms), -_MOST, _MOST)
+        return np.asarray(np.logaddexp.reduce(stacked, axis=0))
+
+    def _log_worth(self, value: dict[str, float], at: Points) -> FloatArray:
+        """Log of D'."""
+        epochs_P = at.d_P / at.u_P
+        beyond_P = np.maximum(epochs_P - 1, 0.0)
+        if self.kind == "monotone":
+            rate = _exp(value["R_D*"])
+            return np.asarray(np.log(at.u_P) + np.log(np.minimum(epochs_P, 1.0) - rate * np.expm1(-beyond_P / rate)))
+        log_peak_P = value["e_p"] + value.get("a", 0.0) * np.log(at.u_P / self.mean_u)
+        log_peak_P = log_peak_P - value.get("b", 0.0) * np.log(at.n_P / self.mean_n)
+        log_share_P = _exp(value["γ"]) * (np.log(np.maximum(beyond_P, _LEAST)) - log_peak_P)
+        share_P = np.exp(np.clip(log_share_P, -_MOST, _WORST))
+        kappa = _exp(value["κ"]) if "κ" in value else 1.0
+        return np.asarray(np.log(at.u_P) + kappa * np.log(epochs_P) - share_P)
+
+
+def _exp(value: float) -> float:
+    """A positive constant from its logarithm, kept to what a float holds."""
+    return float(np.exp(np.clip(value, -20, 20)))
+
+
+POSITIVE = ("E", "A", "α", "B", "β", "R_D*", "κ", "γ", "e_p")
+"""Constants that are positive, and stand in θ as logarithms."""
+
+
+def form_of(kind: LawForm, at: Points) -> Form:
+    """The form with the constants that these points can tell."""
+    sizes, budgets = np.unique(at.n_P).size > 1, np.unique(at.u_P).size > 1
+    names = ["E", "B", "β", *(["A", "α"] if sizes else [])]
+    if kind == "monotone":
+        names.append("R_D*")
+    else:
+        names += ["γ", "e_p", *(["κ", "a"] if budgets else []), *(["b"] if sizes else [])]
+    mean_n, mean_u = (float(np.exp(np.log(column).mean())) for column in (at.n_P, at.u_P))
+    return Form(kind, tuple(names), mean_n, mean_u)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Constants that somebody published: a line to look at, not the truth for other data, tokenizers and sizes."""
+
+    source: str
+    family: str
+    kind: LawForm
+    constants: tuple[tuple[str, float], ...]
+    caveat: str
+
+    def words(self) -> str:
+        """In one sentence."""
+        told = ", ".join(f"{name} = {value:g}" for name, value in self.constants)
+        return f"Published, for reference only: {self.family}, {self.kind}, {told} ({self.source}). {self.caveat}"
+
+
+REFERENCES = (
+    Reference(
+        "Muennighoff et al. 2023, arXiv 2305.16264",
+        "AR",
+        "monotone",
+        (("R_D*", 15.387743), ("α", 0.3526596), ("β", 0.3526596)),
+        "C4 and OSCAR, subword tokens; α = β was imposed.",
+    ),
+    Reference(
+        "Prabhudesai et al. 2025, arXiv 2507.15857",
+        "AR",
+        "monotone",
+        (("R_D*", 31.19), ("R_N*", 55.16)),
+        "One seed a cell; R² of the fit was 0.76.",
+    ),
+    Reference(
+        "Prabhudesai et al. 2025, arXiv 2507.15857",
+        "DLM",
+        "monotone",
+        (("R_D*", 493.89), ("R_N*", 1265.65)),
+        "One seed a cell; extrapolated far beyond the epochs that were run.",
+    ),
+    Reference(
+        "Ni et al. 2025 (Quokka), arXiv 2510.03280",
+        "DLM",
+        "bending",
+        (("α", 0.42), ("β", 0.13), ("κ", 1.49), ("γ", 0.40), ("a", 0.39), ("b", 0.55)),
+        "No E; e_p = 254.35 U^0.39 / N^0.55 with U and N in units of their own.",
+    ),
+)

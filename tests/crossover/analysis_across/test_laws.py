@@ -1,0 +1,97 @@
+"""Laws of the data-constrained regime: planted constants come back, the right form wins, odd data are told."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import pytest
+
+from crossover.analysis.across.law_forms import REFERENCES
+from crossover.analysis.across.law_simulation import EPOCHS, GRID, PLANTED, planted
+from crossover.analysis.across.laws import KINDS, LawCell, fit_laws
+from crossover.analysis.across.result import LawFit, LawForm
+from crossover.analysis.curves import Curve
+
+
+@cache
+def fitted(kind: LawForm) -> dict[str, LawFit]:
+    cells, _ = planted(kind)
+    return {fit.form: fit for fit in fit_laws(cells, ["ar"], draws=30)}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_planted_constants_lie_in_their_intervals(kind: LawForm) -> None:
+    fit = fitted(kind)[kind]
+    assert {c.name for c in fit.constants} == set(PLANTED[kind])
+    for constant in fit.constants:
+        assert constant.low is not None and constant.high is not None
+        assert constant.low < constant.value < constant.high
+        assert constant.value == pytest.approx(PLANTED[kind][constant.name], rel=0.35), constant.name
+    inside = [
+        c for c in fit.constants if c.low is not None and c.high is not None and c.low < PLANTED[kind][c.name] < c.high
+    ]
+    assert len(inside) >= len(fit.constants) - 1
+    assert fit.error is not None and fit.error < 0.006
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_form_that_was_planted_wins_on_cells_left_out(kind: LawForm) -> None:
+    found = fitted(kind)
+    assert [form for form, fit in found.items() if fit.best] == [kind]
+    assert "each cell in turn" in found[kind].reason
+
+
+def test_a_monotone_law_cannot_bend_and_a_bending_one_can() -> None:
+    """At the end of the longest runs the planted bending loss rises again: only one form follows."""
+    found = fitted("bending")
+    errors = {form: fit.error for form, fit in found.items()}
+    assert errors["monotone"] is not None and errors["bending"] is not None
+    assert errors["monotone"] > 3 * errors["bending"]
+
+
+@pytest.mark.parametrize(
+    ("grid", "left_out"),
+    [(tuple((n, u) for n, u in GRID if n == 1e6), "one model size"), (GRID[:1], "one budget of unique tokens")],
+)
+def test_what_runs_cannot_tell_apart_is_left_out_and_said(grid: tuple[tuple[float, float], ...], left_out: str) -> None:
+    cells, _ = planted("bending", grid=grid)
+    found = {fit.form: fit for fit in fit_laws(cells, ["ar"], draws=5)}
+    assert left_out in found["bending"].reason
+    assert "A" not in {c.name for c in found["monotone"].constants}
+    assert found["bending"].error is not None and found["bending"].error < 0.006
+    if len(grid) == 1:
+        assert "epochs beyond" in found["bending"].reason
+
+
+def test_fits_are_deterministic() -> None:
+    cells, _ = planted("monotone", grid=GRID[:3], pairs=2)
+    assert fit_laws(cells, ["ar"], draws=5) == fit_laws(cells, ["ar"], draws=5)
+
+
+def test_odd_points_are_left_out_and_counted() -> None:
+    cells, _ = planted("monotone", grid=GRID[:3], pairs=2)
+    odd = Curve(EPOCHS[:4] * 1e6, np.array([np.nan, np.inf, -1.0, 0.0]), np.full(4, np.nan))
+    spoilt = [LawCell(cells[0].facts, {"ar": [*cells[0].curves["ar"], odd]}), *cells[1:]]
+    clean, found = (fit_laws(given, ["ar"], draws=3)[0] for given in (cells, spoilt))
+    assert "4 points without a positive finite loss are left out" in found.reason
+    assert [c.value for c in found.constants] == [c.value for c in clean.constants]
+
+
+def test_too_little_is_told_and_not_fitted() -> None:
+    cells, _ = planted("monotone", grid=GRID[:1], pairs=1)
+    few = [LawCell(cells[0].facts, {"ar": [Curve(EPOCHS[:3] * 1e6, np.ones(3), np.ones(3))]})]
+    once = [LawCell(cells[0].facts, {"ar": [Curve(np.linspace(1e4, 1e6, 30), np.linspace(4, 3, 30), np.ones(30))]})]
+    for given, reason in ((few, "are needed"), (once, "no run repeats its data"), ([], "are needed")):
+        for fit in fit_laws(given, ["ar"]):
+            assert fit.constants == () and not fit.best
+            assert reason in fit.reason
+    alone = fit_laws(cells, ["ar"], draws=3)[0]
+    assert all(c.low is None for c in alone.constants), "one run has no spread"
+
+
+def test_published_constants_are_labelled() -> None:
+    assert {reference.kind for reference in REFERENCES} == set(KINDS)
+    for reference in REFERENCES:
+        assert reference.words().startswith("Published, for reference only")
+        assert "arXiv" in reference.words()
