@@ -49,8 +49,30 @@ def _verb(verbs: "_Verbs[argparse.ArgumentParser]", name: str, text: str, module
     return parser
 
 
-def _add_study(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("study", metavar="STUDY", help="a study file (YAML) or a preset: demo, factors, map, smoke")
+def _add_curves(analyse: argparse.ArgumentParser) -> None:
+    own = analyse.add_argument_group("curves of your own, in place of a study")
+    own.add_argument("--curves", metavar="FILE", help="CSV or Parquet: arm, seed, tokens, metric, value")
+    own.add_argument("--wide", action="store_true", help="the table has a column for each metric")
+    own.add_argument("--plan", metavar="FILE", help="YAML or JSON: the section `analysis` of a study")
+    metric = "what to test, the first is primary; may be repeated"
+    own.add_argument("--metric", action="append", metavar="NAME:lower|higher:DELTA", help=metric)
+    own.add_argument("--baseline", help="arm that is subtracted (default ar)")
+    own.add_argument("--candidate", help="arm that it is subtracted from (default dlm)")
+    own.add_argument("--tuned", help="tuned arms of the baseline, with commas")
+    own.add_argument("--axes", help="tokens, epochs, flops, seconds, with commas (default: those of the file)")
+    own.add_argument("--comparisons", help="matched, best-so-far (default: both)")
+    own.add_argument("--unique-tokens", type=float, help="tokens of one epoch, for the axis epochs")
+    own.add_argument("--alpha", type=float, help="level of the tests (default 0.05)")
+    own.add_argument("--early", metavar="LOW:HIGH", help="early window, shares of the log range (default 0:0.4)")
+    own.add_argument("--late", metavar="LOW:HIGH", help="late window (default 0.85:1)")
+    own.add_argument("--json", action="store_true", help="print the analyses as JSON")
+
+
+def _add_study(parser: argparse.ArgumentParser, *, optional: bool = False) -> None:
+    count = "?" if optional else None
+    parser.add_argument(
+        "study", metavar="STUDY", nargs=count, help="a study file (YAML) or a preset: demo, factors, map, smoke"
+    )
     parser.add_argument("--out", help="workspace: a folder or s3://bucket/prefix (default: studies/<name>)")
     parser.add_argument("--registry", help="SQLAlchemy URL of the registry (default: studies/registry.sqlite)")
 
@@ -85,9 +107,10 @@ def _add_steps(verbs: "_Verbs[argparse.ArgumentParser]") -> None:  # noqa: UP037
         step.add_argument("--cell", help="only this cell, e.g. u10000-nano")
         step.add_argument("--arm", help="only this arm, e.g. dlm")
         step.add_argument("--seed", type=int, help="only this seed")
-    analyse = _verb(verbs, "analyse", "step 4: verdicts, report and decision", "steps")
-    _add_study(analyse)
+    analyse = _verb(verbs, "analyse", "step 4: verdicts, report and decision; or on curves of your own", "analyse")
+    _add_study(analyse, optional=True)
     analyse.add_argument("--promote", choices=("verdict", "always", "never"), default="verdict", help="when to promote")
+    _add_curves(analyse)
     _add_study(_verb(verbs, "promote", "step 5: make the winner the served checkpoint", "steps"))
 
 

@@ -7,6 +7,7 @@ from crossover.analysis.report.context import CellReport, CorpusFacts, Fact, Rep
 from crossover.analysis.report.markdown import render_markdown
 from crossover.analysis.report.page import render_html, render_picture
 from crossover.analysis.report.verdicts import headline
+from crossover.analysis.report.verdicts import line as verdict_line
 from crossover.analysis.report.writer import ReportFiles, write_report
 
 __all__ = [
@@ -21,5 +22,6 @@ __all__ = [
     "render_html",
     "render_markdown",
     "render_picture",
+    "verdict_line",
     "write_report",
 ]

@@ -1,0 +1,70 @@
+"""How long `crossover analyse --curves` takes on a large file, and how much memory.
+
+Run `python -m benchmarks.curve_files`; writes a CSV of about 200 MB, a Parquet file of the same rows, and prints a
+Markdown table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import parquet
+
+METRICS = ("val_loss", "train_loss", "bpb", "accuracy", "margin")
+SEEDS = 8
+
+
+def write(folder: Path, points: int) -> list[Path]:
+    """Both files: 2 arms, 8 seeds, 5 metrics, so many points each; the DLM overtakes in the middle."""
+    rng = np.random.default_rng(0)
+    tokens = 1000.0 * np.arange(1, points + 1)
+    runs = [(arm, seed, metric) for arm in ("ar", "dlm") for seed in range(SEEDS) for metric in METRICS]
+    gap = 0.1 * np.log10(tokens.mean() / 10 / tokens)
+    values = [4 - np.log10(tokens) / 5 + gap * (arm == "dlm") + 0.02 * rng.normal(size=points) for arm, _, _ in runs]
+    columns = {
+        "arm": np.repeat([arm for arm, _, _ in runs], points),
+        "seed": np.repeat([seed for _, seed, _ in runs], points),
+        "tokens": np.tile(tokens.astype(np.int64), len(runs)),
+        "metric": np.repeat([metric for _, _, metric in runs], points),
+        "value": np.concatenate(values),
+        "stderr": np.full(points * len(runs), 0.0021),
+    }
+    paths = [folder / "runs.csv", folder / "runs.parquet"]
+    parquet.write_table(pa.table(columns), paths[1])
+    with paths[0].open("w") as file:
+        file.write(",".join(columns) + "\n")
+        file.writelines(
+            ",".join(map(str, row)) + "\n" for row in zip(*(c.tolist() for c in columns.values()), strict=True)
+        )
+    return paths
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--points", type=int, default=40_000, help="points of one metric of one run")
+    options = parser.parse_args()
+    print("| file | MB | rows | seconds | peak memory of all so far, MB |\n| --- | --- | --- | --- | --- |")
+    with tempfile.TemporaryDirectory() as folder:
+        for path in reversed(write(Path(folder), options.points)):
+            began = time.perf_counter()
+            command = ("analyse", "--curves", str(path), "--metric", "val_loss:lower:0.02", "--axes", "tokens")
+            program = Path(sys.executable).with_name("crossover")
+            subprocess.run([program, *command], check=True, stdout=subprocess.DEVNULL)
+            seconds = time.perf_counter() - began
+            peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+            rows = options.points * len(METRICS) * SEEDS * 2
+            size = path.stat().st_size / 1e6
+            print(f"| {path.suffix[1:]} | {size:.0f} | {rows:,} | {seconds:.1f} | {peak:.0f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""The analysis plan of `crossover analyse --curves`: from a file, or from flags."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from crossover.analysis.plan import AnalysisPlan
+from crossover.curve_files import CurveTable
+from crossover.curve_files.table import metric_needed
+from crossover.errors import StudyError
+
+_FLAGS = ("metric", "baseline", "candidate", "tuned", "axes", "comparisons", "alpha", "early", "late")
+_FIELDS = {"early": "early_window", "late": "late_window", "metric": "metrics"}
+_METRIC = "NAME:lower:DELTA or NAME:higher:DELTA"
+
+
+def wide_metrics(options: argparse.Namespace) -> list[str]:
+    """The columns that are metrics in a wide table: those of the plan or of --metric; none are guessed."""
+    given = _given(options)
+    metrics = given.get("metrics", ())
+    return [str(m.get("name", "")) for m in metrics if isinstance(m, dict)] if isinstance(metrics, list) else []
+
+
+def plan_of(options: argparse.Namespace, table: CurveTable) -> AnalysisPlan:
+    """The plan; axes that nobody named are those that the file has.
+
+    Raises:
+        StudyError: a flag or a field of the file is wrong.
+        CurvesError: no metric is named.
+    """
+    given = _given(options)
+    if not given.get("metrics"):
+        raise metric_needed(table.held("metric"))
+    given.setdefault("axes", _axes(options, table))
+    flags = {field: f"--{flag}" for flag in _FLAGS for field in (_FIELDS.get(flag, flag),)}
+    try:
+        return AnalysisPlan.model_validate(given)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"]) or "plan"
+        field = place if options.plan else flags.get(place.partition(".")[0], place)
+        raise StudyError(
+            "plan.invalid",
+            field=field,
+            problem=f"{first['msg'].removeprefix('Value error, ')} ({place})",
+            remedy=f"correct {field}",
+        ) from error
+
+
+def _given(options: argparse.Namespace) -> dict[str, Any]:
+    """What was said, as the plan's fields."""
+    said = {flag: getattr(options, flag) for flag in _FLAGS if getattr(options, flag) is not None}
+    if options.plan:
+        if said:
+            raise _error(f"--{next(iter(said))}", "stands beside --plan", "say it in the plan, or leave --plan out")
+        return _read(Path(options.plan))
+    fields: dict[str, Any] = {_FIELDS.get(flag, flag): value for flag, value in said.items()}
+    for name in ("tuned", "axes", "comparisons"):
+        if name in fields:
+            fields[name] = [part.strip() for part in fields[name].split(",") if part.strip()]
+    for name in ("early_window", "late_window"):
+        if name in fields:
+            fields[name] = _window(fields[name], name.removesuffix("_window"))
+    if "metrics" in fields:
+        fields["metrics"] = [_metric(text) for text in fields["metrics"]]
+    return fields
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A plan's file: the section `analysis` of a study, or a whole study."""
+    try:
+        found = yaml.safe_load(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        said = " ".join(str(error).split())[:200]
+        raise _error("--plan", f"{path.name} cannot be read: {said}", "name a YAML or JSON file") from error
+    if isinstance(found, dict) and isinstance(found.get("analysis"), dict):
+        found = found["analysis"]
+    if not isinstance(found, dict):
+        raise _error("--plan", f"{path.name} holds no fields", "give the section `analysis` of a study")
+    return found
+
+
+def _metric(text: str) -> dict[str, object]:
+    name, _, rest = text.rpartition(":")
+    name, _, direction = name.rpartition(":")
+    try:
+        delta = float(rest)
+    except ValueError:
+        delta = float("nan")
+    if not name or direction not in ("lower", "higher") or not 0 < delta < float("inf"):
+        problem = f"{text!r} is not {_METRIC}"
+        raise _error("--metric", problem, "say which side is better and the smallest difference that matters")
+    return {"name": name, "direction": direction, "delta": delta}
+
+
+def _window(text: str, flag: str) -> list[float]:
+    try:
+        low, high = (float(part) for part in text.split(":"))
+    except ValueError as error:
+        remedy = f"write LOW:HIGH as shares of the log range, for example --{flag} 0.85:1"
+        raise _error(f"--{flag}", f"{text!r} is no window", remedy) from error
+    return [low, high]
+
+
+def _axes(options: argparse.Namespace, table: CurveTable) -> list[str]:
+    epochs = options.unique_tokens is not None or "unique_tokens" in table.numbers
+    return ["epochs" if epochs else "tokens", *(axis for axis in ("flops", "seconds") if axis in table.numbers)]
+
+
+def _error(field: str, problem: str, remedy: str) -> StudyError:
+    return StudyError("plan.flags", field=field, problem=problem, remedy=remedy)
