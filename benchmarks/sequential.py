@@ -16,9 +16,9 @@ import numpy as np
 
 from benchmarks.calibration.detectors import markdown
 from crossover.analysis import AnalysisPlan, MetricPlan
-from crossover.analysis.across.design_simulation import ORDERS, Order, Outcome, SimulatedCell, simulate
+from crossover.analysis.across.design_simulation import ORDERS, Order, Outcome, SimulatedCell, judge, simulate
 from crossover.analysis.plan import Spending
-from crossover.analysis.simulation import SCENARIOS, Scenario
+from crossover.analysis.simulation import SCENARIOS, Scenario, differences
 
 SEED = 20261123
 HOURS = np.geomspace(1.0, 8.0, 6)
@@ -214,12 +214,28 @@ def looks_table(repeats: int) -> str:
     )
 
 
+def first_look_table(repeats: int) -> str:
+    """How often five pairs settle a cell: as the first of three looks, and judged once."""
+    rows = []
+    for truth in dict.fromkeys(truth for mix in MIXES.values() for truth in mix):
+        pairs = [differences(np.random.default_rng([SEED, i]), truth, 5) for i in range(repeats)]
+        plans = (PLAN.model_copy(update={"looks": PLANNED[12]}), PLAN)
+        settled = [np.mean([judge(difference_SG, plan).word != NONE for difference_SG in pairs]) for plan in plans]
+        rows.append([truth.name, *(f"{share:.2f}" for share in settled)])
+    return markdown(["truth", "settled at the first of the looks 5, 8, 12", "settled by five pairs, judged once"], rows)
+
+
 def main() -> None:
     """Print the tables, each as soon as it is done."""
     parser = argparse.ArgumentParser(description="GPU-hours of studies in rounds beside the full grid.")
     parser.add_argument("--repeats", type=int, default=200, help="simulated studies per row")
     repeats = parser.parse_args().repeats
-    for title, table in (("Hours and words", main_table), ("Order", order_table), ("Looks", looks_table)):
+    for title, table in (
+        ("Hours and words", main_table),
+        ("Order", order_table),
+        ("Looks", looks_table),
+        ("First look", first_look_table),
+    ):
         print(f"## {title}\n\n{table(repeats)}\n", flush=True)
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -208,3 +211,15 @@ def test_rounds_make_no_more_false_crossovers_than_alpha() -> None:
     words = [word for i in range(100) for word in simulate(np.random.default_rng([9, i]), cells, 12, PLAN).words]
     assert words.count("crossover") <= stats.binom.ppf(0.9999, len(words), 0.05)
     assert words.count("no difference within δ") > len(words) / 4, "the simulation does settle cells"
+
+
+def test_the_benchmark_prints_its_tables() -> None:
+    command = [sys.executable, "-m", "benchmarks.sequential", "--repeats", "1"]
+    done = subprocess.run(command, cwd=Path(__file__).parents[3], capture_output=True, text=True, check=True)
+    for words in (
+        "| all kinds | 12 | 5, 8, 12 | 0.42 | ",
+        "| weak effects | cyclic | ",
+        "3, 4, 6, 8, 12 (not allowed)",
+    ):
+        assert words in done.stdout
+    assert "| crossing steep, ±0.05 | " in done.stdout.split("## First look")[1]
