@@ -7,7 +7,7 @@ Markdown table.
 from __future__ import annotations
 
 import argparse
-import resource
+import os
 import subprocess
 import sys
 import tempfile
@@ -22,7 +22,7 @@ METRICS = ("val_loss", "train_loss", "bpb", "accuracy", "margin")
 SEEDS = 8
 
 
-def write(folder: Path, points: int) -> list[Path]:
+def write(folder: Path, points: int) -> None:
     """Both files: 2 arms, 8 seeds, 5 metrics, so many points each; the DLM overtakes in the middle."""
     rng = np.random.default_rng(0)
     tokens = 1000.0 * np.arange(1, points + 1)
@@ -44,23 +44,32 @@ def write(folder: Path, points: int) -> list[Path]:
         file.writelines(
             ",".join(map(str, row)) + "\n" for row in zip(*(c.tolist() for c in columns.values()), strict=True)
         )
-    return paths
 
 
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--points", type=int, default=40_000, help="points of one metric of one run")
+    parser.add_argument("--write", type=Path, help="only write the files into this folder")
     options = parser.parse_args()
-    print("| file | MB | rows | seconds | peak memory of all so far, MB |\n| --- | --- | --- | --- | --- |")
+    if options.write:
+        write(options.write, options.points)
+        return
+    print("| file | MB | rows | seconds | peak memory, MB |\n| --- | --- | --- | --- | --- |")
     with tempfile.TemporaryDirectory() as folder:
-        for path in reversed(write(Path(folder), options.points)):
+        # in a process of its own: a child's peak counts the memory of the process that it was forked from
+        again = ("-m", "benchmarks.curve_files", "--points", str(options.points), "--write", folder)
+        subprocess.run([sys.executable, *again], check=True)
+        for path in sorted(Path(folder).iterdir()):
             began = time.perf_counter()
             command = ("analyse", "--curves", str(path), "--metric", "val_loss:lower:0.02", "--axes", "tokens")
             program = Path(sys.executable).with_name("crossover")
-            subprocess.run([program, *command], check=True, stdout=subprocess.DEVNULL)
+            child = subprocess.Popen([program, *command], stdout=subprocess.DEVNULL)
+            _, status, usage = os.wait4(child.pid, 0)
             seconds = time.perf_counter() - began
-            peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+            if status:
+                sys.exit("crossover analyse failed")
+            peak = usage.ru_maxrss / 1024
             rows = options.points * len(METRICS) * SEEDS * 2
             size = path.stat().st_size / 1e6
             print(f"| {path.suffix[1:]} | {size:.0f} | {rows:,} | {seconds:.1f} | {peak:.0f} |", flush=True)

@@ -44,9 +44,11 @@ def read_parquet(path: Path, select: Select) -> CurveTable:
             "run: pip install 'crossover[curves]', or save the table as CSV",
         ) from problem
     try:
-        with parquet.ParquetFile(path) as file:
-            selection = select(header_of(file.schema_arrow.names))
-            stored = {name.strip(): name for name in file.schema_arrow.names}
+        schema = parquet.read_schema(path)
+        selection = select(header_of(schema.names))
+        stored = {name.strip(): name for name in schema.names}
+        texts = [stored[name] for name in selection.names if pa.types.is_string(schema.field(stored[name]).type)]
+        with parquet.ParquetFile(path, read_dictionary=texts) as file:
             wanted = [*selection.names, *selection.numbers]
             table = file.read(columns=[stored[name] for name in wanted])
             return CurveTable(
