@@ -29,6 +29,8 @@ KINDS: tuple[LawForm, ...] = ("monotone", "bending")
 _SEED = 20261123
 _POINTS_PER_CONSTANT = 3
 _LATE = 2 / 3
+_FAR = 10.0
+"""A decay so many times beyond the epochs run is not seen in them."""
 _LEAST_CELLS = 3
 _FIRST, _WARM, _LAST = 25, 15, 200
 """Evaluations of a start, of a solution that begins near its end, and of the best start."""
@@ -123,15 +125,29 @@ def _fit(arm: str, kind: LawForm, data: _Data, alpha: float, draws: int) -> LawF
     held_out, how = _held_out(kind, data, form, theta)
     constants = _constants(form, theta, _bootstrap(form, theta, data, draws), _degrees(data), alpha)
     words = f"Fitted to {points} points of {runs} runs; {how}; intervals from {draws} bootstrap draws over runs."
-    kept = _fixed(form)
+    fixed = _fixed(form)
+    words += f" Not told apart by these runs: {fixed}." if fixed else ""
+    epochs = float((data.at.d_P / data.at.u_P).max())
+    unseen = _unseen(form, theta, epochs)
+    if unseen:
+        words += f" Repeated data lose nothing that these {epochs:.3g} epochs show: {', '.join(unseen)} cannot be told."
     return bare.model_copy(
         update={
-            "constants": constants,
+            "constants": tuple(c for c in constants if c.name not in unseen),
             "error": error,
             "held_out_error": held_out,
-            "reason": words + (f" Not told apart by these runs: {kept}." if kept else "") + left_out,
+            "reason": words + left_out,
         }
     )
+
+
+def _unseen(form: Form, theta: FloatArray, epochs: float) -> tuple[str, ...]:
+    """Constants of a decay that lies far beyond the epochs that were run."""
+    value = dict(zip(form.names, theta.tolist(), strict=True))
+    name = "R_D*" if form.kind == "monotone" else "e_p"
+    if value[name] < np.log(_FAR * epochs):
+        return ()
+    return tuple(n for n in ("R_D*", "e_p", "γ", "a", "b") if n in value)
 
 
 def _fixed(form: Form) -> str:

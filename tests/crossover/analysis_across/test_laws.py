@@ -90,6 +90,15 @@ def test_too_little_is_told_and_not_fitted() -> None:
     assert all(c.low is None for c in alone.constants), "one run has no spread"
 
 
+def test_a_decay_that_the_runs_do_not_show_has_no_constant() -> None:
+    curve = Curve(EPOCHS * 1e6, 2 + 3 * EPOCHS**-0.5, np.full(EPOCHS.size, np.nan))
+    cells, _ = planted("monotone", grid=GRID[:1], pairs=1)
+    for fit in fit_laws([LawCell(cells[0].facts, {"ar": [curve, curve]})], ["ar"], draws=3):
+        assert not {"R_D*", "e_p", "γ"} & {c.name for c in fit.constants}
+        assert "cannot be told" in fit.reason
+        assert fit.error is not None and fit.error < 1e-3
+
+
 def test_published_constants_are_labelled() -> None:
     assert {reference.kind for reference in REFERENCES} == set(KINDS)
     for reference in REFERENCES:
