@@ -41,8 +41,8 @@ class StudyView:
     next_runs: tables.Table
 
 
-def build(context: ReportContext, detail: view.Detail) -> StudyView:
-    """The study's part of a page at a level of detail; draws the maps and the frontiers."""
+def build(context: ReportContext) -> StudyView:
+    """The study's part of a page; draws the maps and the frontiers."""
     whole, plan = context.overview, context.cells[0].analysis.plan
     first = whole.movements[0] if whole.movements else None
     chosen = [m for m in whole.movements if first is not None and (m.metric, m.axis) == (first.metric, first.axis)]
@@ -53,7 +53,7 @@ def build(context: ReportContext, detail: view.Detail) -> StudyView:
         maps=maps,
         slopes=across_tables.slopes(whole.movements, plan),
         unfitted="" if first is None or first.slopes else first.reason,
-        frontiers=tuple(_frontier(context, f, f"p{i}", detail) for i, f in enumerate(whole.frontiers)),
+        frontiers=tuple(_frontier(context, f, f"p{i}") for i, f in enumerate(whole.frontiers)),
         moved=None if first is None or maps else across_tables.movement_cells(first, plan.alpha),
         factors=across_tables.factors(whole.factors, plan),
         factors_told=tuple(f"{f.cell}: {f.reason}".removeprefix(": ") for f in whole.factors),
@@ -86,10 +86,10 @@ def _map(movement: Movement, key: str, alpha: float) -> view.FigureView | None:
     )
 
 
-def _frontier(context: ReportContext, frontier: Frontier, key: str, detail: view.Detail) -> FrontierView:
+def _frontier(context: ReportContext, frontier: Frontier, key: str) -> FrontierView:
     cell = CellReport(cell=key, unique_tokens=frontier.unique_tokens, analysis=frontier.analysis)
     return FrontierView(
         title=f"Frontier over model sizes, {wording.count(frontier.unique_tokens)} unique tokens",
         cells=", ".join(frontier.cells),
-        cell=view.build_cell(context, cell, key, detail),
+        cell=view.build_cell(context, cell, key),
     )

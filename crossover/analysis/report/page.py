@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from dataclasses import replace
 from importlib import resources
 from typing import Any
 
-from crossover.analysis.report import across_tables, across_view, palette, svg, tables, view, wording
+from crossover.analysis.report import across_tables, across_view, palette, svg, tables, trimming, view, wording
 from crossover.analysis.report.context import ReportContext
 
 _HERE = "crossover.analysis.report"
 
 MAXIMUM_BYTES = 1_500_000
-"""A page larger than this is built again with less detail, and says so."""
+"""A page larger than this shows less, and says so."""
 
 
 def render_html(context: ReportContext) -> str:
@@ -25,9 +26,12 @@ def render_html(context: ReportContext) -> str:
     Returns:
         The page. Of a large study, axes other than the first may be left out; the page then says so.
     """
+    cells, study = view.build(context), across_view.build(context)
     page = ""
-    for level, detail in enumerate(view.LEVELS):
-        page = _page(context, detail, reduced=level > 0)
+    for level, detail in enumerate(trimming.LEVELS):
+        shown = tuple(trimming.trim(cell, detail) for cell in cells)
+        frontiers = tuple(replace(f, cell=trimming.trim(f.cell, detail)) for f in study.frontiers)
+        page = _page(context, shown, replace(study, frontiers=frontiers), reduced=level > 0)
         if len(page.encode()) <= MAXIMUM_BYTES:
             break
     return page
@@ -39,7 +43,9 @@ def render_picture(context: ReportContext) -> str | None:
     return None if drawing is None else svg.standalone(drawing)
 
 
-def _page(context: ReportContext, detail: view.Detail, *, reduced: bool) -> str:
+def _page(
+    context: ReportContext, cells: tuple[view.CellView, ...], study: across_view.StudyView, *, reduced: bool
+) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -54,8 +60,8 @@ def _page(context: ReportContext, detail: view.Detail, *, reduced: bool) -> str:
     script = _asset("report.js")
     values: dict[str, Any] = {
         "context": context,
-        "cells": view.build(context, detail),
-        "study": across_view.build(context, detail),
+        "cells": cells,
+        "study": study,
         "health": across_tables.health(context),
         "lineage": _lineage(context),
         "script": Markup(script),  # noqa: S704 - our own file

@@ -11,22 +11,8 @@ from crossover.analysis.report.figures import MEDIUM, SMALL, WIDE, draw
 from crossover.analysis.report.panel import Look
 from crossover.analysis.result import Figure, Verdict
 
-
-@dataclass(frozen=True)
-class Detail:
-    """How much a page holds; each level is smaller than the one before."""
-
-    seed_points: int
-    other_axes: bool
-    seed_tables: bool
-
-
-LEVELS = (
-    Detail(seed_points=200, other_axes=True, seed_tables=True),
-    Detail(seed_points=24, other_axes=True, seed_tables=True),
-    Detail(seed_points=24, other_axes=False, seed_tables=True),
-    Detail(seed_points=24, other_axes=False, seed_tables=False),
-)
+SEED_POINTS = 200
+"""At most so many points of a run stand in the table behind a figure."""
 
 
 @dataclass(frozen=True)
@@ -67,9 +53,9 @@ class CellView:
     runs: tables.Table
 
 
-def build(context: ReportContext, detail: Detail) -> tuple[CellView, ...]:
-    """The cells of a page at a level of detail; draws every figure."""
-    return tuple(build_cell(context, cell, f"c{i}", detail) for i, cell in enumerate(context.cells))
+def build(context: ReportContext) -> tuple[CellView, ...]:
+    """The cells of a page; draws every figure."""
+    return tuple(build_cell(context, cell, f"c{i}") for i, cell in enumerate(context.cells))
 
 
 def hero(context: ReportContext) -> str | None:
@@ -82,24 +68,24 @@ def hero(context: ReportContext) -> str | None:
     return None
 
 
-def build_cell(context: ReportContext, cell: CellReport, key: str, detail: Detail) -> CellView:
+def build_cell(context: ReportContext, cell: CellReport, key: str) -> CellView:
     """One cell of a page; draws its figures."""
     analysis = cell.analysis
     head = analysis.headline
     here = _on(cell, head.axis)
-    axes = [axis for axis in analysis.plan.axes if axis != head.axis] if detail.other_axes else []
+    axes = [axis for axis in analysis.plan.axes if axis != head.axis]
     numbered = Numbers(key)
     main = [f for f in here if f.metric == head.metric]
     wide = (
-        *_views(context, cell, main[:1], numbered, detail, look=WIDE),
-        *_views(context, cell, main[1:], numbered, detail, look=MEDIUM),
+        *_views(context, cell, main[:1], numbered, look=WIDE),
+        *_views(context, cell, main[1:], numbered, look=MEDIUM),
     )
     further = [
-        (m.title, _views(context, cell, [f for f in here if f.metric == m.name], numbered, detail))
+        (m.title, _views(context, cell, [f for f in here if f.metric == m.name], numbered))
         for m in analysis.plan.metrics
         if m.name != head.metric
     ]
-    others = ((wording.axis_title(axis), _views(context, cell, _on(cell, axis), numbered, detail)) for axis in axes)
+    others = ((wording.axis_title(axis), _views(context, cell, _on(cell, axis), numbered)) for axis in axes)
     return CellView(
         key=key,
         name=cell.cell,
@@ -155,7 +141,6 @@ def _views(
     cell: CellReport,
     figures: list[Figure],
     numbered: Numbers,
-    detail: Detail,
     *,
     look: Look = SMALL,
 ) -> tuple[FigureView, ...]:
@@ -165,9 +150,6 @@ def _views(
         small = _drawing(context, cell, figure, f"{key}n" if wide else key, SMALL)
         if small is None:
             continue
-        behind = [tables.means(context, cell.analysis.plan, figure)]
-        if detail.seed_tables:
-            behind.append(tables.seed_values(figure, most=detail.seed_points))
         views.append(
             FigureView(
                 key=key,
@@ -175,7 +157,10 @@ def _views(
                 caption=_long_caption(cell, figure) if look is WIDE else _caption(cell, figure),
                 drawing=(_drawing(context, cell, figure, key, look) or "") if wide else small,
                 narrow=small if wide else "",
-                tables=tuple(behind),
+                tables=(
+                    tables.means(context, cell.analysis.plan, figure),
+                    tables.seed_values(figure, most=SEED_POINTS),
+                ),
                 domain=scales.x_domain([c.x for c in figure.seeds] + [b.x for b in figure.arms.values()]),
             )
         )

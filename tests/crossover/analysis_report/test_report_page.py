@@ -5,11 +5,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from itertools import pairwise
 from xml.etree import ElementTree
 
 import pytest
 
-from crossover.analysis.report import ReportContext, Sample, palette, render_html, render_picture
+from crossover.analysis.report import ReportContext, Sample, palette, render_html, render_picture, trimming, view
 from crossover.analysis.report.page import MAXIMUM_BYTES
 from crossover.analysis.result import Figure, SeedCurve
 from tests.crossover.analysis_report import html_reading as reading
@@ -223,6 +224,23 @@ def test_a_large_study_is_kept_small_and_says_so(monkeypatch: pytest.MonkeyPatch
     )
     assert "This page was kept small" in page
     assert "Each run as measured" not in page
+    assert "data-low" in page, "the headline is drawn at every level"
+
+
+def test_each_level_of_detail_is_smaller_and_has_the_headline(full: ReportContext) -> None:
+    (cell,) = view.build(full)
+    levels = [trimming.trim(cell, detail) for detail in trimming.LEVELS]
+    assert levels[0] == cell
+    sizes = [sum(len(str(part)) for part in (c.primary, c.further, c.others)) for c in levels]
+    assert all(later < earlier for earlier, later in pairwise(sizes))
+    for shown in levels:
+        assert [figure.title for figure in shown.primary] == [figure.title for figure in cell.primary]
+        table = shown.primary[0].tables[0]
+        assert len(table.rows) == len(table.places)
+        assert (table.rows[0], table.rows[-1]) == (
+            cell.primary[0].tables[0].rows[0],
+            cell.primary[0].tables[0].rows[-1],
+        )
 
 
 def test_the_picture_stands_alone_in_both_modes(full: ReportContext) -> None:
