@@ -28,6 +28,8 @@ DRAWS = 40
 KINDS: tuple[LawForm, ...] = ("monotone", "bending")
 _SEED = 20261123
 _POINTS_PER_CONSTANT = 3
+_MOST_POINTS = 24
+"""Of a run: more are so alike that they only cost time."""
 _LATE = 2 / 3
 _FAR = 10.0
 """A decay so many times beyond the epochs run is not seen in them."""
@@ -96,7 +98,8 @@ def _data(cells: Sequence[LawCell], arm: str) -> _Data:
     for number, cell in enumerate(cells):
         for curve in cell.curves.get(arm, ()):
             facts = cell.facts
-            points = zip(curve.x_P.tolist(), curve.value_P.tolist(), strict=True)
+            chosen = _spread(curve.x_P)
+            points = zip(curve.x_P[chosen].tolist(), curve.value_P[chosen].tolist(), strict=True)
             columns += [(facts.parameters, facts.unique_tokens, x, value, number, runs) for x, value in points]
             runs += 1
     table = np.array(columns, dtype=np.float64).reshape(-1, 6)
@@ -104,6 +107,15 @@ def _data(cells: Sequence[LawCell], arm: str) -> _Data:
     n_P, u_P, d_P, value_P, cell_P, run_P = table[good_P].T
     index = [column.astype(np.intp) for column in (cell_P, run_P)]
     return _Data(Points(n_P, u_P, d_P), np.log(value_P), index[0], index[1], int((~good_P).sum()))
+
+
+def _spread(x_P: FloatArray) -> Rows:
+    """At most so many points of a run, evenly in log x."""
+    if x_P.size <= _MOST_POINTS or x_P[-1] <= 0:
+        return np.arange(x_P.size)
+    low = float(x_P[x_P > 0][0])
+    places = np.geomspace(low, float(x_P[-1]), _MOST_POINTS) * (1 - 1e-9)
+    return np.unique(np.minimum(np.searchsorted(x_P, places), x_P.size - 1))
 
 
 def _fit(arm: str, kind: LawForm, data: _Data, alpha: float, draws: int) -> LawFit:

@@ -78,6 +78,16 @@ def test_odd_points_are_left_out_and_counted() -> None:
     assert [c.value for c in found.constants] == [c.value for c in clean.constants]
 
 
+def test_of_a_long_run_a_few_points_are_enough() -> None:
+    cells, _ = planted("monotone", grid=GRID[:1], pairs=1)
+    tokens = 1e4 * np.arange(1, 20_001)
+    value = 2 + 3 * (tokens / 1e6) ** -0.3
+    long = LawCell(cells[0].facts, {"ar": [Curve(tokens, value, np.full(tokens.size, np.nan))]})
+    fit = fit_laws([long], ["ar"], draws=0)[0]
+    assert 15 <= fit.points <= 24
+    assert fit.error is not None and fit.error < 0.01
+
+
 def test_too_little_is_told_and_not_fitted() -> None:
     cells, _ = planted("monotone", grid=GRID[:1], pairs=1)
     few = [LawCell(cells[0].facts, {"ar": [Curve(EPOCHS[:3] * 1e6, np.ones(3), np.ones(3))]})]
