@@ -45,7 +45,8 @@ def test_several_cells_have_a_report_with_a_map(tmp_path: Path, capsys: Capture)
         file.name for file in (tmp_path / "out").iterdir()
     }
     text = (tmp_path / "out" / "report.md").read_text("utf-8")
-    assert "log unique tokens" in text and "R\\_D\\*" in text
+    assert "log unique tokens" in text
+    assert "Laws of the data-constrained regime" in text and "| AR | monotone" in text
     assert main(["report", str(tmp_path)]) == 2
 
 
@@ -70,14 +71,17 @@ def test_a_plan_may_be_a_file_or_part_of_a_study(tmp_path: Path, capsys: Capture
         (["--metric", "bpb:lower:0.1"], "the plan's metric 'bpb' has no rows"),
         ([*METRIC, "--candidate", "mdm"], "mdm"),
         ([*METRIC, "--baseline", "dlm"], "are both 'dlm'"),
+        ([*METRIC, "--tuned", "ar-decay"], "the plan's tuned 'ar-decay' has no rows; the arms are 'ar', 'dlm'"),
         ([*METRIC, "--axes", "epochs"], "epochs"),
         ([*METRIC, "--axes", "steps"], "--axes"),
         ([*METRIC, "--axes", "flops"], "flops: no such column"),
         ([*METRIC, "--comparisons", "best"], "--comparisons"),
         ([*METRIC, "--alpha", "2"], "--alpha"),
+        ([*METRIC, "--alpha", "1e-20"], "--alpha: 1e-20 is below 1e-09"),
         ([*METRIC, "--early", "0"], "--early: '0' is no window"),
         ([*METRIC, "--late", "0.1:0.2"], "must be increasing"),
         ([*METRIC, "--unique-tokens", "0.5"], "--unique-tokens"),
+        ([*METRIC, "--unique-tokens", "1e30"], "--unique-tokens: 1e+30 is no positive whole number below 2^53"),
         ([*METRIC, "--plan", "absent.yaml"], "--metric: stands beside --plan"),
         (["--plan", "absent.yaml"], "--plan: absent.yaml cannot be read"),
         (["--wide", "--metric", "nll:lower:0.1"], "nll: no such column"),
@@ -93,7 +97,51 @@ def test_a_study_or_a_file_and_not_both(tmp_path: Path, capsys: Capture) -> None
     assert "STUDY: is missing" in capsys.readouterr().err
     assert main(["analyse", "smoke", "--curves", "x.csv"]) == 2
     assert "stands beside --curves" in capsys.readouterr().err
+    assert main(["analyse", "smoke", *METRIC]) == 2
+    assert "--metric: is for --curves" in capsys.readouterr().err
     assert run(tmp_path / "absent.csv", *METRIC) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("metrics: [{name: loss, direction: down, delta: 0.02}]", "metrics.0.direction: Input should be 'lower'"),
+        ("metrics: [{name: loss, direction: lower, delta: 0.02}]\nalfa: 1", "alfa: Extra inputs"),
+        ("metrics: [loss]", "metrics.0"),
+        ("[1]", "plan.yaml holds no fields"),
+        ("[" * 5000, "plan.yaml cannot be read"),
+        ("", "plan.yaml holds no fields"),
+        ("name: x\nanalysis:", "no metric is named"),
+    ],
+)
+def test_wrong_plans_are_named(text: str, said: str, tmp_path: Path, capsys: Capture) -> None:
+    path = write(tmp_path / "runs.csv", table(rows()))
+    assert run(path, "--plan", str(write(tmp_path / "plan.yaml", text))) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_report_that_cannot_be_written_is_one_line(tmp_path: Path, capsys: Capture) -> None:
+    path = write(tmp_path / "runs.csv", table(rows()))
+    for out in (path, path / "below"):
+        assert run(path, *METRIC, "--out", str(out)) == 2
+        said = capsys.readouterr()
+        assert "cannot be written" in said.err and not said.out
+
+
+def test_cells_may_have_any_name(tmp_path: Path, capsys: Capture) -> None:
+    names = ['a"b\\', "../c", "<script>"]
+    path = write(tmp_path / "runs.csv", table([row | {"cell": name} for name in names for row in rows()]))
+    assert run(path, *METRIC, "--json", "--out", str(tmp_path / "out")) == 0
+    assert sorted(json.loads(capsys.readouterr().out)) == sorted(names)
+    assert "<script>" not in (tmp_path / "out" / "report.md").read_text("utf-8")
+    assert not (tmp_path / "c").exists()
+
+
+def test_what_is_wrong_in_one_of_several_cells_says_which(tmp_path: Path, capsys: Capture) -> None:
+    half = [row | {"cell": "b"} for row in rows() if row["arm"] == "ar"]
+    path = write(tmp_path / "runs.csv", table([*(row | {"cell": "a"} for row in rows()), *half]))
+    assert run(path, *METRIC) == 2
+    assert "in cell 'b', the plan's candidate 'dlm' has no rows" in capsys.readouterr().err
 
 
 DOUBTFUL: dict[str, Callable[[Row], Row | None]] = {
@@ -101,12 +149,19 @@ DOUBTFUL: dict[str, Callable[[Row], Row | None]] = {
     "unpaired seeds": lambda row: row | {"seed": int(str(row["seed"])) + 9 * (row["arm"] == "dlm")},
     "no overlap in tokens": lambda row: row | {"tokens": int(str(row["tokens"])) + 10**8 * (row["arm"] == "dlm")},
     "an arm all NaN": lambda row: row | {"value": "nan" if row["arm"] == "dlm" else row["value"]},
-    "a constant metric, few seeds": lambda row: row | {"value": 1.0} if int(str(row["seed"])) < 3 else None,
+    "a constant metric": lambda row: row | {"value": 1.0},
+    "four seeds": lambda row: row if int(str(row["seed"])) < 4 else None,
+    "one point": lambda row: row if row["tokens"] == 10000 else None,
 }
 REFUSED: dict[str, Callable[[Row], Row | None]] = {
     "a point twice": lambda row: row | {"tokens": 20000 if row["tokens"] == 10000 else row["tokens"]},
     "an arm is missing": lambda row: row if row["arm"] == "ar" else None,
     "negative tokens": lambda row: row | {"tokens": -int(str(row["tokens"]))},
+    "tokens fall while FLOPs rise": lambda row: row | {"flops": 1e12 / int(str(row["tokens"]))},
+    "tokens fall while steps rise": lambda row: row | {"step": 10**7 - int(str(row["tokens"]))},
+    "a count beyond all counting": lambda row: row | {"unique_tokens": 1e300},
+    "FLOPs without end": lambda row: row | {"flops": "inf"},
+    "half a seed": lambda row: row | {"seed": 0.5},
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,10 +14,11 @@ from crossover.analysis.across.result import CellFacts, Overview
 from crossover.analysis.engine import analyse as judge
 from crossover.analysis.plan import AnalysisPlan
 from crossover.analysis.result import Analysis
-from crossover.commands.curve_plan import plan_of, wide_metrics
+from crossover.commands.curve_plan import curve_flag, plan_of, wide_metrics
 from crossover.curve_files import CellCurves, CurveTable, listing, read_curves, split_cells
-from crossover.errors import StudyError
-from crossover.files import digest_of, digest_of_file, write_json
+from crossover.curve_files.cells import MOST_COUNT
+from crossover.errors import CurvesError, StudyError
+from crossover.files import digest_of, digest_of_file, workspace_error, write_json
 
 Judged = tuple[CellCurves, Analysis]
 
@@ -27,12 +29,16 @@ def analyse(options: argparse.Namespace) -> int:
     Raises:
         StudyError: both or neither were named, or the plan is wrong.
         CurvesError: the file is no table of curves; says the column, the row and the remedy.
+        WorkspaceError: the report cannot be written.
     """
     if bool(options.study) == bool(options.curves):
         problem = "stands beside --curves" if options.study else "is missing"
         remedy = "name a study, or give --curves FILE"
         raise StudyError("analyse.what", field="STUDY", problem=problem, remedy=remedy)
     if options.study:
+        if flag := curve_flag(options):
+            problem, remedy = "is for --curves, and a study has a plan of its own", "leave it out, or write it there"
+            raise StudyError("analyse.what", field=flag, problem=problem, remedy=remedy)
         from crossover.commands.steps import analyse as step
 
         return step(options)
@@ -40,27 +46,49 @@ def analyse(options: argparse.Namespace) -> int:
     table = read_curves(path, wide=wide_metrics(options) if options.wide else None)
     plan = plan_of(options, table)
     cells = split_cells(table, plan, unique_tokens=_count(options.unique_tokens))
-    judged = [
-        (cell, judge(cell.curves, plan, unique_tokens=cell.unique_tokens, notes=_notes(table, cell))) for cell in cells
-    ]
     if options.out:
-        _write(Path(options.out), path, plan, judged)
+        _make(Path(options.out))
+    judged = [(cell, _judge(cell, plan, _notes(table, cell), several=len(cells) > 1)) for cell in cells]
+    if options.out:
+        try:
+            _write(Path(options.out), path, plan, judged)
+        except OSError as error:
+            raise workspace_error(Path(options.out), error) from error
     if options.json:
-        whole = ",\n".join(f'"{cell.cell}": {analysis.model_dump_json()}' for cell, analysis in judged)
+        whole = ",\n".join(f"{json.dumps(cell.cell)}: {analysis.model_dump_json()}" for cell, analysis in judged)
         print(f"{{{whole}}}")
     else:
         _print(judged, options.out)
     return 0
 
 
+def _make(folder: Path) -> None:
+    """The folder of the report, before the time of a large file is spent."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise workspace_error(folder, error) from error
+
+
+def _judge(cell: CellCurves, plan: AnalysisPlan, notes: Sequence[str], *, several: bool) -> Analysis:
+    """One cell's analysis; of several cells, what is wrong in one says which."""
+    try:
+        return judge(cell.curves, plan, unique_tokens=cell.unique_tokens, notes=notes)
+    except CurvesError as error:
+        if not several:
+            raise
+        problem = f"in cell {cell.cell!r}, {error.problem}"
+        raise CurvesError(error.code, field=error.field, problem=problem, remedy=error.remedy) from error
+
+
 def _count(tokens: float | None) -> int | None:
     if tokens is None:
         return None
-    if not 1 <= tokens < float("inf") or tokens != int(tokens):
+    if not 1 <= tokens < MOST_COUNT or tokens != int(tokens):
         raise StudyError(
             "analyse.unique-tokens",
             field="--unique-tokens",
-            problem=f"{tokens:g} is no positive whole number",
+            problem=f"{tokens:g} is no positive whole number below 2^53",
             remedy="give the tokens of one epoch",
         )
     return int(tokens)
@@ -90,7 +118,6 @@ def _write(folder: Path, path: Path, plan: AnalysisPlan, judged: Sequence[Judged
     from crossover.analysis.report import CellReport, ReportContext, write_report
 
     whole = _overview(judged, plan)
-    folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "analysis.json", {cell.cell: a.model_dump(mode="json") for cell, a in judged})
     write_json(folder / "overview.json", whole.model_dump(mode="json"))
     digest = digest_of({"curves": digest_of_file(path), "plan": plan.model_dump(mode="json")})

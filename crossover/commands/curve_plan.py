@@ -17,6 +17,16 @@ from crossover.errors import StudyError
 _FLAGS = ("metric", "baseline", "candidate", "tuned", "axes", "comparisons", "alpha", "early", "late")
 _FIELDS = {"early": "early_window", "late": "late_window", "metric": "metrics"}
 _METRIC = "NAME:lower:DELTA or NAME:higher:DELTA"
+_LEAST_ALPHA = 1e-9
+"""Below this 1 - alpha / (points of a band) has no digits left."""
+
+
+def curve_flag(options: argparse.Namespace) -> str | None:
+    """The first flag given that only --curves reads; None when there is none."""
+    for flag in (*_FLAGS, "plan", "wide", "unique_tokens", "json"):
+        if getattr(options, flag) not in (None, False):
+            return f"--{flag.replace('_', '-')}"
+    return None
 
 
 def wide_metrics(options: argparse.Namespace) -> list[str]:
@@ -39,7 +49,7 @@ def plan_of(options: argparse.Namespace, table: CurveTable) -> AnalysisPlan:
     given.setdefault("axes", _axes(options, table))
     flags = {field: f"--{flag}" for flag in _FLAGS for field in (_FIELDS.get(flag, flag),)}
     try:
-        return AnalysisPlan.model_validate(given)
+        plan = AnalysisPlan.model_validate(given)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(str(part) for part in first["loc"]) or "plan"
@@ -50,6 +60,10 @@ def plan_of(options: argparse.Namespace, table: CurveTable) -> AnalysisPlan:
             problem=f"{first['msg'].removeprefix('Value error, ')} ({place})",
             remedy=f"correct {field}",
         ) from error
+    if plan.alpha < _LEAST_ALPHA:
+        field = "alpha" if options.plan else "--alpha"
+        raise _error(field, f"{plan.alpha:g} is below {_LEAST_ALPHA:g}", "give a level such as 0.05 or 0.001")
+    return plan
 
 
 def _given(options: argparse.Namespace) -> dict[str, Any]:
@@ -75,7 +89,7 @@ def _read(path: Path) -> dict[str, Any]:
     """A plan's file: the section `analysis` of a study, or a whole study."""
     try:
         found = yaml.safe_load(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
         said = " ".join(str(error).split())[:200]
         raise _error("--plan", f"{path.name} cannot be read: {said}", "name a YAML or JSON file") from error
     if isinstance(found, dict) and isinstance(found.get("analysis"), dict):

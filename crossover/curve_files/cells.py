@@ -20,6 +20,8 @@ MOST_OTHERS = 16
 """Of arms, or metrics, that the plan does not name: with more, none of them is kept."""
 COLUMNS = ("seed", "tokens", "flops", "seconds", "value", "stderr", "step")
 _FACTS = ("unique_tokens", "parameters")
+MOST_COUNT = 2**53
+"""Beyond this a float64 does not hold every whole number."""
 Rows = NDArray[np.intp]
 
 
@@ -45,13 +47,18 @@ def split_cells(table: CurveTable, plan: AnalysisPlan, *, unique_tokens: int | N
         unique_tokens: tokens of an epoch, when the file does not say.
 
     Raises:
-        CurvesError: there are more than 256 cells, a cell has two budgets or sizes, or `unique_tokens` is said twice.
+        CurvesError: there are more than 256 cells, a cell has two budgets or sizes, `unique_tokens` is said twice, or
+            a tuned arm has no rows in the whole file.
     """
     if unique_tokens is not None and "unique_tokens" in table.numbers:
         remedy = "leave --unique-tokens out, or drop the column"
         raise error(
             "unique-tokens", "unique_tokens", "is a column of the file, and --unique-tokens is given too", remedy
         )
+    absent = [arm for arm in plan.tuned if arm not in table.names["arm"].names]
+    if absent:
+        problem = f"the plan's tuned {absent[0]!r} has no rows; the arms are {listing(table.held('arm'))}"
+        raise error("unknown-arm", "arm", problem, "name one of them with --tuned or as plan.tuned, or add its rows")
     cells = _cells(table)
     if len(cells.names) > MOST_CELLS:
         problem = f"the file has {len(cells.names):,} cells, and {MOST_CELLS} is the most"
@@ -80,14 +87,14 @@ def _cells(table: CurveTable) -> NameColumn:
 
 
 def _counts(table: CurveTable, name: str, rows: Rows | None = None) -> NDArray[np.float64]:
-    """A column of counts: positive whole numbers."""
+    """A column of counts: positive whole numbers below 2^53."""
     column = table.numbers[name] if rows is None else table.numbers[name][rows]
-    good = np.isfinite(column) & (column >= 1)
+    good = (column >= 1) & (column < MOST_COUNT)
     good[good] = column[good] == np.floor(column[good])
     if not good.all():
         row = int(np.flatnonzero(~good)[0])
         problem = f"{table.place(row if rows is None else int(rows[row]))} has {column[row]:g}, which is no count"
-        raise error("count", name, problem, "give every row a positive whole number, or drop the column")
+        raise error("count", name, problem, "give every row a positive whole number below 2^53, or drop the column")
     return column
 
 
@@ -128,8 +135,11 @@ def _cell(
     if thinned.size < rows.size:
         said.append(
             f"Runs with more than {MOST_POINTS} points of a metric were thinned to at most so many, evenly in log "
-            f"tokens: {thinned.size:,} of {rows.size:,} rows are used. Values took no part in the choice."
+            f"tokens: {thinned.size:,} of {rows.size:,} rows are used. How good a value is took no part in the choice."
         )
+        valueless = int(np.sum(~np.isfinite(table.numbers["value"][np.setdiff1d(rows, thinned)])))
+        if valueless:
+            said.append(f"{valueless:,} of the rows that were thinned out have no finite value.")
     if "stderr" in table.numbers:
         said += _without_error(table, thinned)
     curves: dict[str, NDArray[np.float64] | NDArray[np.str_]] = {}

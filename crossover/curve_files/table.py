@@ -150,7 +150,7 @@ def clean_names(column: str, codes: NDArray[np.int32], names: list[str], place: 
 
 
 def check_table(table: CurveTable) -> CurveTable:
-    """The table, if it has rows and every row has its seed and its tokens.
+    """The table, if it has rows, every row has its seed and its tokens, and nothing that was spent is infinite.
 
     Raises:
         CurvesError: says the column and the row.
@@ -161,5 +161,9 @@ def check_table(table: CurveTable) -> CurveTable:
         bad = np.flatnonzero(~np.isfinite(table.numbers[name]))
         if bad.size:
             problem = f"{table.place(int(bad[0]))} has no finite number"
-            raise error("not-a-number", name, problem, f"give every row its {name.removesuffix('s')}")
+            raise error("not-a-number", name, problem, f"give every row its {name}")
+    for name in ("flops", "seconds", "step"):
+        bad = np.flatnonzero(np.isinf(table.numbers.get(name, np.empty(0))))
+        if bad.size:
+            raise error("infinite", name, f"{table.place(int(bad[0]))} is infinite", "leave unknown ones empty")
     return table

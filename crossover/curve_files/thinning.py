@@ -1,7 +1,8 @@
-"""Long runs made short: points evenly in log tokens, chosen without a look at the values.
+"""Long runs made short: points evenly in log tokens, chosen without a look at how good they are.
 
 The analysis takes time and memory with the square of the number of points a run. A tracker that logged every step gives
-tens of thousands; the windows, the crossing and the bands need a few hundred.
+tens of thousands; the windows, the crossing and the bands need a few hundred. Rows without a value are passed over:
+else a file with a row for each step and a value at every hundredth would lose nearly all that was measured.
 
 Shapes: R rows of the table, P points of one run.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from crossover.analysis.curves import LARGEST
 from crossover.curve_files.table import CurveTable, FloatArray
 
 MOST_POINTS = 256
@@ -23,6 +25,7 @@ Rows = NDArray[np.intp]
 def thin(table: CurveTable, rows: Rows) -> Rows:
     """The rows to analyse: of each metric of each run at most `MOST_POINTS`, its first and last among them.
 
+    Only rows with a usable value are chosen; of a run that has none as many rows stay, so that the analysis says so.
     Rows that the analysis would refuse (a point twice, tokens that decrease with rising FLOPs, seconds or step, what is
     negative) always stay, so that it does refuse them.
 
@@ -34,6 +37,7 @@ def thin(table: CurveTable, rows: Rows) -> Rows:
         Rows in the order of `rows`; all of them when no run is long.
     """
     tokens = table.numbers["tokens"][rows]
+    measured = np.abs(table.numbers["value"][rows]) < LARGEST
     keys = (table.numbers["seed"][rows], table.names["arm"].code_R[rows], table.names["metric"].code_R[rows])
     order = np.lexsort((tokens, *keys))
     same = np.ones(max(rows.size - 1, 0), dtype=bool)
@@ -45,7 +49,9 @@ def thin(table: CurveTable, rows: Rows) -> Rows:
         return rows
     keep = _refused(table, rows, order, same)
     for start, size in zip(starts.tolist(), sizes.tolist(), strict=True):
-        keep[start : start + size] |= _even(tokens[order[start : start + size]])
+        run = order[start : start + size]
+        places = np.flatnonzero(measured[run]) if measured[run].any() and size > MOST_POINTS else np.arange(size)
+        keep[start + places] |= _even(tokens[run[places]])
     return rows[np.sort(order[keep])]
 
 

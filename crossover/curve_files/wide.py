@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from crossover.curve_files.table import (
     NAMES,
@@ -63,11 +64,13 @@ def select_wide(header: list[str], metrics: Sequence[str]) -> Selection:
 def melt(table: CurveTable, metrics: Sequence[str]) -> CurveTable:
     """A wide table as a long one; where a metric has no number there is no point, and a note counts these rows.
 
+    Of an arm in whose column there is no number at all one row stays, so that the analysis can say so.
+
     Args:
         table: as read with `select_wide`.
         metrics: its metrics.
     """
-    rows_M = [np.flatnonzero(~np.isnan(table.numbers[name])) for name in metrics]
+    rows_M = [_points(table, name) for name in metrics]
     kept_R = np.concatenate([np.empty(0, np.intp), *rows_M])
     places = {n: c for n, c in table.numbers.items() if n in NUMBERS and n not in ("value", "stderr")}
     numbers = {name: column[kept_R] for name, column in places.items()}
@@ -81,8 +84,21 @@ def melt(table: CurveTable, metrics: Sequence[str]) -> CurveTable:
     names = {name: replace(column, code_R=column.code_R[kept_R]) for name, column in table.names.items()}
     names["metric"] = NameColumn(codes, tuple(metrics))
     notes = [
-        f"{name}: {table.rows - rows.size:,} of {table.rows:,} rows have no number in this column; they are no points."
-        for name, rows in pairs
-        if rows.size < table.rows
+        f"{name}: {blank:,} of {table.rows:,} rows have no number in this column; they are no points."
+        for name in metrics
+        if (blank := int(np.isnan(table.numbers[name]).sum()))
     ]
     return CurveTable(names, numbers, lambda row: table.place(int(kept_R[row])), table.unused, (*table.notes, *notes))
+
+
+def _points(table: CurveTable, metric: str) -> NDArray[np.intp]:
+    """Rows with a number, and the first row of every arm of a cell that has none."""
+    measured_R = ~np.isnan(table.numbers[metric])
+    arms_R = table.names["arm"].code_R.astype(np.intp)
+    if "cell" in table.names:
+        cell = table.names["cell"]
+        arms_R = arms_R * len(cell.names) + cell.code_R
+    has_number = np.bincount(arms_R, weights=measured_R) > 0
+    blank_rows = np.flatnonzero(~has_number[arms_R])
+    _, first = np.unique(arms_R[blank_rows], return_index=True)
+    return np.sort(np.r_[np.flatnonzero(measured_R), blank_rows[first]])

@@ -83,6 +83,34 @@ def test_long_runs_are_thinned_by_place_alone(tmp_path: Path) -> None:
     assert np.array_equal(again.curves["tokens"], cell.curves["tokens"])
 
 
+def test_rows_without_a_value_do_not_crowd_out_those_with_one(tmp_path: Path) -> None:
+    """A row for each step and a value at few of them: all that was measured is used."""
+    measured = rows()
+    blank = [row | {"tokens": t, "value": "nan"} for row in measured[::12] for t in range(10_001, 1_000_000, 999)]
+    (cell,) = split_cells(read_curves(write(tmp_path / "sparse.csv", table([*blank, *measured]))), PLAN)
+    given = {name: [row[name] for row in measured] for name in measured[0]}
+    assert analyse(cell.curves, PLAN).verdicts == analyse(given, PLAN).verdicts
+    assert f"{len(blank):,} of the rows that were thinned out have no finite value." in cell.notes
+
+
+def test_an_arm_that_is_never_measured_is_not_lost(tmp_path: Path) -> None:
+    """Long runs are thinned and wide tables have gaps, and the reason still names the arm."""
+    tokens = range(1000, 601_000, 1000)
+    long = [
+        {"arm": arm, "seed": seed, "tokens": t, "metric": "loss", "value": "nan" if arm == "dlm" else 1.0 / t}
+        for arm in ("ar", "dlm")
+        for seed in range(5)
+        for t in tokens
+    ]
+    wide = [{name: row[name] for name in ("arm", "seed", "tokens")} | {"loss": row["value"]} for row in long]
+    for name, given, metrics in (("long", long, None), ("wide", wide, ["loss"])):
+        found = read_curves(write(tmp_path / f"{name}.csv", table(given)), wide=metrics)
+        (cell,) = split_cells(found, PLAN)
+        verdicts = analyse(cell.curves, PLAN).verdicts
+        assert {verdict.word for verdict in verdicts} == {"insufficient evidence"}
+        assert all("Arm dlm has no usable point of loss" in verdict.reason for verdict in verdicts)
+
+
 def test_cells_are_named_or_made_from_what_they_are(tmp_path: Path) -> None:
     small = [row | {"unique_tokens": 10_000, "parameters": 5000} for row in rows()]
     large = [row | {"unique_tokens": 20_000, "parameters": 5000} for row in rows()]
