@@ -49,7 +49,7 @@ def write(folder: Path, points: int) -> None:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--points", type=int, default=40_000, help="points of one metric of one run")
+    parser.add_argument("--points", type=int, default=52_500, help="points of one metric of one run")
     parser.add_argument("--write", type=Path, help="only write the files into this folder")
     options = parser.parse_args()
     if options.write:
