@@ -61,7 +61,7 @@ class AnalysisPlan(BaseModel):
     spending: Spending = Field(default="pocock", description="How the looks share alpha.")
     early_window: tuple[float, float] = (0.0, 0.4)
     late_window: tuple[float, float] = (0.85, 1.0)
-    alpha: float = Field(default=0.05, gt=0, lt=0.5)
+    alpha: float = Field(default=0.05, ge=1e-6, lt=0.5)
     minimum_pairs: int = Field(default=MINIMUM_PAIRS, ge=MINIMUM_PAIRS)
 
     @model_validator(mode="after")

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, special
 
-from crossover.analysis.across.law_forms import POSITIVE, Form, Points, form_of
+from crossover.analysis.across.law_forms import DECAY, POSITIVE, Form, Points, form_of, without_decay
 from crossover.analysis.across.result import CellFacts, Constant, LawFit, LawForm
 from crossover.analysis.columns import FloatArray
 from crossover.analysis.curves import Curve
@@ -33,9 +33,15 @@ _MOST_POINTS = 24
 _LATE = 2 / 3
 _FAR = 10.0
 """A decay so many times beyond the epochs run is not seen in them."""
+_FLAT = 0.02
+"""Nor is one with so small an exponent, which is the same for all epochs."""
+_LEAST_VALUE = 1e-100
+"""No loss is smaller, but for one that is none."""
 _LEAST_CELLS = 3
-_FIRST, _WARM, _LAST = 25, 15, 200
-"""Evaluations of a start, of a solution that begins near its end, and of the best start."""
+_FIRST, _WARM, _LAST = 25, 100, 200
+"""Evaluations, at most: of a start, of a solution that begins near its end, and of the best starts."""
+_FOLLOWED = 3
+"""So many of the best starts are followed to their end: the first steps do not tell which ends lowest."""
 _STARTS: dict[str, tuple[float, ...]] = {
     "β": (0.15, 0.4),
     "R_D*": (3.0, 20.0, 200.0),
@@ -103,7 +109,7 @@ def _data(cells: Sequence[LawCell], arm: str) -> _Data:
             columns += [(facts.parameters, facts.unique_tokens, x, value, number, runs) for x, value in points]
             runs += 1
     table = np.array(columns, dtype=np.float64).reshape(-1, 6)
-    good_P = np.isfinite(table).all(axis=1) & (table[:, :4] > 0).all(axis=1)
+    good_P = np.isfinite(table).all(axis=1) & (table[:, :4] > _LEAST_VALUE).all(axis=1)
     n_P, u_P, d_P, value_P, cell_P, run_P = table[good_P].T
     index = [column.astype(np.intp) for column in (cell_P, run_P)]
     return _Data(Points(n_P, u_P, d_P), np.log(value_P), index[0], index[1], int((~good_P).sum()))
@@ -133,19 +139,27 @@ def _fit(arm: str, kind: LawForm, data: _Data, alpha: float, draws: int) -> LawF
         problem = "Not fitted: no run repeats its data."
         return bare.model_copy(update={"reason": problem + left_out})
     theta = _solve(form, data, _starts(form, data))
-    error = _error(form, theta, data)
-    held_out, how = _held_out(kind, data, form, theta)
-    constants = _constants(form, theta, _bootstrap(form, theta, data, draws), _degrees(data), alpha)
-    words = f"Fitted to {points} points of {runs} runs; {how}; intervals from {draws} bootstrap draws over runs."
-    fixed = _fixed(form)
-    words += f" Not told apart by these runs: {fixed}." if fixed else ""
     epochs = float((data.at.d_P / data.at.u_P).max())
     unseen = _unseen(form, theta, epochs)
+    if unseen:
+        kept = [form.names.index(name) for name in form.names if name not in DECAY]
+        form = without_decay(form)
+        theta = _solve(form, data, [theta[kept]])
+    error = _error(form, theta, data)
+    held_out, how = _held_out(kind, data, form, theta)
+    drawn_BK = _bootstrap(form, theta, data, draws)
+    constants = _constants(form, theta, drawn_BK, runs, _degrees(data), alpha)
+    intervals = f"intervals from {draws} bootstrap draws over runs"
+    if constants[0].low is None:
+        intervals = "no intervals, for a cell has a single run" if draws > 1 else "no intervals were asked for"
+    words = f"Fitted to {points} points of {runs} runs; {how}; {intervals}."
+    fixed = _fixed(form)
+    words += f" Not told apart by these runs: {fixed}." if fixed else ""
     if unseen:
         words += f" Repeated data lose nothing that these {epochs:.3g} epochs show: {', '.join(unseen)} cannot be told."
     return bare.model_copy(
         update={
-            "constants": tuple(c for c in constants if c.name not in unseen),
+            "constants": constants,
             "error": error,
             "held_out_error": held_out,
             "reason": words + left_out,
@@ -157,9 +171,9 @@ def _unseen(form: Form, theta: FloatArray, epochs: float) -> tuple[str, ...]:
     """Constants of a decay that lies far beyond the epochs that were run."""
     value = dict(zip(form.names, theta.tolist(), strict=True))
     name = "R_D*" if form.kind == "monotone" else "e_p"
-    if value[name] < np.log(_FAR * epochs):
+    if value[name] < np.log(_FAR * epochs) and value.get("γ", 0.0) > np.log(_FLAT):
         return ()
-    return tuple(n for n in ("R_D*", "e_p", "γ", "a", "b") if n in value)
+    return tuple(n for n in DECAY if n in value)
 
 
 def _fixed(form: Form) -> str:
@@ -188,11 +202,12 @@ def _starts(form: Form, data: _Data) -> list[FloatArray]:
 
 
 def _solve(form: Form, data: _Data, starts: Sequence[FloatArray]) -> FloatArray:
-    """The best of several starts, followed to its end."""
+    """The best of several starts, a few of them followed to their end."""
     if len(starts) == 1:
         return _descend(form, data, starts[0], _WARM)[1]
-    best = min((_descend(form, data, start, _FIRST) for start in starts), key=lambda found: found[0])
-    return _descend(form, data, best[1], _LAST)[1]
+    begun = sorted((_descend(form, data, start, _FIRST) for start in starts), key=lambda found: found[0])
+    ended = [_descend(form, data, theta, _LAST) for _, theta in begun[:_FOLLOWED]]
+    return min(ended, key=lambda found: found[0])[1]
 
 
 def _descend(form: Form, data: _Data, start: FloatArray, evaluations: int) -> tuple[float, FloatArray]:
@@ -231,7 +246,7 @@ def _held_out(kind: LawForm, data: _Data, form: Form, theta: FloatArray) -> tupl
         told = form_of(kind, seen.at) if seen.log_P.size else form
         if seen.log_P.size < _POINTS_PER_CONSTANT * len(told.names) or not hidden.log_P.size:
             return None, "too few points to hold any out"
-        told = Form(kind, told.names, form.mean_n, form.mean_u)
+        told = Form(kind, tuple(n for n in told.names if n in form.names), form.mean_n, form.mean_u)
         warm = [np.array([theta[form.names.index(n)] for n in told.names])]
         squares += ((told.log_loss(_solve(told, seen, warm), hidden.at) - hidden.log_P) ** 2).tolist()
     return float(np.sqrt(np.mean(squares))), how
@@ -257,15 +272,22 @@ def _degrees(data: _Data) -> int:
     return int(np.unique(data.run_P).size - np.unique(data.cell_P).size)
 
 
-def _constants(form: Form, theta: FloatArray, drawn_BK: FloatArray, degrees: int, alpha: float) -> tuple[Constant, ...]:
-    """Each constant with its interval: symmetric in the logarithm where it is positive."""
+def _constants(
+    form: Form, theta: FloatArray, drawn_BK: FloatArray, runs: int, degrees: int, alpha: float
+) -> tuple[Constant, ...]:
+    """Each constant with its interval: symmetric in the logarithm where it is positive.
+
+    Runs drawn anew among the n of a cell vary (n - 1) / n as much as new runs would: the intervals are widened by
+    the root of what is missing, over all cells.
+    """
     found = []
-    runs = degrees and drawn_BK.shape[0] > 1
+    known = degrees > 0 and drawn_BK.shape[0] > 1
+    scale = float(np.sqrt(runs / degrees)) if known else 1.0
     for i, name in enumerate(form.names):
         low = high = None
-        if runs:
+        if known:
             quantiles = np.quantile(drawn_BK[:, i], special.ndtr([-1.0, 1.0]))
-            half = float(special.stdtrit(degrees, 1 - alpha / 2)) * float(quantiles[1] - quantiles[0]) / 2
+            half = scale * float(special.stdtrit(degrees, 1 - alpha / 2)) * float(quantiles[1] - quantiles[0]) / 2
             low, high = (_natural(name, float(theta[i]) + side * half) for side in (-1, 1))
         found.append(Constant(name=name, value=_natural(name, float(theta[i])), low=low, high=high))
     return tuple(found)

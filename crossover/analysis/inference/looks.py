@@ -54,8 +54,13 @@ def _levels(looks: tuple[int, ...], alpha: float, spending: Spending) -> tuple[f
     place_N, weight_N, before = np.zeros(1), np.ones(1), 0.0
     for fraction in fractions:
         step, share = float(np.sqrt(fraction - before)), spent(fraction, alpha, spending) - used
-        bound = float(optimize.brentq(_excess, 0.0, _WIDEST, (place_N, weight_N, step, fraction, share), xtol=1e-10))
-        levels.append(float(2 * special.ndtr(-bound)))
+        given = (place_N, weight_N, step, fraction, share)
+        if _excess(_WIDEST, *given) >= 0:  # so small a share that nothing can be tested with it
+            bound = _WIDEST
+            levels.append(0.0)
+        else:
+            bound = float(optimize.brentq(_excess, 0.0, _WIDEST, given, xtol=1e-10))
+            levels.append(float(2 * special.ndtr(-bound)))
         edge = bound * np.sqrt(fraction)
         here_N, width_N = _simpson(edge)
         kernel_NN = np.exp(-0.5 * ((here_N[:, None] - place_N) / step) ** 2) / (step * np.sqrt(2 * np.pi))

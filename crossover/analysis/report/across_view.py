@@ -44,7 +44,8 @@ class StudyView:
 def build(context: ReportContext) -> StudyView:
     """The study's part of a page; draws the maps and the frontiers."""
     whole, plan = context.overview, context.cells[0].analysis.plan
-    first = whole.movements[0] if whole.movements else None
+    primary = [m for m in whole.movements if m.metric == whole.movements[0].metric]
+    first = next((m for m in primary if m.slopes), primary[0] if primary else None)
     chosen = [m for m in whole.movements if first is not None and (m.metric, m.axis) == (first.metric, first.axis)]
     found = (_map(m, f"map{i}", plan.alpha) for i, m in enumerate(chosen))
     maps = tuple(drawn for drawn in found if drawn is not None)

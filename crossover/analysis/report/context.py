@@ -95,3 +95,8 @@ class ReportContext(_Record):
         description="Metrics on which the DLM's value is a NELBO, thus an upper bound. "
         "None: those with a unit in nats or bits whose name does not say `chain`.",
     )
+
+    @property
+    def measured_here(self) -> bool:
+        """Whether Crossover trained and measured the runs; of curves from elsewhere it knows no estimators."""
+        return self.corpus is not None

@@ -76,6 +76,8 @@ def _how(context: ReportContext) -> Iterable[str]:
     yield (
         "At matched tokens both arms of a seed pair have seen the same tokens in the same order. DLM likelihoods are "
         "NELBO, an upper bound on the loss; AR likelihoods are exact."
+        if context.measured_here
+        else "The curves were given: what their values are, and whether pairs share data, is unknown."
     )
     yield ""
     facts = [*tables.corpus(context.corpus), *((f.label, f.value) for f in context.training)]

@@ -52,3 +52,11 @@ def test_looking_three_times_keeps_the_size() -> None:
         naive |= p_R <= 0.05
     assert honest.mean() == pytest.approx(0.05, abs=0.006)
     assert naive.mean() > 0.09
+
+
+@pytest.mark.parametrize(("looks", "alpha"), [((5, 100), 0.05), ((5, 60), 0.01), ((5, 500), 0.05)])
+def test_a_look_with_hardly_any_share_tests_nothing_and_is_no_error(looks: tuple[int, int], alpha: float) -> None:
+    first, last = (nominal_alpha(looks, n, alpha, spending="obrien-fleming") for n in looks)
+    assert first is not None and last is not None
+    assert 0 <= first < 1e-9
+    assert last == pytest.approx(alpha, rel=1e-3)

@@ -6,8 +6,10 @@ from functools import cache
 
 import numpy as np
 import pytest
+from scipy import special
 
-from crossover.analysis.across.law_forms import REFERENCES
+from crossover.analysis.across import laws
+from crossover.analysis.across.law_forms import REFERENCES, Points, form_of
 from crossover.analysis.across.law_simulation import EPOCHS, GRID, PLANTED, planted
 from crossover.analysis.across.laws import KINDS, LawCell, fit_laws
 from crossover.analysis.across.result import LawFit, LawForm
@@ -80,7 +82,7 @@ def test_odd_points_are_left_out_and_counted() -> None:
 
 def test_of_a_long_run_a_few_points_are_enough() -> None:
     cells, _ = planted("monotone", grid=GRID[:1], pairs=1)
-    tokens = 1e4 * np.arange(1, 20_001)
+    tokens = 1e4 * np.arange(1, 20_001, dtype=np.float64)
     value = 2 + 3 * (tokens / 1e6) ** -0.3
     long = LawCell(cells[0].facts, {"ar": [Curve(tokens, value, np.full(tokens.size, np.nan))]})
     fit = fit_laws([long], ["ar"], draws=0)[0]
@@ -98,6 +100,7 @@ def test_too_little_is_told_and_not_fitted() -> None:
             assert reason in fit.reason
     alone = fit_laws(cells, ["ar"], draws=3)[0]
     assert all(c.low is None for c in alone.constants), "one run has no spread"
+    assert "no intervals, for a cell has a single run" in alone.reason and "bootstrap" not in alone.reason
 
 
 def test_a_decay_that_the_runs_do_not_show_has_no_constant() -> None:
@@ -114,3 +117,34 @@ def test_published_constants_are_labelled() -> None:
     for reference in REFERENCES:
         assert reference.words().startswith("Published, for reference only")
         assert "arXiv" in reference.words()
+
+
+def test_few_seeds_widen_the_intervals_by_what_drawing_anew_among_them_lacks() -> None:
+    """Of two runs a cell a bootstrap shows half of the variance."""
+    form = form_of("monotone", Points(np.ones(2), np.ones(2), np.arange(1.0, 3.0)))
+    drawn_BK = np.random.default_rng(0).normal(size=(4000, len(form.names)))
+    theta = np.zeros(len(form.names))
+    for runs, degrees, lacking in ((10, 5, 2.0), (50, 40, 1.25)):
+        constant = laws._constants(form, theta, drawn_BK, runs, degrees, 0.05)[0]
+        assert constant.high is not None
+        half = float(np.log(constant.high))
+        assert half == pytest.approx(float(special.stdtrit(degrees, 0.975)) * np.sqrt(lacking), rel=0.05)
+
+
+def test_a_start_that_begins_well_may_end_badly() -> None:
+    """These runs led the bending form astray while only the best beginning was followed."""
+    cells, _ = planted("monotone", seed=0)
+    monotone, bending = fit_laws(cells, ["ar"], draws=0)
+    assert monotone.error is not None and bending.error is not None
+    assert bending.error < 2 * monotone.error
+
+
+def test_draws_of_noisy_runs_are_followed_to_their_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draws that are cut off stay near the fit, and the intervals come out too narrow."""
+    cells, _ = planted("bending", seed=5002, sd=0.02)
+    data = laws._data(cells, "ar")
+    form = form_of("bending", data.at)
+    theta = laws._solve(form, data, laws._starts(form, data))
+    spread_K = laws._bootstrap(form, theta, data, 8).std(axis=0)
+    monkeypatch.setattr(laws, "_WARM", 1000)
+    np.testing.assert_allclose(spread_K, laws._bootstrap(form, theta, data, 8).std(axis=0), rtol=0.05)

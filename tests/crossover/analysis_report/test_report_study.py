@@ -188,3 +188,6 @@ def test_curves_without_a_study_have_a_page_too(study: ReportContext) -> None:
     assert "Corpus" not in reading.words(page)
     assert "What to choose" not in reading.words(page)
     assert "Source" not in render_markdown(bare)
+    for text in (reading.words(page), render_markdown(bare)):
+        assert "The curves were given" in text
+        assert "AR likelihoods are exact" not in text and "autoregressive likelihood is exact" not in text
