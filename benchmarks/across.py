@@ -14,7 +14,7 @@ import numpy as np
 from crossover.analysis.across.law_simulation import PLANTED, planted
 from crossover.analysis.across.laws import KINDS, fit_laws
 from crossover.analysis.across.movement import fit_crossings
-from crossover.analysis.across.result import CellCrossing, CellFacts
+from crossover.analysis.across.result import CellCrossing, CellFacts, LawForm
 
 SLOPES = {"log unique tokens": 0.8, "log parameters": -0.4}
 LEVEL = 3.5
@@ -75,26 +75,28 @@ def movement_row(cells: int, scatter: float, ends: bool, repeats: int) -> list[o
     return [cells, scatter, "yes" if ends else "no", f"{fitted / repeats:.0%}", *shares, f"{np.median(widths):.1f}"]
 
 
-def law_rows(repeats: int, sd: float) -> list[list[object]]:
+def law_rows(kind: LawForm, repeats: int, sd: float, pairs: int) -> list[list[object]]:
     """Each constant's coverage and error; how often the planted form wins; seconds a fit."""
-    rows: list[list[object]] = []
-    for kind in KINDS:
-        inside: dict[str, list[bool]] = {name: [] for name in PLANTED[kind]}
-        errors: dict[str, list[float]] = {name: [] for name in PLANTED[kind]}
-        best, seconds = 0, []
-        for repeat in range(repeats):
-            cells, truth = planted(kind, seed=repeat, sd=sd)
-            began = time.perf_counter()
-            fits = fit_laws(cells, ["ar"])
-            seconds.append((time.perf_counter() - began) / len(fits))
-            fit = next(f for f in fits if f.form == kind)
-            best += fit.best
-            for c in fit.constants:
-                inside[c.name].append(c.low is not None and c.high is not None and c.low < truth[c.name] < c.high)
-                errors[c.name].append(abs(c.value / truth[c.name] - 1))
-        for name, held in inside.items():
-            told = (f"{100 * np.mean(held):.0f} %", f"{100 * np.median(errors[name]):.1f} %")
-            rows.append([kind, name, PLANTED[kind][name], *told, f"{best / repeats:.0%}", f"{np.median(seconds):.2f}"])
+    inside: dict[str, list[bool]] = {name: [] for name in PLANTED[kind]}
+    errors: dict[str, list[float]] = {name: [] for name in PLANTED[kind]}
+    best, seconds = 0, []
+    for repeat in range(repeats):
+        cells, truth = planted(kind, seed=repeat, sd=sd, pairs=pairs)
+        began = time.perf_counter()
+        fits = fit_laws(cells, ["ar"])
+        seconds.append((time.perf_counter() - began) / len(fits))
+        fit = next(f for f in fits if f.form == kind)
+        best += fit.best
+        for c in fit.constants:
+            inside[c.name].append(c.low is not None and c.high is not None and c.low < truth[c.name] < c.high)
+            errors[c.name].append(abs(c.value / truth[c.name] - 1))
+    where = (kind, f"{100 * sd:g} %", pairs)
+    told = [f"{best / repeats:.0%}", f"{np.median(seconds):.2f}"]
+    every = [held for name in inside for held in inside[name]]
+    rows = [[*where, "all", "", f"{100 * np.mean(every):.0f} %", "", *told]]
+    for name, held in inside.items():
+        error = f"{100 * np.median(errors[name]):.1f} %"
+        rows.append([*where, name, PLANTED[kind][name], f"{100 * np.mean(held):.0f} %", error, "", ""])
     return rows
 
 
@@ -102,23 +104,17 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=1000, help="studies for each row of the movement table")
-    parser.add_argument("--law-repeats", type=int, default=100, help="studies for each law")
+    parser.add_argument("--law-repeats", type=int, default=20, help="studies for each law")
     options = parser.parse_args()
     head = ("cells", "scatter", "runs end at 100", "fitted", "slope of U", "slope of N", "forecast", "forecast's width")
     cases = [(n, tau, ends) for n in (4, 6, 10) for tau in (0.05, 0.3) for ends in (False, True)]
     print("## How the crossing moves\n")
     print(markdown(head, [movement_row(*case, options.repeats) for case in cases]), flush=True)
-    law_head = (
-        "law",
-        "constant",
-        "planted",
-        "coverage",
-        "median error",
-        "form chosen by held-out error",
-        "seconds a fit",
-    )
+    law_head = ("law", "noise", "runs", "constant", "planted", "coverage", "median error", "chosen", "seconds a fit")
     print("\n## Laws\n")
-    print(markdown(law_head, law_rows(options.law_repeats, sd=0.004)))
+    laws = [(kind, sd, pairs) for kind in KINDS for sd, pairs in ((0.004, 5), (0.02, 5), (0.02, 2))]
+    rows = [row for kind, sd, pairs in laws for row in law_rows(kind, options.law_repeats, sd, pairs)]
+    print(markdown(law_head, rows))
 
 
 if __name__ == "__main__":

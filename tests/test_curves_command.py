@@ -77,7 +77,7 @@ def test_a_plan_may_be_a_file_or_part_of_a_study(tmp_path: Path, capsys: Capture
         ([*METRIC, "--axes", "flops"], "flops: no such column"),
         ([*METRIC, "--comparisons", "best"], "--comparisons"),
         ([*METRIC, "--alpha", "2"], "--alpha"),
-        ([*METRIC, "--alpha", "1e-20"], "--alpha: 1e-20 is below 1e-09"),
+        ([*METRIC, "--alpha", "1e-20"], "--alpha: Input should be greater than or equal to 0.000001"),
         ([*METRIC, "--early", "0"], "--early: '0' is no window"),
         ([*METRIC, "--late", "0.1:0.2"], "must be increasing"),
         ([*METRIC, "--unique-tokens", "0.5"], "--unique-tokens"),

@@ -17,8 +17,6 @@ from crossover.errors import StudyError
 _FLAGS = ("metric", "baseline", "candidate", "tuned", "axes", "comparisons", "alpha", "early", "late")
 _FIELDS = {"early": "early_window", "late": "late_window", "metric": "metrics"}
 _METRIC = "NAME:lower:DELTA or NAME:higher:DELTA"
-_LEAST_ALPHA = 1e-9
-"""Below this 1 - alpha / (points of a band) has no digits left."""
 
 
 def curve_flag(options: argparse.Namespace) -> str | None:
@@ -60,9 +58,6 @@ def plan_of(options: argparse.Namespace, table: CurveTable) -> AnalysisPlan:
             problem=f"{first['msg'].removeprefix('Value error, ')} ({place})",
             remedy=f"correct {field}",
         ) from error
-    if plan.alpha < _LEAST_ALPHA:
-        field = "alpha" if options.plan else "--alpha"
-        raise _error(field, f"{plan.alpha:g} is below {_LEAST_ALPHA:g}", "give a level such as 0.05 or 0.001")
     return plan
 
 

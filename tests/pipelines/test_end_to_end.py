@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -94,6 +95,8 @@ def test_ctrl_c_in_the_middle_then_the_next_run_goes_on(tmp_path: Path) -> None:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
+        # a shell ignores Ctrl-C in what it starts in the background, tests included
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no threads here
     ) as process:
         while not has_resume_point(tmp_path / "ws" / "runs"):
             assert process.poll() is None
