@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Sequence
 
 import numpy as np
 
+from benchmarks.calibration.detectors import markdown
 from crossover.analysis.across.law_simulation import PLANTED, planted
 from crossover.analysis.across.laws import KINDS, fit_laws
 from crossover.analysis.across.movement import fit_crossings
@@ -23,12 +23,6 @@ GRID = tuple((u, n) for u in (1e6, 2e6, 4e6, 8e6) for n in (1e6, 4e6, 16e6))
 NEW = CellFacts(cell="new", unique_tokens=16_000_000, parameters=4_000_000)
 REACH = 100.0
 """Where the runs of censored studies end, in epochs."""
-
-
-def markdown(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
 
 
 def log_crossing(facts: CellFacts) -> float:
@@ -54,7 +48,7 @@ def measured(rng: np.random.Generator, cells: int, scatter: float, *, ends: bool
     return found
 
 
-def movement_row(cells: int, scatter: float, ends: bool, repeats: int) -> list[object]:
+def movement_row(cells: int, scatter: float, ends: bool, repeats: int) -> list[str]:
     """Coverage of both slopes and of the forecast, and how wide it is."""
     rng = np.random.default_rng([cells, round(1000 * scatter), ends])
     hits: dict[str, list[bool]] = {name: [] for name in (*SLOPES, "forecast")}
@@ -72,10 +66,17 @@ def movement_row(cells: int, scatter: float, ends: bool, repeats: int) -> list[o
             hits["forecast"].append(forecast.low < truth < forecast.high)
             widths.append(forecast.high / forecast.low)
     shares = [f"{100 * np.mean(held):.1f} %" if held else "–" for held in hits.values()]
-    return [cells, scatter, "yes" if ends else "no", f"{fitted / repeats:.0%}", *shares, f"{np.median(widths):.1f}"]
+    return [
+        str(cells),
+        str(scatter),
+        "yes" if ends else "no",
+        f"{fitted / repeats:.0%}",
+        *shares,
+        f"{np.median(widths):.1f}",
+    ]
 
 
-def law_rows(kind: LawForm, repeats: int, sd: float, pairs: int) -> list[list[object]]:
+def law_rows(kind: LawForm, repeats: int, sd: float, pairs: int) -> list[list[str]]:
     """Each constant's coverage and error; how often the planted form wins; seconds a fit."""
     inside: dict[str, list[bool]] = {name: [] for name in PLANTED[kind]}
     errors: dict[str, list[float]] = {name: [] for name in PLANTED[kind]}
@@ -90,13 +91,13 @@ def law_rows(kind: LawForm, repeats: int, sd: float, pairs: int) -> list[list[ob
         for c in fit.constants:
             inside[c.name].append(c.low is not None and c.high is not None and c.low < truth[c.name] < c.high)
             errors[c.name].append(abs(c.value / truth[c.name] - 1))
-    where = (kind, f"{100 * sd:g} %", pairs)
+    where = (kind, f"{100 * sd:g} %", str(pairs))
     told = [f"{best / repeats:.0%}", f"{np.median(seconds):.2f}"]
     every = [held for name in inside for held in inside[name]]
     rows = [[*where, "all", "", f"{100 * np.mean(every):.0f} %", "", *told]]
     for name, held in inside.items():
         error = f"{100 * np.median(errors[name]):.1f} %"
-        rows.append([*where, name, PLANTED[kind][name], f"{100 * np.mean(held):.0f} %", error, "", ""])
+        rows.append([*where, name, f"{PLANTED[kind][name]}", f"{100 * np.mean(held):.0f} %", error, "", ""])
     return rows
 
 

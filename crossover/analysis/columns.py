@@ -202,6 +202,10 @@ def _check_plan(columns: Columns, plan: AnalysisPlan) -> None:
         if getattr(plan, role) not in arms:
             problem = f"the plan's {role} {getattr(plan, role)!r} has no rows; the arms are {arms}"
             raise _error("unknown-arm", "arm", problem, f"name one of them as plan.{role}, or add its rows")
+    for arm in plan.tuned:
+        if arm not in arms:
+            problem = f"the plan's tuned arm {arm!r} has no rows; the arms are {arms}"
+            raise _error("unknown-arm", "arm", problem, "leave it out of plan.tuned, or add its rows")
     metrics = np.unique(columns.metric).tolist()
     for metric in plan.metrics:
         if metric.name not in metrics:

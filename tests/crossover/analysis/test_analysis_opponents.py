@@ -8,6 +8,7 @@ import pytest
 from crossover.analysis import AnalysisPlan, analyse
 from crossover.analysis.inference.items import ItemTable, grand_mean, item_tests
 from crossover.analysis.inference.windows import holm
+from crossover.errors import CurvesError
 from tests.crossover.analysis.analysis_curves import LOSS, PLAN, Table, joined, noisy, only, table
 
 ARMS = ("ar", "dlm", "ar-a", "ar-b", "ar-c")
@@ -66,6 +67,11 @@ def test_seeds_that_a_tuned_arm_lacks_are_left_out() -> None:
     _, nothing = analyse(alone, TUNED).verdicts
     assert nothing.word == "insufficient evidence"
     assert "no tuned arm can be chosen" in nothing.reason
+
+
+def test_a_tuned_arm_without_any_rows_is_refused_by_name() -> None:
+    with pytest.raises(CurvesError, match="the plan's tuned arm 'ar-c' has no rows"):
+        analyse(only(of_arms({"ar-b": -0.2}), lambda row: row["arm"] != "ar-c"), TUNED)
 
 
 def test_holm_adjusts_over_metrics_and_axes_unless_told_otherwise() -> None:
