@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 EXTRAS := train,serve,registry,pipelines
 CONSTRAINTS := constraints.txt
 
-$(VENV)/.installed: pyproject.toml $(CONSTRAINTS)
+$(VENV)/.installed: pyproject.toml setup.py $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint $(CONSTRAINTS) --editable '.[$(EXTRAS)]'
 	touch $@
@@ -36,6 +36,8 @@ lint: $(VENV)/.installed-dev ## style and import contract
 	$(BIN)/lint-imports
 
 types: $(VENV)/.installed-dev ## mypy, strict
+	mkdir -p build/typing && for folder in components pipelines services; do \
+		ln -sfn ../../$$folder build/typing/crossover_$$folder; done
 	$(BIN)/mypy
 
 check: lint types test ## everything that CI runs

@@ -23,16 +23,16 @@ from numpy.typing import NDArray
 from crossover.counter_rng import Stream
 from crossover.model.presets import preset
 from crossover.settings import available_cores, get_settings
-from crossover.study import TrainingConfig
-from crossover.training.arms import ARMS, Arm
+from crossover.study.arms import ARMS, Arm
+from crossover.study.study_config import TrainingConfig
+from crossover.training.background_writer import BackgroundWriter
 from crossover.training.checkpoint import CheckpointInfo, save_checkpoint
 from crossover.training.corruption import example_noise, mask_exactly, stratified_counts
 from crossover.training.distributed import World
-from crossover.training.engine import Engine
 from crossover.training.objectives import masked_nll, weighted_token_nll
 from crossover.training.order import batch_at
-from crossover.training.runs import pair_generator
-from crossover.training.writer import BackgroundWriter
+from crossover.training.run_folder import pair_generator
+from crossover.training.train_engine import TrainEngine
 
 LENGTH, BATCH, STEPS, DRAWS = 256, 16, 300, 400
 SAVES = 7
@@ -50,11 +50,11 @@ def main() -> int:
     return 0
 
 
-def small_engine() -> Engine:
+def small_engine() -> TrainEngine:
     """An untrained diffusion model of 0.86M parameters, and what trains it."""
     shape = preset("micro", vocab_size=259, max_length=LENGTH)
     arm: Arm = ARMS["dlm"]
-    engine = Engine(TrainingConfig(batch_size=BATCH), shape, arm, seed=0, length=LENGTH, world=World())
+    engine = TrainEngine(TrainingConfig(batch_size=BATCH), shape, arm, seed=0, length=LENGTH, world=World())
     engine.set_weights(engine.model.draws(pair_generator(0)))
     return engine
 
@@ -66,7 +66,7 @@ def standard_library() -> NDArray[np.uint16]:
     return np.frombuffer(content, dtype=np.uint8).astype(np.uint16).reshape(-1, LENGTH)
 
 
-def _variances(engine: Engine, examples: NDArray[np.uint16]) -> None:
+def _variances(engine: TrainEngine, examples: NDArray[np.uint16]) -> None:
     batch = batch_at(0, STEPS, batch_size=BATCH, examples=len(examples))
     tokens_BL = torch.from_numpy(examples[batch.examples_B].astype(np.int64))
     rng = np.random.default_rng(0)
@@ -104,13 +104,13 @@ def _variances(engine: Engine, examples: NDArray[np.uint16]) -> None:
 
 
 def _bernoulli(
-    engine: Engine, tokens_BL: torch.Tensor, masked_BL: NDArray[np.bool_], rate_B1: NDArray[np.float64]
+    engine: TrainEngine, tokens_BL: torch.Tensor, masked_BL: NDArray[np.bool_], rate_B1: NDArray[np.float64]
 ) -> torch.Tensor:
     weights = torch.from_numpy((masked_BL / rate_B1).astype(np.float32))
     return weighted_token_nll(engine.model, tokens_BL, torch.from_numpy(masked_BL), weights).mean()
 
 
-def _stalls(engine: Engine, examples: NDArray[np.uint16]) -> None:
+def _stalls(engine: TrainEngine, examples: NDArray[np.uint16]) -> None:
     """Time from before a step's save to after the next step, with the save beside it, in line, and without any."""
     info = CheckpointInfo(
         study="0" * 64,

@@ -18,7 +18,7 @@ import altair as alt
 import vl_convert
 
 from crossover.data.dataset import Dataset
-from crossover.evaluation.records import load_evaluation
+from crossover.evaluation.evaluation_records import load_evaluation
 from crossover.files import write_text
 
 PARTS = {"gold_nll": "true option", "distractor_nll": "other options", "margin": "margin"}

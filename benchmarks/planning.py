@@ -20,10 +20,10 @@ import numpy as np
 import torch
 
 from crossover.settings import available_cores, get_settings
-from crossover.study import StudyConfig
+from crossover.study.study_config import StudyConfig
 from crossover.training.planner import plan_study
 from crossover.training.recorder import NoRecorder, Progress
-from crossover.training.runs import RunSpec
+from crossover.training.run_folder import RunSpec
 from crossover.training.throughput import peak_memory
 from crossover.training.trainer import Trainer
 

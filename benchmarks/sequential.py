@@ -15,10 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.calibration.detectors import markdown
+from benchmarks.simulations.simulated_curves import SCENARIOS, Scenario, differences
+from benchmarks.simulations.simulated_rounds import ORDERS, Order, Outcome, SimulatedCell, judge, simulate
 from crossover.analysis import AnalysisPlan, MetricPlan
-from crossover.analysis.across.design_simulation import ORDERS, Order, Outcome, SimulatedCell, judge, simulate
-from crossover.analysis.plan import Spending
-from crossover.analysis.simulation import SCENARIOS, Scenario, differences
+from crossover.analysis.analysis_plan import Spending
 
 SEED = 20261123
 HOURS = np.geomspace(1.0, 8.0, 6)

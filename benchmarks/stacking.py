@@ -23,12 +23,12 @@ from crossover.data import tokenizer
 from crossover.model.presets import preset
 from crossover.model.transformer import Transformer
 from crossover.settings import available_cores
-from crossover.study import TrainingConfig
-from crossover.training.arms import ARMS
+from crossover.study.arms import ARMS
+from crossover.study.study_config import TrainingConfig
 from crossover.training.distributed import World
-from crossover.training.engine import Engine
 from crossover.training.order import batch_at
-from crossover.training.runs import pair_generator
+from crossover.training.run_folder import pair_generator
+from crossover.training.train_engine import TrainEngine
 
 SEEDS, BATCH, LENGTH, MODEL = 5, 32, 64, "nano"
 WARM, TIMED = 5, 41
@@ -62,7 +62,7 @@ def main() -> int:
 def _one_by_one(device: str) -> float:
     config = TrainingConfig.model_validate({"batch_size": BATCH, "device": device})
     shape = preset(MODEL, vocab_size=tokenizer.VOCAB_SIZE, max_length=LENGTH)
-    engine = Engine(config, shape, ARMS["dlm"], seed=0, length=LENGTH, world=World())
+    engine = TrainEngine(config, shape, ARMS["dlm"], seed=0, length=LENGTH, world=World())
     engine.set_weights(engine.model.draws(pair_generator(0)))
     examples = torch.randint(0, 256, (512, LENGTH)).to(torch.uint16).numpy()
     times = []

@@ -25,13 +25,13 @@ import torch
 
 from crossover.model.presets import preset
 from crossover.settings import available_cores, get_settings
-from crossover.study import TrainingConfig
-from crossover.training.arms import ARMS
+from crossover.study.arms import ARMS
+from crossover.study.study_config import TrainingConfig
 from crossover.training.distributed import World
-from crossover.training.engine import Engine
 from crossover.training.order import batch_at
-from crossover.training.runs import pair_generator
+from crossover.training.run_folder import pair_generator
 from crossover.training.throughput import peak_flops, peak_memory
+from crossover.training.train_engine import TrainEngine
 
 WARM, TIMED = 3, 9
 CPU_SHAPE = {"model": "14m", "batch": 16, "length": 256, "vocab": 259}
@@ -135,7 +135,7 @@ def _own(case: Shape) -> tuple[Callable[[], None], float]:
         }
     )
     shape = preset(str(case["model"]), vocab_size=int(case["vocab"]), max_length=length)
-    engine = Engine(config, shape, ARMS[str(case["arm"])], seed=0, length=length, world=World())
+    engine = TrainEngine(config, shape, ARMS[str(case["arm"])], seed=0, length=length, world=World())
     engine.set_weights(engine.model.draws(pair_generator(0)))
     examples = torch.randint(0, 256, (4 * batch, length)).to(torch.uint16).numpy()
     done = 0

@@ -67,7 +67,7 @@ class RequestError(UserError):
     """A request that the predictor cannot serve: HTTP 400."""
 
 
-class StepFailedError(CrossoverError):
+class StageFailedError(CrossoverError):
     """A pipeline step failed; carries the step's own message.
 
     Args:
@@ -77,5 +77,5 @@ class StepFailedError(CrossoverError):
     """
 
     def __init__(self, step: str, message: str, *, exit_code: int = 1) -> None:
-        self.step, self.message, self.step_exit_code = step, message, exit_code
+        self.step, self.message, self.stage_exit_code = step, message, exit_code
         super().__init__(f"step {step}: {message}")

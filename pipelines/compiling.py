@@ -7,13 +7,13 @@ import tempfile
 from pathlib import Path
 
 import yaml
+from crossover_pipelines.crossover_study.pipeline import build_pipeline
+from crossover_pipelines.ir_lint import lint
 from kfp import compiler
 from kfp.dsl.base_component import BaseComponent
 
 from crossover.errors import CrossoverError
 from crossover.files import write_text
-from pipelines.crossover_study.pipeline import build_pipeline
-from pipelines.ir_lint import lint
 
 
 def compile_pipeline(pipeline: BaseComponent) -> str:

@@ -11,9 +11,8 @@ import json
 import sys
 from pathlib import Path
 
+from crossover_pipelines.crossover_study.pipeline import build_pipeline
 from kfp import local
-
-from pipelines.crossover_study.pipeline import build_pipeline
 
 
 def argument_text(study_json: str) -> str:
@@ -23,7 +22,7 @@ def argument_text(study_json: str) -> str:
 
 def main() -> int:
     """Run the pipeline; the arguments are those that `crossover run` gives."""
-    parser = argparse.ArgumentParser(prog="python -m pipelines.local")
+    parser = argparse.ArgumentParser(prog="python -m crossover_pipelines.local")
     parser.add_argument("--workspace", required=True)
     parser.add_argument("--registry", required=True)
     parser.add_argument("--promotion", required=True)

@@ -12,7 +12,7 @@ import torch
 from crossover.model.config import ModelConfig
 from crossover.model.transformer import Transformer
 from crossover.settings import get_settings
-from crossover.study import StudyConfig, parse_study
+from crossover.study.study_config import StudyConfig, parse_study
 
 PACKS = Path(__file__).parents[2] / "shared" / "data" / "eval"
 """Real evaluation sets, which are not kept in the repository."""

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from crossover.cli import build_parser, main
-from crossover.study import StudyConfig, load_study, study_presets
+from crossover.study.study_config import StudyConfig, load_study, study_presets
 from tests.conftest import write_corpus
 
 FROZEN = {

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from crossover.cli import build_parser
 from crossover.settings import Settings
-from crossover.study import StudyConfig, parse_study
+from crossover.study.study_config import StudyConfig, parse_study
 from tests.test_cli import FROZEN, verbs_of
 
 ROOT = Path(__file__).parents[1]
@@ -80,13 +80,13 @@ def test_components_have_their_papers(step: str) -> None:
     metadata = yaml.safe_load((folder / "metadata.yaml").read_text())
     assert metadata["name"] == step
     assert {"stability", "dependencies", "tags", "lastVerified"} <= set(metadata)
-    component = getattr(import_module(f"components.{step}.component"), step)
+    component = getattr(import_module(f"crossover_components.{step}.component"), step)
     text = (folder / "README.md").read_text("utf-8")
     for name in [*component.component_spec.inputs, *(component.component_spec.outputs or {})]:
         assert f"| `{name}` |" in text
     code = (folder / "component.py").read_text()
     assert len(code.splitlines()) <= 80
-    assert set(re.findall(r"^(?:from|import) (\w+)", code, re.MULTILINE)) <= {"kfp", "components"}
+    assert set(re.findall(r"^(?:from|import) (\w+)", code, re.MULTILINE)) <= {"kfp", "crossover_components"}
 
 
 def test_no_file_is_longer_than_the_house_allows() -> None:

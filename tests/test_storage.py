@@ -12,8 +12,8 @@ from pydantic import SecretStr
 from crossover.cli import main
 from crossover.errors import WorkspaceError
 from crossover.settings import Settings, get_settings
+from crossover.stages.workspace import Workspace
 from crossover.storage import LocalStore, S3Store, Store
-from crossover.workspace import Workspace
 from tests.conftest import write_corpus
 from tests.seaweed import server
 

@@ -12,11 +12,20 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from benchmarks.simulations.simulated_curves import (
+    CHECKPOINTS,
+    NOISES,
+    PLAIN,
+    SCENARIOS,
+    Noise,
+    Scenario,
+    differences,
+    grid,
+)
+from crossover.analysis.analysis_plan import AnalysisPlan, MetricPlan
 from crossover.analysis.columns import FloatArray
 from crossover.analysis.inference.bands import mean_band
 from crossover.analysis.inference.verdict import decide, gather
-from crossover.analysis.plan import AnalysisPlan, MetricPlan
-from crossover.analysis.simulation import CHECKPOINTS, NOISES, PLAIN, SCENARIOS, Noise, Scenario, differences, grid
 
 PAIRS = (5, 8)
 RESAMPLES = 400

@@ -9,12 +9,7 @@ import numpy as np
 from scipy import special
 
 from benchmarks.calibration.detectors import PLAN, markdown, share
-from crossover.analysis import AnalysisPlan, MetricPlan, analyse
-from crossover.analysis.columns import FloatArray
-from crossover.analysis.inference.items import ItemTable, item_tests
-from crossover.analysis.inference.verdict import decide, gather
-from crossover.analysis.result import Crossing, Verdict
-from crossover.analysis.simulation import (
+from benchmarks.simulations.simulated_curves import (
     SCENARIOS,
     THRICE,
     TOUCH_AND_GO,
@@ -25,6 +20,11 @@ from crossover.analysis.simulation import (
     run_noise,
     study_table,
 )
+from crossover.analysis import AnalysisPlan, MetricPlan, analyse
+from crossover.analysis.analysis_result import Crossing, Verdict
+from crossover.analysis.columns import FloatArray
+from crossover.analysis.inference.item_tests import ItemTable, item_tests
+from crossover.analysis.inference.verdict import decide, gather
 
 NULL, CROSSING = SCENARIOS[0], SCENARIOS[5]
 FAMILY = AnalysisPlan(

@@ -1,8 +1,7 @@
 """Curves become verdicts, a report and a decision."""
 
+from crossover_components.image import IMAGE
 from kfp import dsl
-
-from components.image import IMAGE
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
@@ -37,14 +36,14 @@ def crossover_analysis(
     """
     from pathlib import Path
 
-    from crossover.steps.analyse import analyse_step
-    from crossover.steps.context import open_step
-    from crossover.steps.manifests import EvaluationsRef
-    from crossover.steps.report import key_figures, read_analyses
+    from crossover.stages.analyse_stage import analyse_stage
+    from crossover.stages.stage_manifests import EvaluationsRef
+    from crossover.stages.study_context import open_study
+    from crossover.stages.study_report import key_figures, read_analyses
 
-    with open_step(study, workspace, registry) as context:
+    with open_study(study, workspace, registry) as context:
         references = [EvaluationsRef.read(Path(item.path)) for item in evaluations]
-        reference = analyse_step(context, references, promotion=promotion, selected=selected)
+        reference = analyse_stage(context, references, promotion=promotion, selected=selected)
         reference.write(Path(analysis.path))
         folder = context.workspace.path_of(reference.report).parent
         Path(report.path).write_bytes((folder / "report.html").read_bytes())

@@ -1,8 +1,7 @@
 """The corpus becomes a dataset, and the grid becomes groups of runs."""
 
+from crossover_components.image import IMAGE
 from kfp import dsl
-
-from components.image import IMAGE
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
@@ -24,11 +23,11 @@ def data_preparation(
     """
     from pathlib import Path
 
-    from crossover.steps.context import open_step
-    from crossover.steps.prepare import plan_groups, prepare_step
+    from crossover.stages.prepare_stage import plan_groups, prepare_stage
+    from crossover.stages.study_context import open_study
 
-    with open_step(study, workspace, registry) as context:
-        reference = prepare_step(context)
+    with open_study(study, workspace, registry) as context:
+        reference = prepare_stage(context)
         reference.write(Path(dataset.path))
         dataset.metadata.update(uri=reference.uri, digest=reference.digest)
         return [group.item for group in plan_groups(context, seeds_per_task, runs)]

@@ -1,8 +1,7 @@
 """Measure every checkpoint of finished runs."""
 
+from crossover_components.image import IMAGE
 from kfp import dsl
-
-from components.image import IMAGE
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
@@ -26,11 +25,11 @@ def evaluation(
     """
     from pathlib import Path
 
-    from crossover.steps.context import open_step
-    from crossover.steps.evaluate import evaluate_step
-    from crossover.steps.manifests import DatasetRef, RunsRef
+    from crossover.stages.evaluate_stage import evaluate_stage
+    from crossover.stages.stage_manifests import DatasetRef, RunsRef
+    from crossover.stages.study_context import open_study
 
-    with open_step(study, workspace, registry) as context:
-        reference = evaluate_step(context, DatasetRef.read(Path(dataset.path)), RunsRef.read(Path(runs.path)))
+    with open_study(study, workspace, registry) as context:
+        reference = evaluate_stage(context, DatasetRef.read(Path(dataset.path)), RunsRef.read(Path(runs.path)))
         reference.write(Path(evaluations.path))
         evaluations.metadata.update(runs=", ".join(run.key for run in reference.runs))

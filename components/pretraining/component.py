@@ -1,8 +1,7 @@
 """Train the runs of a group."""
 
+from crossover_components.image import IMAGE
 from kfp import dsl
-
-from components.image import IMAGE
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
@@ -30,12 +29,12 @@ def pretraining(
     """
     from pathlib import Path
 
-    from crossover.steps.context import open_step
-    from crossover.steps.manifests import DatasetRef, Group
-    from crossover.steps.pretrain import pretrain_step
+    from crossover.stages.pretrain_stage import pretrain_stage
+    from crossover.stages.stage_manifests import DatasetRef, Group
+    from crossover.stages.study_context import open_study
 
-    with open_step(study, workspace, registry) as context:
+    with open_study(study, workspace, registry) as context:
         group = Group.parse(cell, arm, seeds)
-        reference = pretrain_step(context, DatasetRef.read(Path(dataset.path)), group)
+        reference = pretrain_stage(context, DatasetRef.read(Path(dataset.path)), group)
         reference.write(Path(runs.path))
         runs.metadata.update(cell=cell, arm=arm, seeds=seeds, runs=", ".join(run.key for run in reference.runs))

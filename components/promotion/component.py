@@ -1,8 +1,7 @@
 """The winning checkpoint becomes the served one."""
 
+from crossover_components.image import IMAGE
 from kfp import dsl
-
-from components.image import IMAGE
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
@@ -24,11 +23,11 @@ def promotion(
     """
     from pathlib import Path
 
-    from crossover.steps.context import open_step
-    from crossover.steps.manifests import AnalysisRef
-    from crossover.steps.promote import promote_step
+    from crossover.stages.promote_stage import promote_stage
+    from crossover.stages.stage_manifests import AnalysisRef
+    from crossover.stages.study_context import open_study
 
-    with open_step(study, workspace, registry) as context:
-        reference = promote_step(context, AnalysisRef.read(Path(analysis.path)))
+    with open_study(study, workspace, registry) as context:
+        reference = promote_stage(context, AnalysisRef.read(Path(analysis.path)))
         reference.write(Path(deployment.path))
         deployment.metadata.update(uri=reference.uri, digest=reference.digest, reason=reference.reason)

@@ -8,16 +8,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from crossover.analysis.engine import analyse as analyse
-    from crossover.analysis.plan import AnalysisPlan as AnalysisPlan
-    from crossover.analysis.plan import MetricPlan as MetricPlan
-    from crossover.analysis.result import Analysis as Analysis
+    from crossover.analysis.analyse_cell import analyse as analyse
+    from crossover.analysis.analysis_plan import AnalysisPlan as AnalysisPlan
+    from crossover.analysis.analysis_plan import MetricPlan as MetricPlan
+    from crossover.analysis.analysis_result import Analysis as Analysis
 
 _HOMES = {
-    "analyse": "crossover.analysis.engine",
-    "Analysis": "crossover.analysis.result",
-    "AnalysisPlan": "crossover.analysis.plan",
-    "MetricPlan": "crossover.analysis.plan",
+    "analyse": "crossover.analysis.analyse_cell",
+    "Analysis": "crossover.analysis.analysis_result",
+    "AnalysisPlan": "crossover.analysis.analysis_plan",
+    "MetricPlan": "crossover.analysis.analysis_plan",
 }
 
 __all__ = ["Analysis", "AnalysisPlan", "MetricPlan", "analyse"]

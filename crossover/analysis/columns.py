@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crossover.analysis.plan import AnalysisPlan, Axis
+from crossover.analysis.analysis_plan import AnalysisPlan, Axis
 from crossover.errors import CurvesError
 
 FloatArray = NDArray[np.float64]

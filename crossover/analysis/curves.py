@@ -11,12 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from crossover.analysis.analysis_plan import Axis, MetricPlan
 from crossover.analysis.columns import Columns, FloatArray
-from crossover.analysis.plan import Axis, MetricPlan
 
 LARGEST = 1e100
 """A value beyond this has diverged and counts as not finite: its square would overflow."""
-RunKey = tuple[str, int]
+CurveKey = tuple[str, int]
 """(arm, seed)."""
 
 
@@ -55,7 +55,7 @@ class Dropped:
     at_zero: int
 
 
-def runs_of(columns: Columns, metric: str, axis: Axis) -> dict[RunKey, Curve]:
+def runs_of(columns: Columns, metric: str, axis: Axis) -> dict[CurveKey, Curve]:
     """Every run's curve of a metric on an axis; runs without a usable point are there, empty.
 
     Args:
@@ -159,7 +159,7 @@ def errors_on_grid(curves: Sequence[Curve], x_G: FloatArray) -> FloatArray:
     return np.stack([np.interp(log_G, np.log(c.x_P), np.nan_to_num(c.stderr_P, nan=0.0)) for c in curves])
 
 
-def complete_seeds(runs: Mapping[RunKey, Curve], baseline: str, candidate: str) -> tuple[int, ...]:
+def complete_seeds(runs: Mapping[CurveKey, Curve], baseline: str, candidate: str) -> tuple[int, ...]:
     """Seeds that both arms have with a usable point, sorted."""
     having = [
         {seed for (arm, seed), curve in runs.items() if arm == name and curve.x_P.size}
@@ -168,7 +168,7 @@ def complete_seeds(runs: Mapping[RunKey, Curve], baseline: str, candidate: str) 
     return tuple(sorted(having[0] & having[1]))
 
 
-def pair_up(runs: Mapping[RunKey, Curve], axis: Axis, baseline: str, candidate: str) -> Paired | None:
+def pair_up(runs: Mapping[CurveKey, Curve], axis: Axis, baseline: str, candidate: str) -> Paired | None:
     """Put the complete seed pairs on their common grid; None when there is no pair or no common range."""
     seeds = complete_seeds(runs, baseline, candidate)
     sides = [[runs[arm, seed] for seed in seeds] for arm in (baseline, candidate)]

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from crossover.analysis.plan import AnalysisPlan
+from crossover.analysis.analysis_plan import AnalysisPlan
 from crossover.curve_files import CurveTable
 from crossover.curve_files.table import metric_needed
 from crossover.errors import StudyError

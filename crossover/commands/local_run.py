@@ -21,13 +21,13 @@ from typing import IO, Any
 
 from tqdm import tqdm
 
-from crossover.errors import StepFailedError, WorkspaceError
+from crossover.errors import StageFailedError, WorkspaceError
 from crossover.files import workspace_error
 from crossover.progress import parse_event
 from crossover.settings import get_settings
-from crossover.steps.selection import parse_selection
-from crossover.study import StudyConfig
-from crossover.workspace import STUDY_FILE, Workspace
+from crossover.stages.run_selection import parse_selection
+from crossover.stages.workspace import STUDY_FILE, Workspace
+from crossover.study.study_config import StudyConfig
 
 TRAINING_SHARE = 0.7
 """Roughly how much of a run's time is training; only the bar depends on it."""
@@ -104,7 +104,7 @@ def run_study(
         The local folder of the workspace.
 
     Raises:
-        StepFailedError: a step failed; carries its own message.
+        StageFailedError: a step failed; carries its own message.
         WorkspaceError: the workspace is another study's, in use, or cannot be written.
         KeyboardInterrupt: after everything that was started has been stopped.
     """
@@ -122,7 +122,7 @@ def run_study(
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
         log = place.root / "logs" / f"run-{stamp}.log"
         command = [
-            *(sys.executable, "-m", "pipelines.local"),
+            *(sys.executable, "-m", "crossover_pipelines.local"),
             *("--study", str(place.root / STUDY_FILE), "--workspace", workspace, "--registry", registry),
             *("--promotion", promotion, "--seeds-per-task", str(seeds_per_task), f"--runs={runs}"),
             *("--parallelism", str(get_settings().local_parallelism), "--root", str(place.root / "pipeline")),
@@ -132,8 +132,8 @@ def run_study(
     if code != 0:
         if progress.error:
             step_code = int(progress.error["exit_code"])
-            raise StepFailedError(_step(progress), progress.error["message"], exit_code=step_code)
-        raise StepFailedError(_step(progress), f"{progress.last_exception or f'exit status {code}'} (log: {log})")
+            raise StageFailedError(_step(progress), progress.error["message"], exit_code=step_code)
+        raise StageFailedError(_step(progress), f"{progress.last_exception or f'exit status {code}'} (log: {log})")
     return place.root
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from crossover.analysis.plan import AnalysisPlan
+from crossover.analysis.analysis_plan import AnalysisPlan
 from crossover.curve_files.table import CurveTable, NameColumn, error, listing
 from crossover.curve_files.thinning import MOST_POINTS, thin
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from crossover.data.packs import Document, Pack
+from crossover.data.task_packs import Document, Pack
 from crossover.errors import DataError
 from crossover.files import digest_of, read_json, verify_files
 

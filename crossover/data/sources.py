@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from crossover.errors import DataError
-from crossover.study import DataConfig
+from crossover.study.study_config import DataConfig
 
 _STDLIB_LEFT_OUT = {
     "test",

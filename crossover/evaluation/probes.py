@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crossover.errors import StudyError
+from crossover.evaluation.evaluation_records import Measurement
 from crossover.evaluation.memorisation import extraction, overlap
-from crossover.evaluation.records import Measurement
-from crossover.evaluation.samples import perplexity, quality, reference, write_samples
+from crossover.evaluation.sample_quality import perplexity, quality, reference, write_samples
 from crossover.model.transformer import Transformer
-from crossover.study import EvaluationConfig
+from crossover.study.study_config import EvaluationConfig
 from crossover.training.checkpoint import load_checkpoint
 
 Direction = Literal["lower", "higher"]

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-from crossover.data.packs import Document, Pack
+from crossover.data.task_packs import Document, Pack
 from crossover.decoding import Completion, Generation, generate
 from crossover.evaluation.scoring import score_items
 from crossover.evaluation.tasks import Continuation, ItemScore, Request, Response, Scored, Task

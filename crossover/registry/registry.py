@@ -15,9 +15,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from crossover.errors import RegistryError
 from crossover.files import digest_of
-from crossover.registry import query as queries
+from crossover.registry import read_queries as queries
 from crossover.registry import schema as s
-from crossover.registry.engine import (
+from crossover.registry.database import (
     WRITES,
     current_revision,
     head_revision,
@@ -27,7 +27,7 @@ from crossover.registry.engine import (
     registry_error,
     schema_error,
 )
-from crossover.registry.records import MetricDef, Point, RunKey, Table
+from crossover.registry.registry_records import MetricDef, Point, RunKey, Table
 from crossover.registry.writes import (
     forget_other_estimators,
     insert,

@@ -12,7 +12,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from crossover.errors import RegistryError
 from crossover.registry import schema as s
-from crossover.registry.records import MetricDef, Point, RunKey
+from crossover.registry.registry_records import MetricDef, Point, RunKey
 
 
 def insert(

@@ -26,7 +26,7 @@ from crossover.files import digest_of, digest_of_file, sync_folder, verify_files
 from crossover.model.config import ModelConfig
 from crossover.model.hugging_face import config_json, from_hugging_face, to_hugging_face
 from crossover.model.transformer import Transformer
-from crossover.training.arms import Family
+from crossover.study.arms import Family
 
 MANIFEST = "manifest.json"
 WEIGHTS = "model.safetensors"

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crossover.counter_rng import Stream, generator
-from crossover.training.arms import Estimator
+from crossover.study.arms import MaskSampling
 from crossover.training.order import Batch
 
 Masks = tuple[NDArray[np.bool_], NDArray[np.float32]]
@@ -77,14 +77,14 @@ def training_masks(
     batch: Batch,
     slots: slice,
     length: int,
-    estimator: Estimator = "exact-count",
+    mask_sampling: MaskSampling = "exact-count",
     block_length: int = 0,
 ) -> Masks:
     """Masks and weights of the batch's `slots`; counts depend on (step, slot), positions on (epoch, example)."""
     noise_nL = example_noise(seed, Stream.CORRUPTION, batch, slots, length)
     slots_B = len(batch.examples_B)
     draws = generator(seed, Stream.MASK_COUNT, epoch=step)
-    if estimator == "bernoulli":
+    if mask_sampling == "bernoulli":
         rate_n1 = (1.0 - draws.random(slots_B))[slots, None]
         masked_nL = noise_nL < rate_n1
         return masked_nL, (masked_nL / rate_n1).astype(np.float32)

@@ -18,11 +18,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from crossover.model.config import ModelConfig
-from crossover.study import TrainingConfig
-from crossover.training.arms import Arm
+from crossover.study.arms import Arm
+from crossover.study.study_config import TrainingConfig
 from crossover.training.distributed import World
-from crossover.training.engine import Engine
 from crossover.training.order import Batch
+from crossover.training.train_engine import TrainEngine
 
 WHOLE_BLOCKS = 3
 """Blocks that sharded training holds whole at once: one, the next one, and its gradients."""
@@ -94,7 +94,7 @@ def step_memory(config: TrainingConfig, shape: ModelConfig, arm: Arm, *, length:
         }
     )
     with FakeTensorMode(allow_non_fake_inputs=True), _LiveBytes() as counter:
-        engine = Engine(settings, shape, arm, seed=0, length=length, world=World())
+        engine = TrainEngine(settings, shape, arm, seed=0, length=length, world=World())
         slots = engine.slots[0]
         rows = np.zeros((slots.stop, length), dtype=np.int64)
         batch = Batch(np.zeros(slots.stop, dtype=np.int64), np.arange(slots.stop))

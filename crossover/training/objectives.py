@@ -19,7 +19,7 @@ from crossover.counter_rng import Stream, generator
 from crossover.data import tokenizer
 from crossover.model.dropout import Dropout
 from crossover.model.transformer import Transformer
-from crossover.training.arms import Arm
+from crossover.study.arms import Arm
 from crossover.training.corruption import block_lengths, example_noise, training_masks
 from crossover.training.loss import weighted_nll
 from crossover.training.order import Batch
@@ -38,7 +38,7 @@ class Microbatch(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Objective:
+class TrainingObjective:
     """An arm's objective on texts of `length` tokens.
 
     Args:
@@ -72,7 +72,7 @@ class Objective:
         """Expected share of the tokens that carry loss: what a chunked loss computes logits of."""
         if self.arm.causal:
             return 1.0
-        if self.arm.estimator == "bernoulli":
+        if self.arm.mask_sampling == "bernoulli":
             return 0.5
         blocks = len(block_lengths(self.length, self.arm.block_length or self.length))
         return (self.length + blocks) / (2 * self.length)
@@ -100,7 +100,7 @@ class Objective:
                 batch=batch,
                 slots=slots,
                 length=self.length,
-                estimator=self.arm.estimator,
+                mask_sampling=self.arm.mask_sampling,
                 block_length=self.arm.block_length,
             )
             inputs_nT = np.where(masked_nL, tokenizer.MASK, tokens_nL)
@@ -139,7 +139,7 @@ def sum_of_losses(model: torch.nn.Module, part: Microbatch, arm: Arm, mask_id: i
 
     Args:
         model: a `Transformer`, possibly wrapped; its forward pass is called once.
-        part: what `Objective.microbatch` made.
+        part: what `TrainingObjective.microbatch` made.
         arm: the recipe.
         mask_id: the column that nobody may predict.
         chunked: never hold all logits at once.

@@ -12,17 +12,17 @@ from pydantic import BaseModel, ConfigDict
 from crossover.errors import StudyError
 from crossover.model.config import ModelConfig
 from crossover.settings import Settings
-from crossover.study import Cell, StudyConfig
-from crossover.training.arms import Arm
+from crossover.study.arms import Arm
+from crossover.study.study_config import Cell, StudyConfig
 from crossover.training.distributed import World
-from crossover.training.engine import Engine, split_slots
 from crossover.training.loss import fits_whole
 from crossover.training.memory import step_memory
-from crossover.training.objectives import Objective
+from crossover.training.objectives import TrainingObjective
 from crossover.training.order import batch_at
-from crossover.training.runs import pair_generator
-from crossover.training.schedule import path_of
+from crossover.training.run_folder import pair_generator
+from crossover.training.schedule import run_schedule
 from crossover.training.throughput import peak_flops, peak_memory
+from crossover.training.train_engine import TrainEngine, split_slots
 
 MEASURED_STEPS = 8
 """Steps that a measurement takes the median of, after `WARM_STEPS`."""
@@ -132,7 +132,7 @@ def _plan_run(
 ) -> RunPlan:
     config, length, shape = study.training, study.data.sequence_length, study.model_config_of(cell)
     milestones = study.evaluation_steps(cell)
-    steps = path_of(config, milestones).steps
+    steps = run_schedule(config, milestones).steps
     tokens = steps * config.batch_size * length
     flops = steps * flops_per_step(study, shape, arm, processes)
     seconds = _measured_seconds(study, shape, arm) / processes if measure else None
@@ -168,7 +168,7 @@ def _resume_copies(optimizer: str) -> int:
 def flops_per_step(study: StudyConfig, shape: ModelConfig, arm: Arm, processes: int = 1) -> float:
     """Floating point operations of one optimizer step, all processes together; backward twice the forward."""
     config, length = study.training, study.data.sequence_length
-    objective = Objective(arm, length, 0)
+    objective = TrainingObjective(arm, length, 0)
     rows = (config.microbatch_size or config.batch_size // processes) * length
     scored = 1.0 if fits_whole(rows, shape.vocab_size) else objective.scored_share
     forward = shape.forward_flops(keys=objective.visible_keys, passes=objective.passes, scored=scored)
@@ -187,7 +187,7 @@ def _peak(study: StudyConfig, settings: Settings) -> float:
 def _measured_seconds(study: StudyConfig, shape: ModelConfig, arm: Arm) -> float:
     """Median time of an optimizer step on this machine, on one process."""
     config, length = study.training, study.data.sequence_length
-    engine = Engine(config, shape, arm, seed=0, length=length, world=World())
+    engine = TrainEngine(config, shape, arm, seed=0, length=length, world=World())
     engine.set_weights(engine.model.draws(pair_generator(0)))
     rng = np.random.default_rng(0)
     examples = rng.integers(0, 256, (4 * config.batch_size, length), dtype=np.uint16)

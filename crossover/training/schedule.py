@@ -11,11 +11,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from crossover.study import TrainingConfig
+from crossover.study.study_config import TrainingConfig
 
 
 @dataclass(frozen=True)
-class Path:
+class RunSchedule:
     """Where a run goes.
 
     Args:
@@ -42,12 +42,12 @@ class Path:
         return tuple(end for end, start in self.branch_starts.items() if start == step)
 
 
-def path_of(config: TrainingConfig, milestones: tuple[int, ...]) -> Path:
+def run_schedule(config: TrainingConfig, milestones: tuple[int, ...]) -> RunSchedule:
     """The path through a run's milestones, the last of which is its end."""
     if config.schedule != "wsd":
-        return Path(milestones[-1], {}, milestones)
+        return RunSchedule(milestones[-1], {}, milestones)
     starts = {end: end - max(1, math.ceil(config.decay_fraction * end)) for end in milestones}
-    return Path(max(starts.values()), starts, milestones)
+    return RunSchedule(max(starts.values()), starts, milestones)
 
 
 def learning_rate(config: TrainingConfig, step: int, total: int, branch: tuple[int, int] | None = None) -> float:

@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 
 from crossover.errors import CheckpointError
 from crossover.settings import get_settings
+from crossover.training.background_writer import BackgroundWriter
 from crossover.training.checkpoint import (
     STATE,
     CheckpointInfo,
@@ -30,14 +31,13 @@ from crossover.training.checkpoint import (
     step_folder,
 )
 from crossover.training.distributed import World
-from crossover.training.engine import Engine, Snapshot, StepLosses
 from crossover.training.guard import MOST_ROLLBACKS, SKIPPED_WINDOW, LossGuard
 from crossover.training.order import Batch, batch_at
 from crossover.training.recorder import Progress, Recorder
-from crossover.training.runs import DivergedError, RunSpec, pair_generator
-from crossover.training.schedule import learning_rate, path_of
+from crossover.training.run_folder import DivergedError, RunSpec, pair_generator
+from crossover.training.schedule import learning_rate, run_schedule
 from crossover.training.throughput import EnergyMeter, peak_flops, peak_memory
-from crossover.training.writer import BackgroundWriter
+from crossover.training.train_engine import Snapshot, StepLosses, TrainEngine
 
 LOGGED_POINTS = 200
 """Training losses recorded per run, at most about this many."""
@@ -101,7 +101,7 @@ class Trainer:
     ) -> None:
         self.spec, self.examples, self.folder, self.recorder, self.on_step = spec, examples, folder, recorder, on_step
         self.world, self.config = world, spec.study.training
-        self.path = path_of(self.config, spec.study.evaluation_steps(spec.cell))
+        self.path = run_schedule(self.config, spec.study.evaluation_steps(spec.cell))
         self.total_steps = spec.study.total_steps(spec.cell)
         self.tokens_per_step = self.config.batch_size * spec.study.data.sequence_length
         self.skipped: set[int] = set()
@@ -129,9 +129,9 @@ class Trainer:
         finally:
             self._writer.close()
 
-    def _build(self) -> Engine:
+    def _build(self) -> TrainEngine:
         spec = self.spec
-        return Engine(
+        return TrainEngine(
             self.config,
             spec.study.model_config_of(spec.cell),
             spec.study.arm(spec.arm),

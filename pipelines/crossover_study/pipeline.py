@@ -4,14 +4,13 @@ The topology is the one that kfp.local and the backend agree on: one dynamic loo
 a sub-pipeline with parameters, fan-in by `dsl.Collected`, a condition on an unnamed string output.
 """
 
+from crossover_components.crossover_analysis.component import crossover_analysis
+from crossover_components.data_preparation.component import data_preparation
+from crossover_components.evaluation.component import evaluation
+from crossover_components.pretraining.component import pretraining
+from crossover_components.promotion.component import promotion as promotion_step
 from kfp import dsl
 from kfp.dsl.base_component import BaseComponent
-
-from components.crossover_analysis.component import crossover_analysis
-from components.data_preparation.component import data_preparation
-from components.evaluation.component import evaluation
-from components.pretraining.component import pretraining
-from components.promotion.component import promotion as promotion_step
 
 NAME = "crossover-study"
 DESCRIPTION = (

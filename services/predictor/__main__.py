@@ -1,4 +1,4 @@
-"""`python -m services.predictor`: serve one checkpoint until SIGTERM or SIGINT."""
+"""`python -m crossover_services.predictor`: serve one checkpoint until SIGTERM or SIGINT."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def main() -> int:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m services.predictor", description="Serve one checkpoint.")
+    parser = argparse.ArgumentParser(prog="python -m crossover_services.predictor", description="Serve one checkpoint.")
     parser.add_argument("--checkpoint", type=Path, required=True, help="checkpoint folder (KServe mounts /mnt/models)")
     parser.add_argument("--model-name", default="crossover", help="name that clients use")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 in a container")
@@ -40,13 +40,12 @@ def _arguments() -> argparse.Namespace:
 
 
 def _serve(options: argparse.Namespace) -> None:
+    from crossover_services.predictor.metrics import Metrics
+    from crossover_services.predictor.model import CrossoverModel
+    from crossover_services.predictor.openai_routes import OpenAIRoutes
     from kserve import model_server
     from kserve.model_server import ModelServer
     from kserve.protocol.rest.server import RESTServer
-
-    from services.predictor.metrics import Metrics
-    from services.predictor.model import CrossoverModel
-    from services.predictor.openai_routes import OpenAIRoutes
 
     os.environ.setdefault("UVICORN_LOG_LEVEL", "warning")
     model = CrossoverModel(options.model_name, options.checkpoint)

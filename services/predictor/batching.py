@@ -7,8 +7,8 @@ import threading
 from collections.abc import AsyncIterator, Iterator, Sequence
 
 from crossover.decoding import Completion, Generation, generate, stream
-from crossover.decoding.engine import MAX_BATCH
-from crossover.decoding.engine import start as check
+from crossover.decoding.generation import MAX_BATCH
+from crossover.decoding.generation import start as check
 from crossover.model.transformer import Transformer
 
 GATHER_SECONDS = 0.002

@@ -6,6 +6,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+from crossover_services.predictor.batching import Batcher
 from kserve.errors import InvalidInput
 from kserve.model import Model
 from kserve.protocol.infer_type import InferOutput, InferRequest, InferResponse
@@ -13,7 +14,6 @@ from kserve.protocol.infer_type import InferOutput, InferRequest, InferResponse
 from crossover.decoding import Completion, Generation
 from crossover.errors import RequestError
 from crossover.training.checkpoint import load_checkpoint
-from services.predictor.batching import Batcher
 
 _FIELDS = set(Generation.__dataclass_fields__)
 

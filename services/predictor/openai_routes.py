@@ -8,15 +8,15 @@ import uuid
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
+from crossover_services.predictor.batching import Batcher
+from crossover_services.predictor.metrics import Metrics
+from crossover_services.predictor.openai_types import CompletionRequest
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import ValidationError
 
 from crossover.decoding import Completion
 from crossover.errors import RequestError
-from services.predictor.batching import Batcher
-from services.predictor.metrics import Metrics
-from services.predictor.openai_types import CompletionRequest
 
 PREFIXES = ("/v1", "/openai/v1")
 

@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 import yaml
+from crossover_pipelines.compiling import compile_pipeline
+from crossover_pipelines.crossover_study.pipeline import build_pipeline
+from crossover_pipelines.ir_lint import lint
+from crossover_pipelines.local import argument_text
 from kfp import dsl
 from kfp.dsl.base_component import BaseComponent
 
 from crossover.errors import CrossoverError
-from pipelines.compiling import compile_pipeline
-from pipelines.crossover_study.pipeline import build_pipeline
-from pipelines.ir_lint import lint
-from pipelines.local import argument_text
 
 GOLDEN = Path(__file__).with_name("golden") / "crossover_study.yaml"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from crossover.cli import main
-from crossover.steps.manifests import AnalysisRef, RoundsRef
+from crossover.stages.stage_manifests import AnalysisRef, RoundsRef
 from tests.pipelines.test_end_to_end import query, run
 
 # One or two rounds; each starts six processes.

@@ -157,7 +157,7 @@ def test_metrics(url: str) -> None:
 
 def test_sigterm_stops_gracefully(tmp_path: Path) -> None:
     checkpoint = write_checkpoint(tmp_path / "c", causal=True)
-    command = [sys.executable, "-m", "services.predictor", "--checkpoint", str(checkpoint), "--port", "0"]
+    command = [sys.executable, "-m", "crossover_services.predictor", "--checkpoint", str(checkpoint), "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         assert process.stdout is not None
         first = process.stdout.readline()
@@ -173,7 +173,7 @@ def test_a_tampered_checkpoint_is_refused(tmp_path: Path) -> None:
     weights = bytearray((checkpoint / "model.safetensors").read_bytes())
     weights[-1] ^= 1
     (checkpoint / "model.safetensors").write_bytes(weights)
-    command = [sys.executable, "-m", "services.predictor", "--checkpoint", str(checkpoint), "--port", "0"]
+    command = [sys.executable, "-m", "crossover_services.predictor", "--checkpoint", str(checkpoint), "--port", "0"]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 2
     assert "does not have the recorded digest" in result.stderr

@@ -13,13 +13,13 @@ from typing import NamedTuple
 import numpy as np
 from scipy import special
 
+from crossover.analysis.across.cross_cell_result import Advice, CellFacts, Choice
 from crossover.analysis.across.movement import Analysed, movement
-from crossover.analysis.across.result import Advice, CellFacts, Choice
+from crossover.analysis.analysis_plan import Axis, Comparison, MetricPlan
+from crossover.analysis.analysis_result import Analysis, Figure, Verdict
 from crossover.analysis.columns import FloatArray
 from crossover.analysis.curves import Curve, on_grid
-from crossover.analysis.plan import Axis, Comparison, MetricPlan
-from crossover.analysis.reasons import arm_words, axis_place, signed
-from crossover.analysis.result import Analysis, Figure, Verdict
+from crossover.analysis.verdict_reasons import arm_words, axis_place, signed
 
 FLOPS_PER_PARAMETER = 6.0
 """Training FLOPs of a token for each parameter (Kaplan et al. 2020), where no run tells."""

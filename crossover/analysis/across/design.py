@@ -20,10 +20,10 @@ from typing import Literal
 
 import numpy as np
 
+from crossover.analysis.across.cross_cell_result import NextRun
 from crossover.analysis.across.outlook import Outlook, foresee, further_looks, narrowed, width_now
-from crossover.analysis.across.result import NextRun
-from crossover.analysis.plan import AnalysisPlan
-from crossover.analysis.result import Analysis, Verdict
+from crossover.analysis.analysis_plan import AnalysisPlan
+from crossover.analysis.analysis_result import Analysis, Verdict
 from crossover.errors import StudyError
 
 FUTILITY = 0.05

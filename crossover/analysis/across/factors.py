@@ -16,12 +16,12 @@ from typing import Any, Literal
 import numpy as np
 from scipy import special
 
-from crossover.analysis.across.result import Factor
+from crossover.analysis.across.cross_cell_result import Factor
+from crossover.analysis.analysis_plan import AnalysisPlan, Axis, MetricPlan
 from crossover.analysis.columns import Columns, FloatArray, read_columns
-from crossover.analysis.curves import Curve, RunKey, best_so_far, common_grid, complete_seeds, on_grid, runs_of
+from crossover.analysis.curves import Curve, CurveKey, best_so_far, common_grid, complete_seeds, on_grid, runs_of
 from crossover.analysis.inference.fieller import fieller
 from crossover.analysis.inference.windows import inside
-from crossover.analysis.plan import AnalysisPlan, Axis, MetricPlan
 
 Kind = Literal["any-order modelling", "Monte Carlo augmentation"]
 
@@ -60,7 +60,7 @@ def factors(
     return tuple(found)
 
 
-def _ablation(runs: Mapping[RunKey, Curve], metric: MetricPlan, plan: AnalysisPlan, arm: str, kind: Kind) -> Factor:
+def _ablation(runs: Mapping[CurveKey, Curve], metric: MetricPlan, plan: AnalysisPlan, arm: str, kind: Kind) -> Factor:
     late = _late(runs, (plan.baseline, plan.candidate, arm), plan, "tokens")
     if late is None:
         return _unknown(kind, metric, arm, "its runs share no seed and range with both families")
@@ -87,7 +87,7 @@ def _compute(columns: Columns, metric: MetricPlan, plan: AnalysisPlan) -> list[F
     return [_factor("super-dense compute", metric, plan, "", at_tokens_S - at_flops_S, at_tokens_S, words)]
 
 
-def _needs(runs: Mapping[RunKey, Curve], metric: MetricPlan, plan: AnalysisPlan) -> str:
+def _needs(runs: Mapping[CurveKey, Curve], metric: MetricPlan, plan: AnalysisPlan) -> str:
     """How many times the baseline's FLOPs at its best the candidate needs to be as good, over seeds."""
     ratios, seeds = [], complete_seeds(runs, plan.baseline, plan.candidate)
     for seed in seeds:
@@ -110,7 +110,7 @@ def _flops_per_token(columns: Columns, arm: str) -> float:
     return float(np.median(columns.x["flops"][rows] / columns.x["tokens"][rows])) if rows.any() else float("nan")
 
 
-def _late(runs: Mapping[RunKey, Curve], arms: tuple[str, ...], plan: AnalysisPlan, axis: Axis) -> FloatArray | None:
+def _late(runs: Mapping[CurveKey, Curve], arms: tuple[str, ...], plan: AnalysisPlan, axis: Axis) -> FloatArray | None:
     """Late means of each arm on the grid that all share: late_AS; None without two shared seeds or a late point."""
     seeds = sorted(set.intersection(*(set(complete_seeds(runs, arm, plan.candidate)) for arm in arms)))
     curves = [runs[arm, seed] for arm in arms for seed in seeds]

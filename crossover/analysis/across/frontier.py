@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from crossover.analysis.analyse_cell import METHOD, interrogate
+from crossover.analysis.analysis_plan import AnalysisPlan, Axis, Comparison, MetricPlan
+from crossover.analysis.analysis_result import Analysis
 from crossover.analysis.columns import read_columns
-from crossover.analysis.curves import Curve, RunKey, best_so_far, runs_of
-from crossover.analysis.engine import METHOD, interrogate
-from crossover.analysis.figures import summaries
-from crossover.analysis.plan import AnalysisPlan, Axis, Comparison, MetricPlan
-from crossover.analysis.result import Analysis
+from crossover.analysis.curves import Curve, CurveKey, best_so_far, runs_of
+from crossover.analysis.figure_data import summaries
 
 
 def analyse_frontier(
@@ -42,7 +42,7 @@ def analyse_frontier(
     asked = plan.model_copy(update={"comparisons": ("frontier",)})
     tables = {model: read_columns(table, asked, unique_tokens) for model, table in curves.items()}
 
-    def runs(metric: MetricPlan, axis: Axis, _: Comparison) -> dict[RunKey, Curve]:
+    def runs(metric: MetricPlan, axis: Axis, _: Comparison) -> dict[CurveKey, Curve]:
         return frontier_curves([runs_of(columns, metric.name, axis) for columns in tables.values()], metric)
 
     verdicts, figures, questions = interrogate(runs, asked)
@@ -63,7 +63,7 @@ def analyse_frontier(
     )
 
 
-def frontier_curves(models: Sequence[Mapping[RunKey, Curve]], metric: MetricPlan) -> dict[RunKey, Curve]:
+def frontier_curves(models: Sequence[Mapping[CurveKey, Curve]], metric: MetricPlan) -> dict[CurveKey, Curve]:
     """One curve for each (arm, seed) that every model has: the best of all models until each measured place.
 
     Args:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from crossover.analysis.across.result import LawForm
+from crossover.analysis.across.cross_cell_result import LawForm
 from crossover.analysis.columns import FloatArray
 
 _MOST = 60.0

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, special
 
+from crossover.analysis.across.cross_cell_result import CellFacts, Constant, LawFit, LawForm
 from crossover.analysis.across.law_forms import DECAY, POSITIVE, Form, Points, form_of, without_decay
-from crossover.analysis.across.result import CellFacts, Constant, LawFit, LawForm
 from crossover.analysis.columns import FloatArray
 from crossover.analysis.curves import Curve
 

@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, special
 
-from crossover.analysis.across.result import CellCrossing, CellFacts, Forecast, Movement, Slope
+from crossover.analysis.across.cross_cell_result import CellCrossing, CellFacts, Forecast, Movement, Slope
+from crossover.analysis.analysis_plan import Axis, Comparison, MetricPlan
+from crossover.analysis.analysis_result import Analysis, Verdict
 from crossover.analysis.columns import FloatArray
-from crossover.analysis.plan import Axis, Comparison, MetricPlan
-from crossover.analysis.result import Analysis, Verdict
 
 Analysed = tuple[CellFacts, Analysis]
 _LEAST_DEGREES = 1

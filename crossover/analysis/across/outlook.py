@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
+from crossover.analysis.analysis_plan import AnalysisPlan
+from crossover.analysis.analysis_result import Verdict, Window
 from crossover.analysis.columns import FloatArray
 from crossover.analysis.inference.looks import nominal_alpha
-from crossover.analysis.plan import AnalysisPlan
-from crossover.analysis.result import Verdict, Window
 
 DRAWS = 1000
 LEAST_PAIRS = 3

@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 
 from crossover.analysis.across.advice import advise_all
+from crossover.analysis.across.cross_cell_result import CellFacts, Factor, Frontier, LawFit, NextRun, Overview
 from crossover.analysis.across.factors import Kind, factors
 from crossover.analysis.across.frontier import analyse_frontier
 from crossover.analysis.across.laws import LawCell, fit_laws
 from crossover.analysis.across.movement import movements
-from crossover.analysis.across.result import CellFacts, Factor, Frontier, LawFit, NextRun, Overview
+from crossover.analysis.analysis_plan import AnalysisPlan
+from crossover.analysis.analysis_result import Analysis
 from crossover.analysis.columns import read_columns
 from crossover.analysis.curves import runs_of
-from crossover.analysis.plan import AnalysisPlan
-from crossover.analysis.result import Analysis
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import optimize, special
 
+from crossover.analysis.analysis_result import Band
 from crossover.analysis.columns import FloatArray
-from crossover.analysis.result import Band
 
 _SAME = 1e-12
 

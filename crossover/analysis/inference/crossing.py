@@ -16,9 +16,9 @@ from functools import lru_cache
 import numpy as np
 from scipy import special
 
+from crossover.analysis.analysis_result import Crossing
 from crossover.analysis.columns import FloatArray
 from crossover.analysis.inference.windows import shared_error
-from crossover.analysis.result import Crossing
 
 REACHES = ((0.15, 0.05), (0.075, 0.05), (0.0, 0.0))
 """How far a line reaches to both sides, as a share of the log range, and the level of a t test for a bend. The first is

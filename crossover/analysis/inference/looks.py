@@ -13,8 +13,8 @@ from functools import lru_cache
 import numpy as np
 from scipy import optimize, special
 
+from crossover.analysis.analysis_plan import Spending
 from crossover.analysis.columns import FloatArray
-from crossover.analysis.plan import Spending
 
 _NODES = 401
 _WIDEST = 9.0

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from scipy import special
 
+from crossover.analysis.analysis_plan import AnalysisPlan
 from crossover.analysis.columns import FloatArray
 from crossover.analysis.inference.looks import nominal_alpha
 from crossover.analysis.inference.windows import WindowTest
-from crossover.analysis.plan import AnalysisPlan
 
 MOST_FURTHER_PAIRS = 200
 """Beyond so many further pairs it is not said."""

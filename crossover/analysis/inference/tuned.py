@@ -16,13 +16,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from crossover.analysis.curves import Curve, RunKey, common_grid, complete_seeds, on_grid, pair_up
+from crossover.analysis.analysis_plan import AnalysisPlan, Axis, MetricPlan
+from crossover.analysis.curves import Curve, CurveKey, common_grid, complete_seeds, on_grid, pair_up
 from crossover.analysis.inference.verdict import Evidence, PValues, gather, scale_of
 from crossover.analysis.inference.windows import WindowTest, inside, iut_p, tost_sides
-from crossover.analysis.plan import AnalysisPlan, Axis, MetricPlan
 
 
-def arms_of(runs: Mapping[RunKey, Curve], plan: AnalysisPlan) -> list[str]:
+def arms_of(runs: Mapping[CurveKey, Curve], plan: AnalysisPlan) -> list[str]:
     """The baseline and the tuned arms that were measured."""
     measured = {arm for (arm, _), curve in runs.items() if curve.x_P.size}
     return [plan.baseline, *(arm for arm in plan.tuned if arm in measured)]
@@ -30,7 +30,7 @@ def arms_of(runs: Mapping[RunKey, Curve], plan: AnalysisPlan) -> list[str]:
 
 def without_picking(
     evidence: Evidence,
-    runs: Mapping[RunKey, Curve],
+    runs: Mapping[CurveKey, Curve],
     seeds: Sequence[int],
     metric: MetricPlan,
     plan: AnalysisPlan,
@@ -81,8 +81,8 @@ def _combined(nested: WindowTest, tests: Sequence[WindowTest], *, lower: bool) -
 
 
 def against_tuned(
-    runs: Mapping[RunKey, Curve], metric: MetricPlan, plan: AnalysisPlan, axis: Axis
-) -> tuple[dict[RunKey, Curve], dict[int, str]]:
+    runs: Mapping[CurveKey, Curve], metric: MetricPlan, plan: AnalysisPlan, axis: Axis
+) -> tuple[dict[CurveKey, Curve], dict[int, str]]:
     """The candidate's runs beside those of the tuned arm that was chosen for each seed.
 
     Args:
@@ -113,7 +113,7 @@ def against_tuned(
     return chosen | {(plan.candidate, seed): runs[plan.candidate, seed] for seed in seeds}, picks
 
 
-def _shared_seeds(runs: Mapping[RunKey, Curve], arms: Sequence[str]) -> tuple[int, ...]:
+def _shared_seeds(runs: Mapping[CurveKey, Curve], arms: Sequence[str]) -> tuple[int, ...]:
     shared = set(complete_seeds(runs, arms[0], arms[-1]))
     for arm in arms[1:-1]:
         shared &= set(complete_seeds(runs, arm, arms[-1]))

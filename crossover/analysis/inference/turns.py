@@ -8,9 +8,9 @@ from typing import Literal
 
 import numpy as np
 
+from crossover.analysis.analysis_result import Turn
 from crossover.analysis.columns import FloatArray
 from crossover.analysis.inference.crossing import clear_signs, locate
-from crossover.analysis.result import Turn
 
 
 def sign_changes(difference_SG: FloatArray, alpha: float) -> list[tuple[int, int]]:

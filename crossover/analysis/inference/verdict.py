@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from crossover.analysis.analysis_plan import AnalysisPlan, MetricPlan
+from crossover.analysis.analysis_result import Crossing, Turn, Word
 from crossover.analysis.columns import FloatArray
 from crossover.analysis.inference import windows
 from crossover.analysis.inference.crossing import locate
@@ -16,8 +18,6 @@ from crossover.analysis.inference.looks import nominal_alpha
 from crossover.analysis.inference.sensitivity import other_places
 from crossover.analysis.inference.turns import find_turns, sign_changes
 from crossover.analysis.inference.windows import WindowTest
-from crossover.analysis.plan import AnalysisPlan, MetricPlan
-from crossover.analysis.result import Crossing, Turn, Word
 
 SIGN_FLIP_FROM = 6
 """From so many pairs on the sign-flip test can reach p <= 0.05 over two directions (2 / 2^6), and must agree."""

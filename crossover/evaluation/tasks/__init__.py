@@ -1,6 +1,6 @@
 """Tasks: documents become requests, and the responses to them per-item scores.
 
-A new benchmark is a pack (`crossover.data.packs`) if its documents have a known format, else a format here.
+A new benchmark is a pack (`crossover.data.task_packs`) if its documents have a known format, else a format here.
 """
 
 from crossover.evaluation.tasks.choices import CHOICE_FORMATS

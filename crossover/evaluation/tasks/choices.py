@@ -12,7 +12,7 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from crossover.data.packs import Document, Pack
+from crossover.data.task_packs import Document, Pack
 from crossover.evaluation.tasks.interface import Continuation, ItemScore, Request, Response, Scored, Task
 
 LETTERS = "ABCDEFGHIJ"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar, Literal, NamedTuple, Protocol
 
-from crossover.data.packs import Document, Pack
+from crossover.data.task_packs import Document, Pack
 from crossover.decoding.request import Completion, Generation
 
 Text = str | tuple[int, ...]

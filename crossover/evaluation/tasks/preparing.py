@@ -10,14 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from crossover.data.dataset import TaskFile
-from crossover.data.packs import Document, Pack, evenly, find_pack, read_pack
+from crossover.data.task_packs import Document, Pack, evenly, find_pack, read_pack
 from crossover.decoding.request import Generation
 from crossover.errors import DataError
 from crossover.evaluation.sandbox import require_sandbox
 from crossover.evaluation.scoring import encode_pair
 from crossover.evaluation.tasks import FORMATS, Request, Task
 from crossover.files import write_text
-from crossover.study import DOMAIN_CLOZE, StudyConfig
+from crossover.study.study_config import DOMAIN_CLOZE, StudyConfig
 
 
 def prepare_tasks(study: StudyConfig, packs: Path, folder: Path) -> list[TaskFile]:

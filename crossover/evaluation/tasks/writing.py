@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
-from crossover.data.packs import Document, Pack
+from crossover.data.task_packs import Document, Pack
 from crossover.decoding.request import Completion, Generation
 from crossover.evaluation.sandbox import run_program
 from crossover.evaluation.tasks.interface import Continuation, ItemScore, Request, Response, Scored, Task

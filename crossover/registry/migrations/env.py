@@ -1,4 +1,4 @@
-"""Alembic's entry point: always online, on the connection that `crossover.registry.engine` hands over."""
+"""Alembic's entry point: always online, on the connection that `crossover.registry.database` hands over."""
 
 from alembic import context
 

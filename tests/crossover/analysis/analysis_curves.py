@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from crossover.analysis.plan import AnalysisPlan, MetricPlan
+from crossover.analysis.analysis_plan import AnalysisPlan, MetricPlan
 
 TOKENS = tuple(int(t) for t in np.round(np.geomspace(1e4, 1e6, 17)))
 LOSS = MetricPlan(name="loss", direction="lower", delta=0.02, unit="nats/token", label="Validation loss")

@@ -10,12 +10,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.simulations.simulated_curves import (
+    NOISES,
+    SCENARIOS,
+    Fault,
+    Noise,
+    Scenario,
+    differences,
+    grid,
+    study_table,
+)
 from crossover.analysis import analyse
+from crossover.analysis.analysis_plan import AnalysisPlan, MetricPlan
+from crossover.analysis.analysis_result import Crossing
 from crossover.analysis.inference.bands import mean_band
 from crossover.analysis.inference.verdict import decide, gather
-from crossover.analysis.plan import AnalysisPlan, MetricPlan
-from crossover.analysis.result import Crossing
-from crossover.analysis.simulation import NOISES, SCENARIOS, Fault, Noise, Scenario, differences, grid, study_table
 
 REPEATS = 400
 PLAN = AnalysisPlan(metrics=(MetricPlan(name="loss", direction="lower", delta=0.02),), axes=("tokens",))

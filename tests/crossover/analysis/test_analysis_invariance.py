@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crossover.analysis import AnalysisPlan, analyse
+from crossover.analysis.analysis_result import Verdict
 from crossover.analysis.curves import Curve, best_so_far
-from crossover.analysis.result import Verdict
 from tests.crossover.analysis.analysis_curves import LOSS, PLAN, Table, noisy, table
 
 few = settings(max_examples=25, deadline=None)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import special
 
+from crossover.analysis.analysis_plan import Spending
 from crossover.analysis.inference.looks import nominal_alpha, spent
-from crossover.analysis.plan import Spending
 
 FIFTHS = (1, 2, 3, 4, 5)
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from crossover.analysis import AnalysisPlan, analyse
+from crossover.analysis.analysis_result import Turn
 from crossover.analysis.columns import FloatArray
 from crossover.analysis.inference.bands import mean_band
 from crossover.analysis.inference.crossing import locate
@@ -13,7 +14,6 @@ from crossover.analysis.inference.power import further_pairs, further_reach
 from crossover.analysis.inference.sensitivity import other_places
 from crossover.analysis.inference.turns import find_turns, sign_changes
 from crossover.analysis.inference.windows import window_test
-from crossover.analysis.result import Turn
 from tests.crossover.analysis.analysis_curves import LOSS, PLAN, crossing_value, noisy, table
 
 X = np.geomspace(1, 100, 21)

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from crossover.analysis import Analysis, AnalysisPlan, MetricPlan, analyse
-from crossover.analysis.result import Verdict
+from crossover.analysis.analysis_result import Verdict
 from tests.crossover.analysis.analysis_curves import (
     LOSS,
     PLAN,

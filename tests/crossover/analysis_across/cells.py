@@ -7,8 +7,8 @@ from functools import cache
 import numpy as np
 
 from crossover.analysis import Analysis, AnalysisPlan, MetricPlan, analyse
+from crossover.analysis.across.cross_cell_result import CellFacts
 from crossover.analysis.across.movement import Analysed
-from crossover.analysis.across.result import CellFacts
 
 LOSS = MetricPlan(name="loss", direction="lower", delta=0.02, unit="nats/token", label="Validation loss")
 PLAN = AnalysisPlan(metrics=(LOSS,), axes=("epochs", "flops"), comparisons=("matched", "best-so-far"))

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from benchmarks.simulations.simulated_curves import SCENARIOS
+from benchmarks.simulations.simulated_rounds import ORDERS, Moment, Outcome, SimulatedCell, simulate
 from crossover.analysis.across.design import CellState, design, next_runs
-from crossover.analysis.across.design_simulation import ORDERS, Moment, Outcome, SimulatedCell, simulate
-from crossover.analysis.simulation import SCENARIOS
 from crossover.errors import StudyError
 from tests.crossover.analysis_across.growing import PLAN, exact_pairs, state
 

@@ -9,8 +9,8 @@ import pytest
 
 from crossover.analysis.across.factors import factors
 from crossover.analysis.across.frontier import analyse_frontier, frontier_curves
+from crossover.analysis.analysis_plan import AnalysisPlan
 from crossover.analysis.curves import Curve
-from crossover.analysis.plan import AnalysisPlan
 from tests.crossover.analysis.analysis_curves import LOSS, Table, noisy, table
 
 FLOPS = AnalysisPlan(metrics=(LOSS,), axes=("tokens", "flops"), comparisons=("matched", "frontier"))

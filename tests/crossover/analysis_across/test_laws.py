@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from scipy import special
 
+from benchmarks.simulations.simulated_laws import EPOCHS, GRID, PLANTED, planted
 from crossover.analysis.across import laws
+from crossover.analysis.across.cross_cell_result import LawFit, LawForm
 from crossover.analysis.across.law_forms import REFERENCES, Points, form_of
-from crossover.analysis.across.law_simulation import EPOCHS, GRID, PLANTED, planted
 from crossover.analysis.across.laws import KINDS, LawCell, fit_laws
-from crossover.analysis.across.result import LawFit, LawForm
 from crossover.analysis.curves import Curve
 
 

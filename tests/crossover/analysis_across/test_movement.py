@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from crossover.analysis.across.cross_cell_result import CellCrossing, CellFacts, Movement
 from crossover.analysis.across.movement import fit_crossings, movement, movements
-from crossover.analysis.across.result import CellCrossing, CellFacts, Movement
 from tests.crossover.analysis_across.cells import LOSS, cell
 
 GRID = tuple((u, n) for u in (1_000_000, 2_000_000, 4_000_000) for n in (1_000_000, 4_000_000))

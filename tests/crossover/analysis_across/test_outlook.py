@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from crossover.analysis.across.design_simulation import judge
+from benchmarks.simulations.simulated_curves import CHECKPOINTS
+from benchmarks.simulations.simulated_rounds import judge
 from crossover.analysis.across.outlook import foresee, further_looks, narrowed, width_now
+from crossover.analysis.analysis_result import Verdict
 from crossover.analysis.columns import FloatArray
-from crossover.analysis.result import Verdict
-from crossover.analysis.simulation import CHECKPOINTS
 from tests.crossover.analysis_across.growing import LOSS, PLAN, exact_pairs
 
 LOOKS = (8, 12)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from crossover.analysis.across.cross_cell_result import NextRun
 from crossover.analysis.across.overview import AHEAD, Cell, overview
-from crossover.analysis.across.result import NextRun
 from tests.crossover.analysis_across.cells import PLAN, cell, columns
 
 BUDGETS = (10_000, 20_000, 40_000)

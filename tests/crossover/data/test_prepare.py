@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from crossover.data.cloze import read_items
 from crossover.data.dataset import CLOZE, Dataset
-from crossover.data.prepare import prepare
+from crossover.data.prepare_dataset import prepare
 from crossover.data.sources import SourceCounts, documents, normalise
 from crossover.data.tokenizer import EOS, decode, encode, hugging_face_json
 from crossover.errors import DataError, WorkspaceError
-from crossover.study import DataConfig, StudyConfig
+from crossover.study.study_config import DataConfig, StudyConfig
 from tests.conftest import write_corpus
 
 

@@ -17,9 +17,9 @@ from lm_eval.models.huggingface import HFLM  # noqa: E402
 from lm_eval.tasks import TaskManager  # noqa: E402
 
 from crossover.cli import main  # noqa: E402
-from crossover.data.packs import find_pack, read_pack  # noqa: E402
+from crossover.data.task_packs import find_pack, read_pack  # noqa: E402
 from crossover.data.tokenizer import MASK  # noqa: E402
-from crossover.evaluation.harness import CrossoverLM  # noqa: E402
+from crossover.evaluation.lm_eval_adapter import CrossoverLM  # noqa: E402
 from crossover.evaluation.task_scores import TaskScores, score_task  # noqa: E402
 from crossover.evaluation.tasks import FORMATS  # noqa: E402
 from crossover.training.checkpoint import load_checkpoint  # noqa: E402

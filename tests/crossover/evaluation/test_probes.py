@@ -14,9 +14,9 @@ from crossover.errors import CheckpointError, StudyError
 from crossover.evaluation import memorisation
 from crossover.evaluation.memorisation import extraction, ngram_hashes, overlap
 from crossover.evaluation.probes import measure_writing
-from crossover.evaluation.samples import perplexity, quality, reference, write_samples
+from crossover.evaluation.sample_quality import perplexity, quality, reference, write_samples
 from crossover.model.transformer import Transformer
-from crossover.study import EvaluationConfig
+from crossover.study.study_config import EvaluationConfig
 from crossover.training.objectives import ar_nll, masked_nll
 from tests.conftest import tiny_model
 from tests.crossover.evaluation.test_tasks import save_model

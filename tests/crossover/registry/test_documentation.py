@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from crossover.registry import Registry
-from crossover.registry.tables import format_table, table_json
+from crossover.registry.table_format import format_table, table_json
 from tests.crossover.registry.conftest import BPB, RUN, points
 
 TEXT = (Path(__file__).parents[3] / "docs" / "registry.md").read_text(encoding="utf-8")

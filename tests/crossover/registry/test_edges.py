@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from crossover.analysis import AnalysisPlan, analyse
 from crossover.errors import RegistryError
 from crossover.registry import MetricDef, Point, Registry, RunKey, upgrade
-from crossover.registry.engine import make_engine, parse_url
+from crossover.registry.database import make_engine, parse_url
 from crossover.registry.schema import Base
 from tests.crossover.registry.conftest import BPB, RUN, STUDY, points
 from tests.crossover.registry.test_registry import writer

@@ -7,7 +7,7 @@ import json
 from sqlalchemy import text
 
 from crossover.registry import Registry, RunKey, upgrade
-from crossover.registry.engine import make_engine, migrate, parse_url
+from crossover.registry.database import make_engine, migrate, parse_url
 
 NOW = "2026-01-02 03:04:05+00:00"
 MANIFEST = {"budgets": [{"unique_tokens": 10, "tokens": 8}]}

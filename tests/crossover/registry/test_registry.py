@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 
 from crossover.errors import RegistryError
 from crossover.registry import MetricDef, Point, Registry, RunKey, upgrade
-from crossover.registry import query as query_module
-from crossover.registry.engine import make_engine, parse_url
+from crossover.registry import read_queries as query_module
+from crossover.registry.database import make_engine, parse_url
 from crossover.registry.schema import Base
 from tests.crossover.registry.conftest import BPB, RUN, STUDY, points
 

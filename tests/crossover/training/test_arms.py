@@ -4,8 +4,8 @@ import pytest
 from pydantic import ValidationError
 
 from crossover.errors import StudyError
-from crossover.study import StudyConfig, parse_study
-from crossover.training.arms import ARMS, Arm, Recipe, resolve_arm
+from crossover.study.arms import ARMS, Arm, Recipe, resolve_arm
+from crossover.study.study_config import StudyConfig, parse_study
 
 
 def refused(text: str) -> StudyError:
@@ -57,7 +57,7 @@ def test_the_built_in_arms_are_what_they_say() -> None:
         ("ar", {"weight_decay": 0.0}),
         ("ar-dropout", {"dropout": 0.0}),
         ("ar-masked-input", {"input_mask": 0.5, "dropout": 0.2}),
-        ("dlm", {"estimator": "bernoulli", "expert_choice": True}),
+        ("dlm", {"mask_sampling": "bernoulli", "expert_choice": True}),
         ("bd", {"block_length": 4}),
     ],
 )
@@ -85,8 +85,16 @@ def test_a_new_arm_starts_from_its_base() -> None:
     [
         ("dlm", "{base: dlm, input_mask: 0.1}", "input_mask is for next-token arms, and 'x' is masked"),
         ("bd", "{base: bd, input_mask: 0.1}", "input_mask is for next-token arms, and 'x' is block-masked"),
-        ("ar", "{base: ar, estimator: bernoulli}", "estimator 'bernoulli' is for masked arms, and 'x' is next-token"),
-        ("bd", "{base: bd, estimator: bernoulli}", "estimator 'bernoulli' is for masked arms, and 'x' is block-masked"),
+        (
+            "ar",
+            "{base: ar, mask_sampling: bernoulli}",
+            "mask_sampling is for masked arms, and 'x' is next-token",
+        ),
+        (
+            "bd",
+            "{base: bd, mask_sampling: bernoulli}",
+            "mask_sampling is for masked arms, and 'x' is block-masked",
+        ),
         ("ar", "{base: ar, block_length: 4}", "block_length is for block-masked arms, and 'x' is next-token"),
         ("dlm", "{base: dlm, block_length: 4}", "block_length is for block-masked arms, and 'x' is masked"),
         ("ar", "{base: ar, expert_choice: true}", "leak into earlier ones: 'x' is next-token"),
@@ -129,7 +137,7 @@ def test_a_study_says_what_is_wrong_with_its_arms(text: str, problem: str) -> No
         ("{input_mask: -0.1}", "recipes.ar.input_mask"),
         ("{weight_decay: -1}", "recipes.ar.weight_decay"),
         ("{block_length: 0}", "recipes.ar.block_length"),
-        ("{estimator: antithetic}", "recipes.ar.estimator"),
+        ("{mask_sampling: antithetic}", "recipes.ar.mask_sampling"),
         ("{lr: 1}", "recipes.ar.lr"),
     ],
 )

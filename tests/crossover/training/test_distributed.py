@@ -10,9 +10,9 @@ import pytest
 from safetensors.torch import load_file
 
 from crossover.errors import StudyError
-from crossover.study import StudyConfig, TrainingConfig
+from crossover.study.study_config import StudyConfig, TrainingConfig
 from crossover.training.distributed import World
-from crossover.training.engine import split_slots
+from crossover.training.train_engine import split_slots
 
 MODULE = "tests.crossover.training.child"
 

@@ -12,12 +12,18 @@ from crossover.counter_rng import Stream
 from crossover.model.attention import View
 from crossover.model.dropout import Dropout
 from crossover.model.transformer import Transformer
-from crossover.study import parse_study
+from crossover.study.arms import ARMS, Recipe, resolve_arm
+from crossover.study.study_config import parse_study
 from crossover.training import loss as loss_module
-from crossover.training.arms import ARMS, Recipe, resolve_arm
 from crossover.training.corruption import block_lengths, example_noise, mask_blocks, training_masks
 from crossover.training.loss import weighted_nll
-from crossover.training.objectives import Objective, clean_and_noisy, masked_nll, sum_of_losses, weighted_token_nll
+from crossover.training.objectives import (
+    TrainingObjective,
+    clean_and_noisy,
+    masked_nll,
+    sum_of_losses,
+    weighted_token_nll,
+)
 from crossover.training.order import batch_at
 from tests.conftest import tiny_model
 
@@ -51,14 +57,14 @@ def test_bernoulli_and_exact_counts_have_the_same_expectation() -> None:
     assert bernoulli == pytest.approx(exact, rel=1e-9)
 
 
-@pytest.mark.parametrize("estimator", ["exact-count", "bernoulli"])
-def test_training_masks_are_unbiased(estimator: str) -> None:
+@pytest.mark.parametrize("mask_sampling", ["exact-count", "bernoulli"])
+def test_training_masks_are_unbiased(mask_sampling: str) -> None:
     model, total, draws = tiny_model(causal=False), [], 400
     truth = sum(summed(model, s, 1 / math.comb(5, len(s)) / len(s)) for s in subsets(range(5)))
     for step in range(draws):
         batch = batch_at(step, step, batch_size=8, examples=1)
         masks, weights = training_masks(
-            seed=step, step=step, batch=batch, slots=slice(0, 8), length=5, estimator=estimator
+            seed=step, step=step, batch=batch, slots=slice(0, 8), length=5, mask_sampling=mask_sampling
         )
         with torch.inference_mode():
             nll = weighted_token_nll(model, TOKENS.expand(8, 5), torch.tensor(masks), torch.tensor(weights))
@@ -101,7 +107,7 @@ def test_scoring_only_the_masked_tokens_and_chunks_change_nothing(arm: str, monk
     )
     model.initialise(torch.Generator().manual_seed(0))
     monkeypatch.setattr(loss_module, "WHOLE_LOGITS", 259 * 4 * 7)  # chunks of seven, the last one ragged
-    objective = Objective(ARMS[arm], 32, 0)
+    objective = TrainingObjective(ARMS[arm], 32, 0)
     tokens = np.random.default_rng(0).integers(0, 256, (3, 32))
     batch = batch_at(0, 0, batch_size=3, examples=3)
     values, gradients = [], []
@@ -127,7 +133,7 @@ def test_weights_of_zero_contribute_nothing() -> None:
 
 def test_visible_keys_are_those_of_the_masks() -> None:
     for arm, length in (("ar", 20), ("dlm", 20), ("bd", 40)):
-        objective = Objective(ARMS[arm], length, 0)
+        objective = TrainingObjective(ARMS[arm], length, 0)
         if arm == "bd":
             mask = clean_and_noisy(length, 16, torch.device("cpu"))[0].float()
         else:
@@ -138,7 +144,7 @@ def test_visible_keys_are_those_of_the_masks() -> None:
 def test_masked_input_hides_its_share_and_never_bos() -> None:
     batch = batch_at(0, 0, batch_size=64, examples=64)
     tokens = np.zeros((64, 128), dtype=np.int64)
-    objective = Objective(ARMS["ar-masked-input"], 128, 0)
+    objective = TrainingObjective(ARMS["ar-masked-input"], 128, 0)
     part = objective.microbatch(0, batch, slice(0, 64), tokens, sparse=False, device=torch.device("cpu"))
     hidden = part.inputs_nT == 258
     assert not hidden[:, 0].any()
@@ -208,18 +214,18 @@ def test_the_enumerated_estimators_are_the_any_order_bound(block_length: int, si
 
 
 @pytest.mark.parametrize(
-    ("estimator", "block_length"), [("exact-count", 0), ("bernoulli", 0), ("exact-count", 2), ("exact-count", 3)]
+    ("mask_sampling", "block_length"), [("exact-count", 0), ("bernoulli", 0), ("exact-count", 2), ("exact-count", 3)]
 )
-def test_masks_come_with_their_probability_and_weight(estimator: str, block_length: int) -> None:
+def test_masks_come_with_their_probability_and_weight(mask_sampling: str, block_length: int) -> None:
     """Subset s of a block of n with m tokens: 1/n x 1/C(n, m), or for plain 1/t the integral Beta(m + 1, n - m + 1)."""
     masks, weights = [], []
     for step in range(100):
         batch = batch_at(3, step, batch_size=50, examples=5000)
-        chosen = {"estimator": estimator, "block_length": block_length}
+        chosen = {"mask_sampling": mask_sampling, "block_length": block_length}
         drawn = training_masks(seed=3, step=step, batch=batch, slots=slice(0, 50), length=5, **chosen)
         masks.append(drawn[0])
         weights.append(drawn[1])
-        if estimator == "bernoulli":  # the weight of each row is 1/t of the very t that masked it
+        if mask_sampling == "bernoulli":  # the weight of each row is 1/t of the very t that masked it
             some = drawn[0].any(axis=1)
             noise = example_noise(3, Stream.CORRUPTION, batch, slice(0, 50), 5)[some]
             np.testing.assert_array_equal(drawn[0][some], noise * drawn[1][some].max(axis=1, keepdims=True) < 1)
@@ -230,9 +236,9 @@ def test_masks_come_with_their_probability_and_weight(estimator: str, block_leng
         for masked in subsets(block):
             n, m = len(block), len(masked)
             here = (masks_NL[:, block] == [i in masked for i in block]).all(axis=1)
-            probability = 1 / math.comb(n, m) / ((n + 1) if estimator == "bernoulli" else n)
+            probability = 1 / math.comb(n, m) / ((n + 1) if mask_sampling == "bernoulli" else n)
             assert abs(here.mean() - probability) < 5 * math.sqrt(probability * (1 - probability) / len(here)) + 1e-9
-            if estimator == "exact-count":
+            if mask_sampling == "exact-count":
                 np.testing.assert_allclose(weights_NL[here][:, list(masked)], n / m, rtol=1e-6)
 
 
@@ -262,7 +268,7 @@ def arm_model(arm: str, length: int) -> Transformer:
 @pytest.mark.parametrize("length", [8, 16, 20, 48])
 @pytest.mark.parametrize("arm", ["ar", "dlm", "bd"])
 def test_visible_keys_are_those_that_attention_gets(arm: str, length: int) -> None:
-    model, objective, views = arm_model(arm, length), Objective(ARMS[arm], length, 0), []
+    model, objective, views = arm_model(arm, length), TrainingObjective(ARMS[arm], length, 0), []
     model.model.layers[0].self_attn.register_forward_pre_hook(lambda _, given: views.append(given))
     batch, tokens = batch_at(0, 0, batch_size=2, examples=2), np.zeros((2, length), dtype=np.int64)
     part = objective.microbatch(0, batch, slice(0, 2), tokens, sparse=False, device=torch.device("cpu"))
@@ -284,13 +290,13 @@ def test_visible_keys_are_those_that_attention_gets(arm: str, length: int) -> No
         ("bd", None, 48),
         ("bd", None, 20),  # a ragged last block
         ("bd", None, 8),  # a block longer than the text
-        ("dlm", Recipe(estimator="bernoulli"), 8),
+        ("dlm", Recipe(mask_sampling="bernoulli"), 8),
     ],
     ids=["ar", "dlm", "bd", "bd-ragged", "bd-short", "bernoulli"],
 )
 def test_the_scored_share_is_what_is_scored(name: str, recipe: Recipe | None, length: int) -> None:
     """The operations of a run, planned and reported, count logits by it."""
-    objective, shares = Objective(resolve_arm(name, recipe), length, 0), []
+    objective, shares = TrainingObjective(resolve_arm(name, recipe), length, 0), []
     tokens = np.zeros((8, length), dtype=np.int64)
     for step in range(600):
         batch = batch_at(0, step, batch_size=8, examples=640)
@@ -301,7 +307,7 @@ def test_the_scored_share_is_what_is_scored(name: str, recipe: Recipe | None, le
 
 def test_masked_input_is_otherwise_the_shifted_text_on_any_cut() -> None:
     batch, tokens = batch_at(0, 3, batch_size=16, examples=64), np.random.default_rng(0).integers(0, 256, (16, 32))
-    objective, plain = Objective(ARMS["ar-masked-input"], 32, 0), Objective(ARMS["ar"], 32, 0)
+    objective, plain = TrainingObjective(ARMS["ar-masked-input"], 32, 0), TrainingObjective(ARMS["ar"], 32, 0)
     cuts = [slice(0, 16), slice(0, 5), slice(5, 16)]
     whole, *halves = (
         objective.microbatch(3, batch, cut, tokens[cut], sparse=True, device=torch.device("cpu")) for cut in cuts
@@ -319,7 +325,7 @@ def test_masked_input_is_otherwise_the_shifted_text_on_any_cut() -> None:
 
 @pytest.mark.parametrize("arm", ["dlm", "bd"])
 def test_sparse_scores_just_the_weighted_tokens(arm: str) -> None:
-    objective, tokens = Objective(ARMS[arm], 20, 1), np.random.default_rng(1).integers(0, 256, (4, 20))
+    objective, tokens = TrainingObjective(ARMS[arm], 20, 1), np.random.default_rng(1).integers(0, 256, (4, 20))
     batch, model = batch_at(1, 2, batch_size=4, examples=9), arm_model(arm, 20)
     losses = []
     for sparse in (False, True):

@@ -8,14 +8,14 @@ import pytest
 
 from crossover.cli import main
 from crossover.settings import Settings
-from crossover.study import StudyConfig, TrainingConfig
+from crossover.study.study_config import StudyConfig, TrainingConfig
 from crossover.training import trainer as trainer_module
-from crossover.training.engine import StepLosses
 from crossover.training.planner import plan_study
 from crossover.training.recorder import NoRecorder, Progress
-from crossover.training.runs import DivergedError, RunSpec, is_finished
-from crossover.training.schedule import path_of
+from crossover.training.run_folder import DivergedError, RunSpec, is_finished
+from crossover.training.schedule import run_schedule
 from crossover.training.throughput import peak_flops
+from crossover.training.train_engine import StepLosses
 from crossover.training.trainer import Trainer
 
 
@@ -43,7 +43,7 @@ def with_training(study: StudyConfig, **changes: object) -> StudyConfig:
 
 def spoil(monkeypatch: pytest.MonkeyPatch, bad_steps: list[int]) -> None:
     """Make the loss of each of these steps NaN, once."""
-    real = trainer_module.Engine.gradients
+    real = trainer_module.TrainEngine.gradients
 
     def gradients(self: object, step: int, *rest: object) -> StepLosses:
         found = real(self, step, *rest)  # type: ignore[arg-type]
@@ -52,7 +52,7 @@ def spoil(monkeypatch: pytest.MonkeyPatch, bad_steps: list[int]) -> None:
             return found._replace(nll=float("nan"))
         return found
 
-    monkeypatch.setattr(trainer_module.Engine, "gradients", gradients)
+    monkeypatch.setattr(trainer_module.TrainEngine, "gradients", gradients)
 
 
 def test_a_roll_back_skips_the_batches_and_ends_the_run(
@@ -85,7 +85,7 @@ def test_a_schedule_trains_to_every_milestone(
     study, notes, seen = with_training(tiny_study, schedule=schedule), Notes(), []
     spec = RunSpec(study=study, cell=study.cells[1], arm="ar", seed=0)
     Trainer(spec, examples, tmp_path, notes, lambda done, total, loss: seen.append((done, total))).run()
-    steps = path_of(study.training, study.evaluation_steps(spec.cell)).steps
+    steps = run_schedule(study.training, study.evaluation_steps(spec.cell)).steps
     assert is_finished(spec, tmp_path)
     assert seen == [(step + 1, steps) for step in range(steps)]
     assert notes.rates[32] == pytest.approx(0.0, abs=1e-9)

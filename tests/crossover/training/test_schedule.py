@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crossover.study import TrainingConfig
-from crossover.training.schedule import learning_rate, path_of
+from crossover.study.study_config import TrainingConfig
+from crossover.training.schedule import learning_rate, run_schedule
 
 MILESTONES = st.lists(st.integers(1, 400), min_size=1, max_size=8, unique=True).map(lambda steps: tuple(sorted(steps)))
 
@@ -43,7 +43,7 @@ def test_every_milestone_ends_its_own_branch_at_the_final_rate(
     milestones: tuple[int, ...], fraction: float, final: float
 ) -> None:
     config = training("wsd", decay_fraction=fraction, final_rate=final, warmup_steps=0)
-    path = path_of(config, milestones)
+    path = run_schedule(config, milestones)
     assert tuple(path.branch_starts) == path.milestones == milestones
     for end, start in path.branch_starts.items():
         assert 0 <= start < end
@@ -63,7 +63,7 @@ def test_a_branch_within_the_warm_up_goes_on_rising_before_it_falls() -> None:
 
 @given(MILESTONES, st.floats(0.01, 0.9))
 def test_steps_are_counted_as_they_are_walked(milestones: tuple[int, ...], fraction: float) -> None:
-    path = path_of(training("wsd", decay_fraction=fraction), milestones)
+    path = run_schedule(training("wsd", decay_fraction=fraction), milestones)
     done, ended = 0, []
     for step in range(path.trunk_steps + 1):
         assert path.steps_before(step) == done
@@ -76,7 +76,7 @@ def test_steps_are_counted_as_they_are_walked(milestones: tuple[int, ...], fract
 
 @pytest.mark.parametrize("schedule", ["constant", "cosine"])
 def test_other_schedules_have_no_branches(schedule: str) -> None:
-    path = path_of(training(schedule), (3, 9, 40))
+    path = run_schedule(training(schedule), (3, 9, 40))
     assert (path.steps, path.trunk_steps, path.branch_starts, path.milestones) == (40, 40, {}, (3, 9, 40))
     assert [path.steps_before(step) for step in (0, 3, 40)] == [0, 3, 40]
     assert path.branches_at(3) == ()

@@ -9,12 +9,12 @@ import torch
 from safetensors.torch import load_file
 
 from crossover.errors import CheckpointError, WorkspaceError
-from crossover.study import StudyConfig
-from crossover.training import engine as engine_module
-from crossover.training.arms import ARMS
+from crossover.study.arms import ARMS
+from crossover.study.study_config import StudyConfig
+from crossover.training import train_engine as engine_module
 from crossover.training.checkpoint import latest_checkpoint, read_info, step_folder
 from crossover.training.recorder import NoRecorder, Progress
-from crossover.training.runs import DivergedError, RunSpec, milestones, resume_step
+from crossover.training.run_folder import DivergedError, RunSpec, milestones, resume_step
 from crossover.training.trainer import Trainer
 
 GOLDEN = Path(__file__).with_name("golden_losses.json")

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from crossover.training.writer import BackgroundWriter
+from crossover.training.background_writer import BackgroundWriter
 
 
 class FullDiskError(OSError):

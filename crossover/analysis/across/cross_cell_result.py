@@ -1,0 +1,166 @@
+"""What several cells say together, as records: pure data, written to the report, the registry and analysis.json.
+
+A cell is (unique tokens U, model with N parameters). Every place is on the named axis; logarithms are natural.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from crossover.analysis.analysis_plan import Axis, Comparison
+from crossover.analysis.analysis_result import Analysis
+
+LawForm = Literal["monotone", "bending"]
+Choice = Literal["AR", "DLM", "either", "cannot say"]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class CellFacts(_Record):
+    """What a cell is: the predictors of fits over cells."""
+
+    cell: str
+    unique_tokens: int
+    parameters: int = Field(description="Parameters used by a token: of a sparse model those of its active experts.")
+    sparse: bool = False
+    quality: str = Field(default="", description="Name of the data's quality tier; empty if there is one only.")
+
+
+class CellCrossing(_Record):
+    """Where one cell crosses, or up to where it is known not to."""
+
+    facts: CellFacts
+    at: float | None = Field(description="The crossing; None where there is none in the range.")
+    low: float | None = Field(description="Left end of its interval; None is unbounded.")
+    high: float | None = Field(description="Right end of its interval; None is unbounded.")
+    stderr: float | None = Field(default=None, description="Of the log of the crossing, from its interval.")
+    beyond: float | None = Field(
+        default=None,
+        description="With no crossing and the baseline still better: it lies beyond this place, if anywhere.",
+    )
+    before: float | None = Field(
+        default=None, description="With no crossing and the candidate better all along: it lies before this place."
+    )
+    word: str = Field(description="The verdict's word.")
+
+
+class Slope(_Record):
+    """How the logarithm of the crossing moves with one predictor."""
+
+    predictor: str = Field(description="`log unique tokens`, `log parameters`, `sparse`, or `quality: <tier>`.")
+    estimate: float
+    low: float
+    high: float
+    p: float
+
+
+class Forecast(_Record):
+    """Where a cell that was not run would cross."""
+
+    facts: CellFacts
+    at: float
+    low: float = Field(description="Left end of the 1 - alpha prediction interval.")
+    high: float
+    extrapolated: bool = Field(description="Whether it lies outside of the cells that were run.")
+
+
+class Movement(_Record):
+    """How the crossing of one metric moves over cells."""
+
+    metric: str
+    axis: Axis
+    comparison: Comparison
+    cells: tuple[CellCrossing, ...]
+    slopes: tuple[Slope, ...] = Field(description="Empty when too few cells cross; `reason` says so.")
+    spread: float | None = Field(description="Standard deviation of the log crossing between cells beyond the fit.")
+    forecasts: tuple[Forecast, ...] = ()
+    reason: str = Field(description="One plain sentence: what was fitted, or why not.")
+
+
+class Constant(_Record):
+    """One fitted constant of a law with its bootstrap interval over runs."""
+
+    name: str
+    value: float
+    low: float | None
+    high: float | None
+
+
+class LawFit(_Record):
+    """One law fitted to the losses of one arm over cells and epochs."""
+
+    arm: str
+    form: LawForm
+    constants: tuple[Constant, ...] = Field(description="Empty when it could not be fitted; `reason` says why.")
+    runs: int
+    points: int
+    error: float | None = Field(description="Root mean square error of log loss on the points fitted.")
+    held_out_error: float | None = Field(description="The same on cells left out of the fit, each in turn.")
+    best: bool = Field(default=False, description="Whether its held-out error is the smallest of this arm's laws.")
+    reason: str
+
+
+class Factor(_Record):
+    """How much of the gap between the families one factor closes: an ablation arm beside baseline and candidate."""
+
+    name: Literal["any-order modelling", "super-dense compute", "Monte Carlo augmentation"]
+    metric: str
+    cell: str = Field(default="", description="The cell, where a study has several.")
+    arm: str = Field(description="The ablation arm; empty where the factor is read off the candidate itself.")
+    gap: float | None = Field(description="Candidate minus baseline in the late window.")
+    gap_interval: tuple[float, float] | None
+    closed: float | None = Field(description="Share of the gap that the ablation closes; 1 is all of it.")
+    closed_interval: tuple[float | None, float | None] | None = Field(description="Fieller; None is unbounded.")
+    pairs: int
+    reason: str
+
+
+class Advice(_Record):
+    """What to pretrain for so many unique tokens, parameters and FLOPs."""
+
+    unique_tokens: int
+    parameters: int
+    flops: float | None = Field(description="Training budget; None is the largest that was run.")
+    choose: Choice
+    metric: str
+    comparison: Comparison
+    difference: float | None = Field(description="Expected candidate minus baseline there.")
+    interval: tuple[float, float] | None
+    because: str
+    cheapest: str = Field(description="The cheapest experiment that could change this answer.")
+
+
+class NextRun(_Record):
+    """A run to start next."""
+
+    cell: str
+    arm: str
+    seed: int
+    cost: float = Field(description="Expected GPU-hours, or FLOPs where hours are unknown.")
+    gain: float = Field(description="Expected narrowing of the verdict's interval for each unit of cost.")
+    reason: str
+
+
+class Frontier(_Record):
+    """The families' frontiers over model sizes on one budget of unique tokens."""
+
+    unique_tokens: int
+    cells: tuple[str, ...]
+    analysis: Analysis
+
+
+class Overview(_Record):
+    """All that several cells, or several arms, say together."""
+
+    cells: tuple[CellFacts, ...] = Field(default=(), description="The cells that were run.")
+    movements: tuple[Movement, ...] = ()
+    laws: tuple[LawFit, ...] = ()
+    factors: tuple[Factor, ...] = ()
+    frontiers: tuple[Frontier, ...] = ()
+    advice: tuple[Advice, ...] = ()
+    next_runs: tuple[NextRun, ...] = ()
+    notes: tuple[str, ...] = ()

@@ -1,0 +1,155 @@
+"""The whole analysis of one cell: curves and a plan in, verdicts, figures and notes out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from crossover.analysis.analysis_notes import metric_notes, plan_notes
+from crossover.analysis.analysis_plan import AnalysisPlan, Axis, Comparison, MetricPlan
+from crossover.analysis.analysis_result import Analysis, ArmSummary, Figure, Verdict
+from crossover.analysis.columns import Columns, read_columns
+from crossover.analysis.contrasts import Question, RunsOf, answer, ask
+from crossover.analysis.curves import best_so_far, complete_seeds, runs_of
+from crossover.analysis.figure_data import figure, summaries
+from crossover.analysis.inference.item_tests import ItemTable, item_tests
+from crossover.errors import CurvesError
+
+METHOD = "early-late-iut/2"
+
+
+def analyse(
+    curves: Any,  # noqa: ANN401 - any table that gives a column by name
+    plan: AnalysisPlan,
+    *,
+    unique_tokens: int | None = None,
+    notes: Sequence[str] = (),
+    items: Sequence[ItemTable] = (),
+) -> Analysis:
+    """Say whether the plan's two arms cross, where, and how sure that is, on the curves of one cell.
+
+    The unit of evidence is the seed pair: both arms run with one seed. A crossing must show as opposite signs of the
+    mean difference in an early and a late window that were fixed beforehand (intersection-union t test, both
+    directions, Holm over metrics and axes); `verdict.decide` has the rules, `crossing.locate` the place. With
+    tuned arms in the plan all is asked a second time, against the best of them.
+
+    Args:
+        curves: one row per point, with columns `arm, seed, tokens, flops, seconds, metric, value, stderr`: a dict of
+            columns, a pandas DataFrame, a pyarrow Table. `stderr` is the Monte Carlo error of a value; it may be NaN
+            or absent, `flops` and `seconds` absent when the plan does not ask for them. Rows may be in any order.
+            Arms and metrics beyond the plan's are drawn and noted, not tested.
+        plan: metrics, axes, comparisons, arms, windows, alpha. Its comparison `frontier` is for several model sizes:
+            `across.frontier.analyse_frontier`.
+        unique_tokens: tokens in one epoch; needed when the plan asks for the axis `epochs`.
+        notes: put first in the notes of the result.
+        items: per-item scores of tasks, tested over seed pairs and clusters of items.
+
+    Returns:
+        The analysis: deterministic, the same to the byte for the same rows and plan.
+
+    Raises:
+        CurvesError: the table is malformed; says the column and the remedy.
+    """
+    comparisons = tuple(c for c in plan.comparisons if c != "frontier")
+    if not comparisons:
+        raise CurvesError(
+            "curves.frontier",
+            field="comparisons",
+            problem="'frontier' compares model sizes, and these are the curves of one",
+            remedy="add 'matched' or 'best-so-far' to the plan's comparisons",
+        )
+    columns = read_columns(curves, plan, unique_tokens)
+
+    def runs(metric: MetricPlan, axis: Axis, comparison: Comparison) -> RunsOf:
+        found = runs_of(columns, metric.name, axis)
+        return found if comparison == "matched" else {key: best_so_far(curve, metric) for key, curve in found.items()}
+
+    verdicts, figures, questions = interrogate(runs, plan.model_copy(update={"comparisons": comparisons}))
+    return Analysis(
+        method=METHOD,
+        plan=plan,
+        seeds=_seeds(columns, plan),
+        verdicts=verdicts,
+        figures=figures,
+        summaries=_summaries(columns, plan),
+        items=item_tests(items, plan),
+        notes=(*notes, *plan_notes(columns, plan), *_metric_notes(columns, plan, questions)),
+    )
+
+
+def interrogate(
+    runs: Callable[[MetricPlan, Axis, Comparison], RunsOf], plan: AnalysisPlan
+) -> tuple[tuple[Verdict, ...], tuple[Figure, ...], list[Question]]:
+    """Ask all that the plan asks, of the default baseline and then of the best tuned one.
+
+    Args:
+        runs: gives the curves of a metric on an axis for a comparison.
+        plan: what is asked.
+
+    Returns:
+        Verdicts by metric, opponent, axis and comparison; figures by metric, axis and comparison; the questions.
+    """
+    verdicts: list[Verdict] = []
+    figures: list[Figure] = []
+    questions: list[Question] = []
+    for tuned in (False, True)[: 1 + bool(plan.tuned)]:
+        for comparison in plan.comparisons:
+            asked = [
+                ask(runs(metric, axis, comparison), metric, plan, axis, comparison, tuned=tuned)
+                for axis in plan.axes
+                for metric in plan.metrics
+            ]
+            for family in _families(asked, plan):
+                verdicts += answer(family, plan)
+            if not tuned:
+                figures += [_figure(question, plan) for question in asked]
+            questions += asked
+    rank = {name: i for i, name in enumerate((*(m.name for m in plan.metrics), *plan.axes, *plan.comparisons))}
+    verdicts.sort(key=lambda v: (rank[v.metric], v.baseline != plan.baseline, rank[v.axis], rank[v.comparison]))
+    figures.sort(key=lambda f: (rank[f.metric], rank[f.axis], rank[f.comparison]))
+    return tuple(verdicts), tuple(figures), questions
+
+
+def _families(asked: Sequence[Question], plan: AnalysisPlan) -> list[list[Question]]:
+    """The questions of one comparison and opponent, in the groups that Holm adjusts over."""
+    if plan.multiplicity == "none":
+        return [[question] for question in asked]
+    if plan.multiplicity == "metrics":
+        return [[question for question in asked if question.axis == axis] for axis in plan.axes]
+    return [list(asked)]
+
+
+def _figure(question: Question, plan: AnalysisPlan) -> Figure:
+    return figure(
+        question.runs,
+        question.paired,
+        metric=question.metric,
+        plan=plan,
+        axis=question.axis,
+        comparison=question.comparison,
+    )
+
+
+def _seeds(columns: Columns, plan: AnalysisPlan) -> tuple[int, ...]:
+    return complete_seeds(runs_of(columns, plan.metrics[0].name, "tokens"), plan.baseline, plan.candidate)
+
+
+def _summaries(columns: Columns, plan: AnalysisPlan) -> tuple[ArmSummary, ...]:
+    axis: Axis = "epochs" if "epochs" in columns.x else "tokens"
+    return tuple(row for metric in plan.metrics for row in summaries(runs_of(columns, metric.name, axis), metric))
+
+
+def _metric_notes(columns: Columns, plan: AnalysisPlan, questions: Sequence[Question]) -> list[str]:
+    """Notes on each metric, from its first axis and comparison."""
+    first = {
+        q.metric.name: q
+        for q in reversed(questions)
+        if (q.axis, q.comparison, q.baseline) == (plan.axes[0], questions[0].comparison, plan.baseline)
+    }
+    notes: list[str] = []
+    for metric in plan.metrics:
+        question = first[metric.name]
+        notes += metric_notes(
+            columns, metric, plan, runs=question.runs, paired=question.paired, late=question.evidence.late
+        )
+    return notes

@@ -1,0 +1,131 @@
+"""What a reader must know beside the verdicts: points left out, runs cut short, Monte Carlo error, untested arms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from crossover.analysis.analysis_plan import AnalysisPlan, MetricPlan
+from crossover.analysis.columns import Columns
+from crossover.analysis.curves import Curve, CurveKey, Paired, dropped_points
+from crossover.analysis.inference.windows import WindowTest
+
+_LOUD_MONTE_CARLO = 0.5
+_SHORT_RANGE = 0.8
+
+
+def plan_notes(columns: Columns, plan: AnalysisPlan) -> list[str]:
+    """What was not tested, and how to read the comparisons."""
+    notes = []
+    for noun, column, tested in (
+        ("arm", columns.arm, {plan.baseline, plan.candidate}),
+        ("metric", columns.metric, {metric.name for metric in plan.metrics}),
+    ):
+        others = sorted(set(np.unique(column).tolist()) - tested)
+        if others:
+            notes.append(f"Not tested, because the plan does not name it: {noun} {', '.join(others)}.")
+    if len(plan.metrics) > 1:
+        notes.append(
+            f"The p values are Holm-adjusted over {len(plan.metrics)} metrics within one axis and comparison; "
+            "axes and comparisons are views of the same runs and are not adjusted for."
+        )
+    if "best-so-far" in plan.comparisons:
+        notes.append(
+            "Best so far picks each run's best point on the data it is measured on, so it flatters both arms; it is a "
+            "bound on what early stopping gives."
+        )
+    return notes
+
+
+def metric_notes(
+    columns: Columns,
+    metric: MetricPlan,
+    plan: AnalysisPlan,
+    *,
+    runs: Mapping[CurveKey, Curve],
+    paired: Paired | None,
+    late: WindowTest | None,
+) -> list[str]:
+    """Notes on one metric.
+
+    Args:
+        columns: all rows.
+        metric: the metric.
+        plan: the two arms.
+        runs: its curves on the plan's first axis and comparison.
+        paired: the same as pairs.
+        late: the late window's test there.
+
+    Returns:
+        Sentences, none when there is nothing to say.
+    """
+    notes = []
+    for dropped in dropped_points(columns, metric.name, plan.axes):
+        left_out = [f"{dropped.not_finite} not finite"] * bool(dropped.not_finite)
+        left_out += [f"{dropped.at_zero} at zero, where a log axis has no place"] * bool(dropped.at_zero)
+        notes.append(f"{metric.title}, arm {dropped.arm}: points left out: {', '.join(left_out)}.")
+    notes += _unpaired_seeds(metric, plan, runs)
+    if paired is not None:
+        notes += _short_range(metric, plan, runs, paired)
+    if paired is not None and late is not None:
+        notes += _monte_carlo(metric, plan, runs, paired, late)
+    return notes
+
+
+def _unpaired_seeds(metric: MetricPlan, plan: AnalysisPlan, runs: Mapping[CurveKey, Curve]) -> list[str]:
+    baseline, candidate = (
+        {seed for (arm, seed), curve in runs.items() if arm == name and curve.x_P.size}
+        for name in (plan.baseline, plan.candidate)
+    )
+    alone = sorted(baseline ^ candidate)
+    if not alone:
+        return []
+    return [f"{metric.title}: seeds with one arm only, not used: {', '.join(map(str, alone))}."]
+
+
+def _short_range(metric: MetricPlan, plan: AnalysisPlan, runs: Mapping[CurveKey, Curve], paired: Paired) -> list[str]:
+    """Said when one run cuts off a fifth or more of the log range that a typical run of the pairs covers."""
+    curves = _of_pairs(plan, runs, paired)
+    ends = np.array([curve.x_P[-1] for curve in curves.values()])
+    starts = np.array([curve.x_P[0] for curve in curves.values()])
+    typical = float(np.log(np.median(ends)) - np.log(np.median(starts)))
+    shared = float(np.log(paired.x_G[-1]) - np.log(paired.x_G[0]))
+    if shared >= _SHORT_RANGE * typical:
+        return []
+    (arm, seed) = list(curves)[int(np.argmin(ends))]
+    return [
+        f"{metric.title}: the runs share {100 * shared / typical:.0f} % of the log range of {plan.axes[0]} "
+        f"that a typical run covers, up to {paired.x_G[-1]:.4g}; the first to end is {arm}, seed {seed}."
+    ]
+
+
+def _monte_carlo(
+    metric: MetricPlan, plan: AnalysisPlan, runs: Mapping[CurveKey, Curve], paired: Paired, late: WindowTest
+) -> list[str]:
+    """Said when the measurement's own error is more than half of the spread between seed pairs."""
+    curves = _of_pairs(plan, runs, paired)
+    squares = [
+        _late_variance([curves[arm, seed] for arm in (plan.baseline, plan.candidate)], late) for seed in paired.seeds
+    ]
+    error = float(np.mean(np.sqrt(squares)))
+    if error <= _LOUD_MONTE_CARLO * late.sd:
+        return []
+    amount = f"{error:.2g} {metric.unit}".rstrip()
+    return [
+        f"{metric.title}: the Monte Carlo standard error of a late difference ({amount}) is more than half of the "
+        f"standard deviation between seed pairs ({late.sd:.2g}); more draws would sharpen it."
+    ]
+
+
+def _late_variance(pair: Sequence[Curve], late: WindowTest) -> float:
+    """Mean Monte Carlo variance of a pair's difference at a point of the late window; unknown errors count as zero."""
+    total = 0.0
+    for curve in pair:
+        stderr = curve.stderr_P[(curve.x_P >= late.low) & (curve.x_P <= late.high) & np.isfinite(curve.stderr_P)]
+        total += float(np.mean(stderr**2)) if stderr.size else 0.0
+    return total
+
+
+def _of_pairs(plan: AnalysisPlan, runs: Mapping[CurveKey, Curve], paired: Paired) -> dict[CurveKey, Curve]:
+    return {(arm, seed): runs[arm, seed] for arm in (plan.baseline, plan.candidate) for seed in paired.seeds}

@@ -1,0 +1,171 @@
+"""What an analysis says: verdicts with their evidence, and the curves that figures are drawn from.
+
+Every difference here is candidate minus baseline (DLM minus AR), oriented as in the data: for a metric where lower is
+better a negative difference favours the candidate.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from crossover.analysis.analysis_plan import AnalysisPlan, Axis, Comparison
+
+Word = Literal["AR", "DLM", "crossover", "no difference within δ", "insufficient evidence"]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Window(_Record):
+    """The mean difference inside one window, over seed pairs (Student t)."""
+
+    low: float = Field(description="Left edge on the axis.")
+    high: float = Field(description="Right edge on the axis.")
+    mean: float
+    interval: tuple[float, float] = Field(description="Two-sided 1 - alpha interval of the mean.")
+    p_candidate_better: float = Field(description="One-sided p of 'candidate is better here'.")
+    p_baseline_better: float = Field(description="One-sided p of 'baseline is better here'.")
+    per_seed: tuple[float, ...] = Field(description="The window mean of each seed pair, in order of seeds.")
+
+
+class Crossing(_Record):
+    """Where the difference changes sign for good, on the axis; only present with the verdict `crossover`."""
+
+    direction: Literal["AR→DLM", "DLM→AR"]
+    at: float = Field(description="Point estimate on the axis.")
+    low: float | None = Field(
+        description="Left end of the interval (inverted t tests, after Fieller); None is unbounded."
+    )
+    high: float | None = Field(description="Right end of the interval; None is unbounded.")
+    bracket: tuple[float, float] = Field(description="How far the lines around it reach.")
+    per_seed: tuple[float | None, ...] = Field(description="Root of each seed pair by itself, if any.")
+    sensitivity: dict[str, float | None] = Field(
+        default_factory=dict,
+        description="The crossing by other methods: `interpolated`, `isotonic`, `gaussian process`; None finds none.",
+    )
+
+
+class Turn(_Record):
+    """One of several sign changes of the mean difference, in order along the axis; none of them is tested by itself."""
+
+    direction: Literal["AR→DLM", "DLM→AR"]
+    at: float
+    low: float | None = Field(description="Left end of its own Fieller interval; None is unbounded.")
+    high: float | None
+
+
+class ItemTest(_Record):
+    """Candidate minus baseline on the items of a task, at the last checkpoint: seed pairs × clusters of items.
+
+    The standard errors hold for other seeds and other items; the verdicts above hold for other seeds on these items.
+    """
+
+    task: str
+    score: str = Field(description="`accuracy` or `margin`.")
+    direction: Literal["lower", "higher"] = "higher"
+    baseline: str
+    candidate: str
+    baseline_mean: float
+    baseline_stderr: float
+    candidate_mean: float
+    candidate_stderr: float
+    difference: float
+    stderr: float
+    interval: tuple[float, float]
+    p: float | None = Field(description="Two-sided; None when the pairs are too few to test.")
+    p_adjusted: float | None = Field(description="After Holm over tasks and scores.")
+    pairs: int
+    items: int
+    clusters: int
+    reason: str = Field(default="", description="Why it was not tested; empty when it was.")
+
+
+class Verdict(_Record):
+    """One answer: for a metric, on an axis, for a comparison, of two arms."""
+
+    metric: str
+    axis: Axis
+    comparison: Comparison
+    baseline: str
+    candidate: str
+    word: Word
+    reason: str = Field(description="One plain sentence: why this word, with figures.")
+    pairs: int = Field(description="Complete seed pairs used.")
+    p_crossover: float | None = Field(description="Intersection-union p, two directions; None when not testable.")
+    p_adjusted: float | None = Field(description="The same after Holm over metrics (per axis and comparison).")
+    early: Window | None
+    late: Window | None
+    crossing: Crossing | None
+    further_pairs: int | None = Field(description="Seed pairs to add that would settle it, from the variance seen.")
+    further_reach: float | None = Field(
+        default=None, description="Where the runs would have to end for the trend to settle it; an extrapolation."
+    )
+    sign_changes: int = Field(description="Sign changes of the mean difference inside the tested range.")
+    turns: tuple[Turn, ...] = Field(default=(), description="Each of several sign changes; empty for one or none.")
+    picks: tuple[str, ...] = Field(
+        default=(), description="Against tuned arms: the arm that stands for the best one, for each seed pair."
+    )
+    alpha: float = Field(default=0.05, description="The level tested at: the plan's, or what this look may spend.")
+
+
+class Band(_Record):
+    """A mean curve over seeds with a simultaneous confidence band, on the common grid of an axis."""
+
+    x: tuple[float, ...]
+    mean: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+
+class SeedCurve(_Record):
+    """One run's curve as it was measured."""
+
+    arm: str
+    seed: int
+    x: tuple[float, ...]
+    value: tuple[float, ...]
+    stderr: tuple[float, ...]
+
+
+class Figure(_Record):
+    """All that a report needs to draw one metric on one axis for one comparison."""
+
+    metric: str
+    axis: Axis
+    comparison: Comparison
+    seeds: tuple[SeedCurve, ...]
+    arms: dict[str, Band] = Field(description="Arm name to its mean curve.")
+    difference: Band | None = Field(description="Candidate minus baseline over seed pairs; None below two pairs.")
+
+
+class ArmSummary(_Record):
+    """A row of the report's table: one arm on one metric."""
+
+    metric: str
+    arm: str
+    seeds: int
+    best_mean: float = Field(description="Mean over seeds of each run's best value.")
+    best_at_epoch: float | None = Field(description="Median epoch (or tokens if epochs are unknown) of the best value.")
+    final_mean: float
+    final_sd: float = Field(description="Standard deviation over seeds of the last value; 0.0 for one seed.")
+
+
+class Analysis(_Record):
+    """The whole answer for one cell. Pure and deterministic: same curves and plan, same JSON."""
+
+    method: str = Field(description="Name and version of the method, e.g. `early-late-iut/1`.")
+    plan: AnalysisPlan
+    seeds: tuple[int, ...] = Field(description="Seeds with both arms complete on the primary metric.")
+    verdicts: tuple[Verdict, ...] = Field(description="The first is the headline: primary metric, first axis, matched.")
+    figures: tuple[Figure, ...]
+    summaries: tuple[ArmSummary, ...]
+    items: tuple[ItemTest, ...] = Field(default=(), description="Tasks by item, if per-item scores were given.")
+    notes: tuple[str, ...] = Field(description="What a reader must know: points dropped, bounds, what is not tested.")
+
+    @property
+    def headline(self) -> Verdict:
+        """The verdict on the primary metric, first axis, first comparison."""
+        return self.verdicts[0]

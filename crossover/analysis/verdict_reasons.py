@@ -1,0 +1,198 @@
+"""Reasons as plain sentences with figures and units. What was not tested is not claimed."""
+
+from __future__ import annotations
+
+from crossover.analysis.analysis_plan import AnalysisPlan, Axis, Comparison, MetricPlan
+from crossover.analysis.analysis_result import Word
+from crossover.analysis.inference.verdict import Decision, Evidence, PValues
+from crossover.analysis.inference.windows import WindowTest
+
+_SUFFIXES = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e4, "k"))
+
+
+def reason(
+    evidence: Evidence,
+    decision: Decision,
+    adjusted: PValues,
+    *,
+    metric: MetricPlan,
+    plan: AnalysisPlan,
+    axis: Axis,
+    comparison: Comparison,
+    further: int | None,
+    drawn: int | None = None,
+    reach: float | None = None,
+    picks: tuple[str, ...] = (),
+) -> str:
+    """Why this word, in one sentence that ends in a full stop."""
+    early, late = evidence.early, evidence.late
+    if evidence.problem or early is None or late is None:
+        return f"{evidence.problem}."
+    if picks:
+        plan = plan.model_copy(update={"baseline": plan.tuned_name, "tuned": ()})
+    told = _Telling(evidence, adjusted, metric, plan, axis)
+    parts = [told.sentence(decision.word, early, late)]
+    if decision.obstacle:
+        parts.append(decision.obstacle)
+    if evidence.sign_changes > 1 and comparison == "matched":
+        parts.append(f"several crossings: the mean difference changes sign {evidence.sign_changes} times")
+    elif evidence.sign_changes > 1:
+        parts.append(f"several crossings of the best so far: {evidence.sign_changes} sign changes")
+    parts.append(f"{evidence.pairs} seed pairs at {matched(axis, comparison)}")
+    if picks:
+        counts = {arm: picks.count(arm) for arm in dict.fromkeys(picks)}
+        named = ", ".join(f"{arm} {n} times" if n > 1 else f"{arm} once" for arm, n in counts.items())
+        parts.append(
+            f"p holds against every tuned arm; for the estimate one was chosen for each seed on the others: {named}"
+        )
+    if plan.looks:
+        parts.append(f"at this look p may be at most {evidence.alpha:.2g}")
+    if decision.word == "insufficient evidence":
+        error = f"{late.monte_carlo:.2g} {metric.unit}".rstrip()
+        parts.append(_further(further) if drawn is None else _more_draws(drawn, error))
+        if reach is not None:
+            parts.append(f"the trend, followed on, would settle it at {axis_place(axis, reach)}")
+    return "; ".join(parts) + "."
+
+
+def matched(axis: Axis, comparison: Comparison) -> str:
+    """What is held equal."""
+    words = {"tokens": "matched tokens", "epochs": "matched tokens", "flops": "matched FLOPs"}
+    text = words.get(axis, "matched seconds")
+    added = {"best-so-far": ", each run's best so far", "frontier": ", the best model size so far"}
+    return text + added.get(comparison, "")
+
+
+class _Telling:
+    """The sentence of each word."""
+
+    def __init__(
+        self, evidence: Evidence, adjusted: PValues, metric: MetricPlan, plan: AnalysisPlan, axis: Axis
+    ) -> None:
+        self.adjusted, self.metric, self.plan, self.axis = adjusted, metric, plan, axis
+        self.changed = evidence.sign_changes
+
+    def sentence(self, word: Word, early: WindowTest, late: WindowTest) -> str:
+        if word == "crossover":
+            return self._crossover(early, late)
+        if word in ("AR", "DLM"):
+            return self._better(word, early, late)
+        if word == "no difference within δ":
+            return (
+                f"The late difference is {self._figures(late)}, inside ±{self._delta()} by two one-sided tests "
+                f"(adjusted {p_words(self.adjusted.same)}); the early window is not part of this test"
+            )
+        return self._insufficient(early, late)
+
+    def _crossover(self, early: WindowTest, late: WindowTest) -> str:
+        first = self._arm_at(early)
+        second = self._arm_at(late)
+        return (
+            f"{_capital(first)} is better early (mean difference {self._amount(early.mean)} over "
+            f"{span(self.axis, early)}, {p_words(_smaller(early))}) and {second} late "
+            f"({signed(late.mean)} over {span(self.axis, late)}, {p_words(_smaller(late))}); "
+            f"adjusted for both directions and for metrics {p_words(self.adjusted.crossover)}"
+        )
+
+    def _better(self, word: Word, early: WindowTest, late: WindowTest) -> str:
+        name = arm_words(self.plan.baseline if word == "AR" else self.plan.candidate)
+        small = f", which is smaller than δ = {self._delta()}" if abs(late.mean) < self.metric.delta else ""
+        return (
+            f"{_capital(name)} is better late ({self._figures(late)}, adjusted {p_words(self.adjusted.late)}){small}; "
+            f"{self._early(early)}"
+        )
+
+    def _early(self, early: WindowTest) -> str:
+        p = 2 * _smaller(early)
+        if p <= self.plan.alpha:
+            return f"early {self._arm_at(early)} is better too ({self._figures(early)}, {p_words(p)})"
+        return f"early the difference is not clear of zero ({self._figures(early)}, {p_words(p)})"
+
+    def _insufficient(self, early: WindowTest, late: WindowTest) -> str:
+        low, high = late.interval(self.plan.alpha)
+        interval = f"{100 * (1 - self.plan.alpha):g} % interval {signed(low)} to {signed(high)}"
+        if self.adjusted.late is not None and self.adjusted.late <= self.plan.alpha:
+            return (
+                f"Late {self._arm_at(late)} is better ({self._figures(late)}, {interval}), but early "
+                f"{self._arm_at(early)} is ({self._figures(early)}), and a crossing is not established "
+                f"(adjusted {p_words(self.adjusted.crossover)})"
+            )
+        return (
+            f"The late difference is {self._figures(late)} ({interval}, adjusted {p_words(self.adjusted.late)}): "
+            f"neither clear of zero nor shown to be inside ±{self._delta()}; "
+            f"crossing, adjusted {p_words(self.adjusted.crossover)}"
+        )
+
+    def _figures(self, test: WindowTest) -> str:
+        return f"mean difference {self._amount(test.mean)} over {span(self.axis, test)}"
+
+    def _amount(self, value: float) -> str:
+        return f"{signed(value)} {self.metric.unit}".strip()
+
+    def _delta(self) -> str:
+        return f"{self.metric.delta:g} {self.metric.unit}".strip()
+
+    def _arm_at(self, test: WindowTest) -> str:
+        candidate = (test.mean < 0) == (self.metric.direction == "lower")
+        return arm_words(self.plan.candidate if candidate else self.plan.baseline)
+
+
+def _smaller(test: WindowTest) -> float:
+    return min(test.p_positive, test.p_negative)
+
+
+def _further(further: int | None) -> str:
+    if further is None:
+        return "how many more would settle it cannot be said from the variance seen"
+    return f"about {further} more would settle it with 80 % power, were the truth what was seen"
+
+
+def _more_draws(drawn: int, error: str) -> str:
+    return (
+        f"pairs alone would not settle it, since the Monte Carlo error of {error} is shared by all: "
+        f"with many more draws about {drawn} more would"
+    )
+
+
+def arm_words(arm: str) -> str:
+    """`ar` is AR, `dlm` is the DLM; other names stay as they are."""
+    return {"ar": "AR", "dlm": "the DLM", "tuned-ar": "tuned AR"}.get(arm, arm)
+
+
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:] if text.startswith(("the ", "tuned ")) else text
+
+
+def p_words(p: float | None) -> str:
+    """`p = 0.0004`, `p < 0.0001`, or `p not tested`."""
+    if p is None:
+        return "p not tested"
+    return "p < 0.0001" if p < 1e-4 else f"p = {p:.2g}"
+
+
+def signed(value: float) -> str:
+    """A difference with its sign, three digits: `+0.21`, `−0.35`."""
+    return f"{value:+.3g}".replace("-", "−")
+
+
+def span(axis: Axis, test: WindowTest) -> str:
+    """A window on its axis: `epochs 1–6`, `tokens 10k–64k`, `FLOPs 1.2e+15–3e+16`, `12–95 seconds`."""
+    low, high = _place(axis, test.low), _place(axis, test.high)
+    place = low if low == high else f"{low}–{high}"
+    one, many = {"epochs": ("epoch", "epochs"), "flops": ("FLOPs", "FLOPs")}.get(axis, (axis, axis))
+    return f"{place} seconds" if axis == "seconds" else f"{one if low == high else many} {place}"
+
+
+def axis_place(axis: Axis, value: float) -> str:
+    """A place on an axis: `epoch 90`, `12M tokens`, `3e+16 FLOPs`, `95 seconds`."""
+    place = _place(axis, value)
+    return f"epoch {place}" if axis == "epochs" else f"{place} {'FLOPs' if axis == 'flops' else axis}"
+
+
+def _place(axis: Axis, value: float) -> str:
+    if axis == "flops":
+        return f"{value:.3g}"
+    for limit, suffix in _SUFFIXES:
+        if value >= limit:
+            return f"{value / (1e3 if suffix == 'k' else limit):.3g}{suffix}"
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"

@@ -1,0 +1,150 @@
+"""`crossover analyse`: step 4 of a study, or with --curves the verdicts on curves that anybody measured."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import crossover
+from crossover.analysis.across.cross_cell_result import CellFacts, Overview
+from crossover.analysis.across.overview import Cell, overview
+from crossover.analysis.analyse_cell import analyse as judge
+from crossover.analysis.analysis_plan import AnalysisPlan
+from crossover.analysis.analysis_result import Analysis
+from crossover.commands.curve_plan import curve_flag, plan_of, wide_metrics
+from crossover.curve_files import CellCurves, CurveTable, listing, read_curves, split_cells
+from crossover.curve_files.cells import MOST_COUNT
+from crossover.errors import CurvesError, StudyError
+from crossover.files import digest_of, digest_of_file, workspace_error, write_json
+
+Judged = tuple[CellCurves, Analysis]
+
+
+def analyse(options: argparse.Namespace) -> int:
+    """Judge a study's runs, or a file of curves.
+
+    Raises:
+        StudyError: both or neither were named, or the plan is wrong.
+        CurvesError: the file is no table of curves; says the column, the row and the remedy.
+        WorkspaceError: the report cannot be written.
+    """
+    if bool(options.study) == bool(options.curves):
+        problem = "stands beside --curves" if options.study else "is missing"
+        remedy = "name a study, or give --curves FILE"
+        raise StudyError("analyse.what", field="STUDY", problem=problem, remedy=remedy)
+    if options.study:
+        if flag := curve_flag(options):
+            problem, remedy = "is for --curves, and a study has a plan of its own", "leave it out, or write it there"
+            raise StudyError("analyse.what", field=flag, problem=problem, remedy=remedy)
+        from crossover.commands.stage_commands import analyse as step
+
+        return step(options)
+    path = Path(options.curves)
+    table = read_curves(path, wide=wide_metrics(options) if options.wide else None)
+    plan = plan_of(options, table)
+    cells = split_cells(table, plan, unique_tokens=_count(options.unique_tokens))
+    if options.out:
+        _make(Path(options.out))
+    judged = [(cell, _judge(cell, plan, _notes(table, cell), several=len(cells) > 1)) for cell in cells]
+    if options.out:
+        try:
+            _write(Path(options.out), path, plan, judged)
+        except OSError as error:
+            raise workspace_error(Path(options.out), error) from error
+    if options.json:
+        whole = ",\n".join(f"{json.dumps(cell.cell)}: {analysis.model_dump_json()}" for cell, analysis in judged)
+        print(f"{{{whole}}}")
+    else:
+        _print(judged, options.out)
+    return 0
+
+
+def _make(folder: Path) -> None:
+    """The folder of the report, before the time of a large file is spent."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise workspace_error(folder, error) from error
+
+
+def _judge(cell: CellCurves, plan: AnalysisPlan, notes: Sequence[str], *, several: bool) -> Analysis:
+    """One cell's analysis; of several cells, what is wrong in one says which."""
+    try:
+        return judge(cell.curves, plan, unique_tokens=cell.unique_tokens, notes=notes)
+    except CurvesError as error:
+        if not several:
+            raise
+        problem = f"in cell {cell.cell!r}, {error.problem}"
+        raise CurvesError(error.code, field=error.field, problem=problem, remedy=error.remedy) from error
+
+
+def _count(tokens: float | None) -> int | None:
+    if tokens is None:
+        return None
+    if not 1 <= tokens < MOST_COUNT or tokens != int(tokens):
+        raise StudyError(
+            "analyse.unique-tokens",
+            field="--unique-tokens",
+            problem=f"{tokens:g} is no positive whole number below 2^53",
+            remedy="give the tokens of one epoch",
+        )
+    return int(tokens)
+
+
+def _notes(table: CurveTable, cell: CellCurves) -> tuple[str, ...]:
+    unused = (f"Columns of the file that were not used: {listing(table.unused)}.",) if table.unused else ()
+    return (*table.notes, *cell.notes, *unused)
+
+
+def _print(judged: Sequence[Judged], out: str | None) -> None:
+    """Every verdict on two lines: what, and why; then the notes."""
+    from crossover.report import verdict_line
+
+    for cell, analysis in judged:
+        prefix = f"[{cell.cell}] " if len(judged) > 1 else ""
+        for verdict in analysis.verdicts:
+            print(f"{prefix}{verdict_line(analysis, verdict)}\n    {verdict.reason}")
+        for note in analysis.notes:
+            print(f"{prefix}note: {note}")
+    if out:
+        print(f"\nReport:  {Path(out) / 'report.html'}")
+
+
+def _write(folder: Path, path: Path, plan: AnalysisPlan, judged: Sequence[Judged]) -> None:
+    """analysis.json, overview.json and the report in its three forms."""
+    from crossover.report import CellReport, ReportContext, write_report
+
+    whole = _overview(judged, plan)
+    write_json(folder / "analysis.json", {cell.cell: a.model_dump(mode="json") for cell, a in judged})
+    write_json(folder / "overview.json", whole.model_dump(mode="json"))
+    digest = digest_of({"curves": digest_of_file(path), "plan": plan.model_dump(mode="json")})
+    write_report(
+        ReportContext(
+            study=path.name,
+            study_digest=digest,
+            question=f"Do the curves in {path.name} cross?",
+            cells=tuple(
+                CellReport(cell=c.cell, unique_tokens=c.unique_tokens, parameters=c.parameters, analysis=analysis)
+                for c, analysis in judged
+            ),
+            overview=whole,
+            created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            version=crossover.__version__,
+            upper_bound_metrics=(),
+        ),
+        folder,
+    )
+
+
+def _overview(judged: Sequence[Judged], plan: AnalysisPlan) -> Overview:
+    """What the cells say together, where each has its unique tokens and parameters."""
+    cells = []
+    for cell, analysis in judged:
+        if cell.unique_tokens is None or cell.parameters is None:
+            return Overview()
+        facts = CellFacts(cell=cell.cell, unique_tokens=cell.unique_tokens, parameters=cell.parameters)
+        cells.append(Cell(facts, cell.curves, analysis, cell.unique_tokens))
+    return overview(cells, plan)

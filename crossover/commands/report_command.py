@@ -1,0 +1,96 @@
+"""`crossover report`: a study's report in short, and where it is. `crossover advise`: what to choose for a budget."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from crossover.errors import StudyError, WorkspaceError
+from crossover.stages.workspace import Workspace
+
+if TYPE_CHECKING:
+    from crossover.report import ReportContext
+
+
+def report(options: argparse.Namespace) -> int:
+    """Print the headline and the paths, or the report's JSON."""
+    from crossover.report import headline
+
+    path = _report_json(options.workspace)
+    if options.json:
+        print(path.read_text("utf-8"), end="")
+        return 0
+    for line in headline(read_report(path)):
+        print(line)
+    print(f"\nReport:  {path.with_suffix('.html')}")
+    return 0
+
+
+def advise(options: argparse.Namespace) -> int:
+    """Print what to choose for so many unique tokens, parameters and FLOPs; of the cells that were run by default.
+
+    Raises:
+        StudyError: a number is not positive, or one of the pair is missing.
+    """
+    from crossover.analysis.across.advice import advise as advise_on
+    from crossover.analysis.across.advice import advise_all
+
+    context = read_report(_report_json(options.workspace))
+    analyses = {cell.cell: cell.analysis for cell in context.cells}
+    cells = [(facts, analyses[facts.cell]) for facts in context.overview.cells]
+    given = {"--unique-tokens": options.unique_tokens, "--parameters": options.parameters, "--flops": options.flops}
+    for flag, value in given.items():
+        wanted = flag != "--flops" and any(v is not None for v in given.values())
+        if (value is None and wanted) or (value is not None and not 0 < value < float("inf")):
+            problem = "is missing" if value is None else f"is {value:g}, which is no budget"
+            remedy = "give --unique-tokens and --parameters together, as positive numbers; --flops if you like"
+            raise StudyError("advise.budget", field=flag, problem=problem, remedy=remedy)
+    if options.unique_tokens is None:
+        found = advise_all(cells)
+    else:
+        asked = {"unique_tokens": round(options.unique_tokens), "parameters": round(options.parameters)}
+        found = (advise_on(cells, **asked, flops=options.flops),)
+    if options.json:
+        print("[" + ",\n".join(advice.model_dump_json() for advice in found) + "]")
+        return 0
+    for advice in found:
+        budget = f", {advice.flops:.3g} FLOPs" if advice.flops else ""
+        print(f"{advice.unique_tokens:,} unique tokens, {advice.parameters:,} parameters{budget}: {advice.choose}")
+        print(f"  Because: {advice.because}")
+        print(f"  Cheapest experiment that could change this: {advice.cheapest}")
+    return 0
+
+
+def read_report(path: Path) -> ReportContext:
+    """A report as it was written.
+
+    Raises:
+        WorkspaceError: not a report, or one of another version of Crossover.
+    """
+    from crossover.report import ReportContext
+
+    try:
+        return ReportContext.model_validate_json(path.read_text("utf-8"))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise WorkspaceError(
+            "report.other-version",
+            field=str(path),
+            problem=f"is not a report of this version ({'.'.join(map(str, first['loc']))}: {first['msg']})",
+            remedy="run `crossover analyse` on the study again; nothing is trained anew",
+        ) from error
+
+
+def _report_json(workspace: str) -> Path:
+    path = Workspace(workspace).pull("analysis") / "report.json"
+    if not path.is_file():
+        raise WorkspaceError(
+            "report.none",
+            field=workspace,
+            problem="holds no report",
+            remedy="run `crossover run` on the study first, or name its folder",
+        )
+    return path

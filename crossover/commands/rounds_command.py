@@ -1,0 +1,67 @@
+"""`crossover next` and `crossover run --rounds`: a study that grows until its verdicts are settled."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+from crossover.commands.command_options import registry_of, study_of, workspace_of
+from crossover.stages.round_state import read_rounds
+from crossover.stages.run_selection import check_rounds
+from crossover.stages.stage_manifests import RoundsRef
+from crossover.stages.study_context import open_study
+from crossover.study.study_config import StudyConfig
+
+
+def next(options: argparse.Namespace) -> int:
+    """Print the runs of the next round, with reasons."""
+    state = _state(options, study_of(options))
+    print(state.model_dump_json(indent=1, exclude={"runs"}) if options.json else "\n".join(lines(state)))
+    return 0
+
+
+def run_rounds(options: argparse.Namespace, study: StudyConfig, start: Callable[[str], Path]) -> Path:
+    """Run the pipeline again and again with the runs that the design asks for, until it asks for none.
+
+    Args:
+        options: of the command line.
+        study: with looks in its plan.
+        start: runs the pipeline on a selection of runs; returns the workspace's folder.
+
+    Returns:
+        The workspace's folder. A study that was settled before is analysed again, for its promotion.
+
+    Raises:
+        StudyError: the plan has no looks, or fewer seeds than the first of them.
+    """
+    state, number = _state(options, study), 0
+    while True:
+        number += 1
+        if not options.json:
+            print("\n".join((f"\nRound {number}", *lines(state))), flush=True)
+        folder = start(state.next_selection or state.selection)
+        state = _state(options, study)
+        if not state.next_selection:
+            break
+    if not options.json:
+        print("\n".join(("", *lines(state))))
+    return folder
+
+
+def lines(state: RoundsRef) -> list[str]:
+    """The state for people: each cell, the next runs, and what was spent of the full grid."""
+    told = [f"{cell.cell}: {cell.status} ({cell.pairs} seed pairs judged): {cell.reason}" for cell in state.cells]
+    cost = sum(run.cost for run in state.next_runs)
+    share = f"{state.spent:.3g} of {state.full:.3g} {state.unit} of the full grid ({state.spent / state.full:.0%})"
+    if state.next_selection:
+        told.append(f"Next:  {len(state.next_runs)} runs, about {cost:.3g} {state.unit}: {state.next_selection}")
+    else:
+        told.append("Next:  nothing")
+    return [*told, f"Spent: {share}"]
+
+
+def _state(options: argparse.Namespace, study: StudyConfig) -> RoundsRef:
+    check_rounds(study)
+    with open_study(study, workspace_of(options, study), registry_of(options)) as context:
+        return read_rounds(context)

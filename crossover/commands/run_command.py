@@ -1,0 +1,66 @@
+"""`crossover run` and `crossover compile`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import yaml
+
+from crossover.commands.command_options import registry_of, study_of, workspace_of
+from crossover.commands.local_run import run_study
+from crossover.commands.report_command import read_report
+from crossover.commands.rounds_command import run_rounds
+from crossover.errors import StudyError
+
+
+def run(options: argparse.Namespace) -> int:
+    """Answer a study and print the verdict, the report's path, and the SQL to look further."""
+    study = study_of(options)
+    if options.print_study:
+        print(yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False, allow_unicode=True), end="")
+        return 0
+    if options.seeds_per_task < 1:
+        raise StudyError(
+            "run.seeds-per-task", field="--seeds-per-task", problem="must be at least 1", remedy="leave it out"
+        )
+    start = partial(
+        run_study,
+        study,
+        workspace_of(options, study),
+        registry=registry_of(options),
+        promotion=options.promote,
+        seeds_per_task=options.seeds_per_task,
+        quiet=options.json,
+    )
+    folder = run_rounds(options, study, lambda runs: start(runs=runs)) if options.rounds else start()
+    _print_outcome(folder, as_json=options.json)
+    return 0
+
+
+def _print_outcome(folder: Path, *, as_json: bool) -> None:
+    from crossover.report import headline
+    from crossover.stages.stage_manifests import AnalysisRef
+
+    context = read_report(folder / "analysis" / "report.json")
+    decision = AnalysisRef.read(folder / "analysis" / "manifest.json")
+    if as_json:
+        verdicts = {cell.cell: [v.model_dump(mode="json") for v in cell.analysis.verdicts] for cell in context.cells}
+        print(json.dumps({"verdicts": verdicts, "decision": decision.model_dump(mode="json")}, indent=1))
+        return
+    print()
+    for line in headline(context):
+        print(line)
+    print(f"\nDecision:  {decision.decision} ({decision.reason})")
+    print(f"Report:    {folder / 'analysis' / 'report.html'}")
+    print(f"Look on:   {context.sql}")
+    print(f"Serve:     crossover serve {folder}")
+
+
+def compile(options: argparse.Namespace) -> int:
+    """Write the pipeline's YAML; the compiler lives with the pipelines, in a process of its own."""
+    return subprocess.run([sys.executable, "-m", "crossover_pipelines.compiling", options.out], check=False).returncode

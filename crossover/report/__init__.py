@@ -1,0 +1,27 @@
+"""The report of a study: one HTML page, Markdown, JSON, and lines for the terminal.
+
+Altair, vl-convert and Jinja are imported when a page is rendered, not before.
+"""
+
+from crossover.report.markdown import render_markdown
+from crossover.report.report_data import CellReport, CorpusFacts, Fact, ReportContext, RunRow, Sample
+from crossover.report.report_files import ReportFiles, write_report
+from crossover.report.report_page import render_html, render_picture
+from crossover.report.verdict_lines import headline
+from crossover.report.verdict_lines import line as verdict_line
+
+__all__ = [
+    "CellReport",
+    "CorpusFacts",
+    "Fact",
+    "ReportContext",
+    "ReportFiles",
+    "RunRow",
+    "Sample",
+    "headline",
+    "render_html",
+    "render_markdown",
+    "render_picture",
+    "verdict_line",
+    "write_report",
+]

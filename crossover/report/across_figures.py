@@ -1,0 +1,158 @@
+"""The crossover map: where each cell crosses, over what a cell is, with the fitted line and its prediction interval."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from crossover.analysis.across.cross_cell_result import CellFacts, Forecast, Movement
+from crossover.report import palette, scales, wording
+from crossover.report.across_tables import model_words
+from crossover.report.report_figures import config
+
+if TYPE_CHECKING:
+    import altair as alt
+
+_ROLES = ("arm2", "arm1", "arm3", "arm4", "arm5", "arm6")
+_SHAPES = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross")
+_ROOM = 1.25
+_GAP = 15
+Rows = list[dict[str, Any]]
+
+
+def draw_map(movement: Movement, *, width: int, height: int) -> dict[str, Any] | None:
+    """The Vega-Lite specification of a crossover map; None when no cell crosses.
+
+    Args:
+        movement: cells with their crossings, and the forecasts.
+        width: of the panel in pixels.
+        height: likewise.
+
+    Returns:
+        The specification. Across: unique tokens, or parameters where only these differ. Up: the crossing. Points with
+        bars are crossings with intervals, arrows are cells known to cross on one side, if at all.
+    """
+    import altair as alt
+
+    over_tokens = len({c.facts.unique_tokens for c in movement.cells}) > 1
+    groups = _groups(movement, over_tokens=over_tokens)
+    rows = [row for group in groups.values() for row in group]
+    places = [row[key] for row in rows for key in ("y", "low", "high") if row.get(key) is not None]
+    if not any(row["kind"] == "crossing" for row in rows):
+        return None
+    across = scales.x_domain([[row["x"] for row in rows]]) or (1.0, 10.0)
+    up = (min(places) / _ROOM, max(places) * _ROOM)
+    x_domain = (across[0] / _ROOM, across[1] * _ROOM)
+    frame = _Frame(x_domain, up, "unique tokens" if over_tokens else "parameters", wording.axis_title(movement.axis))
+    ends = {name: _last(group) for name, group in groups.items()}
+    logs = tuple(math.log(end) for end in up)
+    heights = scales.dodge([math.log(end["y"]) for end in ends.values()], (logs[0], logs[1]), height=height, gap=_GAP)
+    layers: list[alt.Chart] = []
+    for i, ((name, group), text_y) in enumerate(zip(groups.items(), heights, strict=True)):
+        role, shape = _ROLES[i % len(_ROLES)], _SHAPES[i % len(_SHAPES)]
+        layers += _layers(frame, group, role, shape)
+        layers.append(_label(frame, name, ends[name]["x"], math.exp(text_y), role))
+    title = alt.Title("Where the curves cross", subtitle=wording.comparison_words(movement.comparison, movement.axis))
+    chart = alt.LayerChart(layer=layers, width=width, height=height, title=title)
+    return dict(chart.to_dict(validate=False)) | {"config": config()}
+
+
+class _Frame:
+    """The scales of the map."""
+
+    def __init__(self, x: tuple[float, float], y: tuple[float, float], x_title: str, y_title: str) -> None:
+        self.x_range, self.y_range, self.x_title, self.y_title = x, y, x_title, y_title
+
+    def x(self) -> alt.X:
+        import altair as alt
+
+        axis = alt.Axis(
+            values=scales.log_ticks(*self.x_range, most=9),
+            labelExpr="replace(format(datum.value,'~s'),'G','B')",
+            title=self.x_title,
+            grid=False,
+        )
+        return alt.X("x:Q", scale=alt.Scale(type="log", domain=list(self.x_range), nice=False), axis=axis)
+
+    def y(self, field: str = "y") -> alt.Y:
+        import altair as alt
+
+        axis = alt.Axis(
+            values=scales.log_ticks(*self.y_range, most=7), labelExpr="format(datum.value,'~s')", title=self.y_title
+        )
+        return alt.Y(f"{field}:Q", scale=alt.Scale(type="log", domain=list(self.y_range), nice=False), axis=axis)
+
+
+def _groups(movement: Movement, *, over_tokens: bool) -> dict[str, Rows]:
+    """Rows of one line each: cells and forecasts of one model, or of one budget where only models differ."""
+    groups: dict[str, Rows] = {}
+
+    def put(facts: CellFacts, row: dict[str, Any]) -> None:
+        name = model_words(facts) if over_tokens else f"{wording.count(facts.unique_tokens)} unique tokens"
+        x = facts.unique_tokens if over_tokens else facts.parameters
+        groups.setdefault(name, []).append(row | {"x": float(x)})
+
+    for cell in movement.cells:
+        side = 1 if cell.beyond is not None else -1
+        edge = cell.beyond if cell.beyond is not None else cell.before
+        if cell.at is not None:
+            put(cell.facts, {"kind": "crossing", "y": cell.at, "low": cell.low, "high": cell.high})
+        elif edge is not None:
+            put(cell.facts, {"kind": "censored", "y": edge, "side": side})
+    for forecast in movement.forecasts:
+        put(forecast.facts, {"kind": "forecast", "y": forecast.at, "low": None, "high": None} | _ends(forecast))
+    return {name: rows for name, rows in groups.items() if any(row["kind"] != "forecast" for row in rows)}
+
+
+def _ends(forecast: Forecast) -> dict[str, Any]:
+    """A prediction interval of more than a thousandfold is drawn as far as that."""
+    return {"low": max(forecast.low, forecast.at / 30), "high": min(forecast.high, forecast.at * 30)}
+
+
+def _last(group: Rows) -> dict[str, Any]:
+    """The rightmost cell that was run."""
+    return max((row for row in group if row["kind"] != "forecast"), key=lambda row: float(row["x"]))
+
+
+def _layers(frame: _Frame, group: Rows, role: str, shape: str) -> list[alt.Chart]:
+    import altair as alt
+
+    colour = palette.light(role)
+    layers: list[alt.Chart] = []
+    line = sorted((row for row in group if row["kind"] == "forecast"), key=lambda row: float(row["x"]))
+    if len(line) > 1:
+        data = alt.Chart(alt.InlineData(values=line))
+        band = data.mark_area(color=colour, opacity=0.12, clip=True)
+        layers.append(band.encode(x=frame.x(), y=frame.y("low"), y2=alt.Y2("high:Q")))
+        layers.append(data.mark_line(color=colour, strokeDash=[5, 3], clip=True).encode(x=frame.x(), y=frame.y()))
+    crossed = [_clipped(row, frame) for row in group if row["kind"] == "crossing"]
+    if crossed:
+        data = alt.Chart(alt.InlineData(values=crossed))
+        layers.append(
+            data.mark_rule(color=colour, strokeWidth=1.6).encode(x=frame.x(), y=frame.y("low"), y2=alt.Y2("high:Q"))
+        )
+        layers.append(
+            data.mark_point(color=colour, fill=colour, opacity=1, shape=shape, size=70).encode(x=frame.x(), y=frame.y())
+        )
+    for side, mark in ((1, "triangle-up"), (-1, "triangle-down")):
+        hidden = [row for row in group if row["kind"] == "censored" and row["side"] == side]
+        if hidden:
+            data = alt.Chart(alt.InlineData(values=hidden))
+            point = data.mark_point(color=colour, opacity=1, shape=mark, size=90)
+            layers.append(point.encode(x=frame.x(), y=frame.y()))
+    return layers
+
+
+def _label(frame: _Frame, name: str, x: float, y: float, role: str) -> alt.Chart:
+    import altair as alt
+
+    text = alt.Chart(alt.InlineData(values=[{"x": x, "y": y, "text": name}]))
+    mark = text.mark_text(color=palette.light(role), align="left", dx=10, dy=10, fontSize=12, fontWeight=600)
+    chart: alt.Chart = mark.encode(x=frame.x(), y=frame.y(), text="text:N")
+    return chart
+
+
+def _clipped(row: dict[str, Any], frame: _Frame) -> dict[str, Any]:
+    """Unbounded ends of an interval reach to the panel's edge."""
+    low, high = frame.y_range
+    return row | {"low": row["low"] or low, "high": row["high"] or high}

@@ -1,0 +1,96 @@
+"""What the page shows of a study as a whole: what to choose, the map, frontiers, factors, laws, what to run next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from crossover.analysis.across.cross_cell_result import Frontier, Movement
+from crossover.analysis.across.law_forms import REFERENCES
+from crossover.report import across_figures, across_tables, report_tables, report_view, svg, wording
+from crossover.report.report_data import CellReport, ReportContext
+
+_MAP = (830, 330)
+_SMALL_MAP = (372, 300)
+
+
+@dataclass(frozen=True)
+class FrontierView:
+    """The families' frontiers over model sizes, for one budget of unique tokens."""
+
+    title: str
+    cells: str
+    cell: report_view.CellView
+
+
+@dataclass(frozen=True)
+class StudyView:
+    """The parts of a page that are not of one cell; empty parts are not shown."""
+
+    advice: report_tables.Table
+    maps: tuple[report_view.FigureView, ...]
+    slopes: report_tables.Table
+    unfitted: str
+    """Why the movement could not be fitted; empty when it was."""
+    frontiers: tuple[FrontierView, ...]
+    moved: report_tables.Table | None
+    """The cells, where there is no map of them."""
+    factors: report_tables.Table
+    factors_told: tuple[str, ...]
+    laws: report_tables.Table
+    laws_told: tuple[str, ...]
+    next_runs: report_tables.Table
+
+
+def build(context: ReportContext) -> StudyView:
+    """The study's part of a page; draws the maps and the frontiers."""
+    whole, plan = context.overview, context.cells[0].analysis.plan
+    primary = [m for m in whole.movements if m.metric == whole.movements[0].metric]
+    first = next((m for m in primary if m.slopes), primary[0] if primary else None)
+    chosen = [m for m in whole.movements if first is not None and (m.metric, m.axis) == (first.metric, first.axis)]
+    found = (_map(m, f"map{i}", plan.alpha) for i, m in enumerate(chosen))
+    maps = tuple(drawn for drawn in found if drawn is not None)
+    return StudyView(
+        advice=across_tables.advice(whole),
+        maps=maps,
+        slopes=across_tables.slopes(whole.movements, plan),
+        unfitted="" if first is None or first.slopes else first.reason,
+        frontiers=tuple(_frontier(context, f, f"p{i}") for i, f in enumerate(whole.frontiers)),
+        moved=None if first is None or maps else across_tables.movement_cells(first, plan.alpha),
+        factors=across_tables.factors(whole.factors, plan),
+        factors_told=tuple(f"{f.cell}: {f.reason}".removeprefix(": ") for f in whole.factors),
+        laws=across_tables.laws(whole.laws, plan.alpha),
+        laws_told=(
+            *(f"{wording.arm_label(fit.arm)}, {fit.form}: {fit.reason}" for fit in whole.laws),
+            *(reference.words() for reference in REFERENCES),
+        ),
+        next_runs=across_tables.next_runs(whole.next_runs),
+    )
+
+
+def _map(movement: Movement, key: str, alpha: float) -> report_view.FigureView | None:
+    title = f"The crossover map, {wording.comparison_words(movement.comparison, movement.axis)}"
+    caption = (
+        f"{movement.reason} Points: the crossing of a cell with its {wording.percent(alpha)} interval; hollow "
+        "triangles: cells known to cross, if at all, above (△) or below (▽). Dashed: the fit, shaded its prediction "
+        "interval for one further cell."
+    )
+    wide, small = (across_figures.draw_map(movement, width=w, height=h) for w, h in (_MAP, _SMALL_MAP))
+    if wide is None or small is None:
+        return None
+    return report_view.FigureView(
+        key=key,
+        title=title,
+        caption=caption,
+        drawing=svg.render(wide, key=key, title=title, description=caption),
+        narrow=svg.render(small, key=f"{key}n", title=title, description=caption),
+        tables=(across_tables.movement_cells(movement, alpha),),
+    )
+
+
+def _frontier(context: ReportContext, frontier: Frontier, key: str) -> FrontierView:
+    cell = CellReport(cell=key, unique_tokens=frontier.unique_tokens, analysis=frontier.analysis)
+    return FrontierView(
+        title=f"Frontier over model sizes, {wording.count(frontier.unique_tokens)} unique tokens",
+        cells=", ".join(frontier.cells),
+        cell=report_view.build_cell(context, cell, key),
+    )

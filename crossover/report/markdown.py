@@ -1,0 +1,124 @@
+"""The report in short, as Markdown: what a pipeline's page shows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from crossover.report import across_tables, report_tables, verdict_lines, wording
+from crossover.report.report_data import ReportContext
+from crossover.report.report_page import all_notes
+
+_SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~&])")
+_SPACE = re.compile(r"\s+")
+_SAMPLE_CHARACTERS = 400
+
+
+def render_markdown(context: ReportContext) -> str:
+    """The report as Markdown: verdicts, summary, samples, how it was done.
+
+    Args:
+        context: what the report is made of. All its text is escaped: no markup of it survives.
+    """
+    lines = [f"# {_text(context.question)}", "", f"Study **{_text(context.study)}**, {_text(context.created_at)}", ""]
+    if len(context.cells) > 1:
+        lines += [*_table(report_tables.cells(context)), ""]
+    for advice in across_tables.advice(context.overview).rows:
+        facts, choose, because, cheapest = (_text(part) for part in advice)
+        lines += [f"- {facts}: **{choose}**. {because} Cheapest experiment that could change this: {cheapest}"]
+    lines += [""] * bool(context.overview.advice)
+    for cell in context.cells:
+        analysis = cell.analysis
+        head = analysis.headline
+        lines += [f"## {_text(cell.cell)}: {_text(verdict_lines.statement(analysis, head))}", ""]
+        lines += [f"**{_text(verdict_lines.line(analysis, head))}**", "", _text(head.reason), ""]
+        changes = verdict_lines.what_would_change_it(cell)
+        if changes:
+            lines += ["What would change the answer:", "", *(f"- {_text(text)}" for text in changes), ""]
+        for table in (
+            report_tables.all_verdicts(analysis),
+            report_tables.summary(context, analysis),
+            across_tables.items(analysis),
+        ):
+            lines += [*_table(table), ""] if table.rows else []
+    lines += [*_across(context), *_samples(context), *_how(context)]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _across(context: ReportContext) -> Iterable[str]:
+    """What the cells and arms say together."""
+    whole, plan = context.overview, context.cells[0].analysis.plan
+    for frontier in whole.frontiers:
+        head = frontier.analysis.headline
+        budget = f"{wording.count(frontier.unique_tokens)} unique tokens"
+        yield f"**Frontier over model sizes, {budget}:** {_text(head.reason)}"
+        yield ""
+    if whole.movements:
+        yield from ("## How the crossing moves", "", _text(whole.movements[0].reason), "")
+    found = [
+        *(across_tables.movement_cells(movement, plan.alpha) for movement in whole.movements[:1]),
+        across_tables.slopes(whole.movements, plan),
+        across_tables.factors(whole.factors, plan),
+        across_tables.laws(whole.laws, plan.alpha),
+        across_tables.next_runs(whole.next_runs),
+    ]
+    for table in found:
+        yield from [*_table(table), ""] if table.rows else []
+
+
+def _samples(context: ReportContext) -> Iterable[str]:
+    for arm, rows in context.samples.items():
+        for sample in rows[:1]:
+            yield f"> **{_text(wording.arm_label(arm))}** {_text(sample.prompt, _SAMPLE_CHARACTERS)} … "
+            yield f"> {_text(sample.completion, _SAMPLE_CHARACTERS)}"
+            yield ""
+
+
+def _how(context: ReportContext) -> Iterable[str]:
+    yield "## How it was done"
+    yield ""
+    yield (
+        "At matched tokens both arms of a seed pair have seen the same tokens in the same order. DLM likelihoods are "
+        "NELBO, an upper bound on the loss; AR likelihoods are exact."
+        if context.measured_here
+        else "The curves were given: what their values are, and whether pairs share data, is unknown."
+    )
+    yield ""
+    facts = [*report_tables.corpus(context.corpus), *((f.label, f.value) for f in context.training)]
+    plan = context.cells[0].analysis.plan
+    facts += [
+        ("Early and late window", f"{plan.early_window} and {plan.late_window} of the axis' log range"),
+        ("α, seed pairs needed", f"{plan.alpha:g}, {plan.minimum_pairs}"),
+        ("Study digest", context.study_digest),
+        ("Crossover", context.version),
+    ]
+    yield from _rows(("Fact", "Value"), facts)
+    for table in (across_tables.health(context), *map(report_tables.runs, context.cells)):
+        if table.rows:
+            yield ""
+            yield from _table(table)
+    if context.sql:
+        yield from ("", "To look further:", "", *(f"    {line}" for line in context.sql.splitlines()))
+    notes = all_notes(context)
+    if notes:
+        yield from ("", "Notes:", "", *(f"- {_text(note)}" for note in notes))
+
+
+def _table(table: report_tables.Table) -> list[str]:
+    return [f"**{_text(table.caption)}**", "", *_rows(table.head, table.rows, left=table.figures_from)]
+
+
+def _rows(head: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 99) -> list[str]:
+    rule = ["---" if i < left else "---:" for i in range(len(head))]
+    return [
+        "| " + " | ".join(cells) + " |"
+        for cells in ([_text(t) for t in head], rule, *([_text(t) for t in r] for r in rows))
+    ]
+
+
+def _text(text: str, most: int | None = None) -> str:
+    """One line of plain text that Markdown and HTML leave alone."""
+    flat = _SPACE.sub(" ", text).strip()
+    if most is not None and len(flat) > most:
+        flat = flat[:most] + "…"
+    return _SPECIAL.sub(r"\\\1", flat).replace("\\<", "&lt;").replace("\\>", "&gt;").replace("\\&", "&amp;")

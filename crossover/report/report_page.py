@@ -1,0 +1,115 @@
+"""The report as one HTML page: no request to anywhere, light and dark, fit for print, whole without its script."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from dataclasses import replace
+from importlib import resources
+from typing import Any
+
+from crossover.report import across_tables, across_view, palette, report_tables, report_view, svg, trimming, wording
+from crossover.report.report_data import ReportContext
+
+_HERE = "crossover.report"
+
+MAXIMUM_BYTES = 1_500_000
+"""A page larger than this shows less, and says so."""
+
+
+def render_html(context: ReportContext) -> str:
+    """The report as one self-contained HTML page of at most about 1.5 MB.
+
+    Args:
+        context: what the report is made of. All its text is treated as untrusted and escaped.
+
+    Returns:
+        The page. Of a large study, axes other than the first may be left out; the page then says so.
+    """
+    cells, study = report_view.build(context), across_view.build(context)
+    page = ""
+    for level, detail in enumerate(trimming.LEVELS):
+        shown = tuple(trimming.trim(cell, detail) for cell in cells)
+        frontiers = tuple(replace(f, cell=trimming.trim(f.cell, detail)) for f in study.frontiers)
+        page = _page(context, shown, replace(study, frontiers=frontiers), reduced=level > 0)
+        if len(page.encode()) <= MAXIMUM_BYTES:
+            break
+    return page
+
+
+def render_picture(context: ReportContext) -> str | None:
+    """The headline's figure as an SVG file that follows light and dark mode; None when there are no points."""
+    drawing = report_view.hero(context)
+    return None if drawing is None else svg.standalone(drawing)
+
+
+def _page(
+    context: ReportContext, cells: tuple[report_view.CellView, ...], study: across_view.StudyView, *, reduced: bool
+) -> str:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=PackageLoader(_HERE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["drawing"] = Markup
+    script = _asset("report.js")
+    values: dict[str, Any] = {
+        "context": context,
+        "cells": cells,
+        "study": study,
+        "health": across_tables.health(context),
+        "lineage": _lineage(context),
+        "script": Markup(script),  # noqa: S704 - our own file
+        "script_hash": f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}",
+        "plan": report_tables.plan_facts(context.cells),
+        "overview": report_tables.cells(context),
+        "corpus": report_tables.corpus(context.corpus),
+        "training": [(fact.label, fact.value) for fact in context.training],
+        "notes": all_notes(context),
+        "samples": [(wording.arm_label(arm), rows) for arm, rows in context.samples.items() if rows],
+        "css": Markup(_css()),  # noqa: S704 - our own file and palette
+        "reduced": reduced,
+        "short": wording.short,
+    }
+    return environment.get_template("report.html").render(values)
+
+
+def all_notes(context: ReportContext) -> tuple[str, ...]:
+    """The report's notes and those of each analysis, each once."""
+    said = [*context.notes, *(note for cell in context.cells for note in cell.analysis.notes)]
+    return tuple(dict.fromkeys(said))
+
+
+def _lineage(context: ReportContext) -> list[tuple[str, str, str]]:
+    """From the data to the verdict: what, its digest or key, and where the page says more."""
+    runs = [run for cell in context.cells for run in cell.runs]
+    kept = [run.checkpoint_digest for run in runs if run.checkpoint_digest]
+    steps = []
+    if context.corpus is not None:
+        steps.append(("Corpus", wording.short(context.corpus.digest), "corpus"))
+    steps.append(("Study and plan", wording.short(context.study_digest), "how"))
+    if runs:
+        several = f"{runs[0].run_key} and {len(runs) - 1} more" if len(runs) > 1 else runs[0].run_key
+        steps.append(("Runs", several, "c0-runs"))
+    if kept:
+        steps.append(("Checkpoints", f"{wording.short(kept[0])} and {len(kept) - 1} more", "c0-runs"))
+    steps.append(("Verdict", context.cells[0].analysis.method, "c0-verdict"))
+    return steps
+
+
+def _asset(name: str) -> str:
+    return resources.files(_HERE).joinpath("templates", name).read_text("utf-8")
+
+
+def _css() -> str:
+    dark = palette.css_variables(1)
+    return (
+        f":root {{ {palette.css_variables(0)} }}\n"
+        f"@media screen and (prefers-color-scheme: dark) {{ :root:not([data-theme=light]) {{ {dark} }} }}\n"
+        f"@media screen {{ :root[data-theme=dark] {{ {dark} }} }}\n{_asset('report.css')}"
+    )

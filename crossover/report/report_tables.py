@@ -1,0 +1,259 @@
+"""The tables of a report, as text: every verdict, every number behind a figure, every run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from crossover.analysis.analysis_plan import AnalysisPlan
+from crossover.analysis.analysis_result import Analysis, Band, Figure, SeedCurve, Verdict
+from crossover.report import scales, verdict_lines, wording
+from crossover.report.report_data import CellReport, CorpusFacts, ReportContext
+
+Row = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of text; the first cell of each row is its heading.
+
+    Cells from `figures_from` on are numbers, but for one that is strong and one that is prose.
+    """
+
+    caption: str
+    head: Row
+    rows: tuple[Row, ...]
+    figures_from: int = 1
+    strong: int | None = None
+    prose: int | None = None
+    places: tuple[float, ...] = ()
+    """Of a table behind a figure: each row's place on the axis."""
+
+
+def all_verdicts(analysis: Analysis) -> Table:
+    """Every verdict on a line: metric, axis, comparison, against which arm, the word, the crossing."""
+    rows = tuple(
+        (
+            *_question(analysis, v),
+            v.word,
+            wording.axis_number(v.axis, v.crossing.at) if v.crossing else "–",
+            wording.axis_interval(v.axis, v.crossing.low, v.crossing.high) if v.crossing else "–",
+            wording.p_value(v.p_adjusted),
+            str(v.pairs),
+        )
+        for v in analysis.verdicts
+    )
+    level = wording.percent(analysis.plan.alpha)
+    head = (*_QUESTION, "Verdict", "Crosses at", f"{level} interval", "Crossover p (Holm)", "Seed pairs")
+    caption = f"All verdicts on {wording.arm_label(analysis.plan.candidate)}"
+    return Table(caption, head, rows, figures_from=5, strong=4)
+
+
+def evidence(analysis: Analysis) -> Table:
+    """What each verdict rests on: both windows, p, sign changes, and the reason in words."""
+    rows = tuple(
+        (
+            *_question(analysis, v),
+            verdict_lines.window_words(v.early),
+            verdict_lines.window_words(v.late),
+            wording.p_value(v.p_crossover),
+            str(v.sign_changes),
+            "–" if v.further_pairs is None else str(v.further_pairs),
+            "–" if v.further_reach is None else wording.axis_number(v.axis, v.further_reach),
+            v.reason,
+        )
+        for v in analysis.verdicts
+    )
+    differ = f"{wording.arm_label(analysis.plan.candidate)} − baseline"
+    head = (
+        *_QUESTION,
+        f"Early: {differ}",
+        f"Late: {differ}",
+        "Crossover p",
+        "Sign changes",
+        "Pairs to add",
+        "Or runs up to",
+        "Why",
+    )
+    level = wording.percent(analysis.plan.alpha)
+    return Table(f"Evidence: window means with {level} intervals", head, rows, figures_from=4, prose=10)
+
+
+_QUESTION = ("Metric", "Axis", "Comparison", "Baseline")
+
+
+def _question(analysis: Analysis, verdict: Verdict) -> Row:
+    return (
+        wording.metric_plan(analysis.plan, verdict.metric).title,
+        wording.axis_word(verdict.axis),
+        wording.comparison_words(verdict.comparison, verdict.axis),
+        wording.arm_label(verdict.baseline),
+    )
+
+
+def summary(context: ReportContext, analysis: Analysis) -> Table:
+    """One row per metric and arm: best, at which epoch, final with its deviation over seeds."""
+    rows = tuple(
+        (
+            wording.metric_title(wording.metric_plan(analysis.plan, s.metric)),
+            _arm(context, analysis.plan, s.arm, s.metric),
+            str(s.seeds),
+            wording.number(s.best_mean),
+            _best_at(s.best_at_epoch),
+            f"{wording.number(s.final_mean)} ± {wording.number(s.final_sd)}",
+        )
+        for s in analysis.summaries
+    )
+    head = ("Metric", "Arm", "Seeds", "Best (mean over seeds)", "Best at epoch (median)", "Final ± sd over seeds")
+    return Table("Each arm by itself", head, rows, figures_from=2)
+
+
+def means(context: ReportContext, plan: AnalysisPlan, figure: Figure) -> Table:
+    """The means, simultaneous bands and difference that a figure draws."""
+    columns: list[tuple[str, Band]] = [
+        (_arm(context, plan, arm, figure.metric), band) for arm, band in figure.arms.items()
+    ]
+    if figure.difference is not None:
+        pair = f"{wording.arm_label(plan.candidate)} − {wording.arm_label(plan.baseline)}"
+        columns.append((pair, figure.difference))
+    places = sorted({x for _, band in columns for x in band.x})
+    by_place = [{x: i for i, x in enumerate(band.x)} for _, band in columns]
+    rows = []
+    for x in places:
+        row = [wording.axis_number(figure.axis, x)]
+        for (_, band), index in zip(columns, by_place, strict=True):
+            i = index.get(x)
+            row += ["", "", ""] if i is None else [wording.number(v[i]) for v in (band.mean, band.low, band.high)]
+        rows.append(tuple(row))
+    head = (wording.axis_word(figure.axis), *(f"{name} {part}" for name, _ in columns for part in _PARTS))
+    return Table("Means over seeds with simultaneous bands", head, tuple(rows), places=tuple(places))
+
+
+_PARTS = ("mean", "low", "high")
+
+
+def seed_values(figure: Figure, *, most: int) -> Table:
+    """What each run measured; runs with places of their own get a column for them.
+
+    Args:
+        figure: the figure.
+        most: at most so many points of each run.
+    """
+    curves = [scales.thin_seed(curve, most) for curve in figure.seeds]
+    names = [f"{wording.arm_label(c.arm)} seed {c.seed}" for c in curves]
+    axis = wording.axis_word(figure.axis)
+    if len({c.x for c in curves}) <= 1:
+        head: Row = (axis, *names)
+        places = curves[0].x if curves else ()
+        rows = [
+            (wording.axis_number(figure.axis, x), *(wording.number(c.value[i]) for c in curves))
+            for i, x in enumerate(places)
+        ]
+    else:
+        head = ("point", *(text for name in names for text in (f"{name}: {axis}", f"{name}: value")))
+        longest = max(len(c.x) for c in curves)
+        rows = [(str(i + 1), *_points(figure, curves, i)) for i in range(longest)]
+    return Table("Each run as measured", head, tuple(rows))
+
+
+def runs(cell: CellReport) -> Table:
+    """The runs with keys and digests."""
+    rows = tuple(
+        (
+            r.run_key,
+            wording.arm_label(r.arm),
+            str(r.seed),
+            wording.short(r.checkpoint_digest) or "–",
+            f"{r.steps:,}",
+            wording.count(r.tokens),
+            wording.axis_number("flops", r.flops),
+            wording.duration(r.seconds),
+        )
+        for r in cell.runs
+    )
+    head = ("Run", "Arm", "Seed", "Checkpoint", "Steps", "Tokens", "FLOPs", "Time")
+    return Table("The runs behind the curves", head, rows, figures_from=4)
+
+
+def corpus(facts: CorpusFacts | None) -> tuple[Row, ...]:
+    """The corpus as rows of label and value; none when only curves were given."""
+    if facts is None:
+        return ()
+    return (
+        ("Source", facts.source),
+        ("Documents", f"{facts.documents:,}"),
+        ("Bytes", f"{facts.bytes:,}"),
+        ("Training tokens", f"{facts.train_tokens:,}"),
+        ("Validation tokens", f"{facts.validation_tokens:,}"),
+        ("Duplicates dropped", f"{facts.duplicates_dropped:,}"),
+        ("Digest", facts.digest),
+    )
+
+
+def cells(context: ReportContext) -> Table:
+    """The headline of every cell, for a study of several."""
+    rows = []
+    for cell in context.cells:
+        head = cell.analysis.headline
+        rows.append(
+            (
+                cell.cell,
+                "–" if cell.unique_tokens is None else wording.count(cell.unique_tokens),
+                "–" if cell.parameters is None else wording.count(cell.parameters),
+                verdict_lines.statement(cell.analysis, head),
+                verdict_lines.interval(cell.analysis, head) or "–",
+                str(head.pairs),
+            )
+        )
+    titles = ("Cell", "Unique tokens", "Parameters", "Verdict", "Interval of the crossing", "Seed pairs")
+    return Table("The verdict in each cell", titles, tuple(rows), strong=3)
+
+
+def _arm(context: ReportContext, plan: AnalysisPlan, arm: str, metric: str) -> str:
+    bound = arm.startswith(plan.candidate) and wording.is_upper_bound(context, wording.metric_plan(plan, metric))
+    return f"{wording.arm_label(arm)} (upper bound)" if bound else wording.arm_label(arm)
+
+
+def _best_at(epoch: float | None) -> str:
+    return "unknown" if epoch is None else wording.axis_number("epochs", epoch)
+
+
+def _points(figure: Figure, curves: list[SeedCurve], i: int) -> Iterable[str]:
+    for curve in curves:
+        inside = i < len(curve.x)
+        yield wording.axis_number(figure.axis, curve.x[i]) if inside else ""
+        yield wording.number(curve.value[i]) if inside else ""
+
+
+def plan_facts(cells: Sequence[CellReport]) -> tuple[Row, ...]:
+    """The analysis plan, which all cells share, and the seeds that each cell was judged on."""
+    analysis = cells[0].analysis
+    plan = analysis.plan
+    seeds = {cell.cell: ", ".join(map(str, cell.analysis.seeds)) or "none" for cell in cells}
+    told = seeds.values() if len(set(seeds.values())) == 1 else (f"{cell}: {text}" for cell, text in seeds.items())
+    metrics = "; ".join(
+        f"{wording.metric_title(m)} ({m.name}): {m.direction} is better, δ = {m.delta:g}" for m in plan.metrics
+    )
+    return (
+        ("Method", analysis.method),
+        ("Metrics, the first is primary", metrics),
+        ("Axes", ", ".join(wording.axis_title(axis) for axis in plan.axes)),
+        ("Comparisons", ", ".join(plan.comparisons)),
+        ("Arms compared", f"{plan.candidate} (candidate) minus {plan.baseline} (baseline)"),
+        ("Early window", _window(plan.early_window)),
+        ("Late window", _window(plan.late_window)),
+        ("α", f"{plan.alpha:g}"),
+        ("Adjusted over (Holm)", plan.multiplicity),
+        ("Looks while it grows", _looks(plan)),
+        ("Tuned arms of the baseline", ", ".join(plan.tuned) or "none: not tested"),
+        ("Seed pairs needed", str(plan.minimum_pairs)),
+        ("Seeds with both arms complete", "; ".join(dict.fromkeys(told))),
+    )
+
+
+def _looks(plan: AnalysisPlan) -> str:
+    return f"at {', '.join(map(str, plan.looks))} seed pairs ({plan.spending})" if plan.looks else "none: judged once"
+
+
+def _window(fractions: tuple[float, float]) -> str:
+    return f"{100 * fractions[0]:g} % – {100 * fractions[1]:g} % of the common range of the axis, on a log scale"

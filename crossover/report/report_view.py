@@ -1,0 +1,262 @@
+"""What the page shows, in order: cards, figures with captions and tables; text only, escaped by the template."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from crossover.analysis.analysis_result import Figure, Verdict
+from crossover.report import across_tables, report_tables, scales, svg, verdict_lines, wording
+from crossover.report.report_data import CellReport, ReportContext
+from crossover.report.report_figures import MEDIUM, SMALL, WIDE, draw
+from crossover.report.verdict_panel import Look
+
+SEED_POINTS = 200
+"""At most so many points of a run stand in the table behind a figure."""
+
+
+@dataclass(frozen=True)
+class FigureView:
+    """A figure ready to be placed: drawings, words, tables."""
+
+    key: str
+    title: str
+    caption: str
+    drawing: str
+    narrow: str
+    tables: tuple[report_tables.Table, ...]
+    domain: tuple[float, float] | None = None
+    """Ends of the axis across, for the pointer; None of a figure that is not over an axis."""
+
+
+@dataclass(frozen=True)
+class CellView:
+    """A cell ready to be placed."""
+
+    key: str
+    name: str
+    facts: str
+    verdict: str
+    tone: str
+    subtitle: str
+    reason: str
+    figures: tuple[tuple[str, str], ...]
+    changes: tuple[str, ...]
+    verdicts: report_tables.Table
+    evidence: report_tables.Table
+    items: report_tables.Table
+    axis: str
+    primary: tuple[FigureView, ...]
+    further: tuple[tuple[str, tuple[FigureView, ...]], ...]
+    others: tuple[tuple[str, tuple[FigureView, ...]], ...]
+    summary: report_tables.Table
+    runs: report_tables.Table
+
+
+def build(context: ReportContext) -> tuple[CellView, ...]:
+    """The cells of a page; draws every figure."""
+    return tuple(build_cell(context, cell, f"c{i}") for i, cell in enumerate(context.cells))
+
+
+def hero(context: ReportContext) -> str | None:
+    """The drawing of the first cell's headline, wide; None without points."""
+    cell = context.cells[0]
+    head = cell.analysis.headline
+    for figure in cell.analysis.figures:
+        if (figure.metric, figure.axis, figure.comparison) == (head.metric, head.axis, head.comparison):
+            return _drawing(context, cell, figure, "picture", WIDE)
+    return None
+
+
+def build_cell(context: ReportContext, cell: CellReport, key: str) -> CellView:
+    """One cell of a page; draws its figures."""
+    analysis = cell.analysis
+    head = analysis.headline
+    here = _on(cell, head.axis)
+    axes = [axis for axis in analysis.plan.axes if axis != head.axis]
+    numbered = Numbers(key)
+    main = [f for f in here if f.metric == head.metric]
+    wide = (
+        *_views(context, cell, main[:1], numbered, look=WIDE),
+        *_views(context, cell, main[1:], numbered, look=MEDIUM),
+    )
+    further = [
+        (m.title, _views(context, cell, [f for f in here if f.metric == m.name], numbered))
+        for m in analysis.plan.metrics
+        if m.name != head.metric
+    ]
+    others = ((wording.axis_title(axis), _views(context, cell, _on(cell, axis), numbered)) for axis in axes)
+    return CellView(
+        key=key,
+        name=cell.cell,
+        facts=_facts(cell),
+        verdict=verdict_lines.statement(analysis, head),
+        tone={"AR": "ar", "DLM": "dlm", "crossover": "crossover"}.get(head.word, "open"),
+        subtitle=_subtitle(cell, head),
+        reason=head.reason,
+        figures=_card(cell, head),
+        changes=verdict_lines.what_would_change_it(cell),
+        verdicts=report_tables.all_verdicts(analysis),
+        evidence=report_tables.evidence(analysis),
+        items=across_tables.items(analysis),
+        axis=wording.axis_title(head.axis),
+        primary=wide,
+        further=tuple((title, views) for title, views in further if views),
+        others=tuple((title, views) for title, views in others if views),
+        summary=report_tables.summary(context, analysis),
+        runs=report_tables.runs(cell),
+    )
+
+
+def _facts(cell: CellReport) -> str:
+    known = [(cell.unique_tokens, "unique tokens"), (cell.parameters, "parameters")]
+    return " · ".join([*(f"{wording.count(n)} {what}" for n, what in known if n is not None), cell.model]).strip(" ·")
+
+
+class Numbers:
+    """Keys of figures, unique in the page."""
+
+    def __init__(self, prefix: str) -> None:
+        self._prefix, self._count = prefix, 0
+
+    def next(self) -> str:
+        """The next key."""
+        self._count += 1
+        return f"{self._prefix}-f{self._count}"
+
+
+def _ordered(cell: CellReport) -> Iterator[Figure]:
+    plan = cell.analysis.plan
+    for metric in plan.metrics:
+        for comparison in plan.comparisons:
+            yield from (f for f in cell.analysis.figures if f.metric == metric.name and f.comparison == comparison)
+
+
+def _on(cell: CellReport, axis: str) -> list[Figure]:
+    return [f for f in _ordered(cell) if f.axis == axis]
+
+
+def _views(
+    context: ReportContext,
+    cell: CellReport,
+    figures: list[Figure],
+    numbered: Numbers,
+    *,
+    look: Look = SMALL,
+) -> tuple[FigureView, ...]:
+    views = []
+    for figure in figures:
+        key, wide = numbered.next(), look is not SMALL
+        small = _drawing(context, cell, figure, f"{key}n" if wide else key, SMALL)
+        if small is None:
+            continue
+        views.append(
+            FigureView(
+                key=key,
+                title=_title(cell, figure),
+                caption=_long_caption(cell, figure) if look is WIDE else _caption(cell, figure),
+                drawing=(_drawing(context, cell, figure, key, look) or "") if wide else small,
+                narrow=small if wide else "",
+                tables=(
+                    report_tables.means(context, cell.analysis.plan, figure),
+                    report_tables.seed_values(figure, most=SEED_POINTS),
+                ),
+                domain=scales.x_domain([c.x for c in figure.seeds] + [b.x for b in figure.arms.values()]),
+            )
+        )
+    return tuple(views)
+
+
+def _drawing(context: ReportContext, cell: CellReport, figure: Figure, key: str, look: Look) -> str | None:
+    plan = cell.analysis.plan
+    bound = wording.is_upper_bound(context, wording.metric_plan(plan, figure.metric))
+    verdict = verdict_lines.find(cell.analysis, figure.metric, figure.axis, figure.comparison)
+    spec = draw(figure, plan, verdict, look=look, upper_bound=bound)
+    if spec is None:
+        return None
+    return svg.render(spec, key=key, title=_title(cell, figure), description=_long_caption(cell, figure))
+
+
+def _title(cell: CellReport, figure: Figure) -> str:
+    metric = wording.metric_plan(cell.analysis.plan, figure.metric)
+    compared = wording.comparison_words(figure.comparison, figure.axis)
+    return f"{metric.title}, {compared}"
+
+
+def _caption(cell: CellReport, figure: Figure) -> str:
+    verdict = verdict_lines.find(cell.analysis, figure.metric, figure.axis, figure.comparison)
+    if verdict is None:
+        return "No verdict was planned here."
+    interval = verdict_lines.interval(cell.analysis, verdict)
+    said = verdict_lines.statement(cell.analysis, verdict)
+    return f"{said} ({interval})." if interval else f"{said}."
+
+
+def _long_caption(cell: CellReport, figure: Figure) -> str:
+    plan = cell.analysis.plan
+    metric = wording.metric_plan(plan, figure.metric)
+    level = wording.percent(plan.alpha)
+    baseline, candidate = wording.arm_label(plan.baseline), wording.arm_label(plan.candidate)
+    below, above = (candidate, baseline) if metric.direction == "lower" else (baseline, candidate)
+    text = (
+        f"{_caption(cell, figure)} {metric.title} against {wording.axis_title(figure.axis)}, "
+        f"{metric.direction} is better. Thin lines: one run each. Thick lines: means over seeds "
+        f"({baseline} dashed, {candidate} solid), shaded: simultaneous {level} bands."
+    )
+    verdict = verdict_lines.find(cell.analysis, figure.metric, figure.axis, figure.comparison)
+    if figure.difference is not None:
+        text += (
+            f" Below: the paired difference {candidate} − {baseline}; above zero {above} is better, "
+            f"below zero {below}. Dotted: ±δ, inside which a difference does not matter."
+        )
+    if verdict is not None and verdict.early is not None:
+        text += f" Grey: the early and the late window that are tested, each with its mean and {level} interval."
+    if verdict is not None and verdict.crossing is not None:
+        text += f" Vertical strip: the {level} interval of the crossing; the line in it is the estimate."
+    return text
+
+
+def _subtitle(cell: CellReport, head: Verdict) -> str:
+    metric = wording.metric_plan(cell.analysis.plan, head.metric)
+    parts = [
+        verdict_lines.interval(cell.analysis, head),
+        metric.title,
+        wording.comparison_words(head.comparison, head.axis),
+        wording.pairs(head.pairs),
+    ]
+    return " · ".join(part for part in parts if part)
+
+
+def _card(cell: CellReport, head: Verdict) -> tuple[tuple[str, str], ...]:
+    metric = wording.metric_plan(cell.analysis.plan, head.metric)
+    level = wording.percent(cell.analysis.plan.alpha)
+    pair = f"{wording.arm_label(head.candidate)} − {wording.arm_label(head.baseline)}"
+    unit = f", {metric.unit}" if metric.unit else ""
+    rows = []
+    if head.crossing is not None:
+        rows.append(("Curves cross at", wording.axis_place(head.axis, head.crossing.at)))
+        rows.append((f"{level} interval", wording.axis_interval(head.axis, head.crossing.low, head.crossing.high)))
+        rows += [_on_axis(other) for other in verdict_lines.on_other_axes(cell.analysis, head)]
+        rows.append(("By other methods", verdict_lines.other_methods(head) or "not computed"))
+    if head.turns:
+        rows.append(("Every sign change, none tested by itself", verdict_lines.turn_words(head)))
+    tuned = verdict_lines.against_tuned(cell.analysis, head)
+    if tuned is not None:
+        said = verdict_lines.statement(cell.analysis, tuned)
+        rows.append((f"Against {wording.arm_label(tuned.baseline)}", f"{said[0].upper()}{said[1:]}"))
+    rows.append((f"Early window, {pair}{unit}", verdict_lines.window_words(head.early)))
+    rows.append((f"Late window, {pair}{unit}", verdict_lines.window_words(head.late)))
+    rows.append(("p of a crossover", wording.p_value(head.p_crossover)))
+    rows.append(("Complete seed pairs", str(head.pairs)))
+    return tuple(rows)
+
+
+def _on_axis(verdict: Verdict) -> tuple[str, str]:
+    crossing = verdict.crossing
+    if crossing is None:
+        return (f"In {wording.axis_word(verdict.axis)}", "not located")
+    place = wording.axis_number(verdict.axis, crossing.at)
+    return (
+        f"In {wording.axis_word(verdict.axis)}",
+        f"{place} ({wording.axis_interval(verdict.axis, crossing.low, crossing.high)})",
+    )

@@ -1,0 +1,94 @@
+"""From a Vega-Lite specification to an SVG that lives inside a page: no fixed colours, no clashing ids, small."""
+
+from __future__ import annotations
+
+import re
+from html import escape
+from typing import Any
+
+from crossover.report import palette
+
+_COLOUR_ROLE = {light.lower(): role for role, (light, _) in palette.ROLES.items()}
+_COLOUR = re.compile(r'(?<==")(#[0-9a-fA-F]{6})(?=")')
+_FRACTION = re.compile(r"(-?\d*\.\d+)(?:e-?\d+)?")
+_GEOMETRY = re.compile(r' (?:d|x|y|x1|x2|y1|y2|width|height|transform|viewBox|points)="[^"]*"')
+_BACKGROUND = re.compile(r'<rect width="[\d.]+" height="[\d.]+" fill="(?:white|#fff|#ffffff)"\s*/?>(?:</rect>)?')
+_IDS = re.compile(r'(?<= id=")([^"]+)(?=")|(?<=url\(#)([^)]+)(?=\))|(?<=href="#)([^"]+)(?=")')
+_NOISE = re.compile(
+    r' (?:role="graphics-[a-z]+"|aria-roledescription="[^"]*"|aria-hidden="true"|pointer-events="none")'
+)
+_EMPTY = re.compile(r'<path class="(?:background|foreground)"[^>]*?(?:/>|></path>)')
+_OPENING = re.compile(r"<svg\b[^>]*>")
+_VIEW_BOX = re.compile(r'viewBox="\S+ \S+ (\S+) (\S+)"(?: width="[\d.]+" height="[\d.]+")?')
+_MARGIN = 16
+
+
+def render(spec: dict[str, Any], *, key: str, title: str, description: str) -> str:
+    """Draw a specification, offline.
+
+    Args:
+        spec: a Vega-Lite specification with inline data.
+        key: unique in the page; every id inside starts with it.
+        title: the figure's accessible name.
+        description: what the figure shows, for those who do not see it.
+
+    Returns:
+        One `<svg>` element whose colours are CSS variables with the light colours as fallback.
+    """
+    import altair as alt
+    import vl_convert
+
+    version = alt.SCHEMA_VERSION.rpartition(".")[0].removeprefix("v")
+    known = version in vl_convert.get_vegalite_versions()
+    drawn = vl_convert.vegalite_to_svg(spec, vl_version=version if known else None, allowed_base_urls=[])
+    return tidy(str(drawn), key=key, title=title, description=description)
+
+
+def tidy(svg: str, *, key: str, title: str, description: str) -> str:
+    """Make a drawn SVG fit to be inlined; see `render`."""
+    svg = svg[svg.index("<svg") :]
+    svg = _EMPTY.sub(_without_paint, _NOISE.sub("", _BACKGROUND.sub("", svg)))
+    svg = _GEOMETRY.sub(lambda found: _FRACTION.sub(_rounded, found.group()), svg)
+    svg = _COLOUR.sub(_variable, svg)
+    numbers = {name: i for i, name in enumerate(dict.fromkeys(found.group() for found in _IDS.finditer(svg)))}
+    svg = _IDS.sub(lambda found: f"{key}-{numbers[found.group()]}", svg)
+    box = _VIEW_BOX.search(svg)
+    width, height = (float(side) for side in box.groups()) if box else (640.0, 400.0)
+    opening = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
+        f'viewBox="0 0 {width:g} {height:g}" width="{width:g}" height="{height:g}" role="img" '
+        f'aria-labelledby="{key}-title {key}-desc">'
+        f'<title id="{key}-title">{escape(title)}</title><desc id="{key}-desc">{escape(description)}</desc>'
+    )
+    return _OPENING.sub(lambda _: opening, svg, count=1)
+
+
+def standalone(svg: str) -> str:
+    """The same SVG with its colours and ground inside, for use as a picture file in light and in dark mode."""
+    style = (
+        f"<style>:root {{ {palette.css_variables(0)} }} "
+        f"@media (prefers-color-scheme: dark) {{ :root {{ {palette.css_variables(1)} }} }} "
+        "svg { background: var(--page); }</style>"
+    )
+    svg = _VIEW_BOX.sub(_with_margin, svg, count=1)
+    return svg.replace("</desc>", f"</desc>{style}", 1)
+
+
+def _with_margin(found: re.Match[str]) -> str:
+    width, height = (float(side) + 2 * _MARGIN for side in found.groups())
+    return f'viewBox="{-_MARGIN} {-_MARGIN} {width:g} {height:g}" width="{width:g}" height="{height:g}"'
+
+
+def _rounded(found: re.Match[str]) -> str:
+    value = round(float(found.group()), 1)
+    return f"{value:g}" if abs(value) < 1e5 else f"{value:.0f}"
+
+
+def _without_paint(found: re.Match[str]) -> str:
+    return found.group() if "fill=" in found.group() or "stroke=" in found.group() else ""
+
+
+def _variable(found: re.Match[str]) -> str:
+    colour = found.group().lower()
+    role = _COLOUR_ROLE.get(colour)
+    return f"var(--{role}, {colour})" if role else found.group()

@@ -1,0 +1,209 @@
+"""Verdicts in words and figures: one statement, its evidence, and what would change it."""
+
+from __future__ import annotations
+
+from crossover.analysis.analysis_plan import Axis, Comparison
+from crossover.analysis.analysis_result import Analysis, Verdict, Window
+from crossover.report import wording
+from crossover.report.report_data import CellReport, ReportContext
+
+
+def find(analysis: Analysis, metric: str, axis: Axis, comparison: Comparison) -> Verdict | None:
+    """The verdict of the planned two arms for a metric, an axis and a comparison."""
+    plan = analysis.plan
+    wanted = (metric, axis, comparison, plan.baseline, plan.candidate)
+    return next(
+        (v for v in analysis.verdicts if (v.metric, v.axis, v.comparison, v.baseline, v.candidate) == wanted), None
+    )
+
+
+def statement(analysis: Analysis, verdict: Verdict) -> str:
+    """The verdict as one short sentence without a full stop."""
+    if verdict.crossing is not None:
+        first, second = _order(verdict)
+        return f"{second} overtakes {first} at {wording.axis_place(verdict.axis, verdict.crossing.at)}"
+    if verdict.word in {"AR", "DLM"}:
+        return f"{_winner(verdict)} is better, no crossing shown"
+    if verdict.word == "crossover":
+        return "The curves cross, at a place that cannot be located"
+    if verdict.word == "insufficient evidence":
+        return "Insufficient evidence"
+    return f"No difference within {delta(analysis, verdict)}"
+
+
+def delta(analysis: Analysis, verdict: Verdict) -> str:
+    """The smallest difference that matters, with its unit."""
+    metric = wording.metric_plan(analysis.plan, verdict.metric)
+    return f"δ = {metric.delta:g} {metric.unit}".strip()
+
+
+def interval(analysis: Analysis, verdict: Verdict) -> str:
+    """The crossing's interval with its confidence, or an empty string without a crossing."""
+    if verdict.crossing is None:
+        return ""
+    text = wording.axis_interval(verdict.axis, verdict.crossing.low, verdict.crossing.high)
+    return f"{wording.percent(analysis.plan.alpha)} interval {text}"
+
+
+def window_words(window: Window | None) -> str:
+    """A window's mean difference with its interval, or `not tested`."""
+    return "not tested" if window is None else mean_words(window.mean, window.interval)
+
+
+def mean_words(mean: float, interval: tuple[float, float] | None) -> str:
+    """A mean with its interval: `+0.48 (+0.44 … +0.52)`."""
+    text = wording.number(mean, sign=True)
+    if interval is None:
+        return text
+    low, high = (wording.number(end, sign=True) for end in interval)
+    return f"{text} ({low} … {high})"
+
+
+def against_tuned(analysis: Analysis, head: Verdict) -> Verdict | None:
+    """The headline's question asked against the best tuned arm, if the plan names tuned arms."""
+    wanted = (head.metric, head.axis, head.comparison, analysis.plan.tuned_name)
+    return next((v for v in analysis.verdicts if (v.metric, v.axis, v.comparison, v.baseline) == wanted), None)
+
+
+def on_other_axes(analysis: Analysis, head: Verdict) -> list[Verdict]:
+    """The headline's question on the plan's other axes, where the curves cross there too."""
+    found = (find(analysis, head.metric, axis, head.comparison) for axis in analysis.plan.axes if axis != head.axis)
+    return [verdict for verdict in found if verdict is not None and verdict.crossing is not None]
+
+
+def other_methods(head: Verdict) -> str:
+    """The crossing by methods that share none of the assumptions: `interpolated epoch 27.9, isotonic epoch 28.1`."""
+    if head.crossing is None:
+        return ""
+    places = head.crossing.sensitivity.items()
+    return ", ".join(f"{name} {'none' if x is None else wording.axis_number(head.axis, x)}" for name, x in places)
+
+
+def turn_words(head: Verdict) -> str:
+    """Each of several sign changes with its interval."""
+    return "; ".join(
+        f"{t.direction} at {wording.axis_place(head.axis, t.at)} ({wording.axis_interval(head.axis, t.low, t.high)})"
+        for t in head.turns
+    )
+
+
+def line(analysis: Analysis, verdict: Verdict) -> str:
+    """The verdict on one line of plain text, words then figures."""
+    metric = wording.metric_plan(analysis.plan, verdict.metric)
+    parts = [
+        _word_and_figures(analysis, verdict),
+        _lower_first(metric.title),
+        wording.comparison_words(verdict.comparison, verdict.axis),
+        wording.pairs(verdict.pairs),
+    ]
+    text = ", ".join(parts)
+    if verdict.word == "insufficient evidence" and verdict.further_pairs:
+        text += f"; about {verdict.further_pairs} more would settle it"
+    if verdict.turns:
+        text += f"; {len(verdict.turns)} sign changes"
+    return text
+
+
+def headline(context: ReportContext) -> list[str]:
+    """Lines for a terminal: the verdict, best so far, then each further metric; once per cell.
+
+    Args:
+        context: what the report is made of.
+
+    Returns:
+        Plain text lines without line ends.
+    """
+    lines: list[str] = []
+    for cell in context.cells:
+        prefix = f"[{cell.cell}] " if len(context.cells) > 1 else ""
+        lines += [prefix + text for text in _cell_lines(cell.analysis)]
+    for movement in context.overview.movements[:1]:
+        lines += [f"MOVES: the log of the crossing by {s.estimate:+.2f} with {s.predictor}" for s in movement.slopes]
+    return lines
+
+
+def what_would_change_it(cell: CellReport) -> tuple[str, ...]:
+    """What is known to alter the headline's answer, and what was not tested."""
+    analysis, head = cell.analysis, cell.analysis.headline
+    said = _evidence(analysis, head)
+    same: list[str] = []
+    for verdict in analysis.verdicts:
+        name = _differs_in(verdict, head)
+        if name and verdict.word == head.word:
+            same.append(name)
+        elif name:
+            said.append(f"{name[0].upper()}{name[1:]}: {_lower_first(statement(analysis, verdict))}.")
+    if same:
+        said.append(f"The same answer {', '.join(same)}.")
+    said.append("Not tested: other corpora, and other numbers of unique tokens and parameters than the study's.")
+    return tuple(said)
+
+
+def _differs_in(verdict: Verdict, head: Verdict) -> str:
+    """In words, the one thing in which a verdict on the same metric differs from the headline; empty otherwise."""
+    if verdict.metric != head.metric or verdict.candidate != head.candidate:
+        return ""
+    words = {
+        "axis": f"when counted in {wording.axis_word(verdict.axis)}",
+        "comparison": "with early stopping (best so far)"
+        if verdict.comparison == "best-so-far"
+        else "at matched tokens",
+        "baseline": f"against {wording.arm_label(verdict.baseline)}",
+    }
+    differs = [text for key, text in words.items() if getattr(verdict, key) != getattr(head, key)]
+    return differs[0] if len(differs) == 1 else ""
+
+
+def _lower_first(text: str) -> str:
+    return text if text[:2].isupper() else text[:1].lower() + text[1:]
+
+
+def _evidence(analysis: Analysis, head: Verdict) -> list[str]:
+    if head.word == "insufficient evidence" and head.further_pairs:
+        return [f"About {head.further_pairs} further seed pairs would settle it, at the variance seen."]
+    if head.word == "insufficient evidence":
+        return ["More seed pairs; how many cannot be said from the variance seen."]
+    if head.crossing is not None and (head.crossing.low is None or head.crossing.high is None):
+        return ["The interval is unbounded: longer runs or more seed pairs would close it."]
+    if head.word == "no difference within δ":
+        return [f"A stricter reading: differences below {delta(analysis, head)} were declared not to matter."]
+    return []
+
+
+def _cell_lines(analysis: Analysis) -> list[str]:
+    head = analysis.headline
+    lines = [f"VERDICT: {line(analysis, head)}"]
+    best = find(analysis, head.metric, head.axis, "best-so-far")
+    if best is not None and best is not head:
+        lines.append(f"BEST SO FAR: {line(analysis, best)}")
+    tuned = against_tuned(analysis, head)
+    if tuned is not None:
+        lines.append(f"AGAINST {wording.arm_label(tuned.baseline).upper()}: {line(analysis, tuned)}")
+    for metric in analysis.plan.metrics:
+        verdict = find(analysis, metric.name, head.axis, head.comparison)
+        if metric.name != head.metric and verdict is not None:
+            lines.append(f"FURTHER METRIC: {line(analysis, verdict)}")
+    return lines
+
+
+def _word_and_figures(analysis: Analysis, verdict: Verdict) -> str:
+    if verdict.crossing is not None:
+        first, second = _order(verdict)
+        place = wording.axis_place(verdict.axis, verdict.crossing.at)
+        return f"crossover {first}→{second} at {place} ({interval(analysis, verdict)})"
+    if verdict.word in {"AR", "DLM"} and verdict.late is not None:
+        pair = f"{wording.arm_label(verdict.candidate)} − {wording.arm_label(verdict.baseline)}"
+        return f"{_winner(verdict)} is better (late window, {pair}: {window_words(verdict.late)})"
+    if verdict.word == "no difference within δ":
+        return f"no difference within {delta(analysis, verdict)}"
+    return verdict.word
+
+
+def _winner(verdict: Verdict) -> str:
+    return wording.arm_label(verdict.baseline if verdict.word == "AR" else verdict.candidate)
+
+
+def _order(verdict: Verdict) -> tuple[str, str]:
+    baseline, candidate = wording.arm_label(verdict.baseline), wording.arm_label(verdict.candidate)
+    forward = verdict.crossing is None or verdict.crossing.direction == "AR→DLM"
+    return (baseline, candidate) if forward else (candidate, baseline)

@@ -1,0 +1,77 @@
+"""Which runs of a study a round does, as one line of text: a pipeline's parameter holds it.
+
+`u10000-nano:0,1,2;u20000-nano:0` are all arms of three seeds in one cell and of one seed in another; empty is all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from crossover.errors import StudyError
+from crossover.study.study_config import StudyConfig
+
+Selection = Mapping[str, tuple[int, ...]]
+"""Cell to seeds; a cell that is left out has none."""
+
+
+def check_rounds(study: StudyConfig) -> None:
+    """See whether the study can be judged while it grows.
+
+    Raises:
+        StudyError: its plan has no looks, or too few seeds for the first.
+    """
+    looks, seeds = study.analysis.looks, len(study.seeds)
+    if not looks or seeds < looks[0]:
+        found = (
+            f"the first look is at {looks[0]} seed pairs, and there are {seeds} seeds" if looks else "there are none"
+        )
+        raise StudyError(
+            "run.rounds-need-looks",
+            field="analysis.looks",
+            problem=f"a study in rounds is judged at the plan's looks only, and {found}",
+            remedy="name them before anything runs, for example `looks: [5, 8, 12]` with `seeds: 12`",
+        )
+
+
+def parse_selection(study: StudyConfig, text: str) -> Selection:
+    """The selected seeds of each cell, in the study's order; all of them for an empty text.
+
+    Raises:
+        StudyError: not of that form, a cell or seed that the study does not have, or a study without looks, whose
+            error rate would not hold if it were judged part by part.
+    """
+    if not text.strip():
+        return {cell.name: study.seeds for cell in study.cells}
+    check_rounds(study)
+    named: dict[str, set[int]] = {}
+    for part in text.split(";"):
+        cell, _, listed = (piece.strip() for piece in part.partition(":"))
+        if cell not in [known.name for known in study.cells]:
+            raise _error(part, f"names no cell among {', '.join(known.name for known in study.cells)}")
+        texts = [seed.strip() for seed in listed.split(",")]
+        seeds = {int(seed) for seed in texts if seed.isdecimal()}
+        if not all(seed.isdecimal() for seed in texts) or not seeds <= set(study.seeds):
+            raise _error(part, f"names no seeds among {', '.join(map(str, study.seeds))}")
+        named[cell] = named.get(cell, set()) | seeds
+    return {
+        cell.name: tuple(seed for seed in study.seeds if seed in named[cell.name])
+        for cell in study.cells
+        if cell.name in named
+    }
+
+
+def selection_text(runs: Iterable[tuple[str, int]]) -> str:
+    """The text of (cell, seed) pairs."""
+    seeds: dict[str, dict[int, None]] = {}
+    for cell, seed in runs:
+        seeds.setdefault(cell, {})[seed] = None
+    return ";".join(f"{cell}:{','.join(map(str, found))}" for cell, found in seeds.items())
+
+
+def _error(part: str, problem: str) -> StudyError:
+    return StudyError(
+        "run.selection",
+        field="runs",
+        problem=f"{part.strip()!r} {problem}",
+        remedy="write CELL:SEED,SEED;CELL:SEED as `crossover next` prints it, or leave it empty for all",
+    )

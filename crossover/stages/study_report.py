@@ -1,0 +1,129 @@
+"""The report of a study: gathers what it says beyond the analysis, and writes HTML, Markdown and JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import crossover
+from crossover.analysis.across.cross_cell_result import Overview
+from crossover.analysis.analysis_result import Analysis
+from crossover.data.dataset import Dataset
+from crossover.files import read_json
+from crossover.report import ReportFiles, write_report
+from crossover.report.report_data import CellReport, CorpusFacts, Fact, ReportContext, RunRow, Sample
+from crossover.stages.run_health import health_of
+from crossover.stages.study_context import StudyContext
+from crossover.study.study_config import StudyConfig
+
+if TYPE_CHECKING:
+    from crossover.stages.analyse_stage import EvaluatedRun
+
+
+def write_study_report(
+    context: StudyContext,
+    dataset: Dataset,
+    runs: Sequence[EvaluatedRun],
+    overview: Overview,
+    analyses: Mapping[str, Analysis],
+    samples: dict[str, tuple[Sample, ...]],
+) -> ReportFiles:
+    """Write report.html, report.md and report.json into the workspace's `analysis/`."""
+    study, manifest = context.study, dataset.manifest
+    report = ReportContext(
+        study=study.name,
+        study_digest=study.digest,
+        question=study.question,
+        cells=tuple(_cell(context, name, analysis, runs) for name, analysis in analyses.items()),
+        overview=overview,
+        corpus=CorpusFacts(
+            source=manifest.source,
+            documents=manifest.documents,
+            bytes=manifest.train_bytes + manifest.validation_bytes,
+            train_tokens=manifest.available_tokens,
+            validation_tokens=manifest.validation_examples * manifest.sequence_length,
+            duplicates_dropped=manifest.duplicates_dropped,
+            digest=manifest.digest,
+        ),
+        training=tuple(_training_facts(study)),
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        version=crossover.__version__,
+        samples=samples,
+        sql='crossover registry query "SELECT * FROM v_verdicts"',
+    )
+    return write_report(report, context.workspace.root / "analysis")
+
+
+def _cell(context: StudyContext, name: str, analysis: Analysis, runs: Sequence[EvaluatedRun]) -> CellReport:
+    cell = context.study.cell(name)
+    model = context.study.model_config_of(cell)
+    layers = f"{model.num_layers} layer{'s' if model.num_layers > 1 else ''}"
+    health = health_of(context, name)
+    return CellReport(
+        cell=name,
+        unique_tokens=cell.unique_tokens,
+        model=f"{cell.model}: {layers}, width {model.hidden_size}, {model.num_heads} heads",
+        parameters=model.parameters,
+        analysis=analysis,
+        runs=tuple(
+            RunRow(
+                arm=run.arm,
+                seed=run.seed,
+                run_key=run.key,
+                steps=results[-1].step,
+                tokens=results[-1].tokens,
+                flops=results[-1].flops,
+                seconds=results[-1].seconds,
+                checkpoint_digest=results[-1].checkpoint,
+                health=health.get((run.arm, run.seed)),
+            )
+            for run, results in runs
+            if run.cell == name
+        ),
+    )
+
+
+def _training_facts(study: StudyConfig) -> list[Fact]:
+    training, evaluation = study.training, study.evaluation
+    return [
+        Fact(label="Arms", value=", ".join(study.arms)),
+        Fact(label="Seeds (pairs share data order and initial weights)", value=", ".join(map(str, study.seeds))),
+        Fact(label="Epochs", value=f"{training.epochs:g}"),
+        Fact(label="Batch", value=f"{training.batch_size} × {study.data.sequence_length} tokens"),
+        Fact(
+            label="Optimizer",
+            value=f"AdamW ({training.beta1:g}, {training.beta2:g}), rate {training.learning_rate:g} constant after "
+            f"{training.warmup_steps} steps, weight decay {training.weight_decay:g}, clip {training.gradient_clip:g}",
+        ),
+        Fact(label="DLM loss in training", value="exact-count masks, stratified over the batch, weight L/k"),
+        Fact(
+            label="DLM loss in evaluation",
+            value=f"NELBO (upper bound), {evaluation.nelbo_draws} frozen stratified masks an example",
+        ),
+        Fact(label="AR loss in evaluation", value="exact, first token included (BOS)"),
+    ]
+
+
+def key_figures(analyses: Mapping[str, Analysis]) -> dict[str, float]:
+    """What Kubeflow's Metrics tab shows: of each verdict on the first axis, pairs, p, late difference and crossing."""
+    figures: dict[str, float] = {}
+    for cell, analysis in analyses.items():
+        for verdict in analysis.verdicts:
+            if verdict.axis != analysis.plan.axes[0]:
+                continue
+            name = f"{cell} {verdict.metric} {verdict.comparison}"
+            figures[f"{name}: seed pairs"] = float(verdict.pairs)
+            if verdict.p_adjusted is not None:
+                figures[f"{name}: p of a crossover"] = verdict.p_adjusted
+            if verdict.late is not None:
+                figures[f"{name}: late difference"] = verdict.late.mean
+            if verdict.crossing is not None:
+                figures[f"{name}: crossing at {verdict.axis}"] = verdict.crossing.at
+    return figures
+
+
+def read_analyses(path: Path) -> dict[str, Analysis]:
+    """The analyses by cell that a step wrote to analysis.json."""
+    return {cell: Analysis.model_validate(record) for cell, record in read_json(path).items()}

@@ -1,0 +1,132 @@
+"""The words: terminal lines, Markdown, numbers, and what would change the answer."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from itertools import pairwise
+
+import pytest
+
+from crossover.report import Sample, headline, render_markdown, scales, verdict_lines, wording
+from tests.crossover.report import report_samples as samples
+
+
+def test_the_headline_says_the_verdict_best_so_far_and_further_metrics() -> None:
+    lines = headline(samples.context())
+    assert lines[0] == (
+        "VERDICT: crossover AR→DLM at epoch 57.3 (95 % interval 51.0 – 64.2), validation loss, matched tokens, "
+        "5 seed pairs"
+    )
+    assert lines[1].startswith("BEST SO FAR: AR is better (late window, DLM − AR: +0.052 (+0.011 … +0.093))")
+    assert lines[2].startswith("FURTHER METRIC: crossover AR→DLM at epoch 57.3")
+    assert "cloze accuracy" in lines[2]
+    assert len(lines) == 3
+
+
+def test_the_headline_of_insufficient_evidence_counts_the_missing_pairs() -> None:
+    row = samples.verdict(samples.LOSS.name, word="insufficient evidence", pairs=3, further_pairs=4)
+    analysis = samples.analysis(rows=(row,), figures=())
+    lines = headline(samples.context(samples.cell(the_analysis=analysis)))
+    assert lines == [
+        "VERDICT: insufficient evidence, validation loss, matched tokens, 3 seed pairs; about 4 more would settle it"
+    ]
+
+
+def test_the_headline_says_no_difference_with_delta_and_unbounded() -> None:
+    none = samples.verdict(samples.LOSS.name, word="no difference within δ")
+    open_ = samples.verdict(samples.CLOZE.name, found=samples.crossing("epochs", low=None, high=None))
+    lines = headline(samples.context(samples.cell(the_analysis=samples.analysis(rows=(none, open_), figures=()))))
+    assert lines[0].startswith("VERDICT: no difference within δ = 0.02 nats/token, validation loss")
+    assert "(95 % interval unbounded)" in lines[1]
+
+
+def test_the_headline_names_the_cell_when_there_are_several() -> None:
+    one = samples.cell("U1M", samples.analysis(figures=()))
+    two = samples.cell("U4M", samples.analysis(figures=()))
+    lines = headline(samples.context(one, two))
+    assert len(lines) == 6
+    assert lines[3].startswith("[U4M] VERDICT: ")
+
+
+def test_a_crossing_the_other_way_names_the_other_winner() -> None:
+    found = samples.crossing("epochs").model_copy(update={"direction": "DLM→AR"})
+    row = samples.verdict(samples.LOSS.name, found=found)
+    assert verdict_lines.statement(samples.analysis(figures=()), row) == "AR overtakes DLM at epoch 57.3"
+
+
+def test_what_would_change_the_answer() -> None:
+    tuned = samples.verdict(samples.LOSS.name, word="AR", baseline="ar-dropout")
+    rows = (*samples.verdicts(), tuned)
+    said = verdict_lines.what_would_change_it(samples.cell(the_analysis=samples.analysis(rows=rows, figures=())))
+    assert said[0] == "With early stopping (best so far): AR is better, no crossing shown."
+    assert "Against AR dropout: AR dropout is better, no crossing shown." in said
+    assert "The same answer when counted in FLOPs, when counted in seconds." in said
+    assert said[-1].startswith("Not tested: ")
+
+
+def test_markdown_holds_the_verdicts_and_no_markup_of_others() -> None:
+    evil = "<b>|x|</b>\n# no `heading`"
+    cell = samples.cell(the_analysis=samples.analysis(figures=()))
+    text = render_markdown(samples.context(cell, samples={"dlm": (Sample(prompt=evil, completion=evil),)}))
+    for figure in ("epoch 57.3", "51.0 – 64.2", "+0.481", "0.00084", "upper bound", "sha256:9a7e", "v\\_verdicts"):
+        assert figure in text or figure.replace("\\", "") in text
+    assert "<b>" not in text
+    assert "\n# no" not in text
+    rows = [line for line in text.splitlines() if line.startswith("| Validation loss | ")]
+    widths = {row.count(" | ") for row in rows}
+    assert len(widths) == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (3.14159, "3.142"),
+        (-0.0512, "−0.051"),
+        (42.123, "42.12"),
+        (1234.56, "1234.6"),
+        (0.00012, "1.20 × 10⁻⁴"),
+        (0, "0.000"),
+    ],
+)
+def test_numbers(value: float, text: str) -> None:
+    assert wording.number(value) == text
+
+
+def test_places_on_axes() -> None:
+    assert wording.axis_place("tokens", 57_310_000) == "57.3 M tokens"
+    assert wording.axis_place("flops", 9.999e17) == "1.00 × 10¹⁸ FLOPs"
+    assert wording.axis_place("seconds", 3 * 86400) == "3.00 d of training"
+    assert wording.axis_interval("epochs", None, 7.25) == "unbounded – 7.25"
+    assert wording.axis_interval("flops", 3.2e15, 4e15) == "3.20 – 4.00 × 10¹⁵"
+    assert wording.axis_interval("seconds", 80, 7300) == "80.0 s – 2.03 h"
+    assert wording.p_value(0.00001) == "< 0.0001"
+    assert wording.short("sha256:" + "a" * 64) == "sha256:" + "a" * 12
+
+
+@pytest.mark.parametrize(("low", "high"), [(1, 200), (1e15, 3e18), (3.0, 4.0), (0.9, 1.1), (1, 1e12), (7, 7.01)])
+def test_log_ticks_are_few_round_and_inside(low: float, high: float) -> None:
+    ticks = scales.log_ticks(low, high, most=8)
+    assert len(ticks) <= 8
+    assert all(low <= t <= high for t in ticks)
+    assert len(ticks) >= 2
+
+
+def test_epochs_get_ticks_at_one_two_five() -> None:
+    assert scales.log_ticks(1, 200, most=8) == [1, 2, 5, 10, 20, 50, 100, 200]
+
+
+def test_labels_move_apart_and_keep_their_order() -> None:
+    placed = scales.dodge([1.0, 1.01, 0.99], (0.0, 2.0), height=200, gap=14)
+    order = sorted(placed)
+    assert order == [placed[2], placed[0], placed[1]]
+    assert min(b - a for a, b in pairwise(order)) >= 0.14 * (1 - 1e-6)
+
+
+def test_importing_the_report_is_light() -> None:
+    code = (
+        "import sys, crossover.report; "
+        "print(sorted({'altair', 'vl_convert', 'jinja2', 'pandas', 'torch'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

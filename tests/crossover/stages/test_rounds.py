@@ -1,0 +1,190 @@
+"""A study in rounds, from step to step: what is kept between rounds, what is demanded, and when it ends."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from crossover.cli import main
+from crossover.commands import rounds_command as commands
+from crossover.errors import StudyError, WorkspaceError
+from crossover.files import read_json
+from crossover.stages import analyse_stage as analyse
+from crossover.stages.analyse_stage import analyse_stage, collect_runs
+from crossover.stages.prepare_stage import plan_groups, prepare_stage
+from crossover.stages.round_state import HELD, missing_note, read_rounds, run_costs, write_rounds
+from crossover.stages.stage_manifests import AnalysisRef, EvaluationsRef, RoundsRef
+from crossover.stages.study_context import StudyContext, open_study
+from crossover.study.study_config import StudyConfig
+from tests.crossover.stages.growing_study import CLEAR, NEAR, evaluated, study_of
+
+FIRST = f"{CLEAR}:0,1,2,3,4;{NEAR}:0,1,2,3,4"
+
+
+@pytest.fixture
+def study(corpus: Path) -> StudyConfig:
+    return study_of(corpus)
+
+
+@pytest.fixture
+def context(study: StudyConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StudyContext]:
+    """The study's workspace; reports show no samples, for there are no models."""
+    monkeypatch.setattr(analyse, "draw_samples", lambda *_: {})
+    with open_study(study, str(tmp_path / "ws")) as opened:
+        yield opened
+
+
+@pytest.fixture
+def options(tmp_path: Path) -> argparse.Namespace:
+    return argparse.Namespace(out=str(tmp_path / "ws"), registry=None, json=False)
+
+
+def one_round(context: StudyContext, selection: str) -> AnalysisRef:
+    """What the pipeline does with a selection, without models."""
+    groups = plan_groups(context, 8, selection)
+    references = [evaluated(context, group.cell, group.arm, group.seeds) for group in groups]
+    return analyse_stage(context, references, promotion="verdict", selected=selection)
+
+
+def test_a_study_in_two_rounds(
+    study: StudyConfig, context: StudyContext, options: argparse.Namespace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepare_stage(context)
+    selections: list[str] = []
+    decisions: list[AnalysisRef] = []
+    proposed: list[int] = []
+
+    def start(selection: str) -> Path:
+        selections.append(selection)
+        decisions.append(one_round(context, selection))
+        proposed.append(len(read_json(context.workspace.root / "analysis" / "overview.json")["next_runs"]))
+        return context.workspace.root
+
+    assert commands.run_rounds(options, study, start) == context.workspace.root
+    assert selections == [FIRST, f"{NEAR}:5,6,7"], "the settled cell is left alone"
+    assert [decision.decision for decision in decisions] == ["hold", "promote"]
+    assert HELD in decisions[0].reason
+    assert proposed == [6, 0]
+    told = capsys.readouterr().out
+    assert "Round 2" in told
+    assert "Round 3" not in told
+    assert f"{CLEAR}: settled (5 seed pairs judged): AR, at 5 seed pairs." in told
+    assert f"{NEAR}: settled (8 seed pairs judged): AR, at 8 seed pairs." in told
+    assert told.splitlines()[-2] == "Next:  nothing"
+    assert told.splitlines()[-1].startswith("Spent: 4.2 of 4.8 hours of the full grid (8")
+
+    state = RoundsRef.read(context.workspace.root / "rounds" / "manifest.json")
+    assert (state.study, state.selection, state.next_selection) == (study.digest, selections[-1], "")
+    assert len(state.runs) == 2 * (5 + 8)
+    assert (state.unit, state.spent, state.full) == ("hours", pytest.approx(4.2), pytest.approx(4.8))
+    assert {cell.cell: cell.pairs for cell in state.cells} == {CLEAR: 5, NEAR: 8}
+    analyses = read_json(context.workspace.root / "analysis" / "analysis.json")
+    assert "5 of 8 planned seeds have run in this cell" in " ".join(analyses[CLEAR]["notes"])
+    assert "planned seeds have run" not in " ".join(analyses[NEAR]["notes"])
+
+    commands.run_rounds(options, study, start)
+    assert selections[2:] == [f"{NEAR}:5,6,7"], "a settled study is only analysed again"
+    assert decisions[-1] == decisions[1]
+
+
+def test_a_round_that_is_repeated_changes_nothing(context: StudyContext) -> None:
+    prepare_stage(context)
+    one_round(context, FIRST)
+    before = read_rounds(context)
+    one_round(context, f" {FIRST} ")
+    assert read_rounds(context) == before
+    assert before.next_selection == f"{NEAR}:5,6,7"
+
+
+def test_before_anything_has_run_every_cell_goes_to_its_first_look(context: StudyContext) -> None:
+    state = read_rounds(context)
+    assert state.next_selection == FIRST
+    assert (state.runs, state.selection, state.unit, state.spent) == ((), "", "FLOPs", 0.0)
+    assert [(run.cell, run.arm, run.seed) for run in state.next_runs[:2]] == [(CLEAR, "ar", 0), (CLEAR, "dlm", 0)]
+    assert len(state.next_runs) == 20
+    assert [cell.status for cell in state.cells] == ["open", "open"]
+
+
+def test_the_state_of_another_study_is_refused(context: StudyContext) -> None:
+    state = write_rounds(context, [], {}, selection="")
+    path = context.workspace.root / "rounds" / "manifest.json"
+    assert RoundsRef.read(path) == state
+    state.model_copy(update={"study": "another"}).write(path)
+    with pytest.raises(WorkspaceError, match="is a manifest of another study"):
+        read_rounds(context)
+
+
+def test_a_round_demands_its_own_runs_and_brings_those_of_earlier_rounds(context: StudyContext) -> None:
+    refs = [evaluated(context, CLEAR, arm, range(5)) for arm in ("ar", "dlm")]
+    keys = [run.key for run, _ in collect_runs(context, refs, f"{CLEAR}:0,1,2,3,4")]
+    assert keys == [f"{CLEAR}/{arm}/seed-{seed}" for arm in ("ar", "dlm") for seed in range(5)]
+    with pytest.raises(WorkspaceError, match="no manifest names this run") as error:
+        collect_runs(context, refs, f"{CLEAR}:0,1,2,3,4;{NEAR}:2")
+    assert error.value.field == f"{NEAR}/ar/seed-2"
+    with pytest.raises(WorkspaceError, match="no manifest names this run") as error:
+        collect_runs(context, refs)
+    assert error.value.field == f"{CLEAR}/ar/seed-5", "the whole study demands all"
+
+    later = [evaluated(context, NEAR, arm, [2]) for arm in ("ar", "dlm")]
+    state = read_rounds(context).model_copy(update={"runs": tuple(run for ref in refs for run in ref.runs)})
+    state.write(context.workspace.root / "rounds" / "manifest.json")
+    joined = [run.key for run, _ in collect_runs(context, later, f"{NEAR}:2")]
+    assert joined == [*keys, f"{NEAR}/ar/seed-2", f"{NEAR}/dlm/seed-2"]
+    assert len(collect_runs(context, later, f"{CLEAR}:0;{NEAR}:2")) == 12, "an earlier round's run need not run again"
+
+
+def test_an_altered_evaluation_of_an_earlier_round_is_seen(context: StudyContext) -> None:
+    refs = [evaluated(context, CLEAR, arm, range(5)) for arm in ("ar", "dlm")]
+    state = read_rounds(context).model_copy(update={"runs": tuple(run for ref in refs for run in ref.runs)})
+    state.write(context.workspace.root / "rounds" / "manifest.json")
+    context.workspace.path_of(refs[0].runs[0].files[0].uri).unlink()
+    with pytest.raises(WorkspaceError, match="is missing or not what the manifest names"):
+        collect_runs(context, [evaluated(context, NEAR, "ar", [0])], f"{NEAR}:0")
+
+
+def test_costs_are_measured_hours_and_for_the_rest_follow_the_flops(study: StudyConfig, context: StudyContext) -> None:
+    unit, planned = run_costs(study, [])
+    assert unit == "FLOPs"
+    assert planned[NEAR, "ar"] == pytest.approx(2 * planned[CLEAR, "ar"], rel=0.1)
+    refs: list[EvaluationsRef] = [evaluated(context, CLEAR, arm, [0, 1]) for arm in ("ar", "dlm")]
+    unit, costs = run_costs(study, collect_runs(context, refs, f"{CLEAR}:0,1"))
+    assert unit == "hours"
+    assert costs[CLEAR, "ar"] == pytest.approx(0.1)
+    rate = 0.2 / (planned[CLEAR, "ar"] + planned[CLEAR, "dlm"])
+    assert costs[NEAR, "dlm"] == pytest.approx(planned[NEAR, "dlm"] * rate)
+
+
+def test_a_reader_is_told_of_seeds_that_have_not_run(study: StudyConfig, context: StudyContext) -> None:
+    runs = evaluated(context, CLEAR, "ar", range(8)).runs
+    (note,) = missing_note(study, runs[:5])
+    assert "5 of 8 planned seeds have run in this cell, and it is judged at 5, 8 seed pairs only" in note
+    assert missing_note(study, runs) == ()
+
+
+def test_a_part_of_a_study_without_looks_is_neither_planned_nor_analysed(study: StudyConfig, tmp_path: Path) -> None:
+    bare = study.model_copy(update={"analysis": study.analysis.model_copy(update={"looks": ()})})
+    with open_study(bare, str(tmp_path / "bare")) as context:
+        for part in (plan_groups, lambda c, _, s: analyse_stage(c, [], promotion="verdict", selected=s)):
+            with pytest.raises(StudyError, match="looks only, and there are none"):
+                part(context, 1, f"{CLEAR}:0,1")
+
+
+def test_next_prints_the_round_to_come(study: StudyConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "growing.json"
+    file.write_text(study.model_dump_json())
+    assert main(["next", str(file), "--out", str(tmp_path / "ws")]) == 0
+    told = capsys.readouterr().out
+    assert f"{CLEAR}: open (0 seed pairs judged): nothing is known of it yet; 5 more seeds" in told
+    assert "Next:  20 runs, about " in told
+    assert told.splitlines()[-2].endswith(FIRST)
+    assert told.splitlines()[-1].startswith("Spent: 0 of ")
+    assert main(["next", str(file), "--out", str(tmp_path / "ws"), "--json"]) == 0
+    state = json.loads(capsys.readouterr().out)
+    assert state["next_selection"] == FIRST
+    assert "runs" not in state
+    assert main(["next", "demo", "--out", str(tmp_path / "other")]) == 2
+    assert "analysis.looks: a study in rounds is judged at the plan's looks only" in capsys.readouterr().err
