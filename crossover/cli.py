@@ -107,7 +107,9 @@ def _add_steps(verbs: "_Verbs[argparse.ArgumentParser]") -> None:  # noqa: UP037
         step.add_argument("--cell", help="only this cell, e.g. u10000-nano")
         step.add_argument("--arm", help="only this arm, e.g. dlm")
         step.add_argument("--seed", type=int, help="only this seed")
-    analyse = _verb(verbs, "analyse", "step 4: verdicts, report and decision; or on curves of your own", "analyse_command")
+    analyse = _verb(
+        verbs, "analyse", "step 4: verdicts, report and decision; or on curves of your own", "analyse_command"
+    )
     _add_study(analyse, optional=True)
     analyse.add_argument("--promote", choices=("verdict", "always", "never"), default="verdict", help="when to promote")
     _add_curves(analyse)
@@ -115,7 +117,9 @@ def _add_steps(verbs: "_Verbs[argparse.ArgumentParser]") -> None:  # noqa: UP037
 
 
 def _add_serving(verbs: "_Verbs[argparse.ArgumentParser]") -> None:  # noqa: UP037
-    serve = _verb(verbs, "serve", "serve a checkpoint over HTTP (KServe v1 and v2, OpenAI completions)", "serve_command")
+    serve = _verb(
+        verbs, "serve", "serve a checkpoint over HTTP (KServe v1 and v2, OpenAI completions)", "serve_command"
+    )
     serve.add_argument("place", metavar="PLACE", help="a workspace, or a checkpoint folder")
     serve.add_argument("--arm", help="serve this arm's best checkpoint instead of the promoted one")
     serve.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1)")
