@@ -1,0 +1,328 @@
+"""The catalogue of metrics: every value that Crossover records, with its unit, direction, label and default delta."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+Direction = Literal["lower", "higher", "none"]
+MetricEstimator = Literal["likelihood", "chain rule", "none"]
+MeasuredIn = Literal["training", "evaluation", "task", "writing"]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What a recorded value means."""
+
+    name: str
+    """As recorded; for a task metric the part behind `<task>_`."""
+    unit: str
+    direction: Direction
+    """Which side is better; `none` where neither is."""
+    label: str
+    """How figures and tables call it."""
+    measured_in: MeasuredIn
+    description: str
+    estimator: MetricEstimator = "none"
+    """`likelihood`: exact for AR, an upper bound for a DLM. `chain rule`: exact for one order of the tokens."""
+    delta: float | None = None
+    """Default smallest difference that matters, in `unit`; None where a study that compares it must state its own."""
+
+    @property
+    def by_likelihood(self) -> bool:
+        """Whether the value follows from likelihoods, so that a DLM's has Monte Carlo draws."""
+        return self.estimator == "likelihood"
+
+
+def _by_name(metrics: Iterable[Metric]) -> dict[str, Metric]:
+    return {metric.name: metric for metric in metrics}
+
+
+_TRAINING = (
+    Metric(
+        "training_loss",
+        "nats/token",
+        "lower",
+        "Training loss",
+        "training",
+        "Loss of the logged step's batch. Exact for AR, one draw of the bound for a DLM: shown, never compared.",
+    ),
+    Metric("gradient_norm", "1", "none", "Gradient norm", "training", "Global L2 norm before clipping."),
+    Metric("learning_rate", "1", "none", "Learning rate", "training", "Rate of the logged step."),
+    Metric("tokens_per_second", "tokens/s", "higher", "Throughput", "training", "Training tokens a second."),
+    Metric(
+        "mfu",
+        "fraction",
+        "higher",
+        "Model FLOP/s utilization",
+        "training",
+        "FLOP/s of the model over the device's peak, where the peak is known.",
+    ),
+    Metric("data_wait", "fraction", "lower", "Data wait", "training", "Share of the time spent waiting for batches."),
+    Metric("peak_memory_gib", "GiB", "lower", "Peak memory", "training", "Peak memory of the process or device."),
+    Metric("energy_joules", "J", "lower", "Energy", "training", "Energy since the attempt began, where metered."),
+)
+
+_LOSSES = (
+    Metric(
+        "validation_nll",
+        "nats/token",
+        "lower",
+        "Validation NLL",
+        "evaluation",
+        "Negative log-likelihood of the held-out text: exact for AR, the NELBO for a DLM.",
+        "likelihood",
+        0.02,
+    ),
+    Metric(
+        "validation_bpb",
+        "bits/byte",
+        "lower",
+        "Validation loss",
+        "evaluation",
+        "`validation_nll` in bits a byte of text, which does not depend on the tokenizer.",
+        "likelihood",
+        0.02,
+    ),
+    Metric(
+        "chain_rule_bpb",
+        "bits/byte",
+        "lower",
+        "Chain-rule loss",
+        "evaluation",
+        "A subset of the held-out text read left to right; AR on the same subset.",
+        "chain rule",
+        0.02,
+    ),
+    Metric(
+        "chain_rule_reversed_bpb",
+        "bits/byte",
+        "lower",
+        "Chain-rule loss, right to left",
+        "evaluation",
+        "The same subset read right to left; DLM only.",
+        "chain rule",
+    ),
+    Metric(
+        "chain_rule_confidence_bpb",
+        "bits/byte",
+        "lower",
+        "Chain-rule loss, most confident first",
+        "evaluation",
+        "The same subset read where the model is most confident next; DLM only.",
+        "chain rule",
+    ),
+)
+
+
+def _samples(prefix: str, label: str, texts: str, delta: float | None) -> tuple[Metric, ...]:
+    """Statistics of texts: of samples, and of held-out texts of the same lengths as their control.
+
+    Args:
+        prefix: of the names.
+        label: how the texts are called in labels.
+        texts: how the texts are called in descriptions.
+        delta: of the fractions; None for the control, which no study compares.
+    """
+    return (
+        Metric(
+            f"{prefix}_entropy",
+            "bits/token",
+            "higher",
+            f"{label} entropy",
+            "writing",
+            f"Entropy of the tokens of {texts}.",
+        ),
+        Metric(
+            f"{prefix}_distinct_4",
+            "fraction",
+            "higher",
+            f"{label} distinct 4-grams",
+            "writing",
+            f"Share of the 4-grams of {texts} that are distinct.",
+            delta=delta,
+        ),
+        Metric(
+            f"{prefix}_repetition",
+            "fraction",
+            "lower",
+            f"{label} repetition",
+            "writing",
+            f"Share of the 8-grams of {texts} that stood in the same text before.",
+            delta=delta,
+        ),
+        Metric(
+            f"{prefix}_collapsed",
+            "fraction",
+            "lower",
+            f"{label} collapse",
+            "writing",
+            f"Share of {texts} that repeat one token for more than half their length.",
+            delta=delta,
+        ),
+    )
+
+
+def _extraction(prefix: str, label: str, passages: str, delta: float | None) -> tuple[Metric, ...]:
+    """Verbatim recall of passages: of training passages, and of held-out passages as their control."""
+    return (
+        Metric(
+            f"{prefix}extraction_rate",
+            "fraction",
+            "lower",
+            f"{label} rate",
+            "writing",
+            f"Share of {passages} whose second half is decoded greedily, exactly, from the first half.",
+            delta=delta,
+        ),
+        Metric(
+            f"{prefix}extraction_tokens",
+            "fraction",
+            "lower",
+            f"{label}, tokens",
+            "writing",
+            f"Share of the tokens of these second halves of {passages} that are right.",
+            delta=delta,
+        ),
+    )
+
+
+METRICS = _by_name(
+    (
+        *_TRAINING,
+        *_LOSSES,
+        *_extraction("", "Extraction", "training passages", 0.02),
+        *_extraction("heldout_", "Held-out extraction", "held-out passages", None),
+        *_samples("sample", "Sample", "samples", 0.02),
+        *_samples("heldout", "Held-out text", "held-out texts of the samples' lengths", None),
+        Metric(
+            "sample_perplexity",
+            "perplexity",
+            "lower",
+            "Sample perplexity",
+            "writing",
+            "Perplexity of the samples under the AR model `evaluation.scorer`.",
+        ),
+    )
+)
+"""Metrics by their full name."""
+
+NUMBERED_METRICS = _by_name(
+    (
+        Metric(
+            "sample_copied",
+            "fraction",
+            "lower",
+            "Sample n-grams copied",
+            "writing",
+            "Share of the samples' n-grams that occur in the training examples; n is 32, or less for short examples.",
+            delta=0.02,
+        ),
+        Metric(
+            "heldout_copied",
+            "fraction",
+            "lower",
+            "Held-out n-grams copied",
+            "writing",
+            "The same share of held-out texts of the samples' lengths.",
+        ),
+    )
+)
+"""Metrics whose recorded name is `<name>_<n>`."""
+
+TASK_METRICS = _by_name(
+    (
+        Metric(
+            "accuracy",
+            "fraction",
+            "higher",
+            "accuracy",
+            "task",
+            "The likeliest option, by the sum of its NLL, is the right one; ties count in parts.",
+            "likelihood",
+            0.02,
+        ),
+        Metric(
+            "accuracy_norm",
+            "fraction",
+            "higher",
+            "normalized accuracy",
+            "task",
+            "The same by the NLL a character of the option.",
+            "likelihood",
+            0.02,
+        ),
+        Metric(
+            "margin",
+            "nats/token",
+            "higher",
+            "margin",
+            "task",
+            "Mean NLL of the wrong options minus that of the right one.",
+            "likelihood",
+            0.02,
+        ),
+        Metric(
+            "gold_nll",
+            "nats/token",
+            "lower",
+            "NLL of the right option",
+            "task",
+            "The one part of the margin.",
+            "likelihood",
+            0.02,
+        ),
+        Metric(
+            "distractor_nll",
+            "nats/token",
+            "higher",
+            "NLL of the wrong options",
+            "task",
+            "The other part of the margin.",
+            "likelihood",
+            0.02,
+        ),
+        Metric(
+            "exact_match",
+            "fraction",
+            "higher",
+            "exact match",
+            "task",
+            "The text that the model wrote is the expected one.",
+            delta=0.02,
+        ),
+        Metric(
+            "pass_at_1",
+            "fraction",
+            "higher",
+            "pass@1",
+            "task",
+            "The program that the model wrote passes its tests in the sandbox.",
+            delta=0.02,
+        ),
+    )
+)
+"""Metrics whose recorded name is `<task>_<name>`."""
+
+
+def metric_of(name: str) -> Metric:
+    """The metric that is recorded under a name.
+
+    Args:
+        name: for example `validation_bpb`, `hellaswag_accuracy` or `sample_copied_32`.
+
+    Raises:
+        KeyError: no such metric.
+    """
+    if name in METRICS:
+        return METRICS[name]
+    stem, _, number = name.rpartition("_")
+    if stem in NUMBERED_METRICS and number.isdecimal():
+        return replace(NUMBERED_METRICS[stem], name=name)
+    for suffix, metric in TASK_METRICS.items():
+        task = name.removesuffix(f"_{suffix}")
+        if task not in ("", name):
+            label = f"{task.replace('-', ' ').capitalize()} {metric.label}"
+            return replace(metric, name=name, label=label)
+    raise KeyError(name)
