@@ -5,7 +5,8 @@ CrossoverError              exit 1: it failed
     ├ StudyError            the study file
     ├ DataError             the corpus
     ├ CheckpointError       a checkpoint folder
-    ├ WorkspaceError        the output folder or bucket
+    ├ WorkspaceError        the output folder
+    ├ StorageError          the artifact store: a folder or a bucket
     ├ RegistryError         the SQL registry
     ├ CurvesError           the curves given to the analysis
     └ RequestError          a request to the predictor (HTTP 400)
@@ -52,7 +53,11 @@ class CheckpointError(UserError):
 
 
 class WorkspaceError(UserError):
-    """The output folder or bucket cannot be used."""
+    """The output folder cannot be used."""
+
+
+class StorageError(UserError):
+    """An artifact, or the folder or bucket that stores it, cannot be used."""
 
 
 class RegistryError(UserError):

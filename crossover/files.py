@@ -41,10 +41,19 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         WorkspaceError: the folder is not writable or the disk is full; whatever stood there before still does.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        replace_file(path, write)
     except OSError as error:
         raise workspace_error(path, error) from error
+
+
+def replace_file(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """As `write_atomically`, with the operating system's own errors.
+
+    Raises:
+        OSError: the folder is not writable or the disk is full.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
             write(file)
@@ -52,8 +61,6 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
             os.fsync(file.fileno())
         Path(temporary).chmod(0o644)
         os.replace(temporary, path)
-    except OSError as error:
-        raise workspace_error(path, error) from error
     finally:
         Path(temporary).unlink(missing_ok=True)
 
@@ -65,7 +72,16 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: object) -> None:
     """Write indented JSON atomically; refuses NaN."""
-    write_text(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(path, json_text(value))
+
+
+def json_text(value: object) -> str:
+    """Indented JSON with sorted keys, as our files hold it.
+
+    Raises:
+        ValueError: for NaN and infinities, which JSON does not have.
+    """
+    return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def read_json(path: Path) -> Any:  # noqa: ANN401 - JSON is any

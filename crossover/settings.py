@@ -6,13 +6,14 @@ A study says what is asked and decides the numbers; settings say where it happen
 from __future__ import annotations
 
 import os
+import tempfile
 from functools import lru_cache
 from pathlib import Path
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from crossover.errors import WorkspaceError
+from crossover.errors import StorageError, WorkspaceError
 
 
 class Settings(BaseSettings):
@@ -24,7 +25,11 @@ class Settings(BaseSettings):
     registry_url: str = Field(
         default="", description="SQLAlchemy URL of the registry; empty means registry.sqlite in the home folder."
     )
-    scratch: Path = Field(default=Path("scratch"), description="Local copies of a workspace in an object store.")
+    scratch: Path | None = Field(
+        default=None,
+        description="Local copies of artifacts in an object store; empty means .scratch in the home folder, or "
+        "crossover-<uid> in the system's temporary folder where the home cannot be written.",
+    )
     tasks: Path = Field(default=Path("tasks"), description="Folder of task packs: evaluation sets as files.")
     threads: int = Field(default=0, ge=0, description="CPU threads of a step; 0 shares the cores among the steps.")
     parallelism: int = Field(
@@ -49,10 +54,39 @@ class Settings(BaseSettings):
     s3_region: str = Field(default="", description="Region, where the object store has them.")
     s3_secure: bool = Field(default=True, description="Whether to speak TLS to the object store.")
 
+    @field_validator("scratch", mode="before")
+    @classmethod
+    def _empty_is_none(cls, value: object) -> object:
+        return None if value == "" else value
+
+    @property
+    def scratch_folder(self) -> Path:
+        """The folder of everything local that is not a result: caches, locks, unpublished work.
+
+        Raises:
+            StorageError: neither it, nor the home, nor the system's temporary folder can be written.
+        """
+        if self.scratch is not None:
+            return self.scratch
+        if _writable(self.home):
+            return self.home / ".scratch"
+        try:
+            return Path(tempfile.gettempdir()) / f"crossover-{os.getuid()}"
+        except FileNotFoundError as error:
+            raise StorageError(
+                "storage.unwritable",
+                field=str(self.home),
+                problem="cannot be written, and neither can the system's temporary folder",
+                remedy="set CROSSOVER_SCRATCH to a folder that you may write to",
+            ) from error
+
     @property
     def registry(self) -> str:
-        """The registry's URL."""
-        return self.registry_url or f"sqlite:///{self.home / 'registry.sqlite'}"
+        """The registry's URL; where the home cannot be written, the embedded registry is in the scratch folder."""
+        if self.registry_url:
+            return self.registry_url
+        folder = self.home if _writable(self.home) else self.scratch_folder
+        return f"sqlite:///{folder / 'registry.sqlite'}"
 
     @property
     def local_parallelism(self) -> int:
@@ -63,6 +97,12 @@ class Settings(BaseSettings):
     def step_threads(self) -> int:
         """CPU threads of one step."""
         return self.threads or max(1, available_cores() // self.local_parallelism)
+
+
+def _writable(folder: Path) -> bool:
+    """Whether a folder can be written, or created."""
+    existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    return existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
 
 
 def available_cores() -> int:
