@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 
 from crossover.settings import available_cores
-from crossover.study.study_config import load_study
+from crossover.study.load_study import load_study
 
 HELP_RUNS = 11
 

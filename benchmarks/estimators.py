@@ -21,18 +21,18 @@ import torch
 from numpy.typing import NDArray
 
 from crossover.counter_rng import Stream
-from crossover.model.presets import preset
+from crossover.model.model_presets import preset
 from crossover.settings import available_cores, get_settings
 from crossover.study.arms import ARMS, Arm
-from crossover.study.study_config import TrainingConfig
+from crossover.study.study_parts import TrainingConfig
 from crossover.training.background_writer import BackgroundWriter
+from crossover.training.batch_order import batch_at
 from crossover.training.checkpoint import CheckpointInfo, save_checkpoint
-from crossover.training.corruption import example_noise, mask_exactly, stratified_counts
 from crossover.training.distributed import World
-from crossover.training.objectives import masked_nll, weighted_token_nll
-from crossover.training.order import batch_at
-from crossover.training.run_folder import pair_generator
+from crossover.training.run_spec import pair_generator
+from crossover.training.token_masking import example_noise, mask_exactly, stratified_counts
 from crossover.training.train_engine import TrainEngine
+from crossover.training.training_objectives import masked_nll, weighted_token_nll
 
 LENGTH, BATCH, STEPS, DRAWS = 256, 16, 300, 400
 SAVES = 7

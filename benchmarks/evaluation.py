@@ -27,20 +27,20 @@ from benchmarks.estimators import BATCH, STEPS, small_engine, standard_library
 from crossover.data import tokenizer
 from crossover.data.prepare_dataset import prepare
 from crossover.data.task_packs import evenly, find_pack, read_pack
+from crossover.evaluation.continuation_scoring import encode_pair, score_items
 from crossover.evaluation.evaluate_checkpoint import Share, evaluate_checkpoint
-from crossover.evaluation.forward import masked_losses
-from crossover.evaluation.scoring import encode_pair, score_items
+from crossover.evaluation.scored_forward import masked_losses
 from crossover.evaluation.tasks import FORMATS, Continuation
-from crossover.model.presets import preset
+from crossover.model.model_presets import preset
 from crossover.model.transformer import Transformer
 from crossover.settings import available_cores
 from crossover.study.arms import Family
-from crossover.study.study_config import load_study
+from crossover.study.load_study import load_study
+from crossover.training.batch_order import batch_at
 from crossover.training.checkpoint import CheckpointInfo, save_checkpoint
-from crossover.training.corruption import mask_exactly
-from crossover.training.order import batch_at
 from crossover.training.recorder import NoRecorder
-from crossover.training.run_folder import RunSpec, milestones
+from crossover.training.run_spec import RunSpec, milestones
+from crossover.training.token_masking import mask_exactly
 from crossover.training.trainer import Trainer
 
 MODELS, TASKS = ("micro", "14m"), ("hellaswag", "arc-easy", "mmlu-cloze", "mmlu")

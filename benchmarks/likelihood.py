@@ -18,13 +18,13 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.estimators import BATCH, LENGTH, STEPS, small_engine, standard_library
-from crossover.evaluation.bound import bound_of_draws, squared_stderr
-from crossover.evaluation.forward import masked_losses
-from crossover.evaluation.likelihood import CHAIN_ORDERS, chain_rule_nll, frozen_masks, nelbo
+from crossover.evaluation.held_out_likelihood import CHAIN_ORDERS, chain_rule_nll, frozen_masks, nelbo
+from crossover.evaluation.nelbo_estimator import bound_of_draws, squared_stderr
+from crossover.evaluation.scored_forward import masked_losses
 from crossover.model.transformer import Transformer
 from crossover.settings import available_cores
-from crossover.training.corruption import mask_exactly, stratified_counts
-from crossover.training.order import batch_at
+from crossover.training.batch_order import batch_at
+from crossover.training.token_masking import mask_exactly, stratified_counts
 
 EXAMPLES, DRAWS, REPEATS = 6, (8, 32, 128), 24
 READ = 4

@@ -21,10 +21,10 @@ import torch
 
 from crossover.settings import available_cores, get_settings
 from crossover.study.study_config import StudyConfig
+from crossover.training.device_metrics import peak_memory
 from crossover.training.planner import plan_study
 from crossover.training.recorder import NoRecorder, Progress
-from crossover.training.run_folder import RunSpec
-from crossover.training.throughput import peak_memory
+from crossover.training.run_spec import RunSpec
 from crossover.training.trainer import Trainer
 
 CASES = (

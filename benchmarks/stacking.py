@@ -20,14 +20,14 @@ from torch.func import functional_call, stack_module_state, vmap
 from torch.nn import functional as F
 
 from crossover.data import tokenizer
-from crossover.model.presets import preset
+from crossover.model.model_presets import preset
 from crossover.model.transformer import Transformer
 from crossover.settings import available_cores
 from crossover.study.arms import ARMS
-from crossover.study.study_config import TrainingConfig
+from crossover.study.study_parts import TrainingConfig
+from crossover.training.batch_order import batch_at
 from crossover.training.distributed import World
-from crossover.training.order import batch_at
-from crossover.training.run_folder import pair_generator
+from crossover.training.run_spec import pair_generator
 from crossover.training.train_engine import TrainEngine
 
 SEEDS, BATCH, LENGTH, MODEL = 5, 32, 64, "nano"

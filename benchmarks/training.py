@@ -23,14 +23,14 @@ from typing import Any
 
 import torch
 
-from crossover.model.presets import preset
+from crossover.model.model_presets import preset
 from crossover.settings import available_cores, get_settings
 from crossover.study.arms import ARMS
-from crossover.study.study_config import TrainingConfig
+from crossover.study.study_parts import TrainingConfig
+from crossover.training.batch_order import batch_at
+from crossover.training.device_metrics import peak_flops, peak_memory
 from crossover.training.distributed import World
-from crossover.training.order import batch_at
-from crossover.training.run_folder import pair_generator
-from crossover.training.throughput import peak_flops, peak_memory
+from crossover.training.run_spec import pair_generator
 from crossover.training.train_engine import TrainEngine
 
 WARM, TIMED = 3, 9

@@ -14,9 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from crossover.errors import CrossoverError, WorkspaceError
-from crossover.files import read_json
-from crossover.study.study_config import StudyConfig
+from crossover.errors import CrossoverError
+from crossover.stages.served_checkpoint import diffusion_arm, served_checkpoint
 
 START_SECONDS = 60.0
 STOP_SECONDS = 35.0
@@ -27,8 +26,8 @@ TRIAL_BEFORE, TRIAL_AFTER, TRIAL_HOLE = "def f(x):\n    if x is No", ":\n       
 def serve(options: argparse.Namespace) -> int:
     """Serve until interrupted, or try it out and stop."""
     if options.trial:
-        return _try(Path(options.place), options.arm)
-    checkpoint = checkpoint_of(Path(options.place), options.arm)
+        return _try(options.place, options.arm)
+    checkpoint = served_checkpoint(options.place, options.arm)
     return subprocess.run(
         [*_command(checkpoint), "--host", options.host, "--port", str(options.port)], check=False
     ).returncode
@@ -38,60 +37,24 @@ def _command(checkpoint: Path) -> list[str]:
     return [sys.executable, "-m", "crossover_services.predictor", "--checkpoint", str(checkpoint)]
 
 
-def checkpoint_of(place: Path, arm: str | None) -> Path:
-    """The checkpoint to serve: the folder itself, the workspace's promoted one, or an arm's best.
-
-    Raises:
-        WorkspaceError: nothing to serve there.
-    """
-    if (place / "model.safetensors").is_file():
-        return place
-    if arm is None and (place / "serving" / "current.json").is_file():
-        uri = str(read_json(place / "serving" / "current.json")["uri"])
-        return place / "serving" / Path(uri).name
-    manifest = place / "analysis" / "manifest.json"
-    if arm is None or not manifest.is_file():
-        raise WorkspaceError(
-            "serve.nothing",
-            field=str(place),
-            problem="is neither a checkpoint nor a workspace with a promoted one",
-            remedy="run the study with --promote always, or name an arm with --arm",
-        )
-    best = read_json(manifest)["best"]
-    if arm not in best:
-        raise WorkspaceError(
-            "serve.unknown-arm", field="--arm", problem=f"no arm {arm!r}", remedy=f"choose from {', '.join(best)}"
-        )
-    chosen = best[arm]
-    return place / "runs" / str(chosen["run"]) / "checkpoints" / f"step-{chosen['step']:08d}"
-
-
-def _try(place: Path, arm: str | None) -> int:
+def _try(place: str, arm: str | None) -> int:
     """Complete one prompt with the chosen model, fill one hole with the DLM, and stop everything."""
-    chosen = checkpoint_of(place, arm)
+    chosen = served_checkpoint(place, arm)
     with serving(chosen) as url:
         print(f"serving {chosen} on {url}")
         _show(url, {"prompt": TRIAL_PROMPT, "max_tokens": 24})
         if _infills(url):
             _show(url, {"prompt": TRIAL_BEFORE, "suffix": TRIAL_AFTER, "max_tokens": TRIAL_HOLE})
             return 0
-    diffusion = _diffusion_arm(place)
+    diffusion = diffusion_arm(place)
     if diffusion is None:
         print("this model does not infill; a diffusion model does")
         return 0
-    chosen = checkpoint_of(place, diffusion)
+    chosen = served_checkpoint(place, diffusion)
     with serving(chosen) as url:
         print(f"serving {chosen} on {url}")
         _show(url, {"prompt": TRIAL_BEFORE, "suffix": TRIAL_AFTER, "max_tokens": TRIAL_HOLE})
     return 0
-
-
-def _diffusion_arm(place: Path) -> str | None:
-    """The workspace's first DLM arm."""
-    if not (place / "study.json").is_file():
-        return None
-    study = StudyConfig.model_validate(read_json(place / "study.json")["study"])
-    return next((arm for arm in study.arms if study.arm(arm).objective == "masked"), None)
 
 
 def _infills(url: str) -> bool:

@@ -12,16 +12,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from crossover.data.sources import open_packed
+from crossover.data.corpus_sources import open_packed
 from crossover.errors import DataError
 from crossover.files import digest_of_file
 
 Document = Mapping[str, Any]
+Taken = TypeVar("Taken")
 
 
 class Pack(BaseModel):
@@ -120,7 +121,7 @@ def _is_in(value: object, wanted: str | int | tuple[int, int]) -> bool:
     return value == wanted
 
 
-def evenly(documents: Iterable[Document], wanted: int) -> list[Document]:
+def evenly(documents: Iterable[Taken], wanted: int) -> list[Taken]:
     """So many of the documents, evenly spaced over their order, so that every part of a sorted pack is drawn from.
 
     Args:

@@ -20,7 +20,7 @@ from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
 from crossover.data import tokenizer
 from crossover.decoding import Generation, generate
-from crossover.evaluation.scoring import ItemLikelihoods, score_items
+from crossover.evaluation.continuation_scoring import ItemLikelihoods, score_items
 from crossover.evaluation.task_scores import fitted
 from crossover.evaluation.tasks import Continuation
 from crossover.training.checkpoint import load_checkpoint

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from crossover.data import tokenizer
 from crossover.decoding import Generation, generate
-from crossover.evaluation.scoring import score_items
+from crossover.evaluation.continuation_scoring import score_items
 from crossover.evaluation.tasks import Continuation
 from crossover.model.transformer import Transformer
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from crossover.data.task_packs import Document, Pack
 from crossover.decoding import Completion, Generation, generate
-from crossover.evaluation.scoring import score_items
+from crossover.evaluation.continuation_scoring import score_items
 from crossover.evaluation.tasks import Continuation, ItemScore, Request, Response, Scored, Task
 from crossover.model.transformer import Transformer
 from crossover.settings import available_cores

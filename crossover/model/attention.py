@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from crossover.model.config import ModelConfig
+from crossover.model.model_config import ModelConfig
 
 
 class RMSNorm(nn.Module):

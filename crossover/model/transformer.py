@@ -14,9 +14,9 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from crossover.model.attention import Attention, RMSNorm, View, block_mask, causal_mask, rotary_table
-from crossover.model.config import ModelConfig
 from crossover.model.dropout import Dropout
-from crossover.model.moe import MixtureOfExperts
+from crossover.model.mixture_of_experts import MixtureOfExperts
+from crossover.model.model_config import ModelConfig
 
 Readout = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 """From (hidden (B, L, D), head weight (V, D), router losses (layers, 2) or None) to what a forward pass returns."""

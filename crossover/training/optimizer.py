@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from crossover.study.arms import Arm
-from crossover.study.study_config import TrainingConfig
+from crossover.study.study_parts import TrainingConfig
 
 _KINDS = ("step", "exp_avg", "exp_avg_sq", "momentum_buffer")
 MUON_RATE_MATCH = "match_rms_adamw"

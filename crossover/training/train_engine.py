@@ -18,17 +18,17 @@ from torch import Tensor
 
 from crossover.data import tokenizer
 from crossover.errors import StudyError
-from crossover.model.config import ModelConfig
+from crossover.model.model_config import ModelConfig
 from crossover.model.transformer import Transformer
 from crossover.study.arms import Arm
-from crossover.study.study_config import TrainingConfig
+from crossover.study.study_parts import TrainingConfig
 from crossover.training import sharding
+from crossover.training.batch_order import Batch
+from crossover.training.chunked_loss import fits_whole
 from crossover.training.distributed import World
-from crossover.training.loss import fits_whole
-from crossover.training.objectives import Microbatch, TrainingObjective, sum_of_losses
+from crossover.training.gradient_reduction import TreeSum, all_reduce
 from crossover.training.optimizer import build_optimizers, optimizer_state, restore_optimizers, set_rate
-from crossover.training.order import Batch
-from crossover.training.reduction import TreeSum, all_reduce
+from crossover.training.training_objectives import Microbatch, TrainingObjective, sum_of_losses
 
 Snapshot = tuple[dict[str, Tensor], dict[str, Tensor]]
 """Weights, and optimizer state, by name."""

@@ -40,9 +40,9 @@ def _arguments() -> argparse.Namespace:
 
 
 def _serve(options: argparse.Namespace) -> None:
-    from crossover_services.predictor.metrics import Metrics
-    from crossover_services.predictor.model import CrossoverModel
+    from crossover_services.predictor.kserve_model import CrossoverModel
     from crossover_services.predictor.openai_routes import OpenAIRoutes
+    from crossover_services.predictor.request_metrics import Metrics
     from kserve import model_server
     from kserve.model_server import ModelServer
     from kserve.protocol.rest.server import RESTServer

@@ -8,9 +8,9 @@ import uuid
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from crossover_services.predictor.batching import Batcher
-from crossover_services.predictor.metrics import Metrics
 from crossover_services.predictor.openai_types import CompletionRequest
+from crossover_services.predictor.request_batching import Batcher
+from crossover_services.predictor.request_metrics import Metrics
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import ValidationError

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from crossover.commands.serve_command import serving
-from crossover.model.config import ModelConfig
+from crossover.model.model_config import ModelConfig
 from crossover.training.checkpoint import CheckpointInfo, save_checkpoint
 from tests.conftest import tiny_model
 

@@ -12,7 +12,7 @@ environment of the caller included (through /proc); still it can neither send no
 line of `Outcome.detail`.
 """
 
-from crossover.evaluation.sandbox.confine import landlock_abi
-from crossover.evaluation.sandbox.runner import Limits, Outcome, require_sandbox, run_program, run_programs
+from crossover.evaluation.sandbox.confine_process import landlock_abi
+from crossover.evaluation.sandbox.sandbox_runner import Limits, Outcome, require_sandbox, run_program, run_programs
 
 __all__ = ["Limits", "Outcome", "landlock_abi", "require_sandbox", "run_program", "run_programs"]

@@ -3,9 +3,9 @@
 A new benchmark is a pack (`crossover.data.task_packs`) if its documents have a known format, else a format here.
 """
 
-from crossover.evaluation.tasks.choices import CHOICE_FORMATS
-from crossover.evaluation.tasks.interface import METRICS, Continuation, ItemScore, Request, Response, Scored, Task
-from crossover.evaluation.tasks.writing import WRITING_FORMATS
+from crossover.evaluation.tasks.choice_tasks import CHOICE_FORMATS
+from crossover.evaluation.tasks.task_interface import METRICS, Continuation, ItemScore, Request, Response, Scored, Task
+from crossover.evaluation.tasks.writing_tasks import WRITING_FORMATS
 
 FORMATS: dict[str, Task] = {**CHOICE_FORMATS, **WRITING_FORMATS}
 """Every format of documents, by the name that packs give it."""

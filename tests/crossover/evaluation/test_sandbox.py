@@ -25,9 +25,9 @@ from crossover.evaluation.sandbox import (
     require_sandbox,
     run_program,
     run_programs,
-    runner,
+    sandbox_runner,
 )
-from crossover.evaluation.sandbox.syscalls import ALLOWED, MACHINES, seccomp_filter
+from crossover.evaluation.sandbox.syscall_filter import ALLOWED, MACHINES, seccomp_filter
 from tests.conftest import PACKS, needs_packs
 
 ROOT = Path(__file__).parents[3]
@@ -270,15 +270,15 @@ def test_programs_keep_their_order() -> None:
 def test_a_program_dies_with_the_parent(tmp_path: Path) -> None:
     parent = """
 import os, sys, tempfile
-from crossover.evaluation.sandbox import Limits, require_sandbox, runner
+from crossover.evaluation.sandbox import Limits, require_sandbox, sandbox_runner
 tempfile.tempdir = sys.argv[1]
 require_sandbox()
-watch, read = runner._watch, os.read
+watch, read = sandbox_runner._watch, os.read
 def announce(process, *rest):
     os.read = lambda *a: print(process.pid, flush=True) or read(*a)  # called when the child says that it is confined
     return watch(process, *rest)
-runner._watch = announce
-runner.run_program("while True: pass", Limits(seconds=60))
+sandbox_runner._watch = announce
+sandbox_runner.run_program("while True: pass", Limits(seconds=60))
 """
     command = [sys.executable, "-c", parent, str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) as process:
@@ -371,7 +371,7 @@ def test_refuses_on_a_machine_without_a_table_and_on_another_system(monkeypatch:
 @pytest.mark.usefixtures("fresh_probe")
 def test_refuses_when_the_kernel_takes_no_filter(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     # an empty filter is refused with EINVAL, as every filter is by a kernel without seccomp
-    monkeypatch.setattr(runner, "_filter", lambda: b"")
+    monkeypatch.setattr(sandbox_runner, "_filter", lambda: b"")
     with pytest.raises(StudyError, match="Invalid argument") as caught:
         run_program(f"open({str(tmp_path / 'ran')!r}, 'w')")
     assert caught.value.code == "sandbox.unavailable"
@@ -380,7 +380,7 @@ def test_refuses_when_the_kernel_takes_no_filter(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.usefixtures("fresh_probe")
 def test_refuses_when_the_filter_filters_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "_filter", lambda: struct.pack("=HBBI", 0x06, 0, 0, ALLOW))
+    monkeypatch.setattr(sandbox_runner, "_filter", lambda: struct.pack("=HBBI", 0x06, 0, 0, ALLOW))
     for attempt in (lambda: run_program(""), lambda: run_programs([""])):
         with pytest.raises(StudyError, match="was not refused"):
             attempt()

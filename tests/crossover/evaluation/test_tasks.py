@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from crossover.cli import main
-from crossover.data.cloze import ClozeItem
 from crossover.data.dataset import Dataset
+from crossover.data.domain_cloze import ClozeItem
 from crossover.data.prepare_dataset import prepare
 from crossover.data.task_packs import Pack, catalogue, evenly, find_pack, read_pack
 from crossover.data.tokenizer import BOS
@@ -21,13 +21,13 @@ from crossover.evaluation.evaluate_checkpoint import Share, evaluate_checkpoint
 from crossover.evaluation.evaluation_records import Evaluation
 from crossover.evaluation.task_scores import TaskScores, fitted, score_task
 from crossover.evaluation.tasks import FORMATS, Continuation, Scored
-from crossover.evaluation.tasks.choices import first_place
+from crossover.evaluation.tasks.choice_tasks import first_place
 from crossover.evaluation.tasks.preparing import prepare_tasks, task_of
 from crossover.settings import get_settings
 from crossover.study.arms import Family
 from crossover.study.study_config import StudyConfig
 from crossover.training.checkpoint import CheckpointInfo, save_checkpoint
-from crossover.training.objectives import ar_nll
+from crossover.training.training_objectives import ar_nll
 from tests.conftest import PACKS, needs_packs, tiny_model
 
 ITEMS = [

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from crossover.model.config import ModelConfig
-from crossover.model.presets import model_presets, preset
+from crossover.model.model_config import ModelConfig
+from crossover.model.model_presets import model_presets, preset
 from crossover.model.transformer import Transformer
 from tests.conftest import tiny_model
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from crossover.study.study_config import parse_study
+from crossover.study.load_study import parse_study
 from crossover.training.distributed import open_world
 from crossover.training.recorder import NoRecorder, Progress
-from crossover.training.run_folder import RunSpec
+from crossover.training.run_spec import RunSpec
 from crossover.training.trainer import Trainer
 
 

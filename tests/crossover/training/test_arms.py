@@ -5,7 +5,8 @@ from pydantic import ValidationError
 
 from crossover.errors import StudyError
 from crossover.study.arms import ARMS, Arm, Recipe, resolve_arm
-from crossover.study.study_config import StudyConfig, parse_study
+from crossover.study.load_study import parse_study
+from crossover.study.study_config import StudyConfig
 
 
 def refused(text: str) -> StudyError:

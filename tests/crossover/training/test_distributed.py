@@ -10,7 +10,8 @@ import pytest
 from safetensors.torch import load_file
 
 from crossover.errors import StudyError
-from crossover.study.study_config import StudyConfig, TrainingConfig
+from crossover.study.study_config import StudyConfig
+from crossover.study.study_parts import TrainingConfig
 from crossover.training.distributed import World
 from crossover.training.train_engine import split_slots
 

@@ -18,10 +18,11 @@ import numpy as np
 import pytest
 import torch
 
-from crossover.study.study_config import StudyConfig, parse_study
+from crossover.study.load_study import parse_study
+from crossover.study.study_config import StudyConfig
 from crossover.training import checkpoint
 from crossover.training.recorder import NoRecorder
-from crossover.training.run_folder import RunSpec
+from crossover.training.run_spec import RunSpec
 from crossover.training.trainer import Trainer
 
 KILLS = 20

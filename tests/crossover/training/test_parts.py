@@ -8,13 +8,14 @@ import pytest
 
 from crossover.cli import main
 from crossover.settings import Settings
-from crossover.study.study_config import StudyConfig, TrainingConfig
+from crossover.study.study_config import StudyConfig
+from crossover.study.study_parts import TrainingConfig
 from crossover.training import trainer as trainer_module
+from crossover.training.device_metrics import peak_flops
 from crossover.training.planner import plan_study
 from crossover.training.recorder import NoRecorder, Progress
-from crossover.training.run_folder import DivergedError, RunSpec, is_finished
-from crossover.training.schedule import run_schedule
-from crossover.training.throughput import peak_flops
+from crossover.training.run_schedule import run_schedule
+from crossover.training.run_spec import DivergedError, RunSpec, is_finished
 from crossover.training.train_engine import StepLosses
 from crossover.training.trainer import Trainer
 

@@ -14,7 +14,7 @@ from crossover.study.study_config import StudyConfig
 from crossover.training import train_engine as engine_module
 from crossover.training.checkpoint import latest_checkpoint, read_info, step_folder
 from crossover.training.recorder import NoRecorder, Progress
-from crossover.training.run_folder import DivergedError, RunSpec, milestones, resume_step
+from crossover.training.run_spec import DivergedError, RunSpec, milestones, resume_step
 from crossover.training.trainer import Trainer
 
 GOLDEN = Path(__file__).with_name("golden_losses.json")

@@ -1,0 +1,155 @@
+"""Where documents come from: the standard library, text files, JSON lines. Streams; never holds a corpus in memory."""
+
+from __future__ import annotations
+
+import glob
+import gzip
+import json
+import lzma
+import sysconfig
+import unicodedata
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from crossover.errors import DataError
+from crossover.study.study_parts import DataConfig
+
+_STDLIB_LEFT_OUT = {
+    "test",
+    "tests",
+    "idle_test",
+    "site-packages",
+    "dist-packages",
+    "__pycache__",
+    "lib2to3",
+    "encodings",
+}
+
+
+@dataclass
+class SourceCounts:
+    """What was met on the way, for the manifest."""
+
+    files: int = 0
+    undecodable: list[str] = field(default_factory=list)
+    empty: int = 0
+
+
+def documents(config: DataConfig, counts: SourceCounts) -> Iterator[tuple[str, str]]:
+    """Yield (name, normalised text) of each document that is not empty, in a fixed order.
+
+    Raises:
+        DataError: the source has no file, a file cannot be read or is not UTF-8, or a JSON line is malformed.
+    """
+    scheme, _, place = config.source.partition(":")
+    paths = _standard_library() if scheme == "stdlib" else _matching(config.source, place)
+    for path, name in paths:
+        counts.files += 1
+        try:
+            for inner, text in _documents_of(path, scheme, config):
+                normal = normalise(text)
+                if normal:
+                    yield f"{name}{inner}", normal
+                else:
+                    counts.empty += 1
+        except UnicodeDecodeError as error:
+            if config.undecodable == "skip":
+                counts.undecodable.append(name)
+                continue
+            raise DataError(
+                "data.undecodable",
+                field="data.source",
+                problem=f"{path} is not UTF-8 (byte {error.start})",
+                remedy="convert the file, or set data.undecodable to skip",
+            ) from error
+        except (OSError, EOFError, lzma.LZMAError) as error:
+            raise DataError(
+                "data.unreadable",
+                field="data.source",
+                problem=f"{path} cannot be read ({error})",
+                remedy="check the file and its permissions",
+            ) from error
+
+
+def normalise(text: str) -> str:
+    """Unicode NFC, line ends as newlines, no NUL, no blanks at line ends, no blank lines at either end."""
+    text = unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n").replace("\x00", ""))
+    return "\n".join(line.rstrip() for line in text.split("\n")).strip("\n")
+
+
+def _standard_library() -> list[tuple[Path, str]]:
+    root = Path(sysconfig.get_path("stdlib"))
+    found = [
+        (path, path.relative_to(root).as_posix())
+        for path in root.rglob("*.py")
+        if not _STDLIB_LEFT_OUT.intersection(path.relative_to(root).parts)
+    ]
+    return sorted(found, key=lambda pair: pair[1])
+
+
+def _matching(source: str, pattern: str) -> list[tuple[Path, str]]:
+    found = [Path(p) for p in sorted(glob.glob(pattern, recursive=True)) if Path(p).is_file()]
+    if not found:
+        raise DataError(
+            "data.missing",
+            field="data.source",
+            problem=f"{source!r} matches no file",
+            remedy="check the path; relative paths start at the current folder",
+        )
+    return [(path, path.as_posix()) for path in found]
+
+
+def open_packed(path: Path) -> BinaryIO | gzip.GzipFile | lzma.LZMAFile:
+    """Open a file for reading bytes, unpacking `.gz` and `.xz`."""
+    if path.suffix == ".gz":
+        return gzip.open(path, "rb")
+    if path.suffix == ".xz":
+        return lzma.open(path, "rb")
+    return path.open("rb")
+
+
+def _documents_of(path: Path, scheme: str, config: DataConfig) -> Iterator[tuple[str, str]]:
+    with open_packed(path) as file:
+        if scheme == "jsonl":
+            yield from _json_lines(path, file, config.text_field)
+        elif config.separator:
+            yield from _separated(file, config.separator)
+        else:
+            yield "", file.read().decode("utf-8-sig")
+
+
+def _json_lines(path: Path, file: Iterable[bytes], text_field: str) -> Iterator[tuple[str, str]]:
+    for number, line in enumerate(file, start=1):
+        if not line.strip():
+            continue
+        try:
+            text = json.loads(line.decode("utf-8"))[text_field]
+        except UnicodeDecodeError:
+            raise
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(
+                "data.bad-json-line",
+                field="data.text_field",
+                problem=f"{path} line {number} is not a JSON object with the field {text_field!r}",
+                remedy="mend the line or set data.text_field",
+            ) from error
+        if not isinstance(text, str):
+            raise DataError(
+                "data.bad-json-line",
+                field="data.text_field",
+                problem=f"{path} line {number}: {text_field!r} is not text",
+                remedy="name a field that holds text",
+            )
+        yield f":{number}", text
+
+
+def _separated(file: BinaryIO | gzip.GzipFile | lzma.LZMAFile, separator: str) -> Iterator[tuple[str, str]]:
+    mark, rest, number = separator.encode(), b"", 0
+    while chunk := file.read(1 << 20):
+        *whole, rest = (rest + chunk).split(mark)
+        for piece in whole:
+            number += 1
+            yield f"#{number}", piece.decode("utf-8")
+    yield f"#{number + 1}", rest.decode("utf-8")

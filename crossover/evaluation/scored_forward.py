@@ -1,0 +1,104 @@
+"""Forward passes for measuring: the NLL of chosen tokens only, in batches of a bounded size.
+
+Shapes: B batch, T positions that run, N scored tokens, L tokens of text, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from crossover.model.attention import View
+from crossover.model.transformer import Transformer, suppress
+from crossover.training.training_objectives import clean_and_noisy
+
+FEATURES_PER_FORWARD = {"cpu": 2**17, "cuda": 2**26}
+"""Positions x hidden size in one forward pass, about so many: on a CPU what stays in its caches, measured."""
+LEAST_POSITIONS = 1024
+"""Positions in one forward pass, however wide the model."""
+
+
+def rows_per_forward(model: Transformer, width: int) -> int:
+    """How many rows of so many positions go through the model at once."""
+    positions = FEATURES_PER_FORWARD[device_of(model).type] // model.lm_head.in_features
+    return max(1, max(LEAST_POSITIONS, positions) // width)
+
+
+def device_of(model: Transformer) -> torch.device:
+    """Where the model's weights are."""
+    return model.lm_head.weight.device
+
+
+def scored_nll(
+    model: Transformer,
+    inputs_BT: Tensor,
+    scored_N: Tensor,
+    targets_N: Tensor,
+    *,
+    visible_BT: Tensor | None = None,
+    mask: Tensor | None = None,
+    positions: Tensor | None = None,
+    view: View | None = None,
+) -> tuple[Tensor, Tensor]:
+    """NLL in nats of tokens (N,), and whether each is AR's likeliest; only their logits are computed.
+
+    Args:
+        model: the model.
+        inputs_BT: what it reads.
+        scored_N: flat indices into (B x T) of the positions that predict.
+        targets_N: the tokens they should predict.
+        visible_BT: False where an input is padding.
+        mask: who sees whom (T, T), in place of the family's rule.
+        positions: where each input stands (T,), when not at its index.
+        view: in place of all of these.
+    """
+
+    def readout(hidden_BTD: Tensor, head_VD: Tensor, _: Tensor | None) -> Tensor:
+        logits_NV = suppress(F.linear(hidden_BTD.flatten(0, 1)[scored_N], head_VD).float(), model.mask_id)
+        nll_N = F.cross_entropy(logits_NV, targets_N, reduction="none").double()
+        likeliest_N = logits_NV.argmax(dim=-1) == targets_N if model.causal else torch.zeros_like(nll_N)
+        return torch.stack((nll_N, likeliest_N.double()))
+
+    nll_N, greedy_N = model(inputs_BT, visible_BT, mask_LL=mask, positions_L=positions, view=view, readout=readout)
+    return nll_N, greedy_N.bool()
+
+
+def masked_losses(
+    model: Transformer, tokens_RL: NDArray[np.integer], masked_RL: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """NLL in nats of each masked token given the visible ones, 0 elsewhere. Shape (R, L).
+
+    To a block diffusion model the blocks before a token's own are visible whole.
+    """
+    rows, length = masked_RL.shape
+    passes = 2 if model.block_length else 1
+    size = rows_per_forward(model, passes * length)
+    nll_RL = np.zeros((rows, length))
+    with torch.inference_mode():
+        for start in range(0, rows, size):
+            masked = masked_RL[start : start + size]
+            tokens = np.asarray(tokens_RL[start : start + size]).astype(np.int64)
+            nll_RL[start : start + size][masked] = _masked_batch(model, tokens, masked)
+    return nll_RL
+
+
+def _masked_batch(
+    model: Transformer, tokens_BL: NDArray[np.int64], masked_BL: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """NLL of the masked tokens of one batch, in row order."""
+    device, length = device_of(model), tokens_BL.shape[1]
+    inputs_BT = np.where(masked_BL, model.mask_id, tokens_BL)
+    row_N, column_N = masked_BL.nonzero()
+    mask, positions = None, None
+    if model.block_length:
+        inputs_BT = np.concatenate((tokens_BL, inputs_BT), axis=1)
+        column_N = column_N + length
+        mask, positions = clean_and_noisy(length, model.block_length, device)
+    arrays = (inputs_BT, row_N * inputs_BT.shape[1] + column_N, tokens_BL[masked_BL])
+    inputs, scored, targets = (torch.from_numpy(part).to(device) for part in arrays)
+    nll_N, _ = scored_nll(model, inputs, scored, targets, mask=mask, positions=positions)
+    values: NDArray[np.float64] = nll_N.cpu().numpy()
+    return values

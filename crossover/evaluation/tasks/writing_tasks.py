@@ -1,0 +1,131 @@
+"""Tasks that write: the last word of a passage, and programs that are run in the sandbox."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+from crossover.data.task_packs import Document, Pack
+from crossover.decoding.generation_request import Completion, Generation
+from crossover.evaluation.sandbox import run_program
+from crossover.evaluation.tasks.task_interface import Continuation, ItemScore, Request, Response, Scored, Task
+
+PROGRAM_TOKENS = 256
+"""Longest completion of a program, unless the document's own solution is longer."""
+PROGRAM_ENDS = ("\nclass ", "\ndef ", "\n#", "\nif ", "\nprint", "\n@")
+MBPP_ENDS = ("\nclass ", "\nassert", '\n"""', "\nprint", "\nif ", "[DONE]")
+
+
+@dataclass(frozen=True)
+class LastWordTask:
+    """`{context, continuation}`: is the greedy completion the very word (LAMBADA), and how likely is it?"""
+
+    generates: ClassVar[bool] = True
+    executes: ClassVar[bool] = False
+
+    def identity(self, document: Document, number: int) -> tuple[str, str]:
+        """Each item is its own cluster."""
+        del document
+        return f"{number:05d}", f"{number:05d}"
+
+    def requests(self, document: Document, pack: Pack) -> Sequence[Request]:
+        """The word's likelihood, and as many tokens as it has."""
+        del pack
+        word = f" {document['continuation'].strip()}"
+        if not word.strip():
+            raise ValueError("the continuation is empty")
+        context = document["context"].rstrip()
+        return Continuation(context, word), Generation(prompt=context, max_tokens=len(word.encode()))
+
+    def score(self, document: Document, pack: Pack, responses: Sequence[Response]) -> ItemScore:
+        """Right if the completion is the word."""
+        del pack
+        likelihood, completion = responses
+        assert isinstance(likelihood, Scored)  # noqa: S101 - in the order of the requests
+        assert isinstance(completion, Completion)  # noqa: S101
+        correct = float(completion.text == f" {document['continuation'].strip()}")
+        nll = likelihood.nll / likelihood.tokens
+        return ItemScore(correct, {"exact_match": correct, "gold_nll": nll}, (nll,))
+
+
+class Problem(NamedTuple):
+    """A program with a hole, and how it is judged."""
+
+    request: Generation
+    program: Callable[[str], str]
+    """From the completion to the program whose end means success."""
+
+
+@dataclass(frozen=True)
+class CodeTask:
+    """Asks for a program, and runs it with its tests in the sandbox.
+
+    Args:
+        problem: from a document to the problem.
+    """
+
+    problem: Callable[[Document], Problem]
+    generates: ClassVar[bool] = True
+    executes: ClassVar[bool] = True
+
+    def identity(self, document: Document, number: int) -> tuple[str, str]:
+        """The problem's id; holes in one problem are a cluster."""
+        del number
+        name = str(document["task_id"])
+        kind, _, problem = name.partition("/HumanEval/")
+        return name, f"HumanEval/{problem.split('/')[0]}" if problem else kind
+
+    def requests(self, document: Document, pack: Pack) -> Sequence[Request]:
+        """One completion."""
+        del pack
+        return (self.problem(document).request,)
+
+    def score(self, document: Document, pack: Pack, responses: Sequence[Response]) -> ItemScore:
+        """Passed if the program with its tests ran to its end."""
+        del pack
+        (completion,) = responses
+        assert isinstance(completion, Completion)  # noqa: S101 - the only request
+        outcome = run_program(self.problem(document).program(completion.text))
+        passed = float(outcome.status == "passed")
+        return ItemScore(passed, {"pass_at_1": passed})
+
+
+def _humaneval(document: Document) -> Problem:
+    """Chen et al. 2021: complete a function below its docstring."""
+    prompt, check = document["prompt"], f"{document['test']}\ncheck({document['entry_point']})\n"
+    length = max(PROGRAM_TOKENS, len(document["canonical_solution"].encode()))
+    request = Generation(prompt=prompt, max_tokens=length, stop=PROGRAM_ENDS)
+    return Problem(request, lambda text: f"{prompt}{text}\n{check}")
+
+
+def _mbpp(document: Document) -> Problem:
+    """Austin et al. 2021: a function from one sentence and three tests, without examples of other problems."""
+    tests = "\n".join(document["test_list"])
+    words = f"{document['text']}\nYour code should pass these tests:\n{tests}"
+    setup = document.get("test_setup_code", "")
+    length = max(PROGRAM_TOKENS, len(document["code"].encode()))
+    request = Generation(prompt=f'"""\n{words}\n"""\n', max_tokens=length, stop=MBPP_ENDS)
+    return Problem(request, lambda text: f"{setup}\n{text}\n{tests}\n")
+
+
+def _infilling(document: Document) -> Problem:
+    """Bavarian et al. 2022: fill a hole of the true solution's length between two pieces of a program.
+
+    A DLM sees both sides; AR, which cannot see the suffix, completes the prefix in as many tokens.
+    """
+    prompt, suffix = document["prompt"], document["suffix"]
+    check = f"{document['test']}\ncheck({document['entry_point']})\n"
+    length = len(document["canonical_solution"].encode())
+    return Problem(
+        Generation(prompt=prompt, suffix=suffix, max_tokens=length),
+        lambda text: f"{prompt}{text}{suffix}\n{check}",
+    )
+
+
+WRITING_FORMATS: dict[str, Task] = {
+    "last-word": LastWordTask(),
+    "humaneval": CodeTask(_humaneval),
+    "mbpp": CodeTask(_mbpp),
+    "infilling": CodeTask(_infilling),
+}

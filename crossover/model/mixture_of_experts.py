@@ -1,0 +1,118 @@
+"""Mixture of experts: which tokens meet which experts, and the experts' grouped matrix products.
+
+Token choice (Shazeer 2017; dropless): each token takes its best `experts_per_token` experts. Expert choice (Zhou et al.
+2022, arXiv 2202.09368): each expert takes its best tokens of each sequence, which balances load for free but looks at
+the whole sequence, hence is illegal where attention is causal.
+
+Shapes: B batch, L length, D hidden, F width of an expert, E experts, K experts a token, C tokens an expert takes,
+N = B x L x K.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from crossover.model.model_config import ModelConfig
+
+
+class Experts(nn.Module):
+    """E SwiGLUs, their weights stacked so that one grouped product runs them all."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        experts, hidden, width = config.num_experts, config.hidden_size, config.intermediate_size
+        self.gate_proj = nn.Parameter(torch.empty(experts, hidden, width))
+        self.up_proj = nn.Parameter(torch.empty(experts, hidden, width))
+        self.down_proj = nn.Parameter(torch.empty(experts, width, hidden))
+
+    def grouped(self, x_ND: Tensor, ends_E: Tensor) -> Tensor:
+        """Rows sorted by expert; expert e runs rows ends[e-1]..ends[e]. Shape (N, D)."""
+        x_ND, gate, up, down = (
+            t.to(_compute_dtype(x_ND)) for t in (x_ND, self.gate_proj, self.up_proj, self.down_proj)
+        )
+        if x_ND.is_cuda and x_ND.dtype != torch.bfloat16:  # the GPU's grouped product is for bfloat16 only
+            parts = torch.tensor_split(x_ND, ends_E[:-1].cpu())
+            return torch.cat([(F.silu(part @ gate[e]) * (part @ up[e])) @ down[e] for e, part in enumerate(parts)])
+        inner_NF = F.silu(F.grouped_mm(x_ND, gate, offs=ends_E)) * F.grouped_mm(x_ND, up, offs=ends_E)
+        return F.grouped_mm(inner_NF, down, offs=ends_E)
+
+    def batched(self, x_END: Tensor) -> Tensor:
+        """The same number of rows for each expert. Shape (E, N, D)."""
+        inner_ENF = F.silu(torch.bmm(x_END, self.gate_proj)) * torch.bmm(x_END, self.up_proj)
+        return torch.bmm(inner_ENF, self.down_proj)
+
+
+def _compute_dtype(x: Tensor) -> torch.dtype:
+    """What a matrix product runs in: the autocast type where one is on (grouped products do not follow it)."""
+    kind = x.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
+
+
+class MixtureOfExperts(nn.Module):
+    """A router and its experts, in place of a dense feed-forward.
+
+    Args:
+        config: the shape.
+        expert_choice: experts choose tokens, instead of tokens experts; only without causality.
+    """
+
+    def __init__(self, config: ModelConfig, *, expert_choice: bool) -> None:
+        super().__init__()
+        self.num_experts, self.per_token, self.expert_choice = (
+            config.num_experts,
+            config.experts_per_token,
+            expert_choice,
+        )
+        self.gate = nn.Linear(config.hidden_size, config.num_experts, bias=False)
+        self.experts = Experts(config)
+
+    def forward(self, x_BLD: Tensor, visible_BL: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The mixture's output, and the two router losses (2,): load balance and squared log-partition, batch means.
+
+        Both losses are means over sequences of what each sequence alone says, so that they do not depend on how a
+        batch is cut. Balance (Fedus et al. 2021, per sequence) is 1 when even; expert choice has none to lose.
+        """
+        with torch.autocast(x_BLD.device.type, enabled=False):
+            logits_BLE = F.linear(x_BLD.float(), self.gate.weight.float())
+        scores_BLE = logits_BLE.softmax(dim=-1)
+        if visible_BL is not None:
+            scores_BLE = scores_BLE * visible_BL[:, :, None]
+        z_loss = logits_BLE.logsumexp(dim=-1).square().mean()
+        if self.expert_choice:
+            output_BLD = self._expert_choice(x_BLD, scores_BLE, visible_BL)
+            return output_BLD, torch.stack((torch.ones_like(z_loss), z_loss))
+        output_BLD, taken_BLK = self._token_choice(x_BLD, scores_BLE)
+        experts_E = torch.arange(self.num_experts, device=x_BLD.device)
+        chosen_BE = (taken_BLK[..., None] == experts_E).float().mean(dim=(1, 2))
+        balance = self.num_experts * (chosen_BE * scores_BLE.mean(dim=1)).sum(dim=-1).mean()
+        return output_BLD, torch.stack((balance, z_loss))
+
+    def _token_choice(self, x_BLD: Tensor, scores_BLE: Tensor) -> tuple[Tensor, Tensor]:
+        weight_BLK, taken_BLK = scores_BLE.topk(self.per_token, dim=-1)
+        weight_BLK = weight_BLK / weight_BLK.sum(dim=-1, keepdim=True).clamp_min(1e-20)
+        order_N = taken_BLK.flatten().argsort(stable=True)
+        experts_E = torch.arange(self.num_experts, device=x_BLD.device)
+        ends_E = (taken_BLK.flatten()[:, None] == experts_E).sum(dim=0).cumsum(dim=0).to(torch.int32)
+        y_ND = self.experts.grouped(x_BLD.flatten(0, 1)[order_N // self.per_token], ends_E)
+        back_ND = y_ND[order_N.argsort()].view(*taken_BLK.shape, -1)
+        return (back_ND * weight_BLK[..., None].to(back_ND.dtype)).sum(dim=2), taken_BLK
+
+    def _expert_choice(self, x_BLD: Tensor, scores_BLE: Tensor, visible_BL: Tensor | None) -> Tensor:
+        batch, length, hidden = x_BLD.shape
+        capacity = min(length, math.ceil(self.per_token * length / self.num_experts))
+        weight_BEC, token_BEC = scores_BLE.transpose(1, 2).topk(capacity, dim=-1)
+        if visible_BL is not None:  # what a sequence's experts take is by its own length, not by its padding
+            takes_B = (visible_BL.sum(dim=1) * self.per_token / self.num_experts).ceil()
+            taken_BC = torch.arange(capacity, device=x_BLD.device) < takes_B[:, None]
+            weight_BEC = weight_BEC * taken_BC[:, None]
+        rows = token_BEC.flatten(1)[..., None].expand(-1, -1, hidden)
+        x_BECD = x_BLD.gather(1, rows).view(batch, self.num_experts, capacity, hidden)
+        y_ECD = self.experts.batched(x_BECD.transpose(0, 1).flatten(1, 2))
+        y_BECD = y_ECD.view(self.num_experts, batch, capacity, hidden).transpose(0, 1)
+        weighted = (y_BECD * weight_BEC[..., None].to(y_BECD.dtype)).flatten(1, 2)
+        empty_BLD = torch.zeros(batch, length, hidden, dtype=weighted.dtype, device=weighted.device)
+        return empty_BLD.scatter_add(1, rows, weighted)

@@ -1,0 +1,220 @@
+"""The objectives. Each is a mean over all B x L tokens of text, in nats a token, and all score the very same tokens.
+
+An objective turns a batch of text into what the model reads and what each token's NLL weighs; the loss is the same for
+all. Shapes: B global batch, n slots of it, L tokens of text, T positions that run (2 L where a clean copy runs along).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from crossover.counter_rng import Stream, generator
+from crossover.data import tokenizer
+from crossover.model.dropout import Dropout
+from crossover.model.transformer import Transformer
+from crossover.study.arms import Arm
+from crossover.training.batch_order import Batch
+from crossover.training.chunked_loss import weighted_nll
+from crossover.training.token_masking import block_lengths, example_noise, training_masks
+
+
+class Microbatch(NamedTuple):
+    """What one forward pass takes, as tensors on the model's device."""
+
+    inputs_nT: Tensor
+    targets_nL: Tensor
+    weights_nL: Tensor | None
+    """Weight of each token's NLL, float32; None where all are 1."""
+    scored: Tensor | None
+    """Flat indices into (n x L) of the tokens with a weight; None to compute the logits of all."""
+    dropout: Dropout | None
+
+
+@dataclass(frozen=True)
+class TrainingObjective:
+    """An arm's objective on texts of `length` tokens.
+
+    Args:
+        arm: the recipe.
+        length: tokens of text in an example.
+        seed: the run's seed.
+    """
+
+    arm: Arm
+    length: int
+    seed: int
+
+    @property
+    def passes(self) -> int:
+        """Positions that run through the blocks per token of text."""
+        return 2 if self.arm.block_length else 1
+
+    @property
+    def visible_keys(self) -> float:
+        """Keys that a position sees, averaged over the positions that run."""
+        if self.arm.causal:
+            return (self.length + 1) / 2
+        if not self.arm.block_length:
+            return float(self.length)
+        lengths = block_lengths(self.length, self.arm.block_length)
+        # a clean block sees all clean blocks up to itself; a noisy one itself and the clean ones before it: as many
+        return float((lengths * lengths.cumsum()).sum() / self.length)
+
+    @property
+    def scored_share(self) -> float:
+        """Expected share of the tokens that carry loss: what a chunked loss computes logits of."""
+        if self.arm.causal:
+            return 1.0
+        if self.arm.mask_sampling == "bernoulli":
+            return 0.5
+        blocks = len(block_lengths(self.length, self.arm.block_length or self.length))
+        return (self.length + blocks) / (2 * self.length)
+
+    def microbatch(
+        self, step: int, batch: Batch, slots: slice, tokens_nL: NDArray[np.int64], *, sparse: bool, device: torch.device
+    ) -> Microbatch:
+        """Corrupt the text of the batch's `slots`.
+
+        Args:
+            step: optimizer step, from 0.
+            batch: the global batch.
+            slots: which of its slots this pass works on.
+            tokens_nL: their text.
+            sparse: name the tokens with a weight, so that only their logits are computed.
+            device: where the tensors go.
+        """
+        weights_nL, scored = None, None
+        if self.arm.causal:
+            inputs_nT = self._shifted(batch, slots, tokens_nL)
+        else:
+            masked_nL, weights_nL = training_masks(
+                seed=self.seed,
+                step=step,
+                batch=batch,
+                slots=slots,
+                length=self.length,
+                mask_sampling=self.arm.mask_sampling,
+                block_length=self.arm.block_length,
+            )
+            inputs_nT = np.where(masked_nL, tokenizer.MASK, tokens_nL)
+            if self.arm.block_length:
+                inputs_nT = np.concatenate((tokens_nL, inputs_nT), axis=1)
+            scored = np.flatnonzero(masked_nL) if sparse else None
+        return Microbatch(
+            torch.from_numpy(inputs_nT).to(device, non_blocking=True),
+            torch.from_numpy(tokens_nL).to(device, non_blocking=True),
+            None if weights_nL is None else torch.from_numpy(weights_nL).to(device, non_blocking=True),
+            None if scored is None else torch.from_numpy(scored).to(device, non_blocking=True),
+            self._dropout(batch, slots, device),
+        )
+
+    def _shifted(self, batch: Batch, slots: slice, tokens_nL: NDArray[np.int64]) -> NDArray[np.int64]:
+        """BOS, then all but the last token, some of them masked if the arm asks for it."""
+        inputs_nL = np.roll(tokens_nL, 1, axis=1)
+        if self.arm.input_mask:
+            hidden = example_noise(self.seed, Stream.INPUT_MASKS, batch, slots, self.length) < self.arm.input_mask
+            inputs_nL[hidden] = tokenizer.MASK
+        inputs_nL[:, 0] = tokenizer.BOS
+        return inputs_nL
+
+    def _dropout(self, batch: Batch, slots: slice, device: torch.device) -> Dropout | None:
+        if not self.arm.dropout:
+            return None
+        keys = [
+            generator(self.seed, Stream.DROPOUT, epoch=int(epoch), example=int(example)).integers(-(2**31), 2**31)
+            for epoch, example in zip(batch.epochs_B[slots], batch.examples_B[slots], strict=True)
+        ]
+        return Dropout(self.arm.dropout, torch.tensor(keys, dtype=torch.int32, device=device))
+
+
+def sum_of_losses(model: torch.nn.Module, part: Microbatch, arm: Arm, mask_id: int, *, chunked: bool) -> Tensor:
+    """Summed weighted NLL of a microbatch's tokens in nats, and the router losses summed over blocks: shape (3,).
+
+    Args:
+        model: a `Transformer`, possibly wrapped; its forward pass is called once.
+        part: what `TrainingObjective.microbatch` made.
+        arm: the recipe.
+        mask_id: the column that nobody may predict.
+        chunked: never hold all logits at once.
+    """
+    length = part.targets_nL.shape[1]
+
+    def readout(hidden_nTD: Tensor, head_VD: Tensor, router: Tensor | None) -> Tensor:
+        hidden_ND = hidden_nTD[:, -length:].flatten(0, 1)
+        targets_N = part.targets_nL.flatten()
+        weights_N = torch.ones_like(targets_N, dtype=torch.float32)
+        if part.weights_nL is not None:
+            weights_N = part.weights_nL.flatten()
+        if part.scored is not None:
+            hidden_ND, targets_N, weights_N = (t[part.scored] for t in (hidden_ND, targets_N, weights_N))
+        nll = weighted_nll(hidden_ND, head_VD, targets_N, weights_N, mask_id=mask_id, chunked=chunked)
+        extra = torch.zeros(2, device=nll.device) if router is None else router.sum(dim=0)
+        return torch.cat((nll[None], extra))
+
+    if not arm.block_length:
+        losses: Tensor = model(part.inputs_nT, dropout=part.dropout, readout=readout)
+        return losses
+    mask_TT, positions_T = clean_and_noisy(length, arm.block_length, part.inputs_nT.device)
+    losses = model(part.inputs_nT, mask_LL=mask_TT, positions_L=positions_T, dropout=part.dropout, readout=readout)
+    return losses
+
+
+def clean_and_noisy(length: int, block_length: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Who sees whom, (2 L, 2 L), and where everyone stands, (2 L,), when a clean copy of the text precedes a noisy one.
+
+    A clean token sees the clean blocks up to its own; a noisy one its own noisy block and the clean ones before it
+    (BD3-LM, arXiv 2503.09573, section 3).
+    """
+    block_L = torch.arange(length, device=device) // block_length
+    before_LL, same_LL = block_L[None, :] < block_L[:, None], block_L[None, :] == block_L[:, None]
+    clean = torch.cat((before_LL | same_LL, torch.zeros_like(same_LL)), dim=1)
+    noisy = torch.cat((before_LL, same_LL), dim=1)
+    return torch.cat((clean, noisy)), torch.arange(length, device=device).repeat(2)
+
+
+def shifted_inputs(tokens_BL: Tensor, bos_id: int) -> Tensor:
+    """What the AR arm reads to predict `tokens_BL`: BOS, then all but the last token. Shape (B, L)."""
+    bos_B1 = torch.full_like(tokens_BL[:, :1], bos_id)
+    return torch.cat((bos_B1, tokens_BL[:, :-1]), dim=1)
+
+
+def token_nll(logits_BLV: Tensor, tokens_BL: Tensor) -> Tensor:
+    """Negative log likelihood of each token under its logits, in nats. Shape (B, L), float32."""
+    return F.cross_entropy(logits_BLV.transpose(1, 2), tokens_BL, reduction="none")
+
+
+def ar_nll(model: Transformer, tokens_BL: Tensor, bos_id: int) -> Tensor:
+    """Exact NLL of each token given all before it. Shape (B, L), nats."""
+    return token_nll(model(shifted_inputs(tokens_BL, bos_id)), tokens_BL)
+
+
+def masked_nll(model: Transformer, tokens_BL: Tensor, masked_BL: Tensor) -> Tensor:
+    """Exact-count NELBO terms of each token: (L / k) x NLL where masked, 0 elsewhere. Shape (B, L), nats.
+
+    Its mean over tokens is an unbiased draw of the any-order upper bound on the NLL, when the row's count k is uniform
+    on 1..L and its positions uniform given k. Under a block diffusion model L and k are those of the token's block.
+    """
+    size = model.block_length or tokens_BL.shape[1]
+    parts_BL = [
+        part * (part.shape[1] / part.sum(dim=1, keepdim=True).clamp_min(1))
+        for part in torch.split(masked_BL, size, dim=1)
+    ]
+    return weighted_token_nll(model, tokens_BL, masked_BL, torch.cat(parts_BL, dim=1))
+
+
+def weighted_token_nll(model: Transformer, tokens_BL: Tensor, masked_BL: Tensor, weights_BL: Tensor) -> Tensor:
+    """Weight x NLL of each masked token given the visible ones (B, L); to block diffusion earlier blocks are clean."""
+    inputs_BL = tokens_BL.masked_fill(masked_BL, model.mask_id)
+    if not model.block_length:
+        return token_nll(model(inputs_BL), tokens_BL) * weights_BL
+    length = tokens_BL.shape[1]
+    mask_TT, positions_T = clean_and_noisy(length, model.block_length, tokens_BL.device)
+    logits_BTV = model(torch.cat((tokens_BL, inputs_BL), dim=1), mask_LL=mask_TT, positions_L=positions_T)
+    return token_nll(logits_BTV[:, length:], tokens_BL) * weights_BL

@@ -1,0 +1,114 @@
+"""The KServe model: v1 `:predict` and v2 `infer` over the same queue as the OpenAI-style routes."""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+from typing import Any
+
+from crossover_services.predictor.request_batching import Batcher
+from kserve.errors import InvalidInput
+from kserve.model import Model
+from kserve.protocol.infer_type import InferOutput, InferRequest, InferResponse
+
+from crossover.decoding import Completion, Generation
+from crossover.errors import RequestError
+from crossover.training.checkpoint import load_checkpoint
+
+_FIELDS = set(Generation.__dataclass_fields__)
+
+
+class CrossoverModel(Model):
+    """A checkpoint of either family, loaded before the server starts.
+
+    Args:
+        name: what clients call it.
+        checkpoint: its folder.
+
+    Raises:
+        CheckpointError: torn, tampered with, or not a checkpoint.
+    """
+
+    def __init__(self, name: str, checkpoint: Path) -> None:
+        super().__init__(name)
+        transformer, self.info = load_checkpoint(checkpoint)
+        self.batcher = Batcher(transformer)
+        self.ready = True
+
+    async def predict(
+        self,
+        payload: dict[str, Any] | InferRequest,
+        headers: dict[str, str] | None = None,
+        response_headers: dict[str, str] | None = None,
+    ) -> dict[str, Any] | InferResponse:
+        """Complete every instance (v1) or every element of the input `prompt` (v2)."""
+        try:
+            if isinstance(payload, InferRequest):
+                answers = await self.batcher.complete(_from_tensors(payload))
+                return _to_tensors(self.name, payload, answers)
+            answers = await self.batcher.complete([_from_instance(item) for item in payload["instances"]])
+        except RequestError as error:
+            raise InvalidInput(str(error)) from error  # type: ignore[no-untyped-call]
+        return {"predictions": [_prediction(answer) for answer in answers]}
+
+    def get_input_types(self) -> list[dict[str, Any]]:
+        """Inputs in v2 metadata."""
+        return [{"name": name, "datatype": "BYTES", "shape": [-1]} for name in ("prompt", "suffix")]
+
+    def get_output_types(self) -> list[dict[str, Any]]:
+        """Outputs in v2 metadata."""
+        return [{"name": "completion", "datatype": "BYTES", "shape": [-1]}]
+
+
+def _prediction(answer: Completion) -> dict[str, object]:
+    return {
+        "completion": answer.text,
+        "finish_reason": answer.finish_reason,
+        "forward_passes": answer.forward_passes,
+        "truncated_tokens": answer.truncated_tokens,
+    }
+
+
+def _from_instance(instance: object) -> Generation:
+    """A text, or an object with the fields of `Generation`."""
+    if isinstance(instance, str):
+        return Generation(prompt=instance)
+    if not isinstance(instance, dict) or not isinstance(instance.get("prompt"), str):
+        raise _bad("instances", "each must be a text, or an object with a text `prompt`")
+    if unknown := set(instance) - _FIELDS:
+        raise _bad("instances", f"unknown field {sorted(unknown)[0]!r}; known are {', '.join(sorted(_FIELDS))}")
+    try:
+        return Generation(**{**instance, "stop": tuple(instance.get("stop", ()))})
+    except TypeError as error:
+        raise _bad("instances", f"a field has the wrong type ({error})") from error
+
+
+def _from_tensors(request: InferRequest) -> list[Generation]:
+    texts = {tensor.name: [_text(value) for value in tensor.data] for tensor in request.inputs}
+    prompts = texts.get("prompt")
+    if prompts is None:
+        raise _bad("inputs", "there must be a BYTES tensor named `prompt`")
+    suffixes: list[str | None] = [*texts.get("suffix", [None] * len(prompts))]
+    if len(suffixes) != len(prompts):
+        raise _bad("inputs", "`suffix` must have as many elements as `prompt`")
+    options = {name: value for name, value in (request.parameters or {}).items() if name in _FIELDS}
+    try:
+        return [
+            Generation(**{**options, "prompt": prompt, "suffix": suffix})
+            for prompt, suffix in zip(prompts, suffixes, strict=True)
+        ]
+    except TypeError as error:
+        raise _bad("parameters", f"a field has the wrong type ({error})") from error
+
+
+def _text(value: object) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def _to_tensors(name: str, request: InferRequest, answers: list[Completion]) -> InferResponse:
+    output = InferOutput(name="completion", datatype="BYTES", shape=[len(answers)], data=[a.text for a in answers])
+    return InferResponse(response_id=request.id or uuid.uuid4().hex, model_name=name, infer_outputs=[output])
+
+
+def _bad(field: str, problem: str) -> RequestError:
+    return RequestError("request.invalid", field=field, problem=problem, remedy=f"correct {field}")

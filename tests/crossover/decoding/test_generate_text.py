@@ -1,0 +1,141 @@
+"""Decoding: nothing masked is left, fixed tokens stay, a batch answers as its members would alone, streams add up."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from crossover.data import tokenizer
+from crossover.decoding import Completion, Generation, generate, stream
+from crossover.decoding.decoding_sequences import DLMSequence, fair_shares
+from crossover.decoding.token_sampling import choose, log_softmax
+from crossover.errors import RequestError
+from crossover.model.transformer import Transformer
+from tests.conftest import tiny_model
+
+AR, DLM = (tiny_model(causal=causal, vocab=259, length=24) for causal in (True, False))
+BOTH = pytest.mark.parametrize("model", [AR, DLM], ids=["ar", "dlm"])
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    prompt=st.text(max_size=30),
+    suffix=st.text(max_size=30),
+    hole=st.integers(1, 24),
+    steps=st.integers(0, 30),
+    block=st.integers(0, 30),
+    temperature=st.sampled_from([0.0, 1.0]),
+    remasking=st.sampled_from(["confidence", "random"]),
+)
+def test_infilling_leaves_no_mask_and_keeps_what_is_fixed(
+    prompt: str, suffix: str, hole: int, steps: int, block: int, temperature: float, remasking: str
+) -> None:
+    prompt, suffix = (text.encode("utf-8", "ignore").decode() for text in (prompt, suffix))
+    request = Generation(
+        prompt=prompt,
+        suffix=suffix,
+        max_tokens=hole,
+        steps=steps,
+        block_length=block,
+        temperature=temperature,
+        remasking=remasking,  # type: ignore[arg-type]
+    )
+    sequence = DLMSequence(request, 24)
+    fixed = sequence.inputs().copy()
+    passes = 0
+    while not sequence.done:
+        with torch.inference_mode():
+            sequence.advance(DLM(torch.from_numpy(sequence.inputs())[None])[0].double().numpy())
+        passes += 1
+    final = sequence.inputs()
+    assert not np.isin(final, [tokenizer.MASK, tokenizer.BOS]).any()
+    kept = fixed != tokenizer.MASK
+    assert np.array_equal(final[kept], fixed[kept])
+    assert passes <= hole
+    assert len(final) <= 24
+    answer = sequence.completion()
+    assert answer.truncated_tokens == max(0, len(prompt.encode()) + len(suffix.encode()) + hole - 24)
+
+
+@BOTH
+def test_a_batch_answers_as_its_members_alone(model: Transformer) -> None:
+    requests = [
+        Generation(prompt="a" * n, max_tokens=3 + n, temperature=temperature, seed=n, top_p=0.9)
+        for n in (0, 1, 5, 9)
+        for temperature in (0.0, 1.0)
+    ]
+    together = generate(model, requests)
+    alone = [generate(model, [request])[0] for request in requests]
+    assert [answer.tokens for answer in together] == [answer.tokens for answer in alone]
+
+
+@BOTH
+def test_a_seed_decides_and_temperature_0_needs_none(model: Transformer) -> None:
+    def text(**fields: float) -> list[int]:
+        return generate(model, [Generation(prompt="x", max_tokens=12, **fields)])[0].tokens  # type: ignore[arg-type]
+
+    assert text(temperature=1.0, seed=1) == text(temperature=1.0, seed=1) != text(temperature=1.0, seed=2)
+    assert text(seed=1) == text(seed=2)
+
+
+@BOTH
+@pytest.mark.parametrize("block", [0, 4])
+def test_the_pieces_of_a_stream_are_the_text(model: Transformer, block: int) -> None:
+    for seed in range(8):
+        request = Generation(prompt="é", max_tokens=12, temperature=1.0, seed=seed, block_length=block, stop=("zq",))
+        *pieces, last = stream(model, request)
+        assert isinstance(last, Completion)
+        assert "".join(str(piece) for piece in pieces) == last.text == generate(model, [request])[0].text
+        assert all(pieces)
+
+
+def test_ar_slides_its_window_and_counts_what_it_left_out() -> None:
+    (answer,) = generate(AR, [Generation(prompt="b" * 100, max_tokens=40)])
+    assert (answer.prompt_tokens, answer.truncated_tokens) == (24, 76)
+    assert answer.forward_passes == len(answer.tokens) <= 40
+
+
+def test_stop_text_ends_and_is_not_shown() -> None:
+    (whole,) = generate(AR, [Generation(prompt="q", max_tokens=20, temperature=1.0, seed=5)])
+    stop = next(c for c in whole.text if c.isascii())
+    (cut,) = generate(AR, [Generation(prompt="q", max_tokens=20, temperature=1.0, seed=5, stop=(stop,))])
+    assert cut.finish_reason == "stop"
+    assert cut.text == whole.text[: whole.text.index(stop)]
+
+
+@pytest.mark.parametrize(
+    ("model", "fields", "field"),
+    [
+        (AR, {"suffix": "x"}, "suffix"),
+        (DLM, {"max_tokens": 25}, "max_tokens"),
+        (AR, {"max_tokens": 0}, "max_tokens"),
+        (AR, {"temperature": -1.0}, "temperature"),
+        (AR, {"top_p": 0.0}, "top_p"),
+        (AR, {"stop": ("",)}, "stop"),
+        (DLM, {"seed": -1}, "seed"),
+    ],
+)
+def test_what_cannot_be_is_refused(model: Transformer, fields: dict[str, object], field: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        generate(model, [Generation(prompt="x", **fields)])  # type: ignore[arg-type]
+    assert caught.value.field == field
+
+
+def test_sampling_follows_the_distribution() -> None:
+    logits = np.log(np.array([[0.5, 0.3, 0.2]])).repeat(20_000, axis=0)
+    tokens, logprob = choose(logits, 1.0, 1.0, np.random.default_rng(0))
+    np.testing.assert_allclose(np.bincount(tokens) / 20_000, [0.5, 0.3, 0.2], atol=0.015)
+    np.testing.assert_allclose(logprob, log_softmax(logits)[0, tokens])
+    nucleus, _ = choose(logits, 1.0, 0.6, np.random.default_rng(0))
+    assert set(nucleus.tolist()) == {0, 1}
+
+
+@given(st.integers(0, 50), st.integers(0, 50), st.integers(0, 60))
+def test_shares_are_fair(left: int, right: int, room: int) -> None:
+    a, b = fair_shares(left, right, room)
+    assert 0 <= a <= left
+    assert 0 <= b <= right
+    assert a + b == min(left + right, room)

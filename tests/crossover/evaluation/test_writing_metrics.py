@@ -1,0 +1,186 @@
+"""What models write: variety, copies of the training text, and passages known by heart."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from crossover.data.tokenizer import BOS, EOS, encode
+from crossover.errors import CheckpointError, StudyError
+from crossover.evaluation import memorisation
+from crossover.evaluation.memorisation import extraction, ngram_hashes, overlap
+from crossover.evaluation.sample_quality import perplexity, quality, reference, write_samples
+from crossover.evaluation.writing_metrics import measure_writing
+from crossover.model.transformer import Transformer
+from crossover.study.study_parts import EvaluationConfig
+from crossover.training.training_objectives import ar_nll, masked_nll
+from tests.conftest import tiny_model
+from tests.crossover.evaluation.test_tasks import save_model
+
+LENGTH = 16
+TEXTS = ("the cat sat on a ", "rain fell on town", "a dog ran in park", "she read old book")
+
+
+def rows(texts: tuple[str, ...]) -> np.ndarray:
+    return np.stack([encode(text[:LENGTH]) for text in texts])
+
+
+def memorised(*, causal: bool) -> Transformer:
+    """A model that was shown four texts until it knew them by heart."""
+    model = tiny_model(causal=causal, vocab=259, length=LENGTH)
+    tokens = torch.from_numpy(rows(TEXTS).astype(np.int64))
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    draw = torch.Generator().manual_seed(0)
+    for _ in range(300 if causal else 2000):
+        if causal:
+            loss = ar_nll(model, tokens, BOS).mean()
+        else:
+            masked = torch.rand(tokens.shape, generator=draw) < torch.rand(4, 1, generator=draw)
+            masked[:, -1] |= ~masked.any(dim=1)
+            loss = masked_nll(model, tokens, masked).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return model.eval()
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_what_is_known_by_heart_comes_out_and_nothing_else(causal: bool) -> None:
+    model, other = memorised(causal=causal), rows(("zz top band is me", "12345678901234567"))
+    known = extraction(model, rows(TEXTS), 4)
+    assert (known.exact, known.tokens, known.passages) == (1.0, 1.0, 4)
+    unknown = extraction(model, other, 2)
+    assert unknown.exact == 0.0
+    assert unknown.tokens < 0.5
+    assert extraction(tiny_model(causal=causal, vocab=259, length=LENGTH), rows(TEXTS), 4).exact == 0.0
+
+
+def test_passages_cut_inside_characters_are_passed_over() -> None:
+    model = tiny_model(causal=True, vocab=259, length=LENGTH)
+    broken = np.stack([[*encode("é" * 8)[1:].tolist(), 65], rows(TEXTS)[0].tolist()]).astype(np.uint16)
+    ended = rows(TEXTS).copy()
+    ended[:, 12] = EOS
+    assert extraction(model, broken, 2).passages == 1
+    assert extraction(model, ended, 4).passages == 0
+    assert math.isnan(extraction(model, ended, 4).exact)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_overlap_is_that_of_plain_sets(data: st.DataObject) -> None:
+    few = st.integers(0, 2)
+    examples = np.array(data.draw(st.lists(st.lists(few, min_size=9, max_size=9), min_size=1, max_size=7)), np.uint16)
+    texts = [np.array(text, np.int64) for text in data.draw(st.lists(st.lists(few, max_size=12), max_size=4))]
+    n = data.draw(st.sampled_from([1, 2, 4, 8]))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(memorisation, "ROWS_AT_ONCE", 2)
+        found = overlap(texts, examples, n)
+    known = {tuple(row[i : i + n]) for row in examples.tolist() for i in range(len(row) - n + 1)}
+    grams = [tuple(text[i : i + n]) for text in (t.tolist() for t in texts) for i in range(len(text) - n + 1)]
+    if not grams:
+        assert math.isnan(found)
+    else:
+        assert found == pytest.approx(sum(gram in known for gram in grams) / len(grams))
+
+
+def test_hashes_of_different_ngrams_differ() -> None:
+    """A million random 8-grams of two symbols and all 65,536 of length 16: no two share a hash."""
+    tokens = np.random.default_rng(0).integers(0, 256, (1000, 1007)).astype(np.uint16)
+    assert len(np.unique(ngram_hashes(tokens, 8))) == 1_000_000
+    every = (np.arange(65536)[:, None] >> np.arange(16)) & 1
+    assert len(np.unique(ngram_hashes(every, 16))) == 65536
+    with pytest.raises(ValueError, match="power of two"):
+        overlap([], tokens, 3)
+
+
+def test_quality_of_known_texts() -> None:
+    same, half = np.zeros(20, np.int64), np.array([0, 1] * 8)
+    assert quality([same]).entropy == 0.0
+    assert quality([half]).entropy == pytest.approx(1.0)
+    assert quality([half]).distinct == pytest.approx((2 / 16, 2 / 15, 2 / 14, 2 / 13))
+    assert quality([half]).repetition == pytest.approx(7 / 9)
+    assert quality([np.arange(20)]).repetition == 0.0
+    assert math.isnan(quality([]).entropy)
+    assert math.isnan(quality([np.empty(0, np.int64)]).distinct[0])
+    assert quality([np.arange(3)]).repetition == 0.0
+    assert quality([same, half, np.r_[np.arange(8), np.zeros(9, np.int64)], np.zeros(1, np.int64)]).collapsed == 0.5
+
+
+def test_the_control_is_held_out_text_of_the_same_lengths() -> None:
+    held_out = rows(TEXTS).copy()
+    held_out[1, 3] = EOS
+    found = reference([np.arange(5), np.arange(0), np.arange(7), np.arange(2)], held_out)
+    assert [text.tolist() for text in found] == [held_out[0, :5].tolist(), [], held_out[3, :7].tolist()]
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_samples_depend_on_their_seed_only(causal: bool) -> None:
+    model = tiny_model(causal=causal, vocab=259, length=LENGTH)
+    together = write_samples(model, 4, LENGTH)
+    (alone,) = write_samples(model, 1, LENGTH, seed=2)
+    assert together[2].tolist() == alone.tolist()
+    assert len({tuple(text.tolist()) for text in together}) == 4
+    assert all((text < BOS).all() for text in together)
+
+
+def test_perplexity_is_that_of_an_even_scorer() -> None:
+    scorer, writer = (tiny_model(causal=causal, vocab=259, length=LENGTH) for causal in (True, False))
+    torch.nn.init.zeros_(scorer.lm_head.weight)
+    assert perplexity(scorer, [np.arange(9), np.empty(0, np.int64)], writer) == pytest.approx(
+        258
+    )  # all tokens but MASK
+    assert math.isnan(perplexity(scorer, [], writer))
+    with pytest.raises(ValueError, match="autoregressive"):
+        perplexity(writer, [np.arange(9)], scorer)
+    with pytest.raises(ValueError, match="must not be the model that wrote"):
+        perplexity(scorer, [np.arange(9)], scorer)
+
+
+def test_probes_stand_beside_their_controls(tmp_path: Path) -> None:
+    save_model(tmp_path / "scorer", causal=True, length=LENGTH)
+    config = EvaluationConfig(samples=6, passages=4, scorer=str(tmp_path / "scorer"))
+    held_out = rows(("zz top band is me", "12345678901234567"))
+    found = {m.metric: m for m in measure_writing(memorised(causal=True), rows(TEXTS), held_out, config)}
+    assert found["extraction_rate"].value == 1.0
+    assert found["heldout_extraction_rate"].value == 0.0
+    assert found["sample_copied_8"].value > found["heldout_copied_8"].value == 0.0
+    assert found["sample_perplexity"].value > 1
+    assert {m.estimator for m in found.values()} == {"none"}
+    assert measure_writing(memorised(causal=True), rows(TEXTS), held_out, EvaluationConfig(samples=0, passages=0)) == []
+    save_model(tmp_path / "dlm", causal=False, length=LENGTH)
+    save_model(tmp_path / "same", causal=True, length=LENGTH)
+    for name, error, words in (
+        ("same", StudyError, "wrote the texts"),
+        ("dlm", StudyError, "autoregressive"),
+        ("none", CheckpointError, "manifest"),
+    ):
+        wrong = config.model_copy(update={"scorer": str(tmp_path / name)})
+        with pytest.raises(error, match=words):
+            measure_writing(tiny_model(causal=True, vocab=259, length=LENGTH), rows(TEXTS), held_out, wrong)
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_samples_come_from_the_models_own_distribution(causal: bool) -> None:
+    """Of a model that finds every token as likely, samples have the entropy of even draws, and none is favoured."""
+    model = tiny_model(causal=causal, vocab=259, length=LENGTH)
+    torch.nn.init.zeros_(model.lm_head.weight)
+    texts = write_samples(model, 150, LENGTH)
+    tokens = np.concatenate(texts)
+    even = quality([np.random.default_rng(0).integers(0, 256, len(tokens))]).entropy
+    assert quality(texts).entropy == pytest.approx(even, abs=0.1)
+
+
+def test_a_diffusion_model_is_not_sharpened_by_its_surest_places() -> None:
+    """Two tokens, one at 0.8 everywhere and independently: eight in ten, whatever the place."""
+    model = tiny_model(causal=False, vocab=259, length=LENGTH)
+    with torch.no_grad():
+        model.lm_head.weight.zero_()
+    logits = torch.full((259,), -torch.inf)
+    logits[65], logits[66] = np.log(0.8), np.log(0.2)
+    model.forward = lambda tokens, visible=None: logits.expand(*tokens.shape, 259)  # type: ignore[method-assign]
+    tokens = np.concatenate(write_samples(model, 60, LENGTH))
+    assert (tokens == 65).mean() == pytest.approx(0.8, abs=4 * np.sqrt(0.16 / len(tokens)))

@@ -1,0 +1,62 @@
+"""Masks: exact counts, stratified, keyed by (seed, epoch, example), and unbiased."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crossover.training.batch_order import batch_at
+from crossover.training.token_masking import mask_exactly, stratified_counts, training_masks
+
+
+@given(st.integers(1, 64), st.integers(1, 64), st.floats(0, 1, exclude_max=True))
+def test_counts_are_legal_and_evenly_spread(batch: int, length: int, offset: float) -> None:
+    counts = stratified_counts(batch, length, offset)
+    assert counts.shape == (batch,)
+    assert counts.min() >= 1
+    assert counts.max() <= length
+    covered, _ = np.histogram((counts - 0.5) / length, bins=np.linspace(0, 1, 5))
+    if batch % 4 == 0 and length % 4 == 0:
+        assert np.all(np.abs(covered - batch / 4) <= 1)
+
+
+def test_each_slot_has_a_uniform_count_over_offsets() -> None:
+    offsets = (np.arange(10_000) + 0.5) / 10_000
+    counts = np.stack([stratified_counts(6, 8, float(offset)) for offset in offsets])
+    for slot in range(6):
+        frequency = np.bincount(counts[:, slot], minlength=9)[1:] / len(offsets)
+        np.testing.assert_allclose(frequency, 1 / 8, atol=2e-4)
+
+
+@given(st.integers(0, 2**63 - 1), st.integers(0, 1000), st.integers(2, 40))
+def test_masks_hold_exactly_their_counts(seed: int, step: int, length: int) -> None:
+    batch = batch_at(seed, step, batch_size=8, examples=20)
+    masks, weights = training_masks(seed=seed, step=step, batch=batch, slots=slice(0, 8), length=length)
+    np.testing.assert_allclose(weights.sum(axis=1), length, rtol=1e-5)
+    assert masks.shape == (8, length)
+    assert masks.sum(axis=1).min() >= 1
+    assert len(set(masks.sum(axis=1).tolist())) >= min(4, length // 2)
+
+
+def test_positions_depend_on_epoch_and_example_not_on_the_slot() -> None:
+    counts = np.array([3, 3])
+    noise = np.stack([np.arange(8.0), np.arange(8.0)[::-1]])
+    assert mask_exactly(counts, noise).tolist() == [[True] * 3 + [False] * 5, [False] * 5 + [True] * 3]
+
+
+@given(st.integers(1, 50), st.integers(1, 20))
+def test_an_epoch_shows_each_example_once(examples: int, batch: int) -> None:
+    seen: list[tuple[int, int]] = []
+    for step in range(-(-3 * examples // batch)):
+        got = batch_at(7, step, batch_size=batch, examples=examples)
+        seen += list(zip(got.epochs_B.tolist(), got.examples_B.tolist(), strict=True))
+    for epoch in range(3):
+        assert sorted(e for p, e in seen if p == epoch)[:examples] == list(range(examples))
+
+
+def test_order_is_reshuffled_and_seeded() -> None:
+    orders = {
+        tuple(batch_at(seed, step, batch_size=30, examples=30).examples_B.tolist())
+        for seed in (0, 1)
+        for step in (0, 1)
+    }
+    assert len(orders) == 4
