@@ -1,6 +1,6 @@
-"""The SQL registry: what was asked, run, measured, found and deployed."""
+"""The SQL registry: studies, runs, measurements, analyses and deployments."""
 
 from crossover.registry.registry import Attempt, Registry, upgrade
-from crossover.registry.registry_records import MetricDef, Point, RunKey, Table
+from crossover.registry.registry_records import MetricDef, Point, QueryResult
 
-__all__ = ["Attempt", "MetricDef", "Point", "Registry", "RunKey", "Table", "upgrade"]
+__all__ = ["Attempt", "MetricDef", "Point", "QueryResult", "Registry", "upgrade"]

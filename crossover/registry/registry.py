@@ -1,4 +1,4 @@
-"""The registry: everything a study does and finds, in SQL. Writes are idempotent: recording twice changes nothing."""
+"""The registry: what studies ask, run, measure and conclude, in SQL. Every write is idempotent."""
 
 from __future__ import annotations
 
@@ -8,36 +8,33 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, Engine, func, insert, select, update
+from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 
-from crossover.errors import RegistryError
 from crossover.files import digest_of
-from crossover.registry import read_queries as queries
+from crossover.registry import read_queries
 from crossover.registry import schema as s
-from crossover.registry.database import (
-    WRITES,
-    current_revision,
-    head_revision,
-    make_engine,
-    migrate,
-    parse_url,
-    registry_error,
-    schema_error,
-)
-from crossover.registry.registry_records import MetricDef, Point, RunKey, Table
-from crossover.registry.writes import (
-    forget_other_estimators,
-    insert,
+from crossover.registry.connections import WRITES, make_engine, make_read_only_engine, registry_error
+from crossover.registry.migrate_schema import check_schema, migrate
+from crossover.registry.registry_records import MetricDef, Point, QueryResult
+from crossover.registry.registry_url import is_sqlite, masked, parse_url
+from crossover.registry.write_statements import (
+    delete_other_estimates,
     insert_points,
+    insert_rows,
+    link_run,
     run_id,
     series_id,
     study_id,
+    upsert_run,
     verdict_columns,
 )
+from crossover.study.identity import RunId
 
+T = TypeVar("T")
 END_REASONS = ("done", "failed", "interrupted")
 
 
@@ -46,45 +43,58 @@ def _now() -> datetime:
 
 
 class Registry:
-    """A registry, open. Safe to use from several processes at once; one instance belongs to one thread.
+    """An open registry; see `Registry.open` and `Registry.open_read_only`.
+
+    Several processes may use one at once; an instance belongs to one thread.
 
     Raises:
         RegistryError: from any method, when the database cannot be reached, read or written.
     """
 
-    def __init__(self, url: str, *, clock: Callable[[], datetime] = _now) -> None:
-        self._url, self._clock = parse_url(url), clock
-        self._engine = make_engine(self._url)
+    def __init__(self, url: URL, engine: Engine, clock: Callable[[], datetime] = _now) -> None:
+        self._url, self._engine, self._clock = url, engine, clock
 
     @classmethod
     def open(cls, url: str, *, clock: Callable[[], datetime] = _now) -> Self:
-        """Open a registry. An SQLite file is made and migrated; a PostgreSQL database must have been migrated.
+        """Open a registry to read and write.
+
+        An SQLite file is made and migrated; a PostgreSQL database must have been migrated by `upgrade`.
 
         Args:
             url: SQLAlchemy URL, e.g. `sqlite:///studies/registry.sqlite`.
-            clock: what time it is, in UTC.
+            clock: the current time, in UTC.
+
+        Raises:
+            RegistryError: the URL is not one of a registry, or the database cannot be opened or has another schema.
         """
-        registry = cls(url, clock=clock)
-        try:
-            if registry._url.get_backend_name() == "sqlite":
-                migrate(registry._url, registry._engine)
-            elif (found := current_revision(registry._engine)) != head_revision():
-                raise schema_error(registry.url, found)
-        except SQLAlchemyError as error:
-            registry.close()
-            raise registry_error(registry.url, error) from error
-        except RegistryError:
-            registry.close()
-            raise
-        return registry
+        parsed = parse_url(url)
+        if is_sqlite(parsed):
+            migrate(parsed)
+        else:
+            check_schema(parsed)
+        return cls(parsed, make_engine(parsed), clock)
+
+    @classmethod
+    def open_read_only(cls, url: str) -> Self:
+        """Open an existing registry to read; nothing is created, migrated or locked.
+
+        Args:
+            url: SQLAlchemy URL.
+
+        Raises:
+            RegistryError: as `open`, and `registry.absent` when the SQLite file does not exist.
+        """
+        parsed = parse_url(url)
+        check_schema(parsed)
+        return cls(parsed, make_read_only_engine(parsed))
 
     @property
     def url(self) -> str:
-        """The URL, without its password."""
-        return self._url.render_as_string()
+        """The URL, without passwords."""
+        return masked(self._url)
 
     def close(self) -> None:
-        """Give all connections back."""
+        """Close all connections."""
         self._engine.dispose()
 
     def __enter__(self) -> Self:
@@ -102,10 +112,16 @@ class Registry:
             with self._engine.execution_options(**{WRITES: True}).begin() as connection:
                 yield connection
         except SQLAlchemyError as error:
-            raise registry_error(self.url, error) from error
+            raise registry_error(self._url, error) from error
 
     def register_study(self, *, name: str, digest: str, config: Mapping[str, object]) -> None:
-        """Record a study; its analysis plan's digest is kept beside it, from before the first run."""
+        """Record a revision of a study, and the digest of its analysis plan from before its first run.
+
+        Args:
+            name: of the study.
+            digest: of all fields of the study.
+            config: the fields.
+        """
         row = {
             "name": name,
             "digest": digest,
@@ -114,90 +130,139 @@ class Registry:
             "created_at": self._clock(),
         }
         with self._write() as connection:
-            insert(connection, s.Study.__table__, [row])
+            insert_rows(connection, s.StudyRow.__table__, [row])
 
     def register_dataset(self, study_digest: str, digest: str, manifest: Mapping[str, object]) -> None:
-        """Record a prepared corpus."""
+        """Record a prepared corpus of a study."""
         with self._write() as connection:
             row = {"study_id": study_id(connection, study_digest), "digest": digest, "manifest": dict(manifest)}
-            insert(connection, s.Dataset.__table__, [row | {"created_at": self._clock()}])
+            insert_rows(connection, s.DatasetRow.__table__, [row | {"created_at": self._clock()}])
 
-    def start_attempt(self, run: RunKey, *, started_step: int, config: Mapping[str, object]) -> Attempt:
-        """Open a run's next attempt; earlier ones that never ended are marked interrupted.
+    def register_run(
+        self,
+        study_digest: str,
+        run: RunId,
+        run_digest: str,
+        *,
+        config: Mapping[str, object],
+        epoch_tokens: int | None,
+    ) -> None:
+        """Record a run and link it to a study.
+
+        The study sees all points of the run from now on, and no longer those of another run that it had under the same
+        cell, arm and seed. The configuration of a run that is done stays as recorded.
+
+        Args:
+            study_digest: of a registered study.
+            run: cell, arm and seed.
+            run_digest: names the run; revisions of a study that agree on the run share it.
+            config: what the run is trained with.
+            epoch_tokens: tokens of one pass over its training examples; None when unknown.
+        """
+        with self._write() as connection:
+            study = study_id(connection, study_digest)
+            number = upsert_run(connection, run, run_digest, config, epoch_tokens)
+            link_run(connection, study, run, number)
+
+    def start_attempt(self, run_digest: str, *, started_step: int) -> Attempt:
+        """Begin a run's next attempt; earlier ones that never ended are marked interrupted.
 
         From now on the points of earlier attempts beyond `started_step` are superseded.
+
+        Args:
+            run_digest: of a registered run.
+            started_step: optimizer step that the attempt resumes from; 0 starts anew.
         """
         with self._write() as connection:
-            mine = run_id(connection, run, config)
-            connection.execute(select(s.Run.id).where(s.Run.id == mine).with_for_update())
-            n = 1 + int(
-                connection.scalar(select(func.coalesce(func.max(s.Attempt.n), 0)).where(s.Attempt.run_id == mine)) or 0
-            )
+            number = run_id(connection, run_digest)
+            connection.execute(select(s.RunRow.id).where(s.RunRow.id == number).with_for_update())
+            newest = connection.scalar(select(func.max(s.AttemptRow.n)).where(s.AttemptRow.run_id == number))
+            n = int(newest or 0) + 1
             connection.execute(
-                update(s.Attempt)
-                .where(s.Attempt.run_id == mine, s.Attempt.ended_at.is_(None))
+                update(s.AttemptRow)
+                .where(s.AttemptRow.run_id == number, s.AttemptRow.ended_at.is_(None))
                 .values(ended_at=self._clock(), end_reason="interrupted")
             )
-            row = {"run_id": mine, "n": n, "started_step": started_step, "host": socket.gethostname()}
-            insert(connection, s.Attempt.__table__, [row | {"pid": os.getpid(), "started_at": self._clock()}])
-            connection.execute(update(s.Run).where(s.Run.id == mine).values(status="running"))
-        return Attempt(self, mine, n)
+            row = {"run_id": number, "n": n, "started_step": started_step, "host": socket.gethostname()}
+            insert_rows(connection, s.AttemptRow.__table__, [row | {"pid": os.getpid(), "started_at": self._clock()}])
+            connection.execute(update(s.RunRow).where(s.RunRow.id == number).values(status="running"))
+        return Attempt(self, number, n)
 
-    def record_points(self, run: RunKey, metric: MetricDef, points: Sequence[Point]) -> None:
-        """Record what was measured after training, under the run's latest attempt; measuring again replaces.
+    def record_points(self, run_digest: str, metric: MetricDef, points: Sequence[Point]) -> None:
+        """Record measurements of a trained run, under its latest attempt; measuring again replaces.
 
-        Another estimator of the same metric at the same step replaces too: a step has one value of a metric.
+        A step has one value of a metric: another estimator of the metric replaces the value too.
         """
         with self._write() as connection:
-            mine = run_id(connection, run, {})
-            series = series_id(connection, mine, metric)
-            latest = connection.scalar(select(func.max(s.Attempt.n)).where(s.Attempt.run_id == mine))
-            forget_other_estimators(connection, mine, series, metric.name, [int(point.step) for point in points])
+            run = run_id(connection, run_digest)
+            series = series_id(connection, run, metric)
+            latest = connection.scalar(select(func.max(s.AttemptRow.n)).where(s.AttemptRow.run_id == run))
+            delete_other_estimates(connection, run, series, metric.name, [int(point.step) for point in points])
             insert_points(connection, series, int(latest or 1), points, replace=True)
 
-    def record_checkpoint(self, run: RunKey, step: int, tokens: int, uri: str, digest: str) -> None:
+    def record_checkpoint(self, run_digest: str, step: int, tokens: int, uri: str, digest: str) -> None:
         """Record saved weights; saving the same step again replaces."""
         with self._write() as connection:
-            row = {"run_id": run_id(connection, run, {}), "step": step, "tokens": tokens, "uri": uri, "digest": digest}
-            insert(
+            row = {"run_id": run_id(connection, run_digest), "step": step, "tokens": tokens, "uri": uri}
+            insert_rows(
                 connection,
-                s.Checkpoint.__table__,
-                [row | {"created_at": self._clock()}],
+                s.CheckpointRow.__table__,
+                [row | {"digest": digest, "created_at": self._clock()}],
                 replace=("tokens", "uri", "digest", "created_at"),
             )
 
-    def record_items(self, run: RunKey, step: int, task: str, items: Mapping[str, Any]) -> None:
+    def record_items(self, run_digest: str, step: int, task: str, items: Mapping[str, Any]) -> None:
         """Record per-item scores of a task at a step; scoring again replaces."""
         with self._write() as connection:
-            row = {"run_id": run_id(connection, run, {}), "step": step, "task": task, "items": dict(items)}
-            insert(connection, s.ItemScores.__table__, [row], replace=("items",))
+            row = {"run_id": run_id(connection, run_digest), "step": step, "task": task, "items": dict(items)}
+            insert_rows(connection, s.ItemScoresRow.__table__, [row], replace=("items",))
 
     def record_analysis(self, study_digest: str, cell: str, analysis: Mapping[str, Any]) -> str:
-        """Record an analysis (the JSON of `analysis.result.Analysis`) and its verdicts; returns its digest."""
+        """Record an analysis of a cell and its verdicts, as the newest; unless the newest is the same one.
+
+        Args:
+            study_digest: of a registered study.
+            cell: name of the cell, or of what else was analysed.
+            analysis: the JSON of `crossover.analysis.analysis_result.Analysis`.
+
+        Returns:
+            The digest of the JSON.
+        """
         digest = digest_of(analysis)
+        row = s.AnalysisRow
         with self._write() as connection:
             study = study_id(connection, study_digest)
-            row = {"study_id": study, "cell": cell, "digest": digest, "method": analysis["method"]}
-            insert(
-                connection, s.AnalysisRecord.__table__, [row | {"result": dict(analysis), "created_at": self._clock()}]
-            )
-            found = select(s.AnalysisRecord.id).filter_by(study_id=study, cell=cell, digest=digest)
-            analysis_id = connection.scalar(found)
-            rows = [
-                {"analysis_id": analysis_id, "position": position, **verdict_columns(verdict)}
+            newest = select(row.digest).filter_by(study_id=study, cell=cell).order_by(row.id.desc()).limit(1)
+            if connection.scalar(newest) == digest:
+                return digest
+            values = {"study_id": study, "cell": cell, "digest": digest, "method": analysis["method"]}
+            values |= {"result": dict(analysis), "created_at": self._clock()}
+            number = connection.scalar(insert(row).values(**values).returning(row.id))
+            verdicts = [
+                {"analysis_id": number, "position": position, **verdict_columns(verdict)}
                 for position, verdict in enumerate(analysis["verdicts"])
             ]
-            insert(connection, s.VerdictRow.__table__, rows)
+            insert_rows(connection, s.VerdictRow.__table__, verdicts)
         return digest
 
     def record_deployment(
-        self, study_digest: str, run: RunKey, *, step: int, uri: str, digest: str, analysis_digest: str, reason: str
+        self, study_digest: str, run_digest: str, *, step: int, uri: str, digest: str, analysis_digest: str, reason: str
     ) -> None:
-        """Append a promotion."""
+        """Append a promotion.
+
+        Args:
+            study_digest: of the study whose verdict it rests on.
+            run_digest: of the run whose checkpoint is promoted.
+            step: of the checkpoint.
+            uri: of the promoted copy.
+            digest: of the checkpoint.
+            analysis_digest: of the analysis.
+            reason: one sentence.
+        """
         with self._write() as connection:
             row = {
                 "study_id": study_id(connection, study_digest),
-                "run_id": run_id(connection, run, {}),
+                "run_id": run_id(connection, run_digest),
                 "step": step,
                 "uri": uri,
                 "digest": digest,
@@ -205,76 +270,78 @@ class Registry:
                 "reason": reason,
                 "created_at": self._clock(),
             }
-            insert(connection, s.Deployment.__table__, [row])
-
-    def items(self, run: RunKey, step: int, task: str) -> dict[str, Any] | None:
-        """Per-item scores, as they were recorded; None when there are none."""
-        statement = (
-            select(s.ItemScores.items)
-            .join(s.Run, s.Run.id == s.ItemScores.run_id)
-            .join(s.Study, s.Study.id == s.Run.study_id)
-            .where(s.Study.digest == run.study_digest, s.Run.cell == run.cell, s.Run.arm == run.arm)
-            .where(s.Run.seed == run.seed, s.ItemScores.step == step, s.ItemScores.task == task)
-        )
-        try:
-            with self._engine.connect() as connection:
-                found = connection.scalar(statement)
-        except SQLAlchemyError as error:
-            raise registry_error(self.url, error) from error
-        return None if found is None else dict(found)
+            insert_rows(connection, s.DeploymentRow.__table__, [row])
 
     def curves(self, study_digest: str, cell: str, metrics: Sequence[str] | None = None) -> dict[str, list[Any]]:
-        """Current points as the columns that `crossover.analysis.analyse` takes."""
-        try:
-            return queries.curves(self._engine, study_digest, cell, metrics)
-        except SQLAlchemyError as error:
-            raise registry_error(self.url, error) from error
+        """Current points of a cell as the columns that `crossover.analysis.analyse` takes.
 
-    def query(self, sql: str, *, limit: int = 10_000) -> Table:
+        Args:
+            study_digest: of the study.
+            cell: name of the cell.
+            metrics: names of metrics; None takes all.
+
+        Returns:
+            Column to values, ordered by metric, arm, seed and step.
+        """
+        return self._read(lambda engine: read_queries.curves(engine, study_digest, cell, metrics))
+
+    def attempts(self, study_digest: str, cell: str) -> list[tuple[RunId, int]]:
+        """The runs of a study in a cell with their numbers of attempts, ordered by arm and seed."""
+        return self._read(lambda engine: read_queries.attempts(engine, study_digest, cell))
+
+    def query(self, sql: str, *, limit: int = 10_000) -> QueryResult:
         """Run one SELECT in a transaction that the database itself keeps from writing.
+
+        Args:
+            sql: the statement.
+            limit: largest number of rows.
 
         Raises:
             RegistryError: with the database's own message.
         """
-        return queries.read_only(self._url, sql, limit)
+        return read_queries.select_rows(self._url, sql, limit)
+
+    def _read(self, read: Callable[[Engine], T]) -> T:
+        try:
+            return read(self._engine)
+        except SQLAlchemyError as error:
+            raise registry_error(self._url, error) from error
 
 
 class Attempt:
-    """One process life of a run, while it lasts."""
+    """One process that trains a run, from its start or resumption to its end."""
 
     def __init__(self, registry: Registry, run_id: int, n: int) -> None:
         self._registry, self._run_id, self.n = registry, run_id, n
         self._series: dict[MetricDef, int] = {}
 
     def record(self, metric: MetricDef, points: Sequence[Point]) -> None:
-        """Record a batch; points that are already there stay as they are."""
+        """Record a batch of points; a step that has one already keeps it."""
         with self._registry._write() as connection:
             series = self._series.get(metric) or series_id(connection, self._run_id, metric)
             insert_points(connection, series, self.n, points, replace=False)
         self._series[metric] = series
 
     def finish(self, reason: str) -> None:
-        """End the attempt: `done`, `failed` or `interrupted`, which becomes the run's status.
+        """End the attempt with a reason, which becomes the run's status.
 
         An attempt that has ended already, because a later one began, changes nothing.
+
+        Args:
+            reason: one of END_REASONS.
         """
         if reason not in END_REASONS:
-            raise ValueError(f"reason must be one of {END_REASONS}, found {reason!r}")
+            raise ValueError(f"reason must be one of {END_REASONS}, not {reason!r}")
         with self._registry._write() as connection:
             ended = connection.execute(
-                update(s.Attempt)
-                .where(s.Attempt.run_id == self._run_id, s.Attempt.n == self.n, s.Attempt.ended_at.is_(None))
+                update(s.AttemptRow)
+                .where(s.AttemptRow.run_id == self._run_id, s.AttemptRow.n == self.n, s.AttemptRow.ended_at.is_(None))
                 .values(ended_at=self._registry._clock(), end_reason=reason)
             )
             if ended.rowcount:
-                connection.execute(update(s.Run).where(s.Run.id == self._run_id).values(status=reason))
+                connection.execute(update(s.RunRow).where(s.RunRow.id == self._run_id).values(status=reason))
 
 
 def upgrade(url: str) -> tuple[str | None, str]:
     """Migrate a registry to this version; returns the revision before and after."""
-    parsed = parse_url(url)
-    engine = make_engine(parsed)
-    try:
-        return migrate(parsed, engine)
-    finally:
-        engine.dispose()
+    return migrate(parse_url(url))

@@ -1,4 +1,4 @@
-"""What goes in and out of the registry, as plain values."""
+"""The values that the registry takes and returns: metrics, points, rows of a query."""
 
 from __future__ import annotations
 
@@ -9,18 +9,8 @@ ESTIMATORS = ("exact", "upper bound", "chain rule", "none")
 
 
 @dataclass(frozen=True)
-class RunKey:
-    """Names a run: study, cell, arm, seed."""
-
-    study_digest: str
-    cell: str
-    arm: str
-    seed: int
-
-
-@dataclass(frozen=True)
 class MetricDef:
-    """What a value is, and how it was obtained: an exact value and a bound are different metrics."""
+    """A metric and its estimator: an exact value and a bound of it are different metrics."""
 
     name: str
     unit: str
@@ -29,29 +19,35 @@ class MetricDef:
     estimator: str
     """`exact`, `upper bound`, `chain rule`, or `none`."""
     draws: int = 0
+    """Monte Carlo draws of the estimator."""
 
     def __post_init__(self) -> None:
         for field, allowed in (("direction", DIRECTIONS), ("estimator", ESTIMATORS)):
             if getattr(self, field) not in allowed:
-                raise ValueError(f"{field} must be one of {allowed}, found {getattr(self, field)!r}")
+                raise ValueError(f"{field} must be one of {allowed}, not {getattr(self, field)!r}")
 
 
 @dataclass(frozen=True)
 class Point:
-    """One value at one step. NaN and infinities are kept as what they are."""
+    """One value of a metric of a run at an optimizer step; it may be NaN or infinite."""
 
     step: int
     tokens: int
+    """Training tokens seen, repetitions counted."""
     flops: float
+    """Floating point operations spent on training."""
     seconds: float
+    """Training time over all attempts."""
     value: float
     stderr: float | None = None
+    """Monte Carlo standard error; None or NaN when there is none."""
 
 
 @dataclass(frozen=True)
-class Table:
-    """Rows of a query."""
+class QueryResult:
+    """Columns and rows of a query."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[object, ...], ...]
     truncated: bool = False
+    """Whether rows beyond the limit were left out."""

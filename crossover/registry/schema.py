@@ -1,7 +1,4 @@
-"""The tables. Narrow rows for points; attempts, so that a resumed run neither loses nor doubles history; digests.
-
-The schema is made by migrations; a test holds the two together.
-"""
+"""The tables, one class each. The schema itself is made by the migrations; a test holds the two together."""
 
 from __future__ import annotations
 
@@ -37,7 +34,7 @@ Id = BigInteger().with_variant(Integer, "sqlite")
 
 
 class CompressedJson(TypeDecorator[dict[str, object]]):
-    """JSON, deflated. Unlike a column of JSON it holds NaN and infinities, on every database."""
+    """JSON, compressed by zlib. Unlike a column of JSON it holds NaN and infinities, on every database."""
 
     impl = LargeBinary
     cache_ok = True
@@ -57,8 +54,8 @@ class Base(DeclarativeBase):
     metadata = MetaData(naming_convention=_CONVENTION)
 
 
-class Study(Base):
-    """One question."""
+class StudyRow(Base):
+    """One revision of a study: an edited study is another row."""
 
     __tablename__ = "study"
     id: Mapped[int] = mapped_column(Id, primary_key=True)
@@ -69,7 +66,7 @@ class Study(Base):
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
 
 
-class Dataset(Base):
+class DatasetRow(Base):
     """A prepared corpus of a study."""
 
     __tablename__ = "dataset"
@@ -81,23 +78,31 @@ class Dataset(Base):
     __table_args__ = (UniqueConstraint("study_id", "digest"),)
 
 
-class Run(Base):
-    """One arm, one cell, one seed."""
+class RunRow(Base):
+    """One training run, named by its digest."""
 
     __tablename__ = "run"
     id: Mapped[int] = mapped_column(Id, primary_key=True)
-    study_id: Mapped[int] = mapped_column(ForeignKey("study.id"))
+    digest: Mapped[str] = mapped_column(String(500), unique=True)
     cell: Mapped[str] = mapped_column(String(250))
     arm: Mapped[str] = mapped_column(String(100))
     seed: Mapped[int] = mapped_column(BigInteger)
     status: Mapped[str] = mapped_column(String(20))
     config: Mapped[dict[str, object]] = mapped_column(JSON)
     epoch_tokens: Mapped[int | None] = mapped_column(BigInteger)
-    __table_args__ = (UniqueConstraint("study_id", "cell", "arm", "seed"),)
+    """Tokens of one pass over the training examples of the run's budget; null when no dataset was recorded."""
 
 
-class Attempt(Base):
-    """One process life of a run."""
+class StudyRunRow(Base):
+    """A run that a study uses; studies share the runs that they agree on."""
+
+    __tablename__ = "study_run"
+    study_id: Mapped[int] = mapped_column(ForeignKey("study.id"), primary_key=True)
+    run_id: Mapped[int] = mapped_column(ForeignKey("run.id"), primary_key=True)
+
+
+class AttemptRow(Base):
+    """One process that trained a run, from its start or resumption to its end."""
 
     __tablename__ = "attempt"
     run_id: Mapped[int] = mapped_column(ForeignKey("run.id"), primary_key=True)
@@ -110,7 +115,7 @@ class Attempt(Base):
     end_reason: Mapped[str | None] = mapped_column(String(20))
 
 
-class MetricDefinition(Base):
+class MetricRow(Base):
     """What a value is, and how it was estimated."""
 
     __tablename__ = "metric_def"
@@ -123,8 +128,8 @@ class MetricDefinition(Base):
     __table_args__ = (UniqueConstraint("name", "unit", "direction", "estimator", "draws"),)
 
 
-class Series(Base):
-    """One metric of one run: the integer that points carry."""
+class SeriesRow(Base):
+    """One metric of one run: its id is what points carry."""
 
     __tablename__ = "series"
     id: Mapped[int] = mapped_column(Id, primary_key=True)
@@ -149,7 +154,7 @@ class PointRow(Base):
     __table_args__ = ({"sqlite_with_rowid": False},)
 
 
-class Checkpoint(Base):
+class CheckpointRow(Base):
     """Saved weights of a run at a step."""
 
     __tablename__ = "checkpoint"
@@ -161,7 +166,7 @@ class Checkpoint(Base):
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
 
 
-class ItemScores(Base):
+class ItemScoresRow(Base):
     """Per-item scores of a task at a checkpoint, as JSON arrays, compressed."""
 
     __tablename__ = "item_scores"
@@ -171,8 +176,8 @@ class ItemScores(Base):
     items: Mapped[dict[str, object]] = mapped_column(CompressedJson)
 
 
-class AnalysisRecord(Base):
-    """An analysis, immutable; a new one of the same cell gets a row of its own."""
+class AnalysisRow(Base):
+    """An analysis of a cell, append-only: the newest row is the one that counts."""
 
     __tablename__ = "analysis"
     id: Mapped[int] = mapped_column(Id, primary_key=True)
@@ -182,7 +187,6 @@ class AnalysisRecord(Base):
     method: Mapped[str] = mapped_column(String(100))
     result: Mapped[dict[str, object]] = mapped_column(JSON)
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
-    __table_args__ = (UniqueConstraint("study_id", "cell", "digest"),)
 
 
 class VerdictRow(Base):
@@ -196,17 +200,17 @@ class VerdictRow(Base):
     comparison: Mapped[str] = mapped_column(String(20))
     baseline: Mapped[str] = mapped_column(String(100))
     candidate: Mapped[str] = mapped_column(String(100))
-    word: Mapped[str] = mapped_column(String(40))
+    outcome: Mapped[str] = mapped_column(String(40))
     pairs: Mapped[int] = mapped_column(Integer)
     p_adjusted: Mapped[float | None] = mapped_column(Float(53))
-    direction: Mapped[str | None] = mapped_column(String(10))
+    direction: Mapped[str | None] = mapped_column(String(20))
     crossing_at: Mapped[float | None] = mapped_column(Float(53))
     crossing_low: Mapped[float | None] = mapped_column(Float(53))
     crossing_high: Mapped[float | None] = mapped_column(Float(53))
     reason: Mapped[str] = mapped_column(Text)
 
 
-class Deployment(Base):
+class DeploymentRow(Base):
     """A promotion; append-only."""
 
     __tablename__ = "deployment"
@@ -221,5 +225,6 @@ class Deployment(Base):
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
 
 
-Index("ix_run_study_id", Run.study_id)
-Index("ix_deployment_study_id", Deployment.study_id)
+Index("ix_study_run_run_id", StudyRunRow.run_id)
+Index("ix_analysis_study_id", AnalysisRow.study_id, AnalysisRow.cell)
+Index("ix_deployment_study_id", DeploymentRow.study_id)

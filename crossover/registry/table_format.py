@@ -1,4 +1,4 @@
-"""Rows of a query for people and for programs."""
+"""The result of a query as an aligned table or as JSON."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from decimal import Decimal
 
 from tabulate import tabulate
 
-from crossover.registry.registry_records import Table
+from crossover.registry.registry_records import QueryResult
 
 NARROWEST_COLUMN = 12
 _GAP, _PADDING = 2, 2  # tabulate's: between columns, and around a column's name
 
 
-def format_table(table: Table, *, width: int | None = None) -> str:
-    """Aligned columns, numbers to the right; a last line says when rows were left out.
+def format_table(table: QueryResult, *, width: int | None = None) -> str:
+    """Aligned columns, numbers to the right; a last line tells when rows were left out.
 
     Args:
-        table: what a query gave.
-        width: cut the widest texts until a line fits in so many characters; None is the terminal's width, or no limit
-            where the output is not a terminal.
+        table: the result of a query.
+        width: of a line in characters, which the widest texts are cut to fit; None is the terminal's width, or no
+            limit where the output is not a terminal.
     """
     if width is None and sys.stdout.isatty():
         width = shutil.get_terminal_size().columns
@@ -33,15 +33,15 @@ def format_table(table: Table, *, width: int | None = None) -> str:
     return text + (f"\n({len(rows)} rows shown, there are more: raise --limit)" if table.truncated else "")
 
 
-def _limits(table: Table, width: int) -> list[int]:
-    """How wide each column may be: the widest give way first, none below its name or the narrowest."""
+def _limits(table: QueryResult, width: int) -> list[int]:
+    """Greatest width of each column: the widest are cut first, none below its name or NARROWEST_COLUMN."""
     headers = [len(name) + _PADDING for name in table.columns]
     cells = [[_length(row[i]) for row in table.rows] for i in range(len(headers))]
     widths = [max([header, *column]) for header, column in zip(headers, cells, strict=True)]
     floors = [max(header, NARROWEST_COLUMN) for header in headers]
     while sum(widths) + _GAP * (len(widths) - 1) > width:
-        room, widest = max((w - floor, i) for i, (w, floor) in enumerate(zip(widths, floors, strict=True)))
-        if room <= 0:
+        excess, widest = max((w - floor, i) for i, (w, floor) in enumerate(zip(widths, floors, strict=True)))
+        if excess <= 0:
             break
         widths[widest] -= 1
     return widths
@@ -55,8 +55,8 @@ def _cut(value: object, limit: int) -> object:
     return value[: limit - 1] + "…" if isinstance(value, str) and len(value) > limit else value
 
 
-def table_json(table: Table) -> str:
-    """A JSON array of objects, one a row."""
+def table_json(table: QueryResult) -> str:
+    """A JSON array with one object a row."""
     rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
     return json.dumps(rows, indent=1, ensure_ascii=False, default=_plain)
 

@@ -25,17 +25,9 @@ def health_of(context: StudyContext, cell: str) -> Runs:
     for arm, seed, metric, value in zip(*(curves[n] for n in ("arm", "seed", "metric", "value")), strict=True):
         values.setdefault((arm, seed, metric), []).append(value)
     return {
-        (arm, seed): _health(attempts, [values.get((arm, seed, metric), []) for metric in _METRICS])
-        for arm, seed, attempts in _attempts(context, cell)
+        (run.arm, run.seed): _health(attempts, [values.get((run.arm, run.seed, metric), []) for metric in _METRICS])
+        for run, attempts in context.registry.attempts(context.study.digest, cell)
     }
-
-
-def _attempts(context: StudyContext, cell: str) -> list[tuple[str, int, int]]:
-    found = context.registry.query(
-        "SELECT arm, seed, attempts FROM v_runs "  # noqa: S608 - a digest, and a cell's name that the study has checked
-        f"WHERE study_digest = '{context.study.digest}' AND cell = '{cell}'"
-    )
-    return [(str(arm), int(str(seed)), int(str(attempts))) for arm, seed, attempts in found.rows]
 
 
 def _health(attempts: int, columns: Sequence[Sequence[float]]) -> RunHealth:

@@ -9,17 +9,26 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine
 
-from crossover.registry import MetricDef, Point, Registry, RunKey, upgrade
+from crossover.registry import MetricDef, Point, Registry, upgrade
+from crossover.study.identity import RunId
 from tests.postgres import server
 
 STUDY = "sha256:study"
-RUN = RunKey(STUDY, "u10-nano", "dlm", 0)
+RUN_ID = RunId("u10-nano", "dlm", 0)
+RUN = f"sha256:{RUN_ID.key}"
 BPB = MetricDef("validation_bpb", "bits/byte", "lower", "upper bound", 16)
 _NUMBER = itertools.count()
 
 
 def points(*steps: int, value: float = 1.0) -> list[Point]:
     return [Point(step=s, tokens=s * 10, flops=s * 1e6, seconds=s / 2, value=value + s, stderr=0.1) for s in steps]
+
+
+def register(registry: Registry, run: RunId, *, epoch_tokens: int | None = None) -> str:
+    """Register a run of the study; returns its digest."""
+    digest = f"sha256:{run.key}"
+    registry.register_run(STUDY, run, digest, config={}, epoch_tokens=epoch_tokens)
+    return digest
 
 
 @pytest.fixture(scope="session")
@@ -51,7 +60,8 @@ def url(empty_url: str) -> str:
 
 @pytest.fixture
 def registry(url: str) -> Iterator[Registry]:
-    """An open registry that knows one study."""
+    """An open registry with one study and one run."""
     with Registry.open(url) as opened:
         opened.register_study(name="demo", digest=STUDY, config={"analysis": {"alpha": 0.05}})
+        register(opened, RUN_ID)
         yield opened

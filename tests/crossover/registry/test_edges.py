@@ -15,10 +15,12 @@ from hypothesis import strategies as st
 
 from crossover.analysis import AnalysisPlan, analyse
 from crossover.errors import RegistryError
-from crossover.registry import MetricDef, Point, Registry, RunKey, upgrade
-from crossover.registry.database import make_engine, parse_url
+from crossover.registry import MetricDef, Point, Registry, upgrade
+from crossover.registry.connections import make_engine
+from crossover.registry.registry_url import parse_url
 from crossover.registry.schema import Base
-from tests.crossover.registry.conftest import BPB, RUN, STUDY, points
+from crossover.study.identity import RunId
+from tests.crossover.registry.conftest import BPB, RUN, RUN_ID, STUDY, points, register
 from tests.crossover.registry.test_registry import writer
 
 ALL_CURVES = "SELECT step, value, attempt FROM v_curves ORDER BY step"
@@ -28,12 +30,12 @@ def everything(url: str) -> dict[str, list[str]]:
     """All rows of all tables, in an order of their own."""
     engine = make_engine(parse_url(url))
     with engine.connect() as connection:
-        found = {
+        rows = {
             table.name: sorted(map(repr, connection.execute(table.select()).all()))
             for table in Base.metadata.sorted_tables
         }
     engine.dispose()
-    return found
+    return rows
 
 
 @settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -41,17 +43,17 @@ def everything(url: str) -> dict[str, list[str]]:
 def test_batches_in_any_order_and_repeated_give_the_same_curve(registry: Registry, data: st.DataObject) -> None:
     batches = [points(*range(first, first + 4)) for first in range(1, 13, 4)]
     sent = data.draw(st.permutations(batches + data.draw(st.lists(st.sampled_from(batches), max_size=3))))
-    run = RunKey(STUDY, "cell", "ar", data.draw(st.integers(0, 2**40)))
-    attempt = registry.start_attempt(run, started_step=0, config={})
+    run = RunId("cell", "ar", data.draw(st.integers(0, 2**40)))
+    attempt = registry.start_attempt(register(registry, run), started_step=0)
     for batch in sent:
         attempt.record(BPB, data.draw(st.permutations(batch)))
-    found = registry.query(f"SELECT step, value FROM v_curves WHERE seed = {run.seed} ORDER BY step").rows
-    assert found == tuple((step, 1.0 + step) for step in range(1, 13))
+    rows = registry.query(f"SELECT step, value FROM v_curves WHERE seed = {run.seed} ORDER BY step").rows
+    assert rows == tuple((step, 1.0 + step) for step in range(1, 13))
 
 
 def test_three_attempts_never_show_a_step_twice(registry: Registry) -> None:
     for started, value in ((0, 0.0), (6, 100.0), (3, 200.0)):
-        attempt = registry.start_attempt(RUN, started_step=started, config={})
+        attempt = registry.start_attempt(RUN, started_step=started)
         attempt.record(BPB, points(*range(started + 1, 9), value=value))
     assert registry.query(ALL_CURVES).rows == (
         *((step, float(step), 1) for step in (1, 2, 3)),
@@ -80,7 +82,7 @@ def test_three_attempts_never_show_a_step_twice(registry: Registry) -> None:
     ],
 )
 def test_a_query_leaves_every_row_as_it_was(registry: Registry, url: str, sql: str) -> None:
-    registry.start_attempt(RUN, started_step=0, config={}).record(BPB, points(1, 2))
+    registry.start_attempt(RUN, started_step=0).record(BPB, points(1, 2))
     before = everything(url)
     with pytest.raises(RegistryError) as caught:
         registry.query(sql)
@@ -118,12 +120,12 @@ def test_the_limit_is_not_reached_by_exactly_so_many_rows(registry: Registry) ->
 def test_curves_feed_the_analysis(registry: Registry) -> None:
     for arm, slope in (("ar", 0.1), ("dlm", 0.2)):
         for seed in range(5):
-            key = RunKey(STUDY, RUN.cell, arm, seed)
-            attempt = registry.start_attempt(key, started_step=0, config={})
+            run = register(registry, RunId(RUN_ID.cell, arm, seed))
+            attempt = registry.start_attempt(run, started_step=0)
             attempt.record(BPB, points(*range(1, 11), value=slope * seed))
-    curves = registry.curves(STUDY, RUN.cell)
-    found = analyse(curves, AnalysisPlan.model_validate(PLAN), unique_tokens=20)
-    assert found.verdicts
+    curves = registry.curves(STUDY, RUN_ID.cell)
+    analysis = analyse(curves, AnalysisPlan.model_validate(PLAN), unique_tokens=20)
+    assert analysis.verdicts
     assert len(curves["value"]) == 100
 
 
@@ -132,9 +134,9 @@ PLAN = {"baseline": "ar", "candidate": "dlm", "metrics": [{"name": BPB.name, "de
 
 def test_upgrades_at_once_migrate_once(empty_url: str) -> None:
     with ThreadPoolExecutor(3) as pool:
-        found = list(pool.map(upgrade, [empty_url] * 3))
-    head = found[0][1]
-    assert sorted(found, key=str) == sorted([(None, head), (head, head), (head, head)], key=str)
+        revisions = list(pool.map(upgrade, [empty_url] * 3))
+    head = revisions[0][1]
+    assert sorted(revisions, key=str) == sorted([(None, head), (head, head), (head, head)], key=str)
 
 
 def test_kill_9_leaves_a_file_that_sqlite_finds_sound(tmp_path: Path) -> None:
@@ -176,14 +178,14 @@ class TestUrls:
     @pytest.mark.parametrize(
         "url", ["mysql://u:secret@h/x", "postgresql+asyncpg://u:secret@h/x", "postgresql://u:secret@h:port/x"]
     )
-    def test_an_error_does_not_tell_the_password(self, url: str) -> None:
+    def test_an_error_hides_the_password(self, url: str) -> None:
         with pytest.raises(RegistryError) as caught:
             Registry.open(url)
         assert "secret" not in str(caught.value)
 
 
 def test_estimators_of_one_name_do_not_double_a_step_of_an_evaluation(registry: Registry) -> None:
-    registry.start_attempt(RUN, started_step=0, config={}).finish("done")
+    registry.start_attempt(RUN, started_step=0).finish("done")
     for draws in (16, 128, 16):
         metric = MetricDef(BPB.name, BPB.unit, BPB.direction, BPB.estimator, draws)
         registry.record_points(RUN, metric, points(1, 2, value=float(draws)))
@@ -193,13 +195,13 @@ def test_estimators_of_one_name_do_not_double_a_step_of_an_evaluation(registry: 
 
 def test_numbers_of_numpy_are_kept_as_numbers(registry: Registry) -> None:
     steps: list[Any] = [np.int64(9), 10, np.int32(11)]
-    made = [
+    numbers = [
         Point(step, step * 2, np.float32(1.5), np.float64(2.5), np.float32(0.5), np.float64(0.25)) for step in steps
     ]
-    attempt = registry.start_attempt(RUN, started_step=0, config={})
+    attempt = registry.start_attempt(RUN, started_step=0)
     for _ in range(2):
-        attempt.record(BPB, made)
-        registry.record_points(RUN, BPB, made)
-    found = registry.query("SELECT step, tokens, flops, seconds, value, stderr FROM v_curves ORDER BY step").rows
-    assert found == tuple((step, step * 2, 1.5, 2.5, 0.5, 0.25) for step in (9, 10, 11))
-    assert {type(row[0]) for row in found} == {int}
+        attempt.record(BPB, numbers)
+        registry.record_points(RUN, BPB, numbers)
+    rows = registry.query("SELECT step, tokens, flops, seconds, value, stderr FROM v_curves ORDER BY step").rows
+    assert rows == tuple((step, step * 2, 1.5, 2.5, 0.5, 0.25) for step in (9, 10, 11))
+    assert {type(row[0]) for row in rows} == {int}

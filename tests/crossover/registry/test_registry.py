@@ -17,20 +17,23 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import select
 
 from crossover.errors import RegistryError
-from crossover.registry import MetricDef, Point, Registry, RunKey, upgrade
+from crossover.registry import MetricDef, Point, Registry, upgrade
 from crossover.registry import read_queries as query_module
-from crossover.registry.database import make_engine, parse_url
-from crossover.registry.schema import Base
-from tests.crossover.registry.conftest import BPB, RUN, STUDY, points
+from crossover.registry.connections import make_engine
+from crossover.registry.registry_url import parse_url
+from crossover.registry.schema import Base, ItemScoresRow
+from crossover.study.identity import RunId
+from tests.crossover.registry.conftest import BPB, RUN, RUN_ID, STUDY, points, register
 
 CURVE = "SELECT step, value, attempt FROM v_curves WHERE metric = 'validation_bpb' ORDER BY step"
 
 
 def test_upgrade_from_empty_then_nothing_to_do(empty_url: str) -> None:
-    assert upgrade(empty_url) == (None, "0002")
-    assert upgrade(empty_url) == ("0002", "0002")
+    assert upgrade(empty_url) == (None, "0003")
+    assert upgrade(empty_url) == ("0003", "0003")
 
 
 def test_models_match_the_migrated_schema(url: str) -> None:
@@ -43,18 +46,18 @@ def test_models_match_the_migrated_schema(url: str) -> None:
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(batches=st.lists(st.lists(st.integers(1, 12), min_size=1, max_size=6), min_size=1, max_size=5))
 def test_points_are_neither_lost_nor_doubled(registry: Registry, batches: list[list[int]]) -> None:
-    run = RunKey(STUDY, "cell", "ar", hash(str(batches)) % 2**31)
-    attempt = registry.start_attempt(run, started_step=0, config={})
+    run = RunId("cell", "ar", hash(str(batches)) % 2**31)
+    attempt = registry.start_attempt(register(registry, run), started_step=0)
     for batch in batches:
         attempt.record(BPB, points(*batch))
-    found = registry.query(f"SELECT step FROM v_curves WHERE seed = {run.seed} ORDER BY step").rows
-    assert [step for (step,) in found] == sorted({step for batch in batches for step in batch})
+    rows = registry.query(f"SELECT step FROM v_curves WHERE seed = {run.seed} ORDER BY step").rows
+    assert [step for (step,) in rows] == sorted({step for batch in batches for step in batch})
 
 
 def test_a_later_attempt_supersedes_what_lies_beyond_its_start(registry: Registry) -> None:
-    first = registry.start_attempt(RUN, started_step=0, config={})
+    first = registry.start_attempt(RUN, started_step=0)
     first.record(BPB, points(1, 2, 3, 4))
-    second = registry.start_attempt(RUN, started_step=2, config={})
+    second = registry.start_attempt(RUN, started_step=2)
     assert registry.query(CURVE).rows == ((1, 2.0, 1), (2, 3.0, 1))
     second.record(BPB, points(3, value=10.0))
     assert registry.query(CURVE).rows == ((1, 2.0, 1), (2, 3.0, 1), (3, 13.0, 2))
@@ -64,7 +67,7 @@ def test_a_later_attempt_supersedes_what_lies_beyond_its_start(registry: Registr
 
 
 def test_measuring_again_replaces_even_with_another_estimator(registry: Registry) -> None:
-    registry.start_attempt(RUN, started_step=0, config={}).finish("done")
+    registry.start_attempt(RUN, started_step=0).finish("done")
     registry.record_points(RUN, BPB, points(1, 2))
     registry.record_points(RUN, BPB, points(2, value=5.0))
     finer = MetricDef(BPB.name, BPB.unit, BPB.direction, BPB.estimator, 128)
@@ -73,18 +76,18 @@ def test_measuring_again_replaces_even_with_another_estimator(registry: Registry
 
 
 def test_measuring_again_after_a_resume_leaves_one_value_a_step(registry: Registry) -> None:
-    registry.start_attempt(RUN, started_step=0, config={})
+    registry.start_attempt(RUN, started_step=0)
     registry.record_points(RUN, BPB, points(1, 2, 4))
-    registry.start_attempt(RUN, started_step=2, config={})
+    registry.start_attempt(RUN, started_step=2)
     registry.record_points(RUN, BPB, points(1, 2, 3, value=10.0))
     assert registry.query(CURVE).rows == ((1, 11.0, 2), (2, 12.0, 2), (3, 13.0, 2))
-    assert registry.curves(STUDY, RUN.cell)["value"] == [11.0, 12.0, 13.0]
+    assert registry.curves(STUDY, RUN_ID.cell)["value"] == [11.0, 12.0, 13.0]
     assert registry.query("SELECT seconds FROM v_runs").rows == ((1.5,),)
 
 
 def test_an_attempt_that_a_later_one_replaced_does_not_end_the_run(registry: Registry) -> None:
-    stale = registry.start_attempt(RUN, started_step=0, config={})
-    live = registry.start_attempt(RUN, started_step=0, config={})
+    stale = registry.start_attempt(RUN, started_step=0)
+    live = registry.start_attempt(RUN, started_step=0)
     stale.finish("failed")
     assert registry.query("SELECT status FROM v_runs").rows == (("running",),)
     live.finish("done")
@@ -95,28 +98,78 @@ def test_an_attempt_that_a_later_one_replaced_does_not_end_the_run(registry: Reg
 def test_attempts_that_start_at_once_are_numbered_apart(url: str) -> None:
     with Registry.open(url) as registry:
         registry.register_study(name="demo", digest=STUDY, config={})
+        register(registry, RUN_ID)
 
     def start(_: int) -> int:
-        with Registry.open(url) as mine:
+        with Registry.open(url) as own:
             together.wait(timeout=30)
-            return mine.start_attempt(RUN, started_step=0, config={}).n
+            return own.start_attempt(RUN, started_step=0).n
 
     together = threading.Barrier(4)
     with ThreadPoolExecutor(4) as pool:
         assert sorted(pool.map(start, range(4))) == [1, 2, 3, 4]
 
 
-def test_epochs_are_tokens_over_the_budget_of_the_dataset(registry: Registry) -> None:
-    registry.register_dataset(STUDY, "sha256:data", {"budgets": [{"unique_tokens": 10, "tokens": 8}]})
-    registry.start_attempt(RUN, started_step=0, config={"unique_tokens": 10}).record(BPB, points(2))
-    registry.record_points(RunKey(STUDY, "c", "ar", 0), BPB, points(2))
+def test_epochs_are_tokens_over_the_tokens_of_an_epoch(registry: Registry) -> None:
+    register(registry, RUN_ID, epoch_tokens=8)
+    register(registry, RUN_ID)
+    registry.record_points(RUN, BPB, points(2))
+    registry.record_points(register(registry, RunId("c", "ar", 0)), BPB, points(2))
     assert registry.query("SELECT epochs FROM v_curves ORDER BY arm DESC").rows == ((2.5,), (None,))
+
+
+def test_revisions_of_a_study_share_a_run(registry: Registry) -> None:
+    registry.start_attempt(RUN, started_step=0).record(BPB, points(1))
+    registry.register_study(name="demo", digest="sha256:edited", config={"question": "why?"})
+    for _ in range(2):
+        registry.register_run("sha256:edited", RUN_ID, RUN, config={}, epoch_tokens=None)
+    registry.record_points(RUN, BPB, points(2))
+    for study in (STUDY, "sha256:edited"):
+        assert registry.curves(study, RUN_ID.cell)["tokens"] == [10, 20]
+        assert registry.attempts(study, RUN_ID.cell) == [(RUN_ID, 1)]
+    assert registry.query("SELECT DISTINCT run_digest FROM v_runs").rows == ((RUN,),)
+    assert registry.query("SELECT COUNT(*) FROM run").rows == ((1,),)
+
+
+def test_a_study_has_one_run_of_a_cell_arm_and_seed(registry: Registry) -> None:
+    """The same study over a corpus that has changed trains other runs: its curves must not mix the two."""
+    registry.record_points(RUN, BPB, points(1, 2))
+    registry.register_study(name="other", digest="sha256:other", config={})
+    registry.register_run("sha256:other", RUN_ID, RUN, config={}, epoch_tokens=None)
+    registry.register_run(STUDY, RUN_ID, "sha256:new corpus", config={}, epoch_tokens=None)
+    registry.record_points("sha256:new corpus", BPB, points(2, value=7.0))
+    assert registry.curves(STUDY, RUN_ID.cell)["value"] == [9.0]
+    assert registry.curves("sha256:other", RUN_ID.cell)["value"] == [2.0, 3.0]
+    assert registry.query("SELECT run_digest FROM v_runs WHERE study = 'demo'").rows == (("sha256:new corpus",),)
+
+
+def test_the_configuration_of_a_trained_run_stays(registry: Registry) -> None:
+    def configure(torch: str) -> object:
+        registry.register_run(STUDY, RUN_ID, RUN, config={"torch": torch}, epoch_tokens=None)
+        ((config,),) = registry.query("SELECT CAST(config AS VARCHAR) FROM run").rows
+        return config
+
+    assert configure("1") == '{"torch": "1"}'
+    attempt = registry.start_attempt(RUN, started_step=0)
+    assert configure("2") == '{"torch": "2"}'
+    attempt.finish("done")
+    assert configure("3") == '{"torch": "2"}'
+    assert registry.query("SELECT status FROM v_runs").rows == (("done",),)
+
+
+def test_attempts_are_counted_per_run(registry: Registry) -> None:
+    other = RunId(RUN_ID.cell, "ar", 3)
+    register(registry, RunId("another-cell", "ar", 3))
+    for _ in range(2):
+        registry.start_attempt(register(registry, other), started_step=0)
+    assert registry.attempts(STUDY, RUN_ID.cell) == [(other, 2), (RUN_ID, 0)]
+    assert registry.attempts("sha256:nothing' OR '1'='1", RUN_ID.cell) == []
 
 
 @pytest.mark.parametrize("field", ["tokens", "flops", "seconds"])
 @pytest.mark.parametrize("value", [math.nan, math.inf, -1.0])
 def test_a_point_without_a_place_is_refused(registry: Registry, field: str, value: float) -> None:
-    attempt = registry.start_attempt(RUN, started_step=0, config={})
+    attempt = registry.start_attempt(RUN, started_step=0)
     with pytest.raises(RegistryError, match=field):
         attempt.record(BPB, [*points(1), replace(points(2)[0], **{field: value})])
     assert registry.query(CURVE).rows == ()
@@ -128,7 +181,7 @@ def test_an_unknown_standard_error_is_null(registry: Registry) -> None:
 
 
 @pytest.mark.parametrize("field", ["direction", "estimator"])
-def test_a_metric_says_what_it_is_in_known_words(field: str) -> None:
+def test_unknown_directions_and_estimators_are_refused(field: str) -> None:
     with pytest.raises(ValueError, match=field):
         replace(BPB, **{field: "sideways"})
 
@@ -141,14 +194,14 @@ def test_not_a_number_is_kept_as_what_it_is(registry: Registry) -> None:
         (None, "+inf"),
         (None, "-inf"),
     )
-    found = registry.curves(STUDY, RUN.cell)["value"]
-    assert math.isnan(found[0])
-    assert found[1:] == values[1:]
+    curve = registry.curves(STUDY, RUN_ID.cell)["value"]
+    assert math.isnan(curve[0])
+    assert curve[1:] == values[1:]
 
 
 def test_curves_are_the_columns_of_the_analysis(registry: Registry) -> None:
     registry.record_points(RUN, BPB, points(1, 2))
-    columns = registry.curves(STUDY, RUN.cell, ["validation_bpb"])
+    columns = registry.curves(STUDY, RUN_ID.cell, ["validation_bpb"])
     assert columns == {
         "arm": ["dlm", "dlm"],
         "seed": [0, 0],
@@ -161,34 +214,44 @@ def test_curves_are_the_columns_of_the_analysis(registry: Registry) -> None:
     }
 
 
-def analysis(word: str) -> dict[str, object]:
+def analysis(outcome: str) -> dict[str, object]:
     verdict = {
         **{"metric": "m", "axis": "epochs", "comparison": "matched", "baseline": "ar", "candidate": "dlm"},
-        **{"word": word, "pairs": 5, "p_adjusted": 0.01, "reason": "because"},
-        "crossing": {"direction": "AR→DLM", "at": 3.0, "low": None, "high": 4.0},
+        **{"outcome": outcome, "pairs": 5, "p_adjusted": 0.01, "reason": "because"},
+        "crossing": {"direction": "baseline→candidate", "at": 3.0, "low": None, "high": 4.0},
     }
     return {"method": "m/1", "verdicts": [verdict]}
 
 
 def test_the_newest_analysis_shows_and_recording_twice_changes_nothing(registry: Registry) -> None:
-    first = registry.record_analysis(STUDY, "c", analysis("AR"))
-    assert registry.record_analysis(STUDY, "c", analysis("AR")) == first
+    first = registry.record_analysis(STUDY, "c", analysis("baseline"))
+    assert registry.record_analysis(STUDY, "c", analysis("baseline")) == first
     assert registry.record_analysis(STUDY, "c", analysis("crossover")) != first
-    rows = registry.query("SELECT verdict, direction, crossing_at, crossing_low FROM v_verdicts").rows
-    assert rows == (("crossover", "AR→DLM", 3.0, None),)
+    rows = registry.query("SELECT outcome, verdict, direction, crossing_at, crossing_low FROM v_verdicts").rows
+    assert rows == (("crossover", "crossover", "baseline→candidate", 3.0, None),)
     assert registry.query("SELECT COUNT(*) FROM analysis").rows == ((2,),)
 
 
-def test_deployments_append_and_items_round_trip(registry: Registry) -> None:
+def test_an_analysis_that_is_recorded_again_is_the_newest(registry: Registry) -> None:
+    first, *_, last = [registry.record_analysis(STUDY, "c", analysis(o)) for o in ("baseline", "crossover", "baseline")]
+    registry.record_analysis(STUDY, "other cell", analysis("equivalent"))
+    assert first == last
+    assert registry.query("SELECT outcome, analysis_digest FROM v_verdicts WHERE cell = 'c'").rows == (
+        ("baseline", first),
+    )
+    assert registry.query("SELECT COUNT(*) FROM analysis WHERE cell = 'c'").rows == ((3,),)
+
+
+def test_deployments_append_and_items_are_replaced(registry: Registry) -> None:
     for step in (3, 4):
         registry.record_deployment(STUDY, RUN, step=step, uri=f"u{step}", digest="d", analysis_digest="a", reason="r")
     assert registry.query("SELECT step, current FROM v_deployments ORDER BY step").rows == ((3, 0), (4, 1))
     registry.record_items(RUN, 3, "cloze", {"ids": ["a"], "correct": [1.0]})
     registry.record_items(RUN, 3, "cloze", {"ids": ["b"], "correct": [0.5]})
-    assert registry.items(RUN, 3, "cloze") == {"ids": ["b"], "correct": [0.5]}
-    assert registry.items(RUN, 9, "cloze") is None
     registry.record_items(RUN, 4, "cloze", {"margins": [-math.inf, 0.1]})
-    assert registry.items(RUN, 4, "cloze") == {"margins": [-math.inf, 0.1]}
+    with registry._engine.connect() as connection:
+        items = connection.scalars(select(ItemScoresRow.items).order_by(ItemScoresRow.step)).all()
+    assert items == [{"ids": ["b"], "correct": [0.5]}, {"margins": [-math.inf, 0.1]}]
 
 
 @pytest.mark.parametrize(
@@ -210,7 +273,7 @@ def test_deployments_append_and_items_round_trip(registry: Registry) -> None:
         "SELECT 1; COMMIT; DELETE FROM study",
         "SELECT 1; COMMIT; DROP VIEW v_runs; BEGIN; DECLARE crossover_query CURSOR FOR SELECT 2",
         "SELECT set_config('transaction_read_only', 'off', false)",
-        "CREATE TEMP TABLE mine (a INTEGER)",
+        "CREATE TEMP TABLE extra (a INTEGER)",
     ],
 )
 def test_a_query_cannot_write(registry: Registry, sql: str) -> None:
@@ -218,7 +281,7 @@ def test_a_query_cannot_write(registry: Registry, sql: str) -> None:
         registry.query(sql)
     assert caught.value.field == "SQL"
     assert registry.query("SELECT name FROM study").rows == (("demo",),)
-    assert registry.query("SELECT * FROM v_runs").rows == ()
+    assert registry.query("SELECT status FROM v_runs").rows == (("planned",),)
 
 
 def test_an_endless_query_is_stopped(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,11 +298,14 @@ def test_a_query_may_hold_percent_and_semicolon_and_is_cut_at_the_limit(registry
 
 WRITER = """
 import sys
-from crossover.registry import MetricDef, Point, Registry, RunKey
+from crossover.registry import MetricDef, Point, Registry
+from crossover.study.identity import RunId
 url, seed = sys.argv[1], int(sys.argv[2])
 with Registry.open(url) as registry:
     registry.register_study(name="demo", digest="sha256:study", config={})
-    attempt = registry.start_attempt(RunKey("sha256:study", "c", "ar", seed), started_step=0, config={})
+    run = RunId("c", "ar", seed)
+    registry.register_run("sha256:study", run, run.key, config={}, epoch_tokens=None)
+    attempt = registry.start_attempt(run.key, started_step=0)
     for batch in range(int(sys.argv[3])):
         points = [Point(batch * 50 + i, 1, 1.0, 1.0, 1.0) for i in range(50)]
         attempt.record(MetricDef("m", "1", "lower", "exact"), points)
@@ -278,7 +344,7 @@ def test_kill_9_of_a_writer_leaves_whole_batches(url: str) -> None:
         assert isinstance(count, int)
         assert count >= 300
         assert count % 50 == 0
-        again = registry.start_attempt(RunKey(STUDY, "c", "ar", 0), started_step=100, config={})
+        again = registry.start_attempt("c/ar/seed-0", started_step=100)
         again.finish("done")
         assert registry.query("SELECT n, end_reason FROM attempt ORDER BY n").rows == ((1, "interrupted"), (2, "done"))
 
@@ -297,7 +363,7 @@ class TestBadInput:
     def test_another_programs_database_is_not_touched(self, tmp_path: Path) -> None:
         path = tmp_path / "other.sqlite"
         with closing(sqlite3.connect(path)) as connection:
-            connection.execute("CREATE TABLE mine (a)")
+            connection.execute("CREATE TABLE notes (a)")
         before = path.read_bytes()
         with pytest.raises(RegistryError, match="another program's database"):
             Registry.open(f"sqlite:///{path}")
@@ -306,7 +372,8 @@ class TestBadInput:
     def test_full_disk(self, tmp_path: Path) -> None:
         with Registry.open(f"sqlite:///{tmp_path}/x.sqlite") as registry:
             registry.register_study(name="demo", digest=STUDY, config={})
-            attempt = registry.start_attempt(RUN, started_step=0, config={})
+            register(registry, RUN_ID)
+            attempt = registry.start_attempt(RUN, started_step=0)
             attempt.record(BPB, points(1))
             with registry._engine.connect() as connection:
                 connection.exec_driver_sql("PRAGMA max_page_count = 1")
@@ -335,9 +402,11 @@ class TestBadInput:
         with pytest.raises(RegistryError, match="crossover registry upgrade"):
             Registry.open(empty_url)
 
-    def test_unknown_study(self, registry: Registry) -> None:
+    def test_unknown_study_or_run(self, registry: Registry) -> None:
         with pytest.raises(RegistryError, match="register the study first"):
-            registry.start_attempt(RunKey("sha256:other", "c", "ar", 0), started_step=0, config={})
+            registry.register_run("sha256:other", RUN_ID, RUN, config={}, epoch_tokens=None)
+        with pytest.raises(RegistryError, match="register the run first"):
+            registry.start_attempt("sha256:other", started_step=0)
 
     def test_no_server(self, tmp_path: Path) -> None:
         with pytest.raises(RegistryError) as caught:

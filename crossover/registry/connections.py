@@ -1,0 +1,117 @@
+"""Connections to a registry: SQLite in WAL mode, or PostgreSQL; to write, or to read only."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import quote
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import URL
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from crossover.errors import RegistryError
+from crossover.registry.registry_url import UNWRITABLE_REMEDY, file_of, is_sqlite, masked
+
+BUSY_SECONDS = 30
+WRITES = "crossover_writes"
+"""Execution option of a transaction that will write. On SQLite it takes the lock at its start: a transaction that asks
+for the lock later may have read what another one has changed since, and fail."""
+T = TypeVar("T")
+
+
+def make_engine(url: URL, *, foreign_keys: bool = True) -> Engine:
+    """An engine that may write.
+
+    Args:
+        url: of the registry.
+        foreign_keys: whether SQLite enforces them; off while a migration rebuilds tables that others refer to.
+    """
+    if not is_sqlite(url):
+        return create_engine(url, pool_pre_ping=True)
+    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS})
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
+        connection.isolation_level = None  # transactions begin in `_begin`, not in the driver
+        cursor = connection.cursor()
+        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", f"foreign_keys={'ON' if foreign_keys else 'OFF'}"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        write = connection.get_execution_options().get(WRITES, False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+    return engine
+
+
+def make_read_only_engine(url: URL) -> Engine:
+    """An engine on which the database refuses every write."""
+    if not is_sqlite(url):
+        return create_engine(url, pool_pre_ping=True, execution_options={"postgresql_readonly": True})
+    return create_engine(url, creator=lambda: _connect_read_only(file_of(url)))
+
+
+def _connect_read_only(path: Path, *, immutable: bool = False) -> sqlite3.Connection:
+    uri = f"file:{quote(str(path))}?mode=ro{'&immutable=1' if immutable else ''}"
+    return sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS)
+
+
+def read_sqlite(path: Path, read: Callable[[sqlite3.Connection], T]) -> T:
+    """Read an SQLite file and leave nothing beside it.
+
+    Even a read-only connection to a file in WAL mode makes a `-wal` and a `-shm` file where there are none. Without a
+    `-wal` file no process has the database open, so it is read as immutable; when a process opens it in the meantime,
+    the result is thrown away and the file is read again with SQLite's locks.
+
+    Args:
+        path: an existing file.
+        read: reads from the connection; called once or twice.
+
+    Raises:
+        sqlite3.Error: as SQLite raises it.
+    """
+    before = _state(path)
+    in_use = before[0]
+    if not in_use:
+        try:
+            with closing(_connect_read_only(path, immutable=True)) as connection:
+                result = read(connection)
+            if _state(path) == before:
+                return result
+        except sqlite3.Error:
+            if _state(path) == before:
+                raise
+    with closing(_connect_read_only(path)) as connection:
+        return read(connection)
+
+
+def _state(path: Path) -> tuple[bool, int, int]:
+    """Whether a process has the file open in WAL mode, and what changes when the file is written."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise sqlite3.OperationalError(f"unable to open database file ({error.strerror})") from error
+    return Path(f"{path}-wal").exists(), status.st_mtime_ns, status.st_size
+
+
+def registry_error(url: URL, error: Exception) -> RegistryError:
+    """An error of the database as one that names the registry and the remedy."""
+    cause = getattr(error, "orig", None) or error
+    text = (str(cause).splitlines() or [type(cause).__name__])[0]
+    remedies = {
+        "disk is full": "free some space and run again; what was recorded is kept",
+        "unable to open": UNWRITABLE_REMEDY,
+        "readonly": UNWRITABLE_REMEDY,
+        "not a database": "name another file: this one is not a registry",
+        "malformed": "restore the file from a backup, or move it away to start a new registry",
+        "locked": "wait for the process that holds it, then run again",
+    }
+    remedy = next((r for sign, r in remedies.items() if sign in text), "check that the database runs and the URL")
+    return RegistryError("registry.database", field="registry url", problem=f"{masked(url)}: {text}", remedy=remedy)

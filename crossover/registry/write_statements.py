@@ -1,0 +1,187 @@
+"""The statements that write; each is idempotent and runs in the caller's transaction."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Table as SqlTable
+from sqlalchemy.dialects import postgresql, sqlite
+
+from crossover.errors import RegistryError
+from crossover.registry import schema as s
+from crossover.registry.registry_records import MetricDef, Point
+from crossover.study.identity import RunId
+
+
+def insert_rows(
+    connection: Connection,
+    table: Any,  # noqa: ANN401 - declarative classes type their table as FromClause
+    rows: Sequence[Mapping[str, object]],
+    replace: Sequence[str] = (),
+) -> None:
+    """INSERT … ON CONFLICT DO NOTHING, or DO UPDATE.
+
+    Args:
+        connection: within a transaction.
+        table: the table.
+        rows: column to value.
+        replace: the columns to update where a row with the same primary key exists; none leaves that row as it is.
+    """
+    if not rows:
+        return
+    target: SqlTable = table
+    module = postgresql if connection.dialect.name == "postgresql" else sqlite
+    statement: Any = module.insert(target)
+    if replace:
+        keys = [column.name for column in target.primary_key]
+        statement = statement.on_conflict_do_update(
+            index_elements=keys, set_={name: statement.excluded[name] for name in replace}
+        )
+    else:
+        statement = statement.on_conflict_do_nothing()
+    connection.execute(statement, [dict(row) for row in rows])
+
+
+def insert_points(connection: Connection, series: int, attempt: int, points: Sequence[Point], *, replace: bool) -> None:
+    """Insert points of one series.
+
+    Args:
+        connection: within a transaction.
+        series: id of the series.
+        attempt: number of the attempt that they belong to.
+        points: at distinct steps.
+        replace: whether a point at a step that has one already replaces it; else the older one stays.
+
+    Raises:
+        RegistryError: step, tokens, FLOPs or seconds of a point are negative or not finite.
+    """
+    rows = [_point_row(series, attempt, point) for point in points]
+    columns = ("tokens", "flops", "seconds", "value", "state", "stderr") if replace else ()
+    insert_rows(connection, s.PointRow.__table__, rows, replace=columns)
+
+
+def _point_row(series: int, attempt: int, point: Point) -> dict[str, object]:
+    for name in ("step", "tokens", "flops", "seconds"):
+        position = getattr(point, name)
+        if not (math.isfinite(position) and position >= 0):
+            raise RegistryError(
+                "registry.bad-point",
+                field=f"point at step {point.step}",
+                problem=f"{name} is {position}",
+                remedy="give finite numbers from zero on; only a value may be NaN or infinite",
+            )
+    finite = math.isfinite(point.value)
+    stderr = None if point.stderr is None or not math.isfinite(point.stderr) else float(point.stderr)
+    return {
+        # plain numbers: SQLite would store a numpy integer as bytes
+        **{"series_id": series, "step": int(point.step), "attempt_n": attempt},
+        **{"tokens": int(point.tokens), "flops": float(point.flops), "seconds": float(point.seconds)},
+        "value": float(point.value) if finite else None,
+        "state": "" if finite else ("nan" if math.isnan(point.value) else f"{point.value:+}"),
+        "stderr": stderr,
+    }
+
+
+def delete_other_estimates(connection: Connection, run: int, series: int, name: str, steps: Sequence[int]) -> None:
+    """Delete the values that another estimator, or other numbers of draws, gave for a metric at these steps.
+
+    Args:
+        connection: within a transaction.
+        run: id of the run.
+        series: id of the series that stays.
+        name: of the metric.
+        steps: optimizer steps.
+    """
+    others = (
+        select(s.SeriesRow.id)
+        .join(s.MetricRow, s.MetricRow.id == s.SeriesRow.metric_id)
+        .where(s.SeriesRow.run_id == run, s.MetricRow.name == name, s.SeriesRow.id != series)
+    )
+    connection.execute(delete(s.PointRow).where(s.PointRow.series_id.in_(others), s.PointRow.step.in_(steps)))
+
+
+def study_id(connection: Connection, digest: str) -> int:
+    """The id of a study.
+
+    Raises:
+        RegistryError: it is not registered.
+    """
+    number = connection.scalar(select(s.StudyRow.id).where(s.StudyRow.digest == digest))
+    if number is None:
+        raise RegistryError(
+            "registry.unknown-study",
+            field="study",
+            problem=f"{digest} is not in the registry",
+            remedy="register the study first",
+        )
+    return int(number)
+
+
+def run_id(connection: Connection, digest: str) -> int:
+    """The id of a run.
+
+    Raises:
+        RegistryError: it is not registered.
+    """
+    number = connection.scalar(select(s.RunRow.id).where(s.RunRow.digest == digest))
+    if number is None:
+        raise RegistryError(
+            "registry.unknown-run",
+            field="run",
+            problem=f"{digest} is not in the registry",
+            remedy="register the run first",
+        )
+    return int(number)
+
+
+def upsert_run(
+    connection: Connection, run: RunId, digest: str, config: Mapping[str, object], epoch_tokens: int | None
+) -> int:
+    """Insert a run, or update what it is trained with unless it is trained already; returns its id."""
+    values: dict[str, object] = {"config": dict(config)}
+    if epoch_tokens is not None:
+        values["epoch_tokens"] = epoch_tokens
+    row = {"digest": digest, "cell": run.cell, "arm": run.arm, "seed": run.seed, "status": "planned"}
+    insert_rows(connection, s.RunRow.__table__, [row | values])
+    connection.execute(update(s.RunRow).where(s.RunRow.digest == digest, s.RunRow.status != "done").values(**values))
+    return run_id(connection, digest)
+
+
+def link_run(connection: Connection, study: int, run: RunId, number: int) -> None:
+    """Make a run the study's run of that cell, arm and seed, in place of an earlier one (of another corpus, say).
+
+    Args:
+        connection: within a transaction.
+        study: id of the study.
+        run: cell, arm and seed.
+        number: id of the run.
+    """
+    same_name = select(s.RunRow.id).filter_by(cell=run.cell, arm=run.arm, seed=run.seed)
+    link = s.StudyRunRow
+    connection.execute(delete(link).where(link.study_id == study, link.run_id.in_(same_name), link.run_id != number))
+    insert_rows(connection, link.__table__, [{"study_id": study, "run_id": number}])
+
+
+def series_id(connection: Connection, run: int, metric: MetricDef) -> int:
+    """The id of the series of a metric of a run, which is made when it is new."""
+    fields = vars(metric)
+    insert_rows(connection, s.MetricRow.__table__, [fields])
+    metric_id = connection.scalars(select(s.MetricRow.id).filter_by(**fields)).one()
+    row = {"run_id": run, "metric_id": metric_id}
+    insert_rows(connection, s.SeriesRow.__table__, [row])
+    return int(connection.scalars(select(s.SeriesRow.id).filter_by(**row)).one())
+
+
+def verdict_columns(verdict: Mapping[str, Any]) -> dict[str, object]:
+    """The columns of a verdict, from its JSON in the analysis."""
+    crossing = verdict["crossing"] or {}
+    copied = ("metric", "axis", "comparison", "baseline", "candidate", "outcome", "pairs", "p_adjusted", "reason")
+    return {name: verdict[name] for name in copied} | {
+        "direction": crossing.get("direction"),
+        "crossing_at": crossing.get("at"),
+        "crossing_low": crossing.get("low"),
+        "crossing_high": crossing.get("high"),
+    }
