@@ -1,7 +1,8 @@
-"""The errors that a user can cause, as one tree. A traceback is for our own bugs.
+"""All errors that Crossover raises on purpose, as one tree. A traceback means a bug of ours.
 
-CrossoverError              exit 1: it failed
- └ UserError                exit 2: what was asked cannot be done; says the field and the remedy
+CrossoverError              exit code 1: a failure
+ ├ StageFailedError         a stage of the pipeline failed; has the exit code of the stage
+ └ UserError                exit code 2: wrong input; has a stable code, the field at fault and the remedy
     ├ StudyError            the study file
     ├ DataError             the corpus
     ├ CheckpointError       a checkpoint folder
@@ -14,26 +15,29 @@ CrossoverError              exit 1: it failed
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_RUN_NOTE = "run "
 
 
 class CrossoverError(Exception):
-    """The root of every error that Crossover raises on purpose."""
+    """The root of the tree."""
 
-    exit_code: ClassVar[int] = 1
+    exit_code = 1
 
 
 class UserError(CrossoverError):
-    """Something the user can mend.
+    """An error that the user can correct. docs/errors.md lists every code; a test keeps the list complete.
 
     Args:
-        code: stable, dotted, lower case: what machines match on, e.g. `data.empty`.
-        field: the field of the study, the flag, or the file that is at fault.
+        code: stable, dotted, lower case, such as `data.empty`: for programs that handle errors.
+        field: the field of the study, the flag, or the file at fault.
         problem: what is wrong, with the offending value.
-        remedy: what to do about it, an imperative.
+        remedy: what to do about it, as an imperative.
     """
 
-    exit_code: ClassVar[int] = 2
+    exit_code = 2
 
     def __init__(self, code: str, *, field: str, problem: str, remedy: str) -> None:
         self.code, self.field, self.problem, self.remedy = code, field, problem, remedy
@@ -41,15 +45,15 @@ class UserError(CrossoverError):
 
 
 class StudyError(UserError):
-    """The study file asks for something that cannot be."""
+    """The study file, or a flag that refers to it, is wrong."""
 
 
 class DataError(UserError):
-    """The corpus cannot be used as asked."""
+    """The corpus cannot be used as the study requires."""
 
 
 class CheckpointError(UserError):
-    """A checkpoint is missing, torn, tampered with, or of another study."""
+    """A checkpoint is missing, incomplete, altered, or of a different run."""
 
 
 class WorkspaceError(UserError):
@@ -73,14 +77,30 @@ class RequestError(UserError):
 
 
 class StageFailedError(CrossoverError):
-    """A pipeline step failed; carries the step's own message.
+    """A stage of the pipeline failed.
 
     Args:
-        step: the component that failed.
-        message: its own last error line.
-        exit_code: 2 when the step blamed the user's input, else 1.
+        stage: the stage and, where known, the run, such as `pretraining u10000-nano/ar/seed-0`.
+        message: the stage's own error message.
+        exit_code: 2 for a UserError in the stage, else 1.
     """
 
-    def __init__(self, step: str, message: str, *, exit_code: int = 1) -> None:
-        self.step, self.message, self.stage_exit_code = step, message, exit_code
-        super().__init__(f"step {step}: {message}")
+    def __init__(self, stage: str, message: str, *, exit_code: int = 1) -> None:
+        self.stage, self.message, self.exit_code = stage, message, exit_code
+        super().__init__(f"stage {stage}: {message}")
+
+
+@contextmanager
+def noting_run(key: str) -> Iterator[None]:
+    """Note on an exception from the block which run it concerns; `run_of` reads the note."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(_RUN_NOTE + key)
+        raise
+
+
+def run_of(error: Exception) -> str | None:
+    """The key of the run that an exception concerns, such as `u10000-nano/ar/seed-0`; None when unknown."""
+    notes = (note for note in getattr(error, "__notes__", ()) if note.startswith(_RUN_NOTE))
+    return next((note.removeprefix(_RUN_NOTE) for note in notes), None)

@@ -1,4 +1,4 @@
-"""Compiling a pipeline to YAML, linted."""
+"""Compile a pipeline to YAML and lint it."""
 
 from __future__ import annotations
 
@@ -13,14 +13,18 @@ from kfp import compiler
 from kfp.dsl.base_component import BaseComponent
 
 from crossover.errors import CrossoverError
+from crossover.failures import exit_code_of
 from crossover.files import write_text
 
 
 def compile_pipeline(pipeline: BaseComponent) -> str:
-    """The pipeline's YAML.
+    """Compile a pipeline.
+
+    Returns:
+        The pipeline's YAML.
 
     Raises:
-        CrossoverError: it uses a construct that the lint rejects.
+        CrossoverError: the pipeline has a construct that the lint rejects.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "pipeline.yaml"
@@ -33,7 +37,7 @@ def compile_pipeline(pipeline: BaseComponent) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Write the YAML to the file named, or print it when that is `-`."""
+    """Write the YAML to the file `arguments[0]`, or to standard output for `-`."""
     text = compile_pipeline(build_pipeline())
     if arguments[0] == "-":
         sys.stdout.write(text)
@@ -43,4 +47,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(exit_code_of(lambda: main(sys.argv[1:])))

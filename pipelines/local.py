@@ -1,7 +1,8 @@
-"""Running the study's pipeline on one machine with kfp.local, in a process of its own.
+"""Run the study's pipeline on one machine with kfp.local, in a process of its own.
 
-kfp.local replaces `print` and the root logger, keeps global state, and tells nothing of a failed step but that it
-failed: `crossover run` starts this module, reads its output, and keeps it in a log.
+kfp.local replaces `print` and the root logger, keeps global state, and reports of a failed stage only that it failed:
+`crossover run` starts this module, reads its output, and keeps it in a log. The registry's URL may hold a password, so
+it comes in the environment (CROSSOVER_REGISTRY_URL), which the stages inherit; the pipeline parameter stays empty.
 """
 
 from __future__ import annotations
@@ -14,34 +15,45 @@ from pathlib import Path
 from crossover_pipelines.crossover_study.pipeline import build_pipeline
 from kfp import local
 
+from crossover.failures import reporting
+
+FAILED_TASK = "finished with status"
+"""Text in the RuntimeError that kfp.local raises for a failed task."""
+
 
 def argument_text(study_json: str) -> str:
-    """The study's JSON with the two texts that kfp.local rewrites inside arguments, `python3` and `{{$.`, escaped."""
+    """Escape in the study's JSON the two texts that kfp.local rewrites inside arguments: `python3` and `{{$.`."""
     return study_json.replace("python3", "python\\u0033").replace("{{$.", "{\\u007b$.")
 
 
 def main() -> int:
-    """Run the pipeline; the arguments are those that `crossover run` gives."""
+    """Run the pipeline with the arguments that `crossover run` gives; returns 1 when a stage failed."""
     parser = argparse.ArgumentParser(prog="python -m crossover_pipelines.local")
     parser.add_argument("--workspace", required=True)
-    parser.add_argument("--registry", required=True)
     parser.add_argument("--promotion", required=True)
     parser.add_argument("--seeds-per-task", type=int, required=True)
     parser.add_argument("--parallelism", type=int, required=True)
-    parser.add_argument("--runs", default="", help="the runs of one round; all when empty")
+    parser.add_argument("--runs", default="", help="the runs of one round; empty for all")
     parser.add_argument("--root", type=Path, required=True)
     parser.add_argument("--study", type=Path, required=True, help="study.json of the workspace")
     options = parser.parse_args()
-    study = json.dumps(json.loads(options.study.read_text("utf-8"))["study"])
-    local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(options.root), raise_on_error=True)
-    build_pipeline(options.parallelism)(
-        study=argument_text(study),
-        workspace=options.workspace,
-        registry=options.registry,
-        seeds_per_task=options.seeds_per_task,
-        promotion=options.promotion,
-        runs=options.runs,
-    )
+    with reporting("pipeline"):
+        study = json.dumps(json.loads(options.study.read_text("utf-8"))["study"])
+        local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(options.root), raise_on_error=True)
+        try:
+            build_pipeline(options.parallelism)(
+                study=argument_text(study),
+                workspace=options.workspace,
+                registry="",
+                seeds_per_task=options.seeds_per_task,
+                promotion=options.promotion,
+                runs=options.runs,
+            )
+        except RuntimeError as error:
+            if FAILED_TASK not in str(error):
+                raise
+            print(error)  # the failed stage has emitted its own error
+            return 1
     return 0
 
 

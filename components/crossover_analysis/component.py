@@ -22,7 +22,7 @@ def crossover_analysis(
     Args:
         study: preset name, or the study as JSON or YAML text.
         workspace: folder or s3://bucket/prefix that holds all of the study.
-        registry: SQLAlchemy URL; empty for the default of the settings.
+        registry: SQLAlchemy URL without a password; empty for CROSSOVER_REGISTRY_URL.
         promotion: verdict, always, or never.
         selected: the runs of a round, such as u10000-nano:0,1,2; empty for all.
         evaluations: manifests of all evaluated runs.
@@ -37,15 +37,15 @@ def crossover_analysis(
     from pathlib import Path
 
     from crossover.stages.analyse_stage import analyse_stage
+    from crossover.stages.pipeline_stage import open_pipeline_stage
     from crossover.stages.stage_manifests import EvaluationsRef
-    from crossover.stages.study_context import open_study
     from crossover.stages.study_report import key_figures, read_analyses
 
-    with open_study(study, workspace, registry) as context:
+    with open_pipeline_stage("crossover_analysis", study, workspace, registry) as context:
         references = [EvaluationsRef.read(Path(item.path)) for item in evaluations]
         reference = analyse_stage(context, references, promotion=promotion, selected=selected)
         reference.write(Path(analysis.path))
-        folder = context.workspace.path_of(reference.report).parent
+        folder = context.store.path("analysis")
         Path(report.path).write_bytes((folder / "report.html").read_bytes())
         Path(summary.path).write_bytes((folder / "report.md").read_bytes())
         for name, value in key_figures(read_analyses(folder / "analysis.json")).items():

@@ -13,7 +13,7 @@ def data_preparation(
     Args:
         study: preset name, or the study as JSON or YAML text.
         workspace: folder or s3://bucket/prefix that holds all of the study.
-        registry: SQLAlchemy URL; empty for the default of the settings.
+        registry: SQLAlchemy URL without a password; empty for CROSSOVER_REGISTRY_URL.
         seeds_per_task: seeds that one pretraining task trains one after the other.
         runs: the runs of a round, such as u10000-nano:0,1,2; empty for all.
         dataset: manifest with URI and digest.
@@ -23,10 +23,10 @@ def data_preparation(
     """
     from pathlib import Path
 
+    from crossover.stages.pipeline_stage import open_pipeline_stage
     from crossover.stages.prepare_stage import plan_groups, prepare_stage
-    from crossover.stages.study_context import open_study
 
-    with open_study(study, workspace, registry) as context:
+    with open_pipeline_stage("data_preparation", study, workspace, registry) as context:
         reference = prepare_stage(context)
         reference.write(Path(dataset.path))
         dataset.metadata.update(uri=reference.uri, digest=reference.digest)

@@ -18,7 +18,7 @@ def evaluation(
     Args:
         study: preset name, or the study as JSON or YAML text.
         workspace: folder or s3://bucket/prefix that holds all of the study.
-        registry: SQLAlchemy URL; empty for the default of the settings.
+        registry: SQLAlchemy URL without a password; empty for CROSSOVER_REGISTRY_URL.
         dataset: manifest of the prepared corpus.
         runs: manifest of the trained runs' checkpoints.
         evaluations: manifest of the results.
@@ -26,10 +26,10 @@ def evaluation(
     from pathlib import Path
 
     from crossover.stages.evaluate_stage import evaluate_stage
+    from crossover.stages.pipeline_stage import open_pipeline_stage
     from crossover.stages.stage_manifests import DatasetRef, RunsRef
-    from crossover.stages.study_context import open_study
 
-    with open_study(study, workspace, registry) as context:
+    with open_pipeline_stage("evaluation", study, workspace, registry) as context:
         reference = evaluate_stage(context, DatasetRef.read(Path(dataset.path)), RunsRef.read(Path(runs.path)))
         reference.write(Path(evaluations.path))
-        evaluations.metadata.update(runs=", ".join(run.key for run in reference.runs))
+        evaluations.metadata.update(runs=", ".join(run.id.key for run in reference.runs))

@@ -20,7 +20,7 @@ def pretraining(
     Args:
         study: preset name, or the study as JSON or YAML text.
         workspace: folder or s3://bucket/prefix that holds all of the study.
-        registry: SQLAlchemy URL; empty for the default of the settings.
+        registry: SQLAlchemy URL without a password; empty for CROSSOVER_REGISTRY_URL.
         cell: name of the cell, such as u10000-nano.
         arm: name of the arm, such as dlm.
         seeds: comma-separated.
@@ -29,12 +29,12 @@ def pretraining(
     """
     from pathlib import Path
 
+    from crossover.stages.pipeline_stage import open_pipeline_stage
     from crossover.stages.pretrain_stage import pretrain_stage
     from crossover.stages.stage_manifests import DatasetRef, Group
-    from crossover.stages.study_context import open_study
 
-    with open_study(study, workspace, registry) as context:
+    with open_pipeline_stage("pretraining", study, workspace, registry) as context:
         group = Group.parse(cell, arm, seeds)
         reference = pretrain_stage(context, DatasetRef.read(Path(dataset.path)), group)
         reference.write(Path(runs.path))
-        runs.metadata.update(cell=cell, arm=arm, seeds=seeds, runs=", ".join(run.key for run in reference.runs))
+        runs.metadata.update(cell=cell, arm=arm, seeds=seeds, runs=", ".join(run.id.key for run in reference.runs))

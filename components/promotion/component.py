@@ -17,17 +17,17 @@ def promotion(
     Args:
         study: preset name, or the study as JSON or YAML text.
         workspace: folder or s3://bucket/prefix that holds all of the study.
-        registry: SQLAlchemy URL; empty for the default of the settings.
+        registry: SQLAlchemy URL without a password; empty for CROSSOVER_REGISTRY_URL.
         analysis: manifest of the analysis and its decision.
         deployment: manifest of the served checkpoint.
     """
     from pathlib import Path
 
+    from crossover.stages.pipeline_stage import open_pipeline_stage
     from crossover.stages.promote_stage import promote_stage
     from crossover.stages.stage_manifests import AnalysisRef
-    from crossover.stages.study_context import open_study
 
-    with open_study(study, workspace, registry) as context:
+    with open_pipeline_stage("promotion", study, workspace, registry) as context:
         reference = promote_stage(context, AnalysisRef.read(Path(analysis.path)))
         reference.write(Path(deployment.path))
         deployment.metadata.update(uri=reference.uri, digest=reference.digest, reason=reference.reason)

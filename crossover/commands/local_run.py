@@ -1,7 +1,7 @@
-"""Running a study's pipeline on this machine, and following it.
+"""Run a study's pipeline on this machine and show its progress.
 
-The pipeline runs in a process group of its own. This process holds the workspace's lock, keeps the log, draws one bar
-for the whole study, and says in the end what the answer is, or which step failed and why.
+The pipeline runs in a process group of its own. This process holds the workspace's lock, writes the log, draws one
+progress bar for the study, and raises an error that names the stage that failed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import IO, Any
 
 from tqdm import tqdm
 
-from crossover.errors import StageFailedError, WorkspaceError
+from crossover.errors import StageFailedError, UserError, WorkspaceError
 from crossover.files import workspace_error
 from crossover.progress import parse_event
 from crossover.settings import get_settings
@@ -30,30 +30,33 @@ from crossover.stages.workspace import STUDY_FILE, Workspace
 from crossover.study.study_config import StudyConfig
 
 TRAINING_SHARE = 0.7
-"""Roughly how much of a run's time is training; only the bar depends on it."""
+"""Approximate fraction of a run's time that is training; only the progress bar uses it."""
 GRACE_SECONDS = 15.0
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
-_EXCEPTION = re.compile(r"^(?:\w+\.)*(?P<kind>\w*(?:Error|Exception|Interrupt)): (?P<message>.+)$")
-_KFP_NOISE = re.compile(r"finished with status|Inner task failed")
+_EXCEPTION = re.compile(r"^(?:\w+\.)*\w*(?:Error|Exception|Interrupt): .+$")
+_FAILED_TASK = re.compile(r"Task '(?P<task>[\w-]+)' finished with status FAILURE")
 
 
 @dataclass
 class StudyProgress:
-    """Adds up the events of all steps: how much is done, and what went wrong first."""
+    """Adds up the events of all stages: how much is done, and what failed first."""
 
     runs: int
     trained: dict[str, float] = field(default_factory=dict)
     evaluated: dict[str, float] = field(default_factory=dict)
     error: dict[str, Any] | None = None
+    failed_task: str = ""
     last_exception: str = ""
 
     def take(self, line: str) -> dict[str, Any] | None:
-        """Take a line of output; returns the event in it."""
+        """Take a line of output; returns the event in it, if any."""
         event = parse_event(line)
         if event is None:
-            found = _EXCEPTION.match(_ANSI.sub("", line).strip())
-            if found and not _KFP_NOISE.search(line):
-                self.last_exception = f"{found['kind']}: {found['message']}"
+            text = _ANSI.sub("", line).strip()
+            if match := _FAILED_TASK.search(text):
+                self.failed_task = self.failed_task or match["task"]
+            elif _EXCEPTION.match(text):
+                self.last_exception = text
         elif event["event"] == "error":
             self.error = self.error or event
         elif event["event"] == "progress":
@@ -65,15 +68,31 @@ class StudyProgress:
                 self.trained[event["label"]] = done
         return event
 
+    def failure(self, code: int, log: Path) -> StageFailedError:
+        """What failed, as the first stage that failed reported it.
+
+        Args:
+            code: exit status of the pipeline's process.
+            log: named where the message alone may not explain the failure.
+        """
+        if self.error is None:
+            # the stage ended without an event: it was killed, or failed before it could emit one
+            message = self.last_exception or f"ended without an error message, exit status {code}"
+            return StageFailedError(self.failed_task or "pipeline", f"{message} (log: {log})")
+        message, exit_code = str(self.error["message"]), int(self.error["exit_code"])
+        if exit_code != UserError.exit_code:
+            message += f" (log: {log})"
+        return StageFailedError(str(self.error["stage"]), message, exit_code=exit_code)
+
     @property
     def fraction(self) -> float:
-        """Share of the study's work that is done, 0 to 1."""
+        """Fraction of the study's work that is done, 0 to 1."""
         trained, evaluated = sum(self.trained.values()), sum(self.evaluated.values())
         return (TRAINING_SHARE * trained + (1 - TRAINING_SHARE) * evaluated) / max(1, self.runs)
 
     @property
     def summary(self) -> str:
-        """Counts of finished work."""
+        """Counts of finished runs."""
         trained = sum(value >= 1 for value in self.trained.values())
         evaluated = sum(value >= 1 for value in self.evaluated.values())
         return f"trained {trained}/{self.runs}, evaluated {evaluated}/{self.runs}"
@@ -92,60 +111,55 @@ def run_study(
     """Run the pipeline to its end.
 
     Args:
-        study: what to answer.
+        study: the study.
         workspace: a path, or s3://bucket/prefix.
-        registry: SQLAlchemy URL.
+        registry: SQLAlchemy URL; it may hold a password, and is passed on in the environment only.
         promotion: verdict, always, or never.
         seeds_per_task: seeds that one pretraining task trains.
-        quiet: no progress at all.
-        runs: the runs of one round, as `steps.selection` writes them; empty for all.
+        quiet: show no progress.
+        runs: the runs of one round (see crossover/stages/run_selection.py); empty for all.
 
     Returns:
         The local folder of the workspace.
 
     Raises:
-        StageFailedError: a step failed; carries its own message.
-        WorkspaceError: the workspace is another study's, in use, or cannot be written.
-        KeyboardInterrupt: after everything that was started has been stopped.
+        StageFailedError: a stage failed; has the stage's own message.
+        WorkspaceError: the workspace holds a different study, is in use, or cannot be written.
+        KeyboardInterrupt: after all processes of the pipeline have been stopped.
     """
     place = Workspace(workspace)
-    for text in (workspace, registry):
-        if "python3" in text or "{{$." in text:
-            raise WorkspaceError(
-                "workspace.bad-uri",
-                field=text,
-                problem="holds `python3` or `{{$.`, which kfp.local rewrites inside arguments",
-                remedy="use a path without it",
-            )
+    if "python3" in workspace or "{{$." in workspace:
+        raise WorkspaceError(
+            "workspace.reserved-text",
+            field=workspace,
+            problem="contains `python3` or `{{$.`, which kfp.local replaces inside arguments",
+            remedy="use a path without it",
+        )
     with place.lock() as lock:
         place.claim(study)
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
         log = place.root / "logs" / f"run-{stamp}.log"
         command = [
             *(sys.executable, "-m", "crossover_pipelines.local"),
-            *("--study", str(place.root / STUDY_FILE), "--workspace", workspace, "--registry", registry),
+            *("--study", str(place.root / STUDY_FILE), "--workspace", workspace),
             *("--promotion", promotion, "--seeds-per-task", str(seeds_per_task), f"--runs={runs}"),
             *("--parallelism", str(get_settings().local_parallelism), "--root", str(place.root / "pipeline")),
         ]
         progress = StudyProgress(runs=len(study.arms) * sum(map(len, parse_selection(study, runs).values())))
-        code = _run_logged(command, log, progress, lock, quiet=quiet)
+        code = _run_logged(command, registry, log, progress, lock, quiet=quiet)
     if code != 0:
-        if progress.error:
-            step_code = int(progress.error["exit_code"])
-            raise StageFailedError(_step(progress), progress.error["message"], exit_code=step_code)
-        raise StageFailedError(_step(progress), f"{progress.last_exception or f'exit status {code}'} (log: {log})")
+        raise progress.failure(code, log)
     return place.root
 
 
-def _step(progress: StudyProgress) -> str:
-    return "pipeline" if progress.error is None else str(progress.error["name"])
-
-
-def _run_logged(command: list[str], log: Path, progress: StudyProgress, lock: int, *, quiet: bool) -> int:
-    """Start the pipeline, keep its output, show progress; stops everything when interrupted."""
+def _run_logged(
+    command: list[str], registry: str, log: Path, progress: StudyProgress, lock: int, *, quiet: bool
+) -> int:
+    """Start the pipeline, log its output, show progress; stops all its processes when interrupted."""
     settings = get_settings()
     environment = os.environ | {
         "CROSSOVER_EVENTS": "1",
+        "CROSSOVER_REGISTRY_URL": registry,
         "CROSSOVER_THREADS": str(settings.step_threads),
         "OMP_NUM_THREADS": str(settings.step_threads),
         "PYTHONUNBUFFERED": "1",
@@ -181,7 +195,7 @@ def _run_logged(command: list[str], log: Path, progress: StudyProgress, lock: in
 
 
 def _follow(lines: IO[str], log: IO[str], progress: StudyProgress, *, quiet: bool) -> None:
-    """Copy lines to the log and show progress: a bar on a terminal, a line every ten seconds elsewhere."""
+    """Copy lines to the log and show progress: a bar on a terminal, else a line every ten seconds."""
     tty = sys.stderr.isatty() and not quiet
     bar = tqdm(total=1.0, disable=not tty, bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}")
     began = last = time.monotonic()
@@ -206,7 +220,7 @@ def _follow(lines: IO[str], log: IO[str], progress: StudyProgress, *, quiet: boo
 
 
 def _stop(process: subprocess.Popen[str]) -> None:
-    """Interrupt the whole group, give it time to end its attempts, then kill what is left."""
+    """Interrupt the process group, give it time to record the end of its attempts, then kill what is left."""
     _signal_group(process, signal.SIGINT)
     try:
         process.wait(GRACE_SECONDS)
@@ -227,7 +241,7 @@ def _signal_group(process: subprocess.Popen[str], number: signal.Signals) -> Non
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """Let SIGTERM end a run as Ctrl-C does."""
+    """Handle SIGTERM like Ctrl-C."""
 
     def interrupt(_number: int, _frame: object) -> None:
         raise KeyboardInterrupt

@@ -1,11 +1,9 @@
-"""`crossover run` and `crossover compile`."""
+"""`crossover run`: the pipeline of a study on this machine, and its result."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -19,14 +17,20 @@ from crossover.errors import StudyError
 
 
 def run(options: argparse.Namespace) -> int:
-    """Answer a study and print the verdict, the report's path, and the SQL to look further."""
+    """Run a study's pipeline; print the verdicts, the report's path, and the commands to go on with.
+
+    Raises:
+        StudyError: the study or a flag is wrong.
+        StageFailedError: a stage of the pipeline failed.
+        WorkspaceError: the workspace holds a different study, is in use, or cannot be written.
+    """
     study = study_of(options)
     if options.print_study:
         print(yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False, allow_unicode=True), end="")
         return 0
     if options.seeds_per_task < 1:
         raise StudyError(
-            "run.seeds-per-task", field="--seeds-per-task", problem="must be at least 1", remedy="leave it out"
+            "run.seeds-per-task", field="--seeds-per-task", problem="must be at least 1", remedy="give 1 or more"
         )
     start = partial(
         run_study,
@@ -47,7 +51,7 @@ def _print_outcome(folder: Path, *, as_json: bool) -> None:
     from crossover.stages.stage_manifests import AnalysisRef
 
     context = read_report(folder / "analysis" / "report.json")
-    decision = AnalysisRef.read(folder / "analysis" / "manifest.json")
+    decision = AnalysisRef.read(folder / "analysis" / "decision.json")
     if as_json:
         verdicts = {cell.cell: [v.model_dump(mode="json") for v in cell.analysis.verdicts] for cell in context.cells}
         print(json.dumps({"verdicts": verdicts, "decision": decision.model_dump(mode="json")}, indent=1))
@@ -59,8 +63,3 @@ def _print_outcome(folder: Path, *, as_json: bool) -> None:
     print(f"Report:    {folder / 'analysis' / 'report.html'}")
     print(f"Look on:   {context.sql}")
     print(f"Serve:     crossover serve {folder}")
-
-
-def compile(options: argparse.Namespace) -> int:
-    """Write the pipeline's YAML; the compiler lives with the pipelines, in a process of its own."""
-    return subprocess.run([sys.executable, "-m", "crossover_pipelines.compiling", options.out], check=False).returncode

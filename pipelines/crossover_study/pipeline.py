@@ -8,7 +8,7 @@ from crossover_components.crossover_analysis.component import crossover_analysis
 from crossover_components.data_preparation.component import data_preparation
 from crossover_components.evaluation.component import evaluation
 from crossover_components.pretraining.component import pretraining
-from crossover_components.promotion.component import promotion as promotion_step
+from crossover_components.promotion.component import promotion as promotion_stage
 from kfp import dsl
 from kfp.dsl.base_component import BaseComponent
 
@@ -17,8 +17,9 @@ DESCRIPTION = (
     "Should you pretrain an autoregressive (AR) or a masked diffusion (DLM) language model on your data? Trains both "
     "under matched conditions over several seeds, finds where they cross, and promotes the winner. Parameters: study = "
     "preset name (demo) or the study as YAML/JSON text; workspace = folder or s3://bucket/prefix; registry = SQLAlchemy"
-    " URL, empty for the default; seeds_per_task = seeds trained one after the other in one pod; promotion = verdict, "
-    "always or never; runs = the runs of one round as `crossover next` prints them, empty for all."
+    " URL without a password, empty for CROSSOVER_REGISTRY_URL; seeds_per_task = seeds trained one after the other in "
+    "one pod; promotion = verdict, always or never; runs = the runs of one round as `crossover next` prints them, empty"
+    " for all."
 )
 
 
@@ -78,7 +79,7 @@ def build_pipeline(parallelism: int = 0) -> BaseComponent:
         )
         analysed.set_caching_options(False)
         with dsl.If(analysed.outputs["Output"] == "promote", name="promoted"):
-            promoted = promotion_step(
+            promoted = promotion_stage(
                 study=study, workspace=workspace, registry=registry, analysis=analysed.outputs["analysis"]
             )
             promoted.set_caching_options(False)

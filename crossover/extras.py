@@ -1,0 +1,40 @@
+"""Optional packages: which extra installs them, and what to say when one is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib.util import find_spec
+
+EXTRAS = {
+    "train": ("torch", "safetensors"),
+    "curves": ("pyarrow",),
+    "serve": ("kserve", "torch", "safetensors"),
+    "eval": ("datasets", "lm_eval"),
+    "registry": ("sqlalchemy", "alembic", "altair", "vl_convert", "jinja2", "tabulate"),
+    "pipelines": ("kfp",),
+}
+"""The modules that each extra of pyproject.toml installs; a test compares them."""
+BASE = ("minio", "numpy", "pydantic", "pydantic_settings", "yaml", "scipy", "tqdm")
+"""The modules that are installed without any extra."""
+
+
+def missing_module(extras: Iterable[str]) -> str | None:
+    """The first module of the extras that is not installed; None when all are. Nothing is imported."""
+    return next((name for extra in extras for name in EXTRAS[extra] if find_spec(name) is None), None)
+
+
+def install_hint(module: str, extras: Iterable[str] = ()) -> str | None:
+    """One line that says how to install a missing module.
+
+    Args:
+        module: the module's name, possibly dotted.
+        extras: the extras that the command needs; by default the first extra that installs the module.
+
+    Returns:
+        None for a module that no dependency of ours installs.
+    """
+    top = module.partition(".")[0]
+    names = list(extras) or [extra for extra, modules in EXTRAS.items() if top in modules][:1]
+    if not names and top not in BASE:
+        return None
+    return f"{top} is not installed; run: pip install " + (f"'crossover[{','.join(names)}]'" if names else "crossover")

@@ -1,0 +1,94 @@
+"""How a process reports a failure: one line and an exit code to people, an event to a parent process.
+
+Exit codes: 0 done, 1 failed, 2 wrong input, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from crossover.errors import CrossoverError, UserError, run_of
+from crossover.extras import install_hint
+
+_OUTPUT_ERRORS = frozenset(
+    {
+        *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO),
+        *(errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG),
+    }
+)
+"""What the machine's disks, quotas and permissions refuse; other OSErrors are bugs of ours."""
+
+
+def exit_code_of(call: Callable[[], int]) -> int:
+    """Run a command and turn what it raises into one line on standard error and an exit code."""
+    try:
+        code = call()
+        sys.stdout.flush()
+        return code
+    except CrossoverError as error:
+        return _fail(str(error), error.exit_code)
+    except ModuleNotFoundError as error:
+        hint = install_hint(error.name or "")
+        if hint is None:
+            raise
+        return _fail(hint, UserError.exit_code)
+    except KeyboardInterrupt:
+        return _fail("interrupted; run the same command again to go on", 130)
+    except BrokenPipeError:
+        _discard_output()
+        return 0
+    except OSError as error:
+        return _fail(str(output_error(error)), UserError.exit_code)
+
+
+def _fail(line: str, code: int) -> int:
+    try:
+        sys.stdout.flush()
+    except OSError:  # what could not be written is the failure being reported
+        _discard_output()
+    print(f"crossover: {line}", file=sys.stderr)
+    return code
+
+
+def _discard_output() -> None:
+    """Send the rest of standard output nowhere, so that the interpreter's last flush cannot fail."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def output_error(error: OSError) -> UserError:
+    """An operating system error about output as one that says what to do.
+
+    Raises:
+        OSError: the error itself, when it is not about output.
+    """
+    if error.errno not in _OUTPUT_ERRORS:
+        raise error
+    from crossover.files import workspace_error
+
+    return workspace_error(Path(error.filename or "output"), error)
+
+
+@contextmanager
+def reporting(stage: str) -> Iterator[None]:
+    """Emit an event for a parent process when the block fails: the stage, its run, the message, the exit code.
+
+    Args:
+        stage: of the pipeline, such as `pretraining`.
+    """
+    try:
+        yield
+    except Exception as error:
+        failure = output_error(error) if isinstance(error, OSError) and error.errno in _OUTPUT_ERRORS else error
+        code = failure.exit_code if isinstance(failure, CrossoverError) else CrossoverError.exit_code
+        message = str(failure) if isinstance(failure, CrossoverError) else f"{type(failure).__name__}: {failure}"
+        from crossover.progress import emit, events_wanted
+
+        if events_wanted():
+            name = " ".join(filter(None, (stage, run_of(error))))
+            emit("error", stage=name, message=message, exit_code=code)
+        raise
