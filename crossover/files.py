@@ -25,7 +25,12 @@ def canonical_json(value: object) -> str:
 
 def digest_of(value: object) -> str:
     """SHA-256 of the canonical JSON, as `sha256:<64 hex digits>`."""
-    return "sha256:" + hashlib.sha256(canonical_json(value).encode()).hexdigest()
+    return digest_of_content(canonical_json(value).encode())
+
+
+def digest_of_content(content: bytes) -> str:
+    """SHA-256 of bytes, as `sha256:<64 hex digits>`."""
+    return "sha256:" + hashlib.sha256(content).hexdigest()
 
 
 def digest_of_file(path: Path) -> str:

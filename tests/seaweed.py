@@ -1,11 +1,17 @@
-"""A real S3 server for tests: SeaweedFS, from the wheel of the dev extra, on loopback."""
+"""A real S3 server for tests: SeaweedFS, from the wheel of the dev extra, on loopback.
+
+Any number of servers run side by side: the Iceberg and Lance listeners, which have fixed ports, are off, every other
+port is chosen at random, and the sockets whose place cannot be chosen are named after those ports.
+"""
 
 from __future__ import annotations
 
+import random
 import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -17,22 +23,26 @@ from urllib3 import PoolManager, Retry
 from urllib3.exceptions import HTTPError
 
 START_SECONDS = 60
+LISTENERS = ("master", "volume", "filer", "s3")
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that are free now, all below 32768: SeaweedFS takes each one's gRPC port 10,000 above it."""
+    """Ports that are free now: random ones, so that two test runs that start at once do not choose the same.
+
+    They are below those that the system gives to outgoing connections (Linux: from 32768), which could take them
+    before the server does.
+    """
+    ports: list[int] = []
     with ExitStack() as stack:
-        found: list[int] = []
-        for port in range(20_000, 32_000, 7):
-            if len(found) == count:
+        for port in random.sample(range(20_000, 32_000), 1000):
+            if len(ports) == count:
                 break
             try:
                 stack.enter_context(socket.create_server(("127.0.0.1", port)))
-                stack.enter_context(socket.create_server(("127.0.0.1", port + 10_000)))
             except OSError:
                 continue
-            found.append(port)
-        return found
+            ports.append(port)
+    return ports
 
 
 @contextmanager
@@ -40,27 +50,35 @@ def server(folder: Path, bucket: str) -> Iterator[str]:
     """host:port of an S3 endpoint that holds one empty bucket and asks for no credentials."""
     weed = shutil.which("weed", path=str(Path(sys.executable).parent))
     assert weed is not None, "the dev extra holds SeaweedFS"
-    names = ("-master.port", "-volume.port", "-filer.port", "-s3.port")
-    ports = dict(zip(names, free_ports(len(names)), strict=True))
-    command = [weed, "server", f"-dir={folder}", "-s3", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-volume.max=20"]
-    command += ["-master.volumeSizeLimitMB=64", *(f"{name}={port}" for name, port in ports.items())]
-    with (folder / "log").open("wb") as log:
+    ports = free_ports(2 * len(LISTENERS))
+    http = dict(zip(LISTENERS, ports, strict=False))
+    grpc = dict(zip(LISTENERS, ports[len(LISTENERS) :], strict=True))
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="weed-") as sockets, (folder / "log").open("wb") as log:
+        command = [weed, "server", f"-dir={folder}", "-s3", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-volume.max=20"]
+        command += ["-master.volumeSizeLimitMB=64", "-master.telemetry=false", "-volume.preStopSeconds=0"]
+        command += ["-s3.port.iceberg=0", "-s3.port.lance=0"]
+        command += [f"-{name}.port={port}" for name, port in http.items()]
+        command += [f"-{name}.port.grpc={port}" for name, port in grpc.items()]
+        command += [f"-{name}.localSocket={sockets}/{name}" for name in ("filer", "s3")]
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
-    endpoint = f"127.0.0.1:{ports['-s3.port']}"
-    pool = PoolManager(retries=Retry(total=0))
-    try:
-        client = Minio(endpoint, access_key="any", secret_key="any", secure=False, http_client=pool)  # noqa: S106
-        deadline = time.monotonic() + START_SECONDS
-        while True:
-            try:
-                client.make_bucket(bucket)
-                break
-            except (MinioException, HTTPError, OSError):
-                assert process.poll() is None, (folder / "log").read_text()[-2000:]
-                assert time.monotonic() < deadline, (folder / "log").read_text()[-2000:]
-                time.sleep(0.1)
-        yield endpoint
-    finally:
-        pool.clear()
-        process.terminate()
-        process.wait()
+        endpoint = f"127.0.0.1:{http['s3']}"
+        pool = PoolManager(retries=Retry(total=0))
+        try:
+            client = Minio(endpoint, access_key="any", secret_key="any", secure=False, http_client=pool)  # noqa: S106
+            deadline = time.monotonic() + START_SECONDS
+            while True:
+                try:
+                    client.make_bucket(bucket)
+                    break
+                except (MinioException, HTTPError, OSError):
+                    assert process.poll() is None, (folder / "log").read_text()[-2000:]
+                    assert time.monotonic() < deadline, (folder / "log").read_text()[-2000:]
+                    time.sleep(0.1)
+            yield endpoint
+        finally:
+            pool.clear()
+            process.kill()
+            process.wait()
+            for name, port in grpc.items():
+                Path(f"/tmp/seaweedfs-{name}-grpc-{port}.sock").unlink(missing_ok=True)  # noqa: S108 - a fixed place

@@ -5,7 +5,6 @@ A published file has its digest beside it, in `.<name>.sha256`: until it is ther
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -13,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from crossover.files import digest_of_file, json_text, replace_file, sync_folder
+from crossover.files import digest_of_content, digest_of_file, json_text, replace_file, sync_folder
 from crossover.storage.artifact_manifest import complete_manifest, read_manifest, verify_payload
 from crossover.storage.artifact_store import (
     ANY,
@@ -169,11 +168,6 @@ class FolderStore:
                 yield from self._artifacts(path)
             elif _digest_path(path).exists():
                 yield path
-
-
-def digest_of_content(content: bytes) -> str:
-    """SHA-256 of bytes, as `sha256:<64 hex digits>`."""
-    return "sha256:" + hashlib.sha256(content).hexdigest()
 
 
 def _digest_path(path: Path) -> Path:

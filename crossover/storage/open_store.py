@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from crossover.errors import StorageError
-from crossover.settings import Settings
+from crossover.settings import Settings, get_settings
 from crossover.storage.artifact_store import ArtifactStore
 from crossover.storage.folder_store import FolderStore
 
@@ -18,6 +18,10 @@ def open_store(uri: str, settings: Settings | None = None) -> ArtifactStore:
     Raises:
         StorageError: the URI is neither, or the object store cannot be used.
     """
+    if uri.startswith("s3://"):
+        from crossover.storage.s3_store import S3Store
+
+        return S3Store(uri, settings or get_settings())
     if "://" not in uri and uri:
         return FolderStore(uri)
     raise StorageError(

@@ -1,0 +1,191 @@
+"""How an artifact lies in a bucket, and how it gets there without a reader ever seeing half of it.
+
+An artifact's objects have the names of its files, `<name>/<file>`, and `<name>/manifest.json` is written last, on the
+condition that it is still the one that was there before. So that a replacement disturbs no reader, its payload first
+goes to a location of its own, `<name>/.<16 hex digits>/`, which the metadata of the new manifest names; once that
+manifest stands, the store copies the payload to the plain names and the manifest drops the location. While a first
+publication or a deletion is under way, `<name>/.incomplete` keeps its files from being taken for artifacts.
+
+Why no two writers can mix: before its manifest stands, a writer only creates plain names that do not exist (on that
+condition) or writes below a location that is its own; the condition on the manifest lets one of them win. Only the
+winner overwrites plain names, while its manifest points elsewhere, and nobody relies on plain names again until it has
+dropped the location: a manifest that still has a recent one is replaced by one with another location.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from crossover.files import digest_of_content, digest_of_file
+from crossover.storage.artifact_manifest import ArtifactManifest, parse_manifest
+from crossover.storage.artifact_store import ANY, MANIFEST
+from crossover.storage.s3_bucket import Bucket, ObjectInfo, Replaces
+from crossover.storage.s3_transfer import DIGEST, Upload, in_parallel, upload_all
+from crossover.storage.storage_errors import altered_error, conflict_error
+
+INCOMPLETE = ".incomplete"
+LOCATION = "location"
+"""The field of a manifest's metadata that names where its payload is; without it the payload has its plain names."""
+
+_LOCATION = r"\.[0-9a-f]{16}"
+
+MOVING_SECONDS = 3600
+"""A payload that has been at a location of its own for longer was left there by a process that is gone."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """An artifact as it is in the bucket now.
+
+    Args:
+        digest: the artifact's.
+        files: digest of each file by its path relative to the artifact; a single file has the path `""`.
+        manifest: of a folder.
+        location: where the payload is, below the artifact; empty for the plain names.
+        info: of the manifest, or of the single file.
+    """
+
+    digest: str
+    files: dict[str, str]
+    manifest: ArtifactManifest | None
+    location: str
+    info: ObjectInfo
+
+    def key(self, name: str, file: str) -> str:
+        """The object of a file."""
+        return "/".join(part for part in (name, self.location, file) if part)
+
+    def is_version(self, other: Published) -> bool:
+        """Whether nothing was published between the two."""
+        return (self.info.etag, self.location) == (other.info.etag, other.location)
+
+
+def read_published(bucket: Bucket, name: str) -> Published | None:
+    """What is published under a name; None when nothing is.
+
+    Raises:
+        StorageError: its manifest is not one.
+    """
+    stored = bucket.read(f"{name}/{MANIFEST}")
+    if stored is not None:
+        content, info = stored
+        manifest = parse_manifest(content, f"{bucket.uri}/{name}")
+        location = info.metadata.get(LOCATION, "")
+        if location and not re.fullmatch(_LOCATION, location):
+            raise altered_error(f"{bucket.uri}/{name}", "its manifest.json names no location of a payload")
+        return Published(manifest.digest, manifest.files, manifest, location, info)
+    single = bucket.head(name)
+    if single is None:
+        return None
+    digest = single.metadata.get(DIGEST) or _digest_of_object(bucket, name)
+    return Published(digest, {"": digest}, None, "", single)
+
+
+def publish_file(bucket: Bucket, name: str, path: Path) -> str:
+    """Upload a file as one object, if nobody else replaced it meanwhile; returns its digest."""
+    digest = digest_of_file(path)
+    present = bucket.head(name)
+    if present is not None and present.metadata.get(DIGEST) == digest and present.size == path.stat().st_size:
+        return digest
+    if not _upload(bucket, {name: digest}, {name: path}, present.etag if present else None, name):
+        raise conflict_error(f"{bucket.uri}/{name}")
+    return digest
+
+
+def publish_folder(bucket: Bucket, name: str, folder: Path, manifest: ArtifactManifest) -> str:
+    """Upload a folder whose manifest matches it; returns its digest.
+
+    Raises:
+        StorageError: another writer was faster.
+        OSError: a file cannot be read.
+    """
+    previous = read_published(bucket, name)
+    previous = previous if previous is not None and previous.manifest is not None else None
+    stored = bucket.listing(f"{name}/")
+    if previous is not None and previous.digest == manifest.digest and _is_stored(previous, name, folder, stored):
+        return manifest.digest
+    location = ""
+    if previous is None:
+        bucket.write(f"{name}/{INCOMPLETE}", b"", ANY, {})
+    if previous is not None or not _upload_files(bucket, name, "", folder, manifest, None):
+        location = f".{secrets.token_hex(8)}"
+        _upload_files(bucket, name, location, folder, manifest, ANY)
+    etag = _write_manifest(bucket, name, manifest, location, previous.info.etag if previous else None)
+    if etag is None:
+        _delete_location(bucket, name, location)
+        winner = read_published(bucket, name)
+        if winner is None or winner.digest != manifest.digest:
+            raise conflict_error(f"{bucket.uri}/{name}")
+        return manifest.digest
+    # Locations seen before this manifest stood are the previous one's, or of writers who failed or now cannot succeed.
+    bucket.delete([f"{name}/{INCOMPLETE}", *(key for key in stored if _is_located(name, key))])
+    moving = previous is not None and previous.location and previous.info.age < MOVING_SECONDS
+    if location and not moving and _move(bucket, name, location, manifest, etag):
+        _delete_location(bucket, name, location)
+        if previous is not None:
+            bucket.delete(f"{name}/{file}" for file in previous.files.keys() - manifest.files.keys())
+    return manifest.digest
+
+
+def _is_stored(published: Published, name: str, folder: Path, stored: Mapping[str, ObjectInfo]) -> bool:
+    """Whether all of an artifact's payload is there, by name and size."""
+    sizes = {published.key(name, file): (folder / file).stat().st_size for file in published.files}
+    return all(key in stored and stored[key].size == size for key, size in sizes.items())
+
+
+def _upload_files(
+    bucket: Bucket, name: str, location: str, folder: Path, manifest: ArtifactManifest, replaces: Replaces
+) -> bool:
+    """Upload the payload; False if other content stands in the way of a file."""
+    keys = {"/".join(part for part in (name, location, file) if part): file for file in manifest.files}
+    digests = {key: manifest.files[file] for key, file in keys.items()}
+    return _upload(bucket, digests, {key: folder / file for key, file in keys.items()}, replaces, name)
+
+
+def _upload(
+    bucket: Bucket, digests: Mapping[str, str], paths: Mapping[str, Path], replaces: Replaces, label: str
+) -> bool:
+    """Upload files; those that stand there with the same content are left alone."""
+    uploads = [Upload(paths[key], key, digest) for key, digest in digests.items()]
+    refused = [
+        upload
+        for upload, written in zip(uploads, upload_all(bucket, uploads, replaces, label), strict=True)
+        if not written
+    ]
+    present = in_parallel(lambda upload: bucket.head(upload.key), refused)
+    return all(
+        info is not None and info.metadata.get(DIGEST) == upload.digest
+        for upload, info in zip(refused, present, strict=True)
+    )
+
+
+def _write_manifest(
+    bucket: Bucket, name: str, manifest: ArtifactManifest, location: str, replaces: Replaces
+) -> str | None:
+    return bucket.write(f"{name}/{MANIFEST}", manifest.content, replaces, {LOCATION: location} if location else {})
+
+
+def _move(bucket: Bucket, name: str, location: str, manifest: ArtifactManifest, etag: str) -> bool:
+    """Copy the payload to the plain names, then drop the location; False if another writer came in between."""
+    copied = in_parallel(lambda file: bucket.copy(f"{name}/{location}/{file}", f"{name}/{file}"), manifest.files)
+    return all(copied) and _write_manifest(bucket, name, manifest, "", etag) is not None
+
+
+def _is_located(name: str, key: str) -> bool:
+    """Whether an object is payload at a location of its own."""
+    return re.fullmatch(_LOCATION, key.removeprefix(f"{name}/").partition("/")[0]) is not None
+
+
+def _delete_location(bucket: Bucket, name: str, location: str) -> None:
+    if location:
+        bucket.delete(bucket.listing(f"{name}/{location}/"))
+
+
+def _digest_of_object(bucket: Bucket, name: str) -> str:
+    """The digest of an object that another program put there; reads it."""
+    stored = bucket.read(name)
+    return digest_of_content(stored[0] if stored else b"")
