@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 
 from crossover.settings import get_settings
-from crossover.study.study_config import StudyConfig, load_study
+from crossover.study.load_study import load_study
+from crossover.study.study_config import StudyConfig
 
 
 def study_of(options: argparse.Namespace) -> StudyConfig:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 
-from crossover.commands.command_options import study_of
+from crossover.commands.command_options import study_of, workspace_of
 from crossover.settings import get_settings
 
 
@@ -13,23 +14,40 @@ def plan(options: argparse.Namespace) -> int:
     """Print the plan as a table or JSON."""
     import torch
 
+    from crossover.stages.reuse import plan_reuse
+    from crossover.storage import open_store
     from crossover.training.planner import plan_study
 
     study, settings = study_of(options), get_settings()
     torch.set_num_threads(settings.step_threads)
 
-    def tell(name: str) -> None:
+    def show(name: str) -> None:
         if not options.json:
             print(f"planning {name}", file=sys.stderr, flush=True)
 
-    found = plan_study(study, settings, processes=options.processes, measure=options.measure, on_run=tell)
+    reuse = plan_reuse(study, open_store(workspace_of(options, study)))
+    cost = plan_study(
+        study,
+        settings,
+        new_runs=reuse.new_runs,
+        processes=options.processes,
+        measure=options.measure,
+        on_run=show,
+    )
     if options.json:
-        print(found.model_dump_json(indent=1))
+        artifacts = {row.artifact: {"reused": row.reused, "new": row.new} for row in reuse.rows}
+        print(json.dumps(cost.model_dump(mode="json") | {"artifacts": artifacts}, indent=1))
         return 0
-    header = ("run", "parameters", "active", "epochs", "tokens", "steps", "FLOPs", "memory", "disk", "hours")
+    if reuse.reused:
+        print("\n".join((*reuse.table(), "")))
+    if not cost.runs:
+        print("nothing to train: every run is there")
+        return 0
+    header = ("run", "seeds", "parameters", "active", "epochs", "tokens", "steps", "FLOPs", "memory", "disk", "hours")
     rows = [
         (
             f"{run.cell}/{run.arm}",
+            str(run.seeds),
             f"{run.parameters:,}",
             f"{run.active_parameters:,}",
             f"{run.epochs:g}",
@@ -40,15 +58,15 @@ def plan(options: argparse.Namespace) -> int:
             _size(run.disk_bytes),
             _hours(run.device_hours),
         )
-        for run in found.runs
+        for run in cost.runs
     ]
     widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
     for name, *cells in (header, *rows):
         print(name.ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(cells, widths[1:], strict=True)), sep="  ")
     print(
-        f"\n{len(found.runs)} runs x {found.seeds} seeds: {found.flops:.3g} FLOPs, {_size(found.disk_bytes)} of disk, "
-        f"{_hours(found.device_hours)} device-hours ({found.basis}; training only)"
-        + (f", price {found.price:,.2f}" if found.price is not None else "")
+        f"\n{len(reuse.new_runs)} runs to train: {cost.flops:.3g} FLOPs, {_size(cost.disk_bytes)} of disk, "
+        f"{_hours(cost.device_hours)} device-hours ({cost.basis}; training only)"
+        + (f", price {cost.price:,.2f}" if cost.price is not None else "")
     )
     if study.training.schedule == "cosine":
         print("warning: under cosine only a run's last point is a budget; its earlier points are not annealed")

@@ -6,11 +6,11 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from crossover.commands.command_options import registry_of, study_of, workspace_of
+from crossover.commands.command_options import study_of, workspace_of
 from crossover.stages.round_state import read_rounds
 from crossover.stages.run_selection import check_rounds
 from crossover.stages.stage_manifests import RoundsRef
-from crossover.stages.study_context import open_study
+from crossover.storage import open_store
 from crossover.study.study_config import StudyConfig
 
 
@@ -51,17 +51,16 @@ def run_rounds(options: argparse.Namespace, study: StudyConfig, start: Callable[
 
 def lines(state: RoundsRef) -> list[str]:
     """The state for people: each cell, the next runs, and what was spent of the full grid."""
-    told = [f"{cell.cell}: {cell.status} ({cell.pairs} seed pairs judged): {cell.reason}" for cell in state.cells]
+    text = [f"{cell.cell}: {cell.status} ({cell.pairs} seed pairs judged): {cell.reason}" for cell in state.cells]
     cost = sum(run.cost for run in state.next_runs)
     share = f"{state.spent:.3g} of {state.full:.3g} {state.unit} of the full grid ({state.spent / state.full:.0%})"
     if state.next_selection:
-        told.append(f"Next:  {len(state.next_runs)} runs, about {cost:.3g} {state.unit}: {state.next_selection}")
+        text.append(f"Next:  {len(state.next_runs)} runs, about {cost:.3g} {state.unit}: {state.next_selection}")
     else:
-        told.append("Next:  nothing")
-    return [*told, f"Spent: {share}"]
+        text.append("Next:  nothing")
+    return [*text, f"Spent: {share}"]
 
 
 def _state(options: argparse.Namespace, study: StudyConfig) -> RoundsRef:
     check_rounds(study)
-    with open_study(study, workspace_of(options, study), registry_of(options)) as context:
-        return read_rounds(context)
+    return read_rounds(study, open_store(workspace_of(options, study)))

@@ -14,6 +14,7 @@ from crossover.commands.local_run import run_study
 from crossover.commands.report_command import read_report
 from crossover.commands.rounds_command import run_rounds
 from crossover.errors import StudyError
+from crossover.study.study_config import StudyConfig
 
 
 def run(options: argparse.Namespace) -> int:
@@ -30,12 +31,15 @@ def run(options: argparse.Namespace) -> int:
         return 0
     if options.seeds_per_task < 1:
         raise StudyError(
-            "run.seeds-per-task", field="--seeds-per-task", problem="must be at least 1", remedy="give 1 or more"
+            "run.bad-seeds-per-task", field="--seeds-per-task", problem="must be at least 1", remedy="give 1 or more"
         )
+    workspace = workspace_of(options, study)
+    if not options.json and not options.rounds:
+        _print_reuse(study, workspace)
     start = partial(
         run_study,
         study,
-        workspace_of(options, study),
+        workspace,
         registry=registry_of(options),
         promotion=options.promote,
         seeds_per_task=options.seeds_per_task,
@@ -44,6 +48,16 @@ def run(options: argparse.Namespace) -> int:
     folder = run_rounds(options, study, lambda runs: start(runs=runs)) if options.rounds else start()
     _print_outcome(folder, as_json=options.json)
     return 0
+
+
+def _print_reuse(study: StudyConfig, workspace: str) -> None:
+    """The table of what is reused, where there is anything to reuse."""
+    from crossover.stages.reuse import plan_reuse
+    from crossover.storage import open_store
+
+    reuse = plan_reuse(study, open_store(workspace))
+    if reuse.reused:
+        print("\n".join((*reuse.table(), "")), flush=True)
 
 
 def _print_outcome(folder: Path, *, as_json: bool) -> None:

@@ -14,20 +14,26 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from crossover.errors import CrossoverError
-from crossover.stages.served_checkpoint import diffusion_arm, served_checkpoint
+from crossover.errors import CrossoverError, WorkspaceError
+from crossover.stages.stage_manifests import AnalysisRef, DeploymentRef
+from crossover.storage import ArtifactStore, open_store
+from crossover.study.study_config import StudyConfig
 
 START_SECONDS = 60.0
 STOP_SECONDS = 35.0
-TRIAL_PROMPT = "import "
-TRIAL_BEFORE, TRIAL_AFTER, TRIAL_HOLE = "def f(x):\n    if x is No", ":\n        return x\n", 2
+SAMPLE_PROMPT = "        self."
+SAMPLE_TOKENS = 32
+SAMPLES = 4
+"""Samples requested for one prompt; the first that is not blank is shown."""
+SAMPLE_TEMPERATURE = 0.8
+HOLE_PREFIX, HOLE_TOKENS, HOLE_SUFFIX = "    def __init__(se", 2, ", name):\n        self.name = name\n"
 
 
 def serve(options: argparse.Namespace) -> int:
-    """Serve until interrupted, or try it out and stop."""
+    """Serve until interrupted, or with `--try` send sample requests and stop."""
+    checkpoint = find_checkpoint(options.place, options.arm)
     if options.trial:
-        return _try(options.place, options.arm)
-    checkpoint = served_checkpoint(options.place, options.arm)
+        return _try(options.place, checkpoint)
     return subprocess.run(
         [*_command(checkpoint), "--host", options.host, "--port", str(options.port)], check=False
     ).returncode
@@ -37,39 +43,124 @@ def _command(checkpoint: Path) -> list[str]:
     return [sys.executable, "-m", "crossover_services.predictor", "--checkpoint", str(checkpoint)]
 
 
-def _try(place: str, arm: str | None) -> int:
-    """Complete one prompt with the chosen model, fill one hole with the DLM, and stop everything."""
-    chosen = served_checkpoint(place, arm)
-    with serving(chosen) as url:
-        print(f"serving {chosen} on {url}")
-        _show(url, {"prompt": TRIAL_PROMPT, "max_tokens": 24})
-        if _infills(url):
-            _show(url, {"prompt": TRIAL_BEFORE, "suffix": TRIAL_AFTER, "max_tokens": TRIAL_HOLE})
-            return 0
-    diffusion = diffusion_arm(place)
-    if diffusion is None:
-        print("this model does not infill; a diffusion model does")
+def find_checkpoint(place: str, arm: str | None) -> Path:
+    """The checkpoint to serve, on this machine.
+
+    Args:
+        place: a checkpoint folder, or a workspace: a path or s3://bucket/prefix.
+        arm: serve this arm's best checkpoint; None serves the promoted one.
+
+    Raises:
+        WorkspaceError: nothing to serve there.
+        StorageError: the workspace cannot be read, or the checkpoint is missing or altered.
+    """
+    if (Path(place) / "model.safetensors").is_file():
+        return Path(place)
+    store = open_store(place)
+    if arm is None and (document := store.read_document("serving/current.json")):
+        deployment = DeploymentRef.parse(document.value, "serving/current.json")
+        return store.fetch(store.name_of(deployment.uri), deployment.digest)
+    analysis = _analysis(store) if arm is not None else None
+    if arm is None or analysis is None:
+        raise WorkspaceError(
+            "serve.nothing",
+            field=place,
+            problem="is neither a checkpoint nor a workspace with a promoted one",
+            remedy="run the study with --promote always, or name an arm with --arm",
+        )
+    if arm not in analysis.best:
+        raise WorkspaceError(
+            "serve.unknown-arm",
+            field="--arm",
+            problem=f"no arm {arm!r}",
+            remedy=f"choose from {', '.join(analysis.best)}",
+        )
+    best = analysis.best[arm].checkpoint
+    return store.fetch(store.name_of(best.uri), best.digest)
+
+
+def _analysis(store: ArtifactStore) -> AnalysisRef | None:
+    """The workspace's analysis, which lists the best checkpoint of each arm."""
+    document = store.read_document("analysis/decision.json")
+    return AnalysisRef.parse(document.value, "analysis/decision.json") if document else None
+
+
+def _try(place: str, checkpoint: Path) -> int:
+    """Show samples of the checkpoint; if it cannot fill holes, also of the workspace's best DLM."""
+    with serving(checkpoint) as url:
+        print(f"serving {checkpoint} on {url}")
+        infills = show_samples(url)
+    if infills:
         return 0
-    chosen = served_checkpoint(place, diffusion)
-    with serving(chosen) as url:
-        print(f"serving {chosen} on {url}")
-        _show(url, {"prompt": TRIAL_BEFORE, "suffix": TRIAL_AFTER, "max_tokens": TRIAL_HOLE})
+    arm = None if (checkpoint == Path(place)) else _diffusion_arm(open_store(place))
+    if arm is None:
+        print("this model cannot fill holes; a masked diffusion model can")
+        return 0
+    checkpoint = find_checkpoint(place, arm)
+    with serving(checkpoint) as url:
+        print(f"serving {checkpoint} on {url}")
+        show_samples(url)
     return 0
 
 
-def _infills(url: str) -> bool:
-    return bool(_call(f"{url}/v1/models")["data"][0]["infill"])
+def _diffusion_arm(store: ArtifactStore) -> str | None:
+    """The first arm of the study whose models can fill holes and have been evaluated."""
+    document, analysis = store.read_document("study.json"), _analysis(store)
+    if document is None or analysis is None:
+        return None
+    study = StudyConfig.model_validate(document.value["study"])
+    return next((arm for arm in analysis.best if study.arm(arm).objective == "masked"), None)
 
 
-def _show(url: str, request: dict[str, Any]) -> None:
-    """Ask for one completion over HTTP and print what was asked and answered."""
-    body = {"model": "crossover", "temperature": 0, **request}
-    answer = _call(f"{url}/v1/completions", body)
-    before, after, text = request["prompt"], request.get("suffix", ""), answer["choices"][0]["text"]
-    passes = answer["usage"]["forward_passes"]
-    print(f"  POST /v1/completions: {'infill' if after else 'completion'}, {passes} forward passes")
-    for line in f"{before}⟦{text}⟧{after}".rstrip("\n").split("\n"):
+def show_samples(url: str) -> bool:
+    """Request a completion, and an infilled hole where the model can do it, and print both.
+
+    A DLM writes the completion left to right, one token a forward pass: committing its most confident tokens first
+    fills the text with what is likely everywhere, which in code is spaces.
+
+    Args:
+        url: base URL of a predictor.
+
+    Returns:
+        Whether the model can fill holes.
+    """
+    card = _call(f"{url}/v1/models")["data"][0]
+    request: dict[str, Any] = {
+        "prompt": SAMPLE_PROMPT,
+        "max_tokens": min(SAMPLE_TOKENS, card["max_length"] // 2),
+        "temperature": SAMPLE_TEMPERATURE,
+        "n": SAMPLES,
+        "block_length": 1,
+    }
+    if card["family"] == "autoregressive":
+        del request["block_length"]
+    _show(url, request, card["family"])
+    if card["infill"]:
+        hole = {"prompt": HOLE_PREFIX, "suffix": HOLE_SUFFIX, "max_tokens": HOLE_TOKENS, "temperature": 0}
+        _show(url, hole, card["family"])
+    return bool(card["infill"])
+
+
+def _show(url: str, request: dict[str, Any], family: str) -> None:
+    """Send one request and print its first sample that is not blank, between ⟦ and ⟧."""
+    response = _call(f"{url}/v1/completions", {"model": "crossover", **request})
+    samples = [choice["text"] for choice in response["choices"]]
+    number = next((i for i, text in enumerate(samples) if text.strip()), 0)
+    kind = "infill" if "suffix" in request else "completion"
+    which = f", sample {number + 1} of {len(samples)}" if len(samples) > 1 else ""
+    print(
+        f"  {kind}, {response['usage']['forward_passes']} forward passes "
+        f"({family}, temperature {request['temperature']:g}{which})"
+    )
+    for line in f"{request['prompt']}⟦{readable(samples[number])}⟧{request.get('suffix', '')}".rstrip("\n").split("\n"):
         print(f"    | {line}")
+
+
+def readable(text: str) -> str:
+    """Generated text for a terminal: control characters escaped, and a blank text quoted so that it can be seen."""
+    if not text.strip():
+        return repr(text)
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
 
 
 def _call(url: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -82,10 +173,13 @@ def _call(url: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
 
 @contextmanager
 def serving(checkpoint: Path) -> Iterator[str]:
-    """The base URL of a server on a free loopback port, which is always stopped.
+    """Start a predictor on a free loopback port and stop it afterwards.
+
+    Yields:
+        Its base URL.
 
     Raises:
-        CrossoverError: it did not start; carries its own last words.
+        CrossoverError: it did not start; the message is the last line of its output.
     """
     with tempfile.TemporaryDirectory() as folder:
         port_file, output = Path(folder) / "port", Path(folder) / "output"

@@ -2,14 +2,11 @@
 
 train.bin       uint16 (examples, L): the largest budget; every smaller budget is a prefix of it, hence nested
 validation.bin  uint16 (examples, L): held-out documents
-domain-cloze.json  items of the domain cloze task, from held-out documents
-tasks/*.jsonl   the chosen documents of the study's other tasks
 manifest.json   digests, counts, settings; written last
 """
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Literal, Self
 
@@ -17,12 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from crossover.data.task_packs import Document, Pack
 from crossover.errors import DataError
 from crossover.files import digest_of, read_json, verify_files
 
 MANIFEST = "manifest.json"
-TRAIN, VALIDATION, CLOZE = "train.bin", "validation.bin", "domain-cloze.json"
+TRAIN, VALIDATION = "train.bin", "validation.bin"
 TOKEN = np.dtype("<u2")
 
 
@@ -37,26 +33,18 @@ class Budget(BaseModel):
     digest: str
 
 
-class TaskFile(BaseModel):
-    """The chosen documents of one task."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str
-    path: str
-    pack: Pack
-    items: int
-    left_out: int
-    """Items that the model is too short for."""
-
-
 class DatasetManifest(BaseModel):
-    """What a prepared corpus is; small, passed between steps."""
+    """What a prepared corpus is; small, passed between stages."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["dataset"] = "dataset"
-    study: str
+    request: str
+    """Digest of what was requested: `study_digests.dataset_digest`."""
+    corpus: str
+    """Digest of how the corpus was read, cleaned, split and cut: `study_digests.corpus_digest`."""
+    content: str
+    """SHA-256 over the digests of the distinct documents, in the order that they were read."""
     source: str
     tokenizer: str
     sequence_length: int
@@ -73,15 +61,24 @@ class DatasetManifest(BaseModel):
     tail_tokens_dropped: int
     available_tokens: int
     validation_examples: int
-    cloze_items: int
     budgets: tuple[Budget, ...]
-    tasks: tuple[TaskFile, ...] = ()
     files: dict[str, str]
 
     @property
     def digest(self) -> str:
         """SHA-256 over the manifest, hence over every file."""
         return digest_of(self.model_dump(mode="json"))
+
+    def budget(self, unique_tokens: int) -> Budget:
+        """The budget of so many unique tokens.
+
+        Raises:
+            KeyError: the dataset has no such budget.
+        """
+        for budget in self.budgets:
+            if budget.unique_tokens == unique_tokens:
+                return budget
+        raise KeyError(unique_tokens)
 
 
 class Dataset:
@@ -109,7 +106,7 @@ class Dataset:
         broken = verify_files(folder, manifest.files)
         if broken:
             raise DataError(
-                "data.tampered",
+                "data.altered",
                 field=str(folder),
                 problem=broken,
                 remedy="delete the folder and prepare again",
@@ -118,17 +115,12 @@ class Dataset:
 
     def train(self, unique_tokens: int) -> NDArray[np.uint16]:
         """Examples (n, L) of a budget, a prefix of the largest."""
-        budget = next(b for b in self.manifest.budgets if b.unique_tokens == unique_tokens)
-        return self._rows(TRAIN, max(b.examples for b in self.manifest.budgets))[: budget.examples]
+        rows = self._rows(TRAIN, max(budget.examples for budget in self.manifest.budgets))
+        return rows[: self.manifest.budget(unique_tokens).examples]
 
     def validation(self) -> NDArray[np.uint16]:
         """Held-out examples (n, L)."""
         return self._rows(VALIDATION, self.manifest.validation_examples)
-
-    def documents(self, task: TaskFile) -> list[tuple[int, Document]]:
-        """A task's documents, numbered as in their pack."""
-        rows = [json.loads(line) for line in (self.folder / task.path).read_text("utf-8").splitlines()]
-        return [(int(row["id"]), row["document"]) for row in rows]
 
     def _rows(self, name: str, rows: int) -> NDArray[np.uint16]:
         return np.memmap(self.folder / name, dtype=TOKEN, mode="r", shape=(rows, self.manifest.sequence_length))

@@ -184,7 +184,7 @@ def _from_hub(pack: Pack) -> Iterator[Document]:
         rows = load_dataset(pack.hub, pack.subset or None, split=pack.split, revision=pack.revision)
     except (OSError, ValueError) as error:
         raise DataError(
-            "tasks.hub",
+            "tasks.hub-unreachable",
             field=f"evaluation.tasks: {pack.name}",
             problem=f"{pack.hub} cannot be had from the hub ({str(error).splitlines()[0]})",
             remedy="check the name, the revision and the network, or use a file",

@@ -1,22 +1,22 @@
-"""Evaluate one checkpoint: likelihoods, tasks, per-item scores; and keep the result beside the run."""
+"""Measure one checkpoint: likelihoods, tasks with their per-item scores, and what models write by themselves."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
-from crossover.data.cloze import read_items
-from crossover.data.dataset import CLOZE, Dataset
-from crossover.data.task_packs import Pack
-from crossover.evaluation.evaluation_records import Evaluation, ItemScores, Measurement
-from crossover.evaluation.likelihood import Likelihood, Order, chain_rule_nll, exact_nll, measured_nelbo
-from crossover.evaluation.probes import measure_writing
+from crossover.data.dataset import Dataset
+from crossover.data.task_items import TaskItems
+from crossover.evaluation.evaluation_records import EvaluationPart, ItemScores, Measurement
+from crossover.evaluation.held_out_likelihood import Likelihood, Order, chain_rule_nll, exact_nll, measured_nelbo
+from crossover.evaluation.measurement_plan import CHAIN_RULE, LIKELIHOOD, TASK, WRITING, Part
 from crossover.evaluation.task_scores import TaskScores, score_task
-from crossover.evaluation.tasks import FORMATS, METRICS
+from crossover.evaluation.tasks import FORMATS
+from crossover.evaluation.writing_metrics import measure_writing
+from crossover.metric_catalogue import METRICS, TASK_METRICS
 from crossover.model.transformer import Transformer
-from crossover.study.study_config import DOMAIN_CLOZE, EvaluationConfig
+from crossover.study.study_parts import DOMAIN_CLOZE, EvaluationConfig
 from crossover.training.checkpoint import load_checkpoint
 
 CHAIN_RULES: dict[str, Order] = {
@@ -27,33 +27,26 @@ CHAIN_RULES: dict[str, Order] = {
 """Metrics of a DLM read token by token; which order is likeliest is not known beforehand."""
 
 
-class Share(NamedTuple):
-    """Which of the costly measurements a checkpoint gets."""
-
-    chain_rule: bool
-    """Read a DLM token by token on a subset, and AR on the same subset."""
-    writing: bool
-    """Whatever models must write for: tasks, samples, passages by heart."""
-
-
 def evaluate_checkpoint(
     folder: Path,
     digest: str,
+    parts: Sequence[Part],
     dataset: Dataset,
+    tasks: Mapping[str, TaskItems],
     config: EvaluationConfig,
-    share: Share,
     *,
     unique_tokens: int,
     device: str = "cpu",
-) -> Evaluation:
-    """Measure one checkpoint.
+) -> list[EvaluationPart]:
+    """Measure some parts of the evaluation of one checkpoint.
 
     Args:
         folder: the checkpoint.
         digest: its digest, recorded with the result.
-        dataset: held-out examples and tasks.
-        config: what to measure, and how finely.
-        share: which of the costly measurements to take.
+        parts: what to measure.
+        dataset: held-out examples.
+        tasks: items by name of task.
+        config: how finely to measure.
         unique_tokens: the budget that the model was trained on.
         device: where to compute.
 
@@ -61,69 +54,68 @@ def evaluate_checkpoint(
         CheckpointError: torn or tampered with.
     """
     model, info = load_checkpoint(folder, device=device)
-    measurements = _likelihoods(model, dataset, config, with_chain_rule=share.chain_rule)
-    items = []
-    for name, scores in _tasks(model, dataset, config, share):
-        items.append(_item_scores(name, scores))
-        measurements += _means(name, scores, exact=model.causal)
-    if share.writing:
-        measurements += measure_writing(model, dataset.train(unique_tokens), dataset.validation(), config)
-    return Evaluation(
-        checkpoint=digest,
-        dataset=dataset.manifest.digest,
-        step=info.step,
-        tokens=info.tokens,
-        flops=info.flops,
-        seconds=info.seconds,
-        measurements=tuple(measurements),
-        items=tuple(items),
-    )
-
-
-def _likelihoods(
-    model: Transformer, dataset: Dataset, config: EvaluationConfig, *, with_chain_rule: bool
-) -> list[Measurement]:
-    tokens_NL = dataset.validation()
-    nats_per_bit = dataset.manifest.bytes_per_token * math.log(2)
-    if model.causal:
-        whole = exact_nll(model, tokens_NL)
-    else:
-        whole = measured_nelbo(model, tokens_NL, draws=config.nelbo_draws, wanted_stderr=config.nelbo_stderr)
-    found = [
-        _loss("validation_nll", "nats/token", whole, 1.0),
-        _loss("validation_bpb", "bits/byte", whole, nats_per_bit),
-    ]
-    if with_chain_rule and config.chain_rule_examples:
-        subset = tokens_NL[: config.chain_rule_examples]
-        if model.causal:
-            found.append(_loss("chain_rule_bpb", "bits/byte", exact_nll(model, subset), nats_per_bit))
+    results = []
+    for part in parts:
+        items: tuple[ItemScores, ...] = ()
+        if part.name == LIKELIHOOD:
+            measurements = _likelihoods(model, dataset, config)
+        elif part.name == CHAIN_RULE:
+            measurements = _chain_rules(model, dataset, config)
+        elif part.name == WRITING:
+            measurements = measure_writing(model, dataset.train(unique_tokens), dataset.validation(), config)
         else:
-            found += [
-                _loss(name, "bits/byte", chain_rule_nll(model, subset, order), nats_per_bit)
-                for name, order in CHAIN_RULES.items()
-            ]
-    return found
+            name = part.name.removeprefix(TASK)
+            scores = _task_scores(model, tasks[name], config)
+            measurements, items = _means(name, scores, exact=model.causal), (_item_scores(name, scores),)
+        results.append(
+            EvaluationPart(
+                digest=part.digest,
+                part=part.name,
+                checkpoint=digest,
+                step=info.step,
+                tokens=info.tokens,
+                flops=info.flops,
+                seconds=info.seconds,
+                measurements=tuple(measurements),
+                items=items,
+            )
+        )
+    return results
 
 
-def _tasks(
-    model: Transformer, dataset: Dataset, config: EvaluationConfig, share: Share
-) -> Iterator[tuple[str, TaskScores]]:
-    """Every task that this checkpoint is asked, and its scores."""
-    if DOMAIN_CLOZE in config.tasks:
-        items = [(n, item.model_dump()) for n, item in enumerate(read_items(dataset.folder / CLOZE))]
-        pack = Pack(name=DOMAIN_CLOZE, format="tokens", licence="the corpus's own", file=CLOZE, sha256="0" * 64)
-        yield DOMAIN_CLOZE, score_task(model, FORMATS[pack.format], pack, items, draws=config.cloze_draws)
-    for file in dataset.manifest.tasks:
-        task = FORMATS[file.pack.format]
-        if share.writing or not task.generates:
-            yield file.name, score_task(model, task, file.pack, dataset.documents(file), draws=config.task_draws)
+def _likelihoods(model: Transformer, dataset: Dataset, config: EvaluationConfig) -> list[Measurement]:
+    tokens_NL = dataset.validation()
+    if model.causal:
+        likelihood = exact_nll(model, tokens_NL)
+    else:
+        likelihood = measured_nelbo(model, tokens_NL, draws=config.nelbo_draws, wanted_stderr=config.nelbo_stderr)
+    return [_loss("validation_nll", likelihood, 1.0), _loss("validation_bpb", likelihood, _nats_per_bit(dataset))]
+
+
+def _chain_rules(model: Transformer, dataset: Dataset, config: EvaluationConfig) -> list[Measurement]:
+    """A DLM read token by token on a subset, and AR on the same subset."""
+    subset, divisor = dataset.validation()[: config.chain_rule_examples], _nats_per_bit(dataset)
+    if model.causal:
+        return [_loss("chain_rule_bpb", exact_nll(model, subset), divisor)]
+    return [_loss(name, chain_rule_nll(model, subset, order), divisor) for name, order in CHAIN_RULES.items()]
+
+
+def _nats_per_bit(dataset: Dataset) -> float:
+    """What nats a token are divided by to give bits a byte."""
+    return dataset.manifest.bytes_per_token * math.log(2)
+
+
+def _task_scores(model: Transformer, task: TaskItems, config: EvaluationConfig) -> TaskScores:
+    pack = task.manifest.pack
+    draws = config.cloze_draws if task.manifest.name == DOMAIN_CLOZE else config.task_draws
+    return score_task(model, FORMATS[pack.format], pack, task.documents(), draws=draws)
 
 
 def _means(name: str, scores: TaskScores, *, exact: bool) -> list[Measurement]:
     """The task's metrics: means over its items."""
     means = []
     for key in scores.items[0].values:
-        metric = METRICS[key]
+        metric = TASK_METRICS[key]
         means.append(
             Measurement(
                 metric=f"{name}_{key}",
@@ -150,13 +142,14 @@ def _item_scores(name: str, scores: TaskScores) -> ItemScores:
     )
 
 
-def _loss(metric: str, unit: str, value: Likelihood, divisor: float) -> Measurement:
+def _loss(name: str, likelihood: Likelihood, divisor: float) -> Measurement:
+    metric = METRICS[name]
     return Measurement(
-        metric=metric,
-        value=value.nats_per_token / divisor,
-        stderr=value.stderr / divisor,
-        unit=unit,
+        metric=name,
+        value=likelihood.nats_per_token / divisor,
+        stderr=likelihood.stderr / divisor,
+        unit=metric.unit,
         direction="lower",
-        estimator=value.estimator,
-        draws=value.draws,
+        estimator=likelihood.estimator,
+        draws=likelihood.draws,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -39,12 +40,25 @@ class ItemScores(_Record):
     truncated: int = Field(default=0, description="Tokens of context that did not fit into the model.")
 
 
+class EvaluationPart(_Record):
+    """One part of the evaluation of a checkpoint, as it is stored: all that one estimator or task measures."""
+
+    kind: Literal["evaluation"] = "evaluation"
+    digest: str = Field(description="Of the request: `study_digests.evaluation_digest`.")
+    part: str = Field(description="`likelihood`, `chain-rule`, `task:<name>` or `writing`.")
+    checkpoint: str = Field(description="Digest of the checkpoint.")
+    step: int
+    tokens: int
+    flops: float
+    seconds: float
+    measurements: tuple[Measurement, ...]
+    items: tuple[ItemScores, ...] = ()
+
+
 class Evaluation(_Record):
     """All that was measured at one checkpoint."""
 
-    kind: Literal["evaluation"] = "evaluation"
     checkpoint: str = Field(description="Digest of the checkpoint.")
-    dataset: str = Field(description="Digest of the dataset.")
     step: int
     tokens: int
     flops: float
@@ -53,19 +67,28 @@ class Evaluation(_Record):
     items: tuple[ItemScores, ...]
 
 
-def evaluation_path(run_folder: Path, step: int) -> Path:
-    """Where the evaluation of a step is kept."""
-    return run_folder / "evaluation" / f"step-{step:08d}.json"
+def merge_parts(parts: Sequence[EvaluationPart]) -> Evaluation:
+    """The parts of one checkpoint's evaluation as one, in their order; at least one part."""
+    first = parts[0]
+    return Evaluation(
+        checkpoint=first.checkpoint,
+        step=first.step,
+        tokens=first.tokens,
+        flops=first.flops,
+        seconds=first.seconds,
+        measurements=tuple(measurement for part in parts for measurement in part.measurements),
+        items=tuple(scores for part in parts for scores in part.items),
+    )
 
 
-def save_evaluation(path: Path, evaluation: Evaluation) -> None:
+def save_part(path: Path, part: EvaluationPart) -> None:
     """Write atomically."""
-    write_json(path, evaluation.model_dump(mode="json"))
+    write_json(path, part.model_dump(mode="json"))
 
 
-def load_evaluation(path: Path) -> Evaluation | None:
-    """A kept evaluation; None when there is none or it cannot be read, so that it is made again."""
+def load_part(path: Path) -> EvaluationPart | None:
+    """A stored part; None when there is none or it cannot be read, so that it is measured again."""
     try:
-        return Evaluation.model_validate(read_json(path))
+        return EvaluationPart.model_validate(read_json(path))
     except (WorkspaceError, ValidationError):
         return None

@@ -1,18 +1,38 @@
-"""Step 3: measure every checkpoint of finished runs; what was measured before is kept."""
+"""Stage 3: measure every checkpoint of finished runs; parts that were measured before are reused."""
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
-from crossover.data.dataset import Dataset
-from crossover.evaluation.evaluate_checkpoint import Share, evaluate_checkpoint
-from crossover.evaluation.evaluation_records import Evaluation, evaluation_path, load_evaluation, save_evaluation
-from crossover.files import digest_of
+from crossover.data.dataset import VALIDATION, Dataset
+from crossover.data.task_items import TaskItems
+from crossover.errors import noting_run
+from crossover.evaluation.evaluate_checkpoint import evaluate_checkpoint
+from crossover.evaluation.evaluation_records import Evaluation, EvaluationPart, load_part, merge_parts, save_part
+from crossover.evaluation.measurement_plan import EvaluationInputs, Part, evaluation_parts, spread_steps
+from crossover.files import digest_of_file
 from crossover.progress import Meter
 from crossover.registry import MetricDef, Point
-from crossover.stages.pretrain_stage import open_dataset, use_threads
-from crossover.stages.stage_manifests import DatasetRef, EvaluationsRef, FileRef, RunRef, RunsRef
+from crossover.stages.corpus_record import task_inputs
+from crossover.stages.prepare_stage import open_dataset, open_tasks
+from crossover.stages.pretrain_stage import use_threads
+from crossover.stages.stage_manifests import (
+    CheckpointRef,
+    DatasetRef,
+    EvaluationRef,
+    EvaluationsRef,
+    RunRef,
+    RunsRef,
+    require_study,
+)
 from crossover.stages.study_context import StudyContext
+from crossover.stages.workspace import run_name
+from crossover.study.identity import RunId
+from crossover.study.study_config import StudyConfig
+from crossover.study.study_digests import short
+from crossover.training.checkpoint import checkpoint_digest, read_info, step_name
 
 
 def evaluate_stage(context: StudyContext, reference: DatasetRef, runs: RunsRef) -> EvaluationsRef:
@@ -20,59 +40,122 @@ def evaluate_stage(context: StudyContext, reference: DatasetRef, runs: RunsRef) 
 
     Raises:
         CheckpointError: a checkpoint is missing or altered.
+        WorkspaceError: a manifest was written for another study.
     """
+    for manifest in (reference, runs):
+        require_study(manifest, context.study.digest, type(manifest).__name__)
     use_threads()
-    dataset = open_dataset(context, reference)
-    evaluated = [_evaluate_run(context, dataset, run) for run in runs.runs]
-    return EvaluationsRef(study=context.study.digest, dataset=dataset.manifest.digest, runs=tuple(evaluated))
+    dataset, tasks = open_dataset(context, reference), open_tasks(context, reference)
+    evaluated = tuple(_evaluate_run(context, dataset, tasks, run) for run in runs.runs)
+    return EvaluationsRef(study=context.study.digest, dataset=dataset.manifest.digest, runs=evaluated)
 
 
-def selected_steps(steps: list[int], wanted: int) -> set[int]:
-    """The checkpoints that get a costly measurement: evenly spread over the list, the last among them."""
-    if wanted < 1:
-        return set()
-    last = len(steps) - 1
-    return {steps[round(last - i * len(steps) / wanted)] for i in range(min(wanted, len(steps)))}
+def evaluation_inputs(
+    study: StudyConfig, dataset: Dataset, tasks: Mapping[str, TaskItems], unique_tokens: int
+) -> EvaluationInputs:
+    """Digests of the data that the evaluation of a cell's runs reads."""
+    return EvaluationInputs(
+        validation=dataset.manifest.files[VALIDATION],
+        examples=dataset.manifest.budget(unique_tokens).digest,
+        tasks={name: task_inputs(items.manifest) for name, items in tasks.items()},
+        scorer=scorer_digest(study),
+    )
 
 
-def _evaluate_run(context: StudyContext, dataset: Dataset, run: RunRef) -> RunRef:
-    config = context.study.evaluation
-    steps = [file.step for file in run.files]
-    ordered, writing = (selected_steps(steps, n) for n in (config.chain_rule_points, config.writing_points))
-    context.workspace.pull(f"runs/{run.key}")
-    files, results = [], []
-    with Meter("evaluate", run.key, len(run.files), unit="checkpoint") as meter:
-        for file in run.files:
-            path = evaluation_path(context.run_folder(run.key), file.step)
-            result = load_evaluation(path)
-            if result is None or (result.checkpoint, result.dataset) != (file.digest, dataset.manifest.digest):
-                result = evaluate_checkpoint(
-                    context.workspace.path_of(file.uri),
-                    file.digest,
+def scorer_digest(study: StudyConfig) -> str:
+    """Of the checkpoint that judges samples; empty without one.
+
+    Raises:
+        CheckpointError: the folder is no checkpoint.
+    """
+    if not study.evaluation.scorer:
+        return ""
+    folder = Path(study.evaluation.scorer)
+    read_info(folder)
+    return checkpoint_digest(folder)
+
+
+def planned_parts(study: StudyConfig, inputs: EvaluationInputs, run: RunId, digest: str) -> dict[int, tuple[Part, ...]]:
+    """The parts of the evaluation of each of a run's checkpoints, by step."""
+    config, steps = study.evaluation, list(study.evaluation_steps(study.cell(run.cell)))
+    with_chain_rule = spread_steps(steps, config.chain_rule_points)
+    with_writing = spread_steps(steps, config.writing_points)
+    return {
+        step: evaluation_parts(
+            config,
+            inputs,
+            run=digest,
+            family=study.arm(run.arm).family,
+            step=step,
+            chain_rule=step in with_chain_rule,
+            writing=step in with_writing,
+        )
+        for step in steps
+    }
+
+
+def part_name(run: RunId, digest: str, step: int, part: Part) -> str:
+    """Name of a part of an evaluation in the store."""
+    file = f"{part.name.replace(':', '-')}-{short(part.digest)}.json"
+    return f"{run_name(run, digest)}/evaluations/{step_name(step)}/{file}"
+
+
+def _evaluate_run(context: StudyContext, dataset: Dataset, tasks: Mapping[str, TaskItems], run: RunRef) -> RunRef:
+    unique_tokens = context.study.cell(run.id.cell).unique_tokens
+    inputs = evaluation_inputs(context.study, dataset, tasks, unique_tokens)
+    planned = planned_parts(context.study, inputs, run.id, run.digest)
+    references: list[EvaluationRef] = []
+    results: list[Evaluation] = []
+    with noting_run(run.id.key), Meter("evaluate", run.id.key, len(run.checkpoints), unit="checkpoint") as meter:
+        for checkpoint in run.checkpoints:
+            parts = planned[checkpoint.step]
+            stored = {part: _stored(context, run, checkpoint, part) for part in parts}
+            missing = [part for part, result in stored.items() if result is None]
+            if missing:
+                folder = context.store.fetch(context.store.name_of(checkpoint.uri), checkpoint.digest)
+                measured = evaluate_checkpoint(
+                    folder,
+                    checkpoint.digest,
+                    missing,
                     dataset,
-                    config,
-                    Share(chain_rule=file.step in ordered, writing=file.step in writing),
-                    unique_tokens=context.study.cell(run.cell).unique_tokens,
+                    tasks,
+                    context.study.evaluation,
+                    unique_tokens=unique_tokens,
                     device=context.study.training.device,
                 )
-                save_evaluation(path, result)
-            results.append(result)
-            files.append(
-                FileRef(
-                    step=file.step,
-                    uri=context.workspace.uri_of(path),
-                    digest=digest_of(result.model_dump(mode="json")),
-                )
-            )
-            meter.advance(1, **{m.metric: m.value for m in result.measurements if m.metric == "validation_bpb"})
-    context.workspace.push(f"runs/{run.key}/evaluation")
+                stored |= dict(zip(missing, measured, strict=True))
+                for part, result in zip(missing, measured, strict=True):
+                    name = part_name(run.id, run.digest, checkpoint.step, part)
+                    save_part(context.store.path(name), result)
+                    context.store.publish(name)
+            complete = [result for result in stored.values() if result is not None]
+            results.append(merge_parts(complete))
+            references += [_reference(context, run, checkpoint, part) for part in parts]
+            shown = {m.metric: m.value for m in results[-1].measurements if m.metric == "validation_bpb"}
+            meter.advance(1, **shown)
     _record(context, run, results)
-    return run.model_copy(update={"files": tuple(files)})
+    return run.model_copy(update={"evaluations": tuple(references)})
 
 
-def _record(context: StudyContext, run: RunRef, results: list[Evaluation]) -> None:
+def _stored(context: StudyContext, run: RunRef, checkpoint: CheckpointRef, part: Part) -> EvaluationPart | None:
+    """A part that was measured before on this very checkpoint."""
+    name = part_name(run.id, run.digest, checkpoint.step, part)
+    if context.store.digest(name) is None:
+        return None
+    result = load_part(context.store.fetch(name))
+    if result is None or (result.digest, result.checkpoint) != (part.digest, checkpoint.digest):
+        return None
+    return result
+
+
+def _reference(context: StudyContext, run: RunRef, checkpoint: CheckpointRef, part: Part) -> EvaluationRef:
+    name = part_name(run.id, run.digest, checkpoint.step, part)
+    digest = digest_of_file(context.store.path(name))
+    return EvaluationRef(step=checkpoint.step, part=part.name, uri=context.store.uri_of(name), digest=digest)
+
+
+def _record(context: StudyContext, run: RunRef, results: Sequence[Evaluation]) -> None:
     """Into the registry: points by metric, item scores by task; recording twice changes nothing."""
-    key = context.run_key(run.cell, run.arm, run.seed)
     points: defaultdict[MetricDef, list[Point]] = defaultdict(list)
     for result in results:
         for m in result.measurements:
@@ -88,6 +171,6 @@ def _record(context: StudyContext, run: RunRef, results: list[Evaluation]) -> No
                 )
             )
         for scores in result.items:
-            context.registry.record_items(key, result.step, scores.task, scores.model_dump(exclude={"task"}))
+            context.registry.record_items(run.digest, result.step, scores.task, scores.model_dump(exclude={"task"}))
     for metric, values in points.items():
-        context.registry.record_points(key, metric, values)
+        context.registry.record_points(run.digest, metric, values)

@@ -23,7 +23,7 @@ def item_tables(runs: Sequence[tuple[RunRef, Sequence[Evaluation]]], plan: Analy
         For each task `accuracy`, and `margin` where it is a choice. Seeds that only one arm has are left out, and so
         is a task of which two runs answered other items.
     """
-    by_run = {(run.arm, run.seed): _last_items(results) for run, results in runs}
+    by_run = {(run.id.arm, run.id.seed): _last_items(results) for run, results in runs}
     seeds = sorted({s for a, s in by_run if a == plan.baseline} & {s for a, s in by_run if a == plan.candidate})
     pairs = [(by_run[plan.baseline, seed], by_run[plan.candidate, seed]) for seed in seeds]
     tables: list[ItemTable] = []

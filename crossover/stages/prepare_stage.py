@@ -1,24 +1,101 @@
-"""Step 1: the corpus becomes a dataset, and the grid becomes groups of runs."""
+"""Stage 1: the corpus becomes a dataset and items of tasks, and the grid becomes groups of runs."""
 
 from __future__ import annotations
 
-from crossover.data.prepare_dataset import prepare
-from crossover.evaluation.tasks.preparing import prepare_tasks
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+from crossover.data.dataset import Dataset
+from crossover.data.prepare_dataset import prepare_cloze, prepare_dataset
+from crossover.data.split_corpus import SplitCorpus, read_corpus
+from crossover.data.task_items import TaskItems
+from crossover.data.task_packs import find_pack
+from crossover.errors import StorageError
+from crossover.evaluation.tasks.preparing import cloze_digest, items_digest, prepare_pack
 from crossover.settings import get_settings
+from crossover.stages.corpus_record import record_corpus, record_task_inputs
 from crossover.stages.run_selection import parse_selection
-from crossover.stages.stage_manifests import DatasetRef, Group
+from crossover.stages.stage_manifests import DatasetRef, Group, TaskRef
 from crossover.stages.study_context import StudyContext
+from crossover.study.study_digests import dataset_digest, short
+from crossover.study.study_parts import DOMAIN_CLOZE
 
 
 def prepare_stage(context: StudyContext) -> DatasetRef:
-    """Prepare the corpus, or find it prepared; record it."""
-    context.workspace.pull("dataset")
-    packs = get_settings().tasks
-    dataset = prepare(context.study, context.dataset_folder, lambda folder: prepare_tasks(context.study, packs, folder))
-    context.workspace.push("dataset")
-    digest = dataset.manifest.digest
-    context.registry.register_dataset(context.study.digest, digest, dataset.manifest.model_dump(mode="json"))
-    return DatasetRef(study=context.study.digest, uri=context.workspace.uri_of(context.dataset_folder), digest=digest)
+    """Prepare the corpus and the items of the tasks, or reuse what was prepared before; record the dataset.
+
+    Raises:
+        DataError: an empty, missing or too small corpus, undecodable files, a missing or malformed pack.
+        StorageError: the workspace cannot be written.
+    """
+    with ExitStack() as stack:
+        corpus: list[SplitCorpus] = []
+
+        def read() -> SplitCorpus:
+            """The corpus, read when something first needs it."""
+            if not corpus:
+                scratch = context.store.path("datasets")
+                corpus.append(stack.enter_context(read_corpus(context.study.data, scratch)))
+            return corpus[0]
+
+        name = f"datasets/{short(dataset_digest(context.study))}"
+        folder = _ensure(context, name, lambda folder: prepare_dataset(context.study, read(), folder))
+        dataset = Dataset.open(folder)
+        record_corpus(context.study, context.store, dataset.manifest)
+        tasks = tuple(_task(context, task, dataset, read) for task in context.study.evaluation.tasks)
+    manifest = dataset.manifest
+    context.registry.register_dataset(context.study.digest, manifest.digest, manifest.model_dump(mode="json"))
+    uri = context.store.uri_of(name)
+    return DatasetRef(study=context.study.digest, uri=uri, digest=manifest.digest, tasks=tasks)
+
+
+def _task(context: StudyContext, task: str, dataset: Dataset, read: Callable[[], SplitCorpus]) -> TaskRef:
+    """The items of one task."""
+    study, packs = context.study, get_settings().tasks
+    if task == DOMAIN_CLOZE:
+        request = cloze_digest(dataset.manifest.corpus, dataset.manifest.content, study)
+        name = f"tasks/{task}/{short(request)}"
+        _ensure(context, name, lambda folder: prepare_cloze(study, dataset, read(), folder))
+    else:
+        pack = find_pack(task, packs)
+        name = f"tasks/{task}/{short(items_digest(pack, study))}"
+        _ensure(context, name, lambda folder: prepare_pack(pack, study, packs, folder))
+    items = TaskItems.open(context.store.fetch(name))
+    record_task_inputs(context.store, name, items.manifest)
+    return TaskRef(name=task, uri=context.store.uri_of(name), digest=items.manifest.digest)
+
+
+def _ensure(context: StudyContext, name: str, make: Callable[[Path], object]) -> Path:
+    """The local folder of an artifact, which is made and published unless the store holds it unaltered."""
+    if context.store.digest(name) is not None:
+        try:
+            return context.store.fetch(name)
+        except StorageError as error:
+            if error.code != "storage.altered":
+                raise
+    make(context.store.path(name))
+    context.store.publish(name)
+    return context.store.path(name)
+
+
+def open_dataset(context: StudyContext, reference: DatasetRef) -> Dataset:
+    """The dataset that a manifest names, checked against its digest.
+
+    Raises:
+        StorageError: it is missing, altered, or not the one that the manifest names.
+    """
+    return Dataset.open(context.store.fetch(context.store.name_of(reference.uri), reference.digest))
+
+
+def open_tasks(context: StudyContext, reference: DatasetRef) -> dict[str, TaskItems]:
+    """The items of every task that a manifest names, checked against their digests.
+
+    Raises:
+        StorageError: items are missing, altered, or not those that the manifest names.
+    """
+    fetch, name_of = context.store.fetch, context.store.name_of
+    return {task.name: TaskItems.open(fetch(name_of(task.uri), task.digest)) for task in reference.tasks}
 
 
 def plan_groups(context: StudyContext, seeds_per_task: int, runs: str = "") -> list[Group]:
@@ -27,7 +104,7 @@ def plan_groups(context: StudyContext, seeds_per_task: int, runs: str = "") -> l
     Args:
         context: the study.
         seeds_per_task: how many seeds one pretraining task does one after the other; at least 1.
-        runs: the runs of a round as `steps.selection` writes them; empty for all.
+        runs: the runs of a round as `stages.run_selection` writes them; empty for all.
 
     Raises:
         StudyError: `runs` names what the study does not have.

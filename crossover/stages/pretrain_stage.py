@@ -1,4 +1,4 @@
-"""Step 2: train the runs of a group, from wherever an earlier attempt got."""
+"""Stage 2: train the runs of a group, from wherever an earlier attempt got."""
 
 from __future__ import annotations
 
@@ -12,41 +12,29 @@ from pathlib import Path
 import torch
 
 from crossover.data.dataset import Dataset
-from crossover.errors import DataError
+from crossover.errors import CheckpointError, StorageError, noting_run
+from crossover.metric_catalogue import METRICS
 from crossover.progress import Meter
 from crossover.registry import Attempt, MetricDef, Point
 from crossover.settings import get_settings
-from crossover.stages.stage_manifests import DatasetRef, FileRef, Group, RunRef, RunsRef
+from crossover.stages.prepare_stage import open_dataset
+from crossover.stages.stage_manifests import CheckpointRef, DatasetRef, Group, RunRef, RunsRef, require_study
 from crossover.stages.study_context import StudyContext
+from crossover.stages.workspace import relative_to_root, run_name
 from crossover.study.study_config import StudyConfig
+from crossover.training.checkpoint import step_name
 from crossover.training.distributed import World
 from crossover.training.recorder import NoRecorder, Progress
-from crossover.training.run_folder import RunSpec, is_finished, milestones, resume_step
-from crossover.training.schedule import run_schedule
+from crossover.training.run_schedule import run_schedule
+from crossover.training.run_spec import RunSpec, cell_model, resume_step
 from crossover.training.trainer import Trainer
-
-METRICS = {
-    name: MetricDef(name=name, unit=unit, direction=direction, estimator="none")
-    for name, unit, direction in (
-        ("training_loss", "nats/token", "lower"),
-        ("gradient_norm", "1", "none"),
-        ("learning_rate", "1", "none"),
-        ("tokens_per_second", "tokens/s", "higher"),
-        ("mfu", "fraction", "higher"),
-        ("data_wait", "fraction", "lower"),
-        ("peak_memory_gib", "GiB", "lower"),
-        ("energy_joules", "J", "lower"),
-    )
-}
-"""The AR arm's training loss is exact and the DLM's a one-draw bound, so it is shown but never compared."""
 
 
 class RegistryRecorder:
     """Streams a run's points to the registry in batches, and its checkpoints to the workspace."""
 
     def __init__(self, context: StudyContext, spec: RunSpec, attempt: Attempt) -> None:
-        self.context, self.attempt = context, attempt
-        self.run = context.run_key(spec.cell.name, spec.arm, spec.seed)
+        self.context, self.attempt, self.run = context, attempt, spec.digest
         self._waiting: defaultdict[str, list[Point]] = defaultdict(list)
         self._last_flush = time.monotonic()
 
@@ -61,16 +49,16 @@ class RegistryRecorder:
     def checkpoint(self, at: Progress, folder: Path, digest: str) -> None:
         """Note a checkpoint in the registry."""
         self.flush()
-        uri = self.context.workspace.uri_of(folder)
+        uri = self.context.store.uri_of(relative_to_root(self.context.workspace, folder))
         self.context.registry.record_checkpoint(self.run, at.step, at.tokens, uri, digest)
 
     def keep(self, folder: Path) -> None:
-        """Send a checkpoint or resume point to the workspace's object store, if it has one."""
-        self.context.workspace.push(folder.relative_to(self.context.workspace.root).as_posix())
+        """Publish a checkpoint or resume point."""
+        self.context.store.publish(relative_to_root(self.context.workspace, folder))
 
     def drop(self, folder: Path) -> None:
         """Remove an older resume point."""
-        self.context.workspace.remove(folder.relative_to(self.context.workspace.root).as_posix())
+        self.context.store.delete(relative_to_root(self.context.workspace, folder))
 
     def note(self, text: str) -> None:
         """Show a line to people, beside the progress."""
@@ -79,32 +67,23 @@ class RegistryRecorder:
     def flush(self) -> None:
         """Write what is waiting."""
         for metric, points in self._waiting.items():
-            self.attempt.record(METRICS[metric], points)
+            self.attempt.record(_definition(metric), points)
         self._waiting.clear()
         self._last_flush = time.monotonic()
 
 
-def use_threads() -> None:
-    """Let torch use as many CPU threads as the settings grant a step."""
-    torch.set_num_threads(get_settings().step_threads)
+def _definition(name: str) -> MetricDef:
+    """A training metric as the registry keeps it.
 
-
-def open_dataset(context: StudyContext, reference: DatasetRef) -> Dataset:
-    """The dataset that a manifest names, checked against its digest.
-
-    Raises:
-        DataError: the dataset on disk is not the one that the manifest names.
+    The AR arm's training loss is exact and the DLM's a one-draw bound, so it is shown but never compared.
     """
-    context.workspace.pull("dataset")
-    dataset = Dataset.open(context.workspace.path_of(reference.uri))
-    if dataset.manifest.digest != reference.digest:
-        raise DataError(
-            "data.other-dataset",
-            field=reference.uri,
-            problem="is not the dataset that the manifest names",
-            remedy="delete the folder and run `crossover prepare` again",
-        )
-    return dataset
+    metric = METRICS[name]
+    return MetricDef(name=name, unit=metric.unit, direction=metric.direction, estimator="none")
+
+
+def use_threads() -> None:
+    """Let torch use as many CPU threads as the settings grant a stage."""
+    torch.set_num_threads(get_settings().step_threads)
 
 
 def pretrain_stage(context: StudyContext, reference: DatasetRef, group: Group, world: World = World()) -> RunsRef:  # noqa: B008
@@ -119,48 +98,89 @@ def pretrain_stage(context: StudyContext, reference: DatasetRef, group: Group, w
     Raises:
         CrossoverError: see `Trainer`.
     """
+    require_study(reference, context.study.digest, reference.uri)
     use_threads()
     dataset = open_dataset(context, reference)
     cell = context.study.cell(group.cell)
+    budget = dataset.manifest.budget(cell.unique_tokens)
     runs = []
     for seed in group.seeds:
-        spec = RunSpec(study=context.study, cell=cell, arm=group.arm, seed=seed)
-        folder = context.run_folder(spec.key)
-        context.workspace.pull(f"runs/{spec.key}")
-        finished = world.share(is_finished(spec, folder))
-        if not finished and world.leads:
-            _train(context, spec, dataset, folder, world)
-        elif not finished:
-            Trainer(spec, dataset.train(cell.unique_tokens), folder, NoRecorder(), world=world).run()
-        world.barrier()
-        runs.append(
-            RunRef(
-                key=spec.key,
-                cell=cell.name,
-                arm=group.arm,
-                seed=seed,
-                files=tuple(
-                    FileRef(step=step, uri=context.workspace.uri_of(place), digest=digest)
-                    for step, place, digest in milestones(spec, folder)
-                ),
+        spec = RunSpec(study=context.study, cell=cell, arm=group.arm, seed=seed, examples=budget.digest)
+        folder = context.store.path(run_name(spec.id, spec.digest))
+        if world.leads:
+            config = _run_config(context.study, spec)
+            context.registry.register_run(
+                context.study.digest, spec.id, spec.digest, config=config, epoch_tokens=budget.tokens
             )
-        )
+        finished = world.share(finished_run(context, spec) if world.leads else None)
+        if finished is None:
+            if world.leads:
+                _train(context, spec, dataset, folder, world)
+            else:
+                Trainer(spec, dataset.train(cell.unique_tokens), folder, NoRecorder(), world=world).run()
+            world.barrier()
+            finished = world.share(finished_run(context, spec) if world.leads else None)
+        if finished is None:
+            raise CheckpointError(
+                "checkpoint.missing",
+                field=spec.key,
+                problem="a checkpoint of the run is missing or torn although it has been trained to its end",
+                remedy="run `crossover pretrain` for this run again",
+            )
+        runs.append(finished)
     return RunsRef(study=context.study.digest, runs=tuple(runs))
+
+
+def finished_run(context: StudyContext, spec: RunSpec) -> RunRef | None:
+    """The run with its checkpoints, if it has been trained to its end; None when a checkpoint is missing or torn."""
+    parent = f"{run_name(spec.id, spec.digest)}/checkpoints"
+    checkpoints = []
+    for step in spec.milestones:
+        name = f"{parent}/{step_name(step)}"
+        digest = _complete(context, name)
+        if digest is None:
+            return None
+        checkpoints.append(CheckpointRef(step=step, uri=context.store.uri_of(name), digest=digest))
+    return RunRef(id=spec.id, digest=spec.digest, checkpoints=tuple(checkpoints))
+
+
+def _complete(context: StudyContext, name: str) -> str | None:
+    """Digest of an artifact that is complete in the store; a local copy is checked, none is downloaded for it."""
+    digest = context.store.digest(name)
+    if digest is None or not context.store.path(name).exists():
+        return digest
+    try:
+        context.store.fetch(name, digest)
+    except StorageError:
+        return None
+    return digest
+
+
+def _fetch_progress(context: StudyContext, run: str) -> None:
+    """Bring what an earlier attempt on another machine saved: its checkpoints and its newest resume point."""
+    resume = context.store.names(f"{run}/resume")[-1:]
+    for name in (*context.store.names(f"{run}/checkpoints"), *resume):
+        try:
+            context.store.fetch(name)
+        except StorageError as error:
+            if error.code not in ("storage.altered", "storage.missing"):
+                raise
+            print(f"{name} is torn: {error.problem}", file=sys.stderr, flush=True)
 
 
 def _train(context: StudyContext, spec: RunSpec, dataset: Dataset, folder: Path, world: World) -> None:
     """One attempt at one run; the attempt says how it ended."""
+    _fetch_progress(context, run_name(spec.id, spec.digest))
     started = resume_step(folder)
-    run = context.run_key(spec.cell.name, spec.arm, spec.seed)
-    attempt = context.registry.start_attempt(run, started_step=started, config=_run_config(context.study, spec))
+    attempt = context.registry.start_attempt(spec.digest, started_step=started)
     recorder = RegistryRecorder(context, spec, attempt)
     reason = "failed"
     try:
-        with _progress(context.study, spec, started) as on_step:
+        with noting_run(spec.key), _progress(context.study, spec, started) as on_step:
             examples = dataset.train(spec.cell.unique_tokens)
             Trainer(spec, examples, folder, recorder, on_step, world).run()
         recorder.flush()
-        context.workspace.push(f"runs/{spec.key}", missing_only=True)
+        _publish_missing(context, spec)
         reason = "done"
     except KeyboardInterrupt:
         reason = "interrupted"
@@ -169,13 +189,21 @@ def _train(context: StudyContext, spec: RunSpec, dataset: Dataset, folder: Path,
         attempt.finish(reason)
 
 
+def _publish_missing(context: StudyContext, spec: RunSpec) -> None:
+    """Publish checkpoints that an attempt saved on this machine and could not publish before it was killed."""
+    for step in spec.milestones:
+        name = f"{run_name(spec.id, spec.digest)}/checkpoints/{step_name(step)}"
+        if context.store.digest(name) is None and context.store.path(name).exists():
+            context.store.publish(name)
+
+
 @contextmanager
 def _progress(study: StudyConfig, spec: RunSpec, started: int) -> Iterator[Callable[[int, int, float], None]]:
     """A meter over the run's steps, fed by the trainer."""
-    path = run_schedule(study.training, study.evaluation_steps(spec.cell))
+    schedule = run_schedule(study.training, spec.milestones)
     tokens = study.training.batch_size * study.data.sequence_length
-    with Meter("pretrain", spec.key, path.steps, initial=path.steps_before(started)) as meter:
-        began, last, first = time.monotonic(), path.steps_before(started), path.steps_before(started)
+    with Meter("pretrain", spec.key, schedule.steps, initial=schedule.steps_before(started)) as meter:
+        began, last, first = time.monotonic(), schedule.steps_before(started), schedule.steps_before(started)
 
         def on_step(step: int, _total: int, loss: float) -> None:
             nonlocal last
@@ -187,7 +215,7 @@ def _progress(study: StudyConfig, spec: RunSpec, started: int) -> Iterator[Calla
 
 
 def _run_config(study: StudyConfig, spec: RunSpec) -> dict[str, object]:
-    model = study.model_config_of(spec.cell)
+    model = cell_model(study, spec.cell)
     return {
         "cell": spec.cell.name,
         "arm": spec.arm,

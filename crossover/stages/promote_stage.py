@@ -1,23 +1,18 @@
-"""Step 5: the winning checkpoint becomes the served one."""
+"""Stage 5: the winning checkpoint becomes the served one."""
 
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
 
 from crossover.errors import WorkspaceError
 from crossover.files import workspace_error
-from crossover.stages.stage_manifests import AnalysisRef, Candidate, DeploymentRef
+from crossover.stages.stage_manifests import AnalysisRef, DeploymentRef
 from crossover.stages.study_context import StudyContext
-from crossover.training.checkpoint import checkpoint_digest, read_info, step_folder
+from crossover.storage import ANY
+from crossover.study.study_digests import short
+from crossover.training.checkpoint import read_info
 
-CURRENT = "current.json"
-
-
-def candidate_folder(context: StudyContext, candidate: Candidate) -> Path:
-    """The local folder of a candidate's checkpoint."""
-    relative = step_folder(Path("runs") / candidate.run / "checkpoints", candidate.step)
-    return context.workspace.pull(relative.as_posix())
+CURRENT = "serving/current.json"
 
 
 def promote_stage(context: StudyContext, analysis: AnalysisRef) -> DeploymentRef:
@@ -25,7 +20,7 @@ def promote_stage(context: StudyContext, analysis: AnalysisRef) -> DeploymentRef
 
     Raises:
         WorkspaceError: the analysis says hold.
-        CheckpointError: the winner's checkpoint is torn or altered.
+        CheckpointError, StorageError: the winner's checkpoint is missing, torn or altered.
     """
     if analysis.decision != "promote":
         raise WorkspaceError(
@@ -34,34 +29,32 @@ def promote_stage(context: StudyContext, analysis: AnalysisRef) -> DeploymentRef
             problem=f"the analysis holds the promotion ({analysis.reason})",
             remedy="add seeds until the verdict is settled, or analyse again with --promote always",
         )
-    source = candidate_folder(context, analysis.winner)
+    winner, store = analysis.winner, context.store
+    source = store.fetch(store.name_of(winner.checkpoint.uri), winner.checkpoint.digest)
     read_info(source)
-    digest = checkpoint_digest(source)
-    target = context.workspace.root / "serving" / digest.removeprefix("sha256:")[:16]
-    try:
-        if not target.exists():
-            partial = target.with_name(f".{target.name}")
-            shutil.rmtree(partial, ignore_errors=True)
-            shutil.copytree(source, partial)
-            partial.rename(target)
-    except OSError as error:
-        raise workspace_error(target, error) from error
+    name = f"serving/{short(winner.checkpoint.digest)}"
+    if store.digest(name) != winner.checkpoint.digest:
+        target = store.path(name)
+        try:
+            shutil.rmtree(target, ignore_errors=True)
+            shutil.copytree(source, target)
+        except OSError as error:
+            raise workspace_error(target, error) from error
+        store.publish(name)
     deployment = DeploymentRef(
         study=context.study.digest,
-        uri=context.workspace.uri_of(target),
-        digest=digest,
-        candidate=analysis.winner,
+        uri=store.uri_of(name),
+        digest=winner.checkpoint.digest,
+        candidate=winner,
         reason=analysis.reason,
     )
-    deployment.write(context.workspace.root / "serving" / CURRENT)
-    context.workspace.push("serving")
-    winner = analysis.winner
+    store.write_document(CURRENT, deployment.model_dump(mode="json"), replaces=ANY)
     context.registry.record_deployment(
         context.study.digest,
-        context.run_key(winner.cell, winner.arm, winner.seed),
-        step=winner.step,
+        winner.run_digest,
+        step=winner.checkpoint.step,
         uri=deployment.uri,
-        digest=digest,
+        digest=winner.checkpoint.digest,
         analysis_digest=analysis.digest,
         reason=analysis.reason,
     )

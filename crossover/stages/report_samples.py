@@ -8,7 +8,6 @@ from crossover.data import tokenizer
 from crossover.data.dataset import Dataset
 from crossover.decoding import Generation, generate
 from crossover.report.report_data import Sample
-from crossover.stages.promote_stage import candidate_folder
 from crossover.stages.stage_manifests import Candidate
 from crossover.stages.study_context import StudyContext
 from crossover.training.checkpoint import load_checkpoint
@@ -23,9 +22,9 @@ def draw_samples(
     rows = dataset.validation()[:SAMPLES]
     cut = rows.shape[1] * 3 // 4
     prompts = [tokenizer.decode(row[:cut]) for row in rows]
-    samples = {}
+    samples, name_of = {}, context.store.name_of
     for arm, candidate in best.items():
-        model, _ = load_checkpoint(candidate_folder(context, candidate))
+        model, _ = load_checkpoint(context.store.fetch(name_of(candidate.checkpoint.uri), candidate.checkpoint.digest))
         requests = [
             Generation(prompt=prompt, max_tokens=rows.shape[1] - cut, temperature=0.8, seed=seed)
             for seed, prompt in enumerate(prompts)

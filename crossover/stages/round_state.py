@@ -1,6 +1,6 @@
 """A study in rounds: what has run, what it cost, and which runs the sequential design starts next.
 
-The state is a manifest of its own, `rounds/manifest.json` of the workspace, written by each analysis.
+The state is a document of its own, `rounds.json` of the workspace, written by each analysis.
 """
 
 from __future__ import annotations
@@ -13,27 +13,27 @@ from crossover.analysis.across.design import CellState, Design, design
 from crossover.analysis.analysis_result import Analysis
 from crossover.evaluation.evaluation_records import Evaluation
 from crossover.stages.run_selection import selection_text
-from crossover.stages.stage_manifests import CellProgress, RoundsRef, RunRef, require_study
+from crossover.stages.stage_manifests import CellProgress, RoundsRef, RunRef
 from crossover.stages.study_context import StudyContext
+from crossover.storage import ANY, ArtifactStore
 from crossover.study.study_config import StudyConfig
 
-FOLDER = "rounds"
+DOCUMENT = "rounds.json"
 HELD = "not before the study is settled"
 """What the decision says of promotion while rounds go on."""
 CostOf = Mapping[tuple[str, str], float]
 """(cell, arm) to the cost of one run."""
 
 
-def read_rounds(context: StudyContext) -> RoundsRef:
+def read_rounds(study: StudyConfig, store: ArtifactStore) -> RoundsRef:
     """The state that the last analysis left; that of a study of which nothing has run when there is none.
 
-    Raises:
-        WorkspaceError: it is another study's.
+    A revised study starts anew: what it shares with the revision before is reused when its first round runs.
     """
-    path = context.workspace.pull(FOLDER) / "manifest.json"
-    if path.exists():
-        return require_study(RoundsRef.read(path), context.study.digest, path)
-    return _rounds(context.study, (), {}, selection="")
+    document = store.read_document(DOCUMENT)
+    if document is not None and document.value.get("study") == study.digest:
+        return RoundsRef.model_validate(document.value)
+    return _rounds(study, (), {}, selection="")
 
 
 def write_rounds(
@@ -45,14 +45,13 @@ def write_rounds(
 ) -> RoundsRef:
     """Ask the design what comes next, and keep the state."""
     state = _rounds(context.study, runs, analyses, selection=selection)
-    state.write(context.workspace.root / FOLDER / "manifest.json")
-    context.workspace.push(FOLDER)
+    context.store.write_document(DOCUMENT, state.model_dump(mode="json"), replaces=ANY)
     return state
 
 
 def missing_note(study: StudyConfig, runs: Iterable[RunRef]) -> tuple[str, ...]:
     """What a reader must know of a cell that has not all its seeds yet."""
-    seeds = {run.seed for run in runs}
+    seeds = {run.id.seed for run in runs}
     if len(seeds) == len(study.seeds):
         return ()
     looks = ", ".join(map(str, study.analysis.looks))
@@ -99,7 +98,7 @@ def _state(
     analyses: Mapping[str, Analysis],
     costs: CostOf,
 ) -> CellState:
-    done = {arm: [run.seed for run, _ in runs if (run.cell, run.arm) == (cell, arm)] for arm in study.arms}
+    done = {arm: [run.id.seed for run, _ in runs if (run.id.cell, run.id.arm) == (cell, arm)] for arm in study.arms}
     return CellState(
         cell=cell,
         analysis=analyses.get(cell),
@@ -119,7 +118,7 @@ def run_costs(
     planned = {(cell.name, arm): _flops(study, cell.name, arm) for cell in study.cells for arm in study.arms}
     seconds: dict[tuple[str, str], list[float]] = {}
     for run, results in runs:
-        seconds.setdefault((run.cell, run.arm), []).append(results[-1].seconds)
+        seconds.setdefault((run.id.cell, run.id.arm), []).append(results[-1].seconds)
     hours = {key: sum(values) / len(values) / 3600 for key, values in seconds.items() if sum(values) > 0}
     if not hours:
         return "FLOPs", planned
@@ -129,8 +128,9 @@ def run_costs(
 
 def _flops(study: StudyConfig, cell_name: str, arm: str) -> float:
     from crossover.training.planner import flops_per_step
-    from crossover.training.schedule import run_schedule
+    from crossover.training.run_schedule import run_schedule
+    from crossover.training.run_spec import cell_model
 
     cell = study.cell(cell_name)
     steps = run_schedule(study.training, study.evaluation_steps(cell)).steps
-    return steps * flops_per_step(study, study.model_config_of(cell), study.arm(arm))
+    return steps * flops_per_step(study, cell_model(study, cell), study.arm(arm))

@@ -70,7 +70,7 @@ def selection_text(runs: Iterable[tuple[str, int]]) -> str:
 
 def _error(part: str, problem: str) -> StudyError:
     return StudyError(
-        "run.selection",
+        "run.bad-selection",
         field="runs",
         problem=f"{part.strip()!r} {problem}",
         remedy="write CELL:SEED,SEED;CELL:SEED as `crossover next` prints it, or leave it empty for all",

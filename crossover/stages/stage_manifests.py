@@ -1,4 +1,4 @@
-"""What steps hand to each other: small JSON with URIs and digests, never 'the newest file in a folder'."""
+"""What stages hand to each other: small JSON with URIs and digests, never 'the newest file in a folder'."""
 
 from __future__ import annotations
 
@@ -10,34 +10,49 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from crossover.analysis.across.cross_cell_result import NextRun
 from crossover.errors import WorkspaceError
 from crossover.files import read_json, write_json
+from crossover.study.identity import RunId
 
 
-class _Manifest(BaseModel):
+class Manifest(BaseModel):
+    """What a stage hands to the next one."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     study: str
-    """Digest of the study."""
+    """Digest of the study's revision."""
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Read a manifest.
+        """Read a manifest from a file.
 
         Raises:
             WorkspaceError: absent, or not a manifest of this kind.
         """
+        return cls.parse(read_json(path), str(path))
+
+    @classmethod
+    def parse(cls, value: object, place: str) -> Self:
+        """A manifest from parsed JSON.
+
+        Raises:
+            WorkspaceError: not a manifest of this kind; names the place.
+        """
         try:
-            return cls.model_validate(read_json(path))
+            return cls.model_validate(value)
         except ValidationError as error:
             raise WorkspaceError(
                 "workspace.bad-manifest",
-                field=str(path),
+                field=place,
                 problem=f"is not a {cls.__name__} ({error.error_count()} wrong fields)",
-                remedy="run the step before this one again",
+                remedy="run the stage before this one again",
             ) from error
 
     def write(self, path: Path) -> None:
         """Write atomically."""
         write_json(path, self.model_dump(mode="json"))
+
+
+AnyManifest = TypeVar("AnyManifest", bound=Manifest)
 
 
 class Group(BaseModel):
@@ -60,55 +75,84 @@ class Group(BaseModel):
         return {"cell": self.cell, "arm": self.arm, "seeds": ",".join(str(seed) for seed in self.seeds)}
 
 
-class FileRef(BaseModel):
-    """One file or checkpoint folder at a step of a run."""
-
+class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class CheckpointRef(_Record):
+    """A checkpoint of a run."""
 
     step: int
     uri: str
     digest: str
 
 
-class DatasetRef(_Manifest):
-    """The prepared corpus."""
+class EvaluationRef(_Record):
+    """One part of the evaluation of a checkpoint."""
 
-    kind: Literal["dataset-ref"] = "dataset-ref"
+    step: int
+    part: str
+    uri: str
+    digest: str
+    """SHA-256 of the file."""
+
+
+class TaskRef(_Record):
+    """The items of a task."""
+
+    name: str
     uri: str
     digest: str
 
 
-class RunRef(BaseModel):
-    """A finished run: its checkpoints, or its evaluations."""
+class DatasetRef(Manifest):
+    """The prepared corpus, and the items of the study's tasks."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    key: str
-    cell: str
-    arm: str
-    seed: int
-    files: tuple[FileRef, ...]
+    kind: Literal["dataset-ref"] = "dataset-ref"
+    uri: str
+    digest: str
+    tasks: tuple[TaskRef, ...]
 
 
-class RunsRef(_Manifest):
-    """Checkpoints of finished runs."""
+class RunRef(_Record):
+    """A finished run and its checkpoints; once it is evaluated, its evaluations too."""
+
+    id: RunId
+    digest: str
+    """Of all that decides the run."""
+    checkpoints: tuple[CheckpointRef, ...]
+    evaluations: tuple[EvaluationRef, ...] = ()
+
+    def checkpoint(self, step: int) -> CheckpointRef:
+        """The checkpoint of a step.
+
+        Raises:
+            KeyError: the run has none there.
+        """
+        for checkpoint in self.checkpoints:
+            if checkpoint.step == step:
+                return checkpoint
+        raise KeyError(step)
+
+
+class RunsRef(Manifest):
+    """Finished runs."""
 
     kind: Literal["runs-ref"] = "runs-ref"
     runs: tuple[RunRef, ...]
 
 
-class EvaluationsRef(_Manifest):
-    """Evaluations of finished runs."""
+class EvaluationsRef(Manifest):
+    """Finished and evaluated runs."""
 
     kind: Literal["evaluations-ref"] = "evaluations-ref"
     dataset: str
+    """Digest of the dataset."""
     runs: tuple[RunRef, ...]
 
 
-class CellProgress(BaseModel):
+class CellProgress(_Record):
     """How far a cell is."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     cell: str
     status: str
@@ -116,7 +160,7 @@ class CellProgress(BaseModel):
     reason: str
 
 
-class RoundsRef(_Manifest):
+class RoundsRef(Manifest):
     """What has run and what comes next."""
 
     kind: Literal["rounds-ref"] = "rounds-ref"
@@ -134,21 +178,17 @@ class RoundsRef(_Manifest):
     reason: str
 
 
-class Candidate(BaseModel):
+class Candidate(_Record):
     """A checkpoint that may be promoted."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    cell: str
-    arm: str
-    run: str
-    seed: int
-    step: int
+    run: RunId
+    run_digest: str
+    checkpoint: CheckpointRef
     metric: str
     value: float
 
 
-class AnalysisRef(_Manifest):
+class AnalysisRef(Manifest):
     """The analysis, and what follows from it."""
 
     kind: Literal["analysis-ref"] = "analysis-ref"
@@ -164,7 +204,7 @@ class AnalysisRef(_Manifest):
     """Arm to its best checkpoint, by the primary metric."""
 
 
-class DeploymentRef(_Manifest):
+class DeploymentRef(Manifest):
     """What is served."""
 
     kind: Literal["deployment-ref"] = "deployment-ref"
@@ -174,20 +214,17 @@ class DeploymentRef(_Manifest):
     reason: str
 
 
-_M = TypeVar("_M", bound=_Manifest)
-
-
-def require_study(manifest: _M, digest: str, path: Path) -> _M:
-    """The manifest, if it belongs to the study.
+def require_study(manifest: AnyManifest, digest: str, place: str) -> AnyManifest:
+    """The manifest, if it was written for this revision of the study.
 
     Raises:
-        WorkspaceError: it is another study's.
+        WorkspaceError: it was written for another one.
     """
     if manifest.study != digest:
         raise WorkspaceError(
             "workspace.other-study",
-            field=str(path),
-            problem="is a manifest of another study",
-            remedy="pass what the step before this one wrote for the same study",
+            field=place,
+            problem="was written for another study, or for another revision of this one",
+            remedy="run the stage before this one again: what it would repeat is reused",
         )
     return manifest

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import crossover
 from crossover.analysis.across.cross_cell_result import Overview
@@ -14,12 +13,11 @@ from crossover.data.dataset import Dataset
 from crossover.files import read_json
 from crossover.report import ReportFiles, write_report
 from crossover.report.report_data import CellReport, CorpusFacts, Fact, ReportContext, RunRow, Sample
+from crossover.stages.evaluated_runs import EvaluatedRun
 from crossover.stages.run_health import health_of
 from crossover.stages.study_context import StudyContext
 from crossover.study.study_config import StudyConfig
-
-if TYPE_CHECKING:
-    from crossover.stages.analyse_stage import EvaluatedRun
+from crossover.training.run_spec import cell_model
 
 
 def write_study_report(
@@ -53,12 +51,12 @@ def write_study_report(
         samples=samples,
         sql='crossover registry query "SELECT * FROM v_verdicts"',
     )
-    return write_report(report, context.workspace.root / "analysis")
+    return write_report(report, context.store.path("analysis"))
 
 
 def _cell(context: StudyContext, name: str, analysis: Analysis, runs: Sequence[EvaluatedRun]) -> CellReport:
     cell = context.study.cell(name)
-    model = context.study.model_config_of(cell)
+    model = cell_model(context.study, cell)
     layers = f"{model.num_layers} layer{'s' if model.num_layers > 1 else ''}"
     health = health_of(context, name)
     return CellReport(
@@ -69,18 +67,18 @@ def _cell(context: StudyContext, name: str, analysis: Analysis, runs: Sequence[E
         analysis=analysis,
         runs=tuple(
             RunRow(
-                arm=run.arm,
-                seed=run.seed,
-                run_key=run.key,
+                arm=run.id.arm,
+                seed=run.id.seed,
+                run_key=run.id.key,
                 steps=results[-1].step,
                 tokens=results[-1].tokens,
                 flops=results[-1].flops,
                 seconds=results[-1].seconds,
                 checkpoint_digest=results[-1].checkpoint,
-                health=health.get((run.arm, run.seed)),
+                health=health.get((run.id.arm, run.id.seed)),
             )
             for run, results in runs
-            if run.cell == name
+            if run.id.cell == name
         ),
     )
 

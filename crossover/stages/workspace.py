@@ -1,29 +1,34 @@
 """A study's workspace: one folder, or one prefix of a bucket, that holds all of one study and nothing else.
 
-study.json                        what was asked; claims the workspace
-dataset/                          the prepared corpus
-runs/<cell>/<arm>/seed-<n>/       checkpoints/, resume/, evaluation/
-analysis/                         analysis.json, report.html, report.md
-serving/                          the promoted checkpoint
+study.json                               the study as it is now, and its earlier revisions
+datasets/<digest>/                       prepared corpora
+tasks/<name>/<digest>/                   items of tasks
+runs/<cell>/<arm>/seed-<n>/<digest>/     checkpoints/, resume/, evaluations/ of one run
+analysis/                                analysis.json, report.html, report.md, report.json, decision.json
+rounds.json                              the state of a study in rounds
+manifests/                               what stages that are started one by one hand to each other
+serving/                                 the promoted checkpoint
 
-Steps work on local files. In a folder those are the workspace itself; over an object store they are a scratch copy that
-`pull` and `push` keep in step, manifests last, so that a reader never sees half a checkpoint.
+Names hold the digest of what decides an artifact (`crossover.study.study_digests`), so that revisions of a study share
+what they have in common and never overwrite each other. Where the artifacts are is the store's business.
 """
 
 from __future__ import annotations
 
 import fcntl
-import hashlib
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-from crossover.errors import WorkspaceError
+from crossover.errors import StorageError, WorkspaceError
 from crossover.files import read_json, workspace_error, write_json
-from crossover.settings import Settings, get_settings
-from crossover.storage import S3Store, Store
+from crossover.settings import Settings
+from crossover.storage import ArtifactStore, open_store
+from crossover.study.identity import RunId
 from crossover.study.study_config import StudyConfig
+from crossover.study.study_digests import short
 
 STUDY_FILE = "study.json"
 
@@ -32,96 +37,48 @@ class Workspace:
     """Opened by its URI: a path, or s3://bucket/prefix.
 
     Raises:
-        WorkspaceError: unwritable, or the object store cannot be used.
+        StorageError: unwritable, or the object store cannot be used.
     """
 
     def __init__(self, uri: str, settings: Settings | None = None) -> None:
-        settings = settings or get_settings()
-        self.uri = uri.rstrip("/")
-        self.store: Store | None = None
-        if uri.startswith("s3://"):
-            self.store = S3Store(self.uri, settings)
-            self.root = settings.scratch / hashlib.sha256(self.uri.encode()).hexdigest()[:16]
-        elif "://" in uri:
-            raise WorkspaceError(
-                "workspace.bad-uri", field=uri, problem="unknown scheme", remedy="give a path or s3://bucket/prefix"
-            )
-        else:
-            self.root = Path(self.uri)
-        try:
-            self.root.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise workspace_error(self.root, error) from error
-
-    def uri_of(self, path: Path) -> str:
-        """The URI of a file or folder of the workspace."""
-        return f"{self.uri}/{path.relative_to(self.root).as_posix()}"
-
-    def path_of(self, uri: str) -> Path:
-        """The local path of a URI that `uri_of` gave.
-
-        Raises:
-            WorkspaceError: it belongs to another workspace.
-        """
-        relative = uri.removeprefix(f"{self.uri}/")
-        if relative == uri or ".." in Path(relative).parts:
-            raise WorkspaceError(
-                "workspace.foreign-uri", field=uri, problem=f"is not in {self.uri}", remedy="use one workspace a study"
-            )
-        return self.root / relative
+        self.store: ArtifactStore = open_store(uri, settings)
+        self.uri = self.store.uri
+        self.root = self.store.path(STUDY_FILE).parent
+        """Where the workspace, or the local copy of it, is on this machine."""
 
     def claim(self, study: StudyConfig) -> None:
-        """Make the workspace this study's; the same study may come again and goes on.
+        """Make this the study's workspace, or the study's next revision the current one.
 
         Raises:
-            WorkspaceError: it is another study's.
+            WorkspaceError: it holds a study of another name.
         """
-        self.pull(STUDY_FILE)
-        path = self.root / STUDY_FILE
-        mine = {"digest": study.digest, "study": study.model_dump(mode="json")}
-        if not path.exists():
-            write_json(path, mine)
-            self.push(STUDY_FILE)
-        elif read_json(path).get("digest") != study.digest:
-            raise WorkspaceError(
-                "workspace.other-study",
-                field=self.uri,
-                problem="holds another study, or an earlier version of this one",
-                remedy="give another folder with --out, or delete this one",
-            )
+        while True:
+            document = self.store.read_document(STUDY_FILE)
+            recorded: dict[str, Any] = document.value if document else {"name": study.name, "revisions": []}
+            if recorded.get("name", recorded.get("study", {}).get("name")) != study.name:
+                raise WorkspaceError(
+                    "workspace.other-study",
+                    field=self.uri,
+                    problem=f"holds the study {recorded.get('name')!r}, and this one is named {study.name!r}",
+                    remedy="give another place with --out, or name the study as before",
+                )
+            revised = _revised(recorded, study)
+            if revised == recorded:
+                break
+            try:
+                self.store.write_document(STUDY_FILE, revised, replaces=document.version if document else None)
+                break
+            except StorageError as error:
+                if error.code != "storage.conflict":
+                    raise
+        copy = self.root / STUDY_FILE
+        if not copy.exists() or read_json(copy) != revised:
+            write_json(copy, revised)
 
-    def pull(self, relative: str) -> Path:
-        """Bring a file or folder up to date from the object store; does nothing in a folder workspace."""
-        if self.store is not None:
-            for key in self.store.keys(relative):
-                path = self.root / key
-                if not path.exists() or path.name in ("manifest.json", STUDY_FILE):
-                    self.store.get(key, path)
-        return self.root / relative
-
-    def push(self, relative: str, *, missing_only: bool = False) -> None:
-        """Send a file or folder to the object store, manifests last; does nothing in a folder workspace.
-
-        Args:
-            relative: the file or folder.
-            missing_only: leave out what the store already has.
-        """
-        if self.store is None:
-            return
-        there = set(self.store.keys(relative)) if missing_only else set()
-        target = self.root / relative
-        files = [target] if target.is_file() else [p for p in target.rglob("*") if p.is_file()]
-        for path in sorted(files, key=lambda p: (p.name == "manifest.json", p.as_posix())):
-            key = path.relative_to(self.root).as_posix()
-            if not path.name.startswith(".") and key not in there:
-                self.store.put(key, path)
-
-    def remove(self, relative: str) -> None:
-        """Remove a folder here and in the object store."""
-        if self.store is not None:
-            for key in self.store.keys(relative):
-                self.store.delete(key)
-        shutil.rmtree(self.root / relative, ignore_errors=True)
+    def revisions(self) -> list[dict[str, Any]]:
+        """The revisions of the study, oldest first: `digest`, `plan` (digest of the analysis plan) and `at`."""
+        document = self.store.read_document(STUDY_FILE)
+        return list(document.value.get("revisions", [])) if document else []
 
     @contextmanager
     def lock(self) -> Iterator[int]:
@@ -133,6 +90,7 @@ class Workspace:
             WorkspaceError: another process holds it.
         """
         try:
+            self.root.mkdir(parents=True, exist_ok=True)
             file = (self.root / ".lock").open("w")
         except OSError as error:
             raise workspace_error(self.root, error) from error
@@ -147,3 +105,27 @@ class Workspace:
                     remedy="wait for it, or give another --out",
                 ) from error
             yield file.fileno()
+
+
+def _revised(recorded: dict[str, Any], study: StudyConfig) -> dict[str, Any]:
+    """What study.json holds with this revision as the current one; revisions stay in the order of their first run."""
+    revisions = list(recorded.get("revisions", []))
+    if study.digest not in [revision["digest"] for revision in revisions]:
+        at = datetime.now(UTC).isoformat(timespec="seconds")
+        revisions.append({"digest": study.digest, "plan": study.plan_digest, "at": at})
+    return {
+        "name": study.name,
+        "digest": study.digest,
+        "study": study.model_dump(mode="json"),
+        "revisions": revisions,
+    }
+
+
+def run_name(run: RunId, digest: str) -> str:
+    """Name of a run's folder in the store."""
+    return f"runs/{run.key}/{short(digest)}"
+
+
+def relative_to_root(workspace: Workspace, path: Path) -> str:
+    """The name of the artifact that lies at a local path of the workspace."""
+    return path.relative_to(workspace.root).as_posix()

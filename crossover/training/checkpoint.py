@@ -23,8 +23,8 @@ from torch import Tensor
 from crossover.data import tokenizer
 from crossover.errors import CheckpointError
 from crossover.files import digest_of, digest_of_file, sync_folder, verify_files, workspace_error, write_json
-from crossover.model.config import ModelConfig
-from crossover.model.hugging_face import config_json, from_hugging_face, to_hugging_face
+from crossover.model.hugging_face_format import config_json, from_hugging_face, to_hugging_face
+from crossover.model.model_config import ModelConfig
 from crossover.model.transformer import Transformer
 from crossover.study.arms import Family
 
@@ -38,10 +38,10 @@ class CheckpointInfo(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    study: str
-    """Digest of the study."""
     run: str
     """Key of the run, `<cell>/<arm>/seed-<n>`."""
+    run_digest: str
+    """Of all that decides the run: `study_digests.run_digest`."""
     arm: str
     family: Family
     seed: int
@@ -165,7 +165,7 @@ def read_info(folder: Path) -> CheckpointInfo:
         ) from error
     if broken:
         raise CheckpointError(
-            "checkpoint.tampered",
+            "checkpoint.altered",
             field=str(folder),
             problem=broken,
             remedy="restore the file or train the run again: the checkpoint is not used",
@@ -225,5 +225,10 @@ def latest_checkpoint(parent: Path) -> tuple[Path | None, list[Path]]:
 
 
 def step_folder(parent: Path, step: int) -> Path:
-    """Where the checkpoint of a step stands; names sort by step."""
-    return parent / f"step-{step:08d}"
+    """Where the checkpoint of a step stands."""
+    return parent / step_name(step)
+
+
+def step_name(step: int) -> str:
+    """Name of a checkpoint's folder; names sort by step."""
+    return f"step-{step:08d}"

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from crossover.errors import StudyError
-from crossover.model.config import ModelConfig
+from crossover.model.model_config import ModelConfig
 from crossover.settings import Settings
 from crossover.study.arms import Arm
+from crossover.study.identity import RunId
 from crossover.study.study_config import Cell, StudyConfig
+from crossover.training.batch_order import batch_at
+from crossover.training.chunked_loss import fits_whole
+from crossover.training.device_metrics import peak_flops, peak_memory
 from crossover.training.distributed import World
-from crossover.training.loss import fits_whole
-from crossover.training.memory import step_memory
-from crossover.training.objectives import TrainingObjective
-from crossover.training.order import batch_at
-from crossover.training.run_folder import pair_generator
-from crossover.training.schedule import run_schedule
-from crossover.training.throughput import peak_flops, peak_memory
+from crossover.training.memory_estimate import step_memory
+from crossover.training.run_schedule import run_schedule
+from crossover.training.run_spec import cell_model, pair_generator
 from crossover.training.train_engine import TrainEngine, split_slots
+from crossover.training.training_objectives import TrainingObjective
 
 MEASURED_STEPS = 8
 """Steps that a measurement takes the median of, after `WARM_STEPS`."""
@@ -35,12 +36,14 @@ SAVED_COPIES = 2
 
 
 class RunPlan(BaseModel):
-    """One run: a cell and an arm; every seed costs the same."""
+    """One run of a cell and an arm; every seed costs the same."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     cell: str
     arm: str
+    seeds: int
+    """Runs to train: seeds that were trained before cost nothing."""
     parameters: int
     active_parameters: int
     unique_tokens: int
@@ -60,12 +63,11 @@ class RunPlan(BaseModel):
 
 
 class StudyPlan(BaseModel):
-    """The whole study."""
+    """What the runs of a study that are to be trained cost together."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     study: str
-    seeds: int
     processes: int
     basis: str
     """How the hours were found."""
@@ -81,15 +83,17 @@ def plan_study(
     study: StudyConfig,
     settings: Settings,
     *,
+    new_runs: Sequence[RunId] | None = None,
     processes: int = 1,
     measure: bool = False,
     on_run: Callable[[str], None] = lambda name: None,
 ) -> StudyPlan:
-    """Add up what every run will cost. Training only: evaluation is not in the hours.
+    """Add up what the runs to train will cost. Training only: evaluation is not in the hours.
 
     Args:
         study: the study.
         settings: device peak, assumed MFU and price.
+        new_runs: those to train; None for all of the study.
         processes: devices that train one run together.
         measure: time a few steps of every cell and arm here, on one process.
         on_run: called with `<cell>/<arm>` before each is looked at.
@@ -99,7 +103,7 @@ def plan_study(
     """
     if processes < 1:
         raise StudyError(
-            "plan.processes",
+            "plan.bad-processes",
             field="--processes",
             problem=f"{processes} processes train nothing",
             remedy="give 1 or more",
@@ -108,20 +112,23 @@ def plan_study(
     runs = []
     for cell in study.cells:
         for arm in study.arms:
-            on_run(f"{cell.name}/{arm}")
-            runs.append(_plan_run(study, cell, study.arm(arm), settings, processes=processes, measure=measure))
-    seeds = len(study.seeds)
-    known = [run.device_hours for run in runs if run.device_hours is not None]
-    hours = seeds * sum(known) if len(known) == len(runs) else None
+            seeds = len(study.seeds)
+            if new_runs is not None:
+                seeds = sum((run.cell, run.arm) == (cell.name, arm) for run in new_runs)
+            if seeds:
+                on_run(f"{cell.name}/{arm}")
+                run = _plan_run(study, cell, study.arm(arm), settings, processes=processes, measure=measure)
+                runs.append(run.model_copy(update={"seeds": seeds}))
+    known = [run.seeds * run.device_hours for run in runs if run.device_hours is not None]
+    hours = sum(known) if len(known) == len(runs) else None
     basis = f"median of {MEASURED_STEPS} measured steps" if measure else f"assumed MFU {settings.planned_mfu:g}"
     return StudyPlan(
         study=study.name,
-        seeds=seeds,
         processes=processes,
         basis=basis if hours is not None else "unknown: run with --measure, or set CROSSOVER_PEAK_TFLOPS",
         runs=tuple(runs),
-        flops=seeds * sum(run.flops for run in runs),
-        disk_bytes=seeds * sum(run.disk_bytes for run in runs),
+        flops=sum(run.seeds * run.flops for run in runs),
+        disk_bytes=sum(run.seeds * run.disk_bytes for run in runs),
         device_hours=hours,
         price=hours * settings.price_per_gpu_hour if hours is not None and settings.price_per_gpu_hour else None,
     )
@@ -130,7 +137,7 @@ def plan_study(
 def _plan_run(
     study: StudyConfig, cell: Cell, arm: Arm, settings: Settings, *, processes: int, measure: bool
 ) -> RunPlan:
-    config, length, shape = study.training, study.data.sequence_length, study.model_config_of(cell)
+    config, length, shape = study.training, study.data.sequence_length, cell_model(study, cell)
     milestones = study.evaluation_steps(cell)
     steps = run_schedule(config, milestones).steps
     tokens = steps * config.batch_size * length
@@ -146,6 +153,7 @@ def _plan_run(
     return RunPlan(
         cell=cell.name,
         arm=arm.name,
+        seeds=1,
         parameters=shape.parameters,
         active_parameters=shape.active_parameters,
         unique_tokens=cell.unique_tokens,

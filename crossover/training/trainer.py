@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 from crossover.errors import CheckpointError
 from crossover.settings import get_settings
 from crossover.training.background_writer import BackgroundWriter
+from crossover.training.batch_order import Batch, batch_at
 from crossover.training.checkpoint import (
     STATE,
     CheckpointInfo,
@@ -30,13 +31,12 @@ from crossover.training.checkpoint import (
     save_checkpoint,
     step_folder,
 )
+from crossover.training.device_metrics import EnergyMeter, peak_flops, peak_memory
 from crossover.training.distributed import World
-from crossover.training.guard import MOST_ROLLBACKS, SKIPPED_WINDOW, LossGuard
-from crossover.training.order import Batch, batch_at
+from crossover.training.loss_guard import MOST_ROLLBACKS, SKIPPED_WINDOW, LossGuard
 from crossover.training.recorder import Progress, Recorder
-from crossover.training.run_folder import DivergedError, RunSpec, pair_generator
-from crossover.training.schedule import learning_rate, run_schedule
-from crossover.training.throughput import EnergyMeter, peak_flops, peak_memory
+from crossover.training.run_schedule import learning_rate, run_schedule
+from crossover.training.run_spec import DivergedError, RunSpec, cell_model, pair_generator
 from crossover.training.train_engine import Snapshot, StepLosses, TrainEngine
 
 LOGGED_POINTS = 200
@@ -85,7 +85,7 @@ class Trainer:
 
     Raises:
         DivergedError: a loss that is not finite or spikes, under the policy `stop` or once too often.
-        CheckpointError: the folder holds checkpoints of another study.
+        CheckpointError: the folder holds checkpoints of another run.
         StudyError: what is asked does not fit these processes, this device, or this memory.
         WorkspaceError: the folder cannot be written; the last checkpoint stays whole.
     """
@@ -101,7 +101,7 @@ class Trainer:
     ) -> None:
         self.spec, self.examples, self.folder, self.recorder, self.on_step = spec, examples, folder, recorder, on_step
         self.world, self.config = world, spec.study.training
-        self.path = run_schedule(self.config, spec.study.evaluation_steps(spec.cell))
+        self.path = run_schedule(self.config, spec.milestones)
         self.total_steps = spec.study.total_steps(spec.cell)
         self.tokens_per_step = self.config.batch_size * spec.study.data.sequence_length
         self.skipped: set[int] = set()
@@ -133,7 +133,7 @@ class Trainer:
         spec = self.spec
         return TrainEngine(
             self.config,
-            spec.study.model_config_of(spec.cell),
+            cell_model(spec.study, spec.cell),
             spec.study.arm(spec.arm),
             seed=spec.seed,
             length=spec.study.data.sequence_length,
@@ -173,13 +173,12 @@ class Trainer:
 
     def _checked(self, folder: Path) -> CheckpointInfo:
         info = read_info(folder)
-        wanted = (self.spec.study.digest, self.spec.key)
-        if (info.study, info.run) != wanted or info.model != self.engine.model.config:
+        if info.run_digest != self.spec.digest or info.model != self.engine.model.config:
             raise CheckpointError(
-                "checkpoint.other-study",
+                "checkpoint.other-run",
                 field=str(folder),
-                problem=f"belongs to run {info.run} of study {info.study}",
-                remedy="give another --out or delete the folder",
+                problem=f"is a checkpoint of another run, {info.run} with the digest {info.run_digest}",
+                remedy="delete the folder",
             )
         return info
 
@@ -286,8 +285,8 @@ class Trainer:
     def _info(self, state: _State) -> CheckpointInfo:
         at, arm = self._progress(state), self.engine.arm
         return CheckpointInfo(
-            study=self.spec.study.digest,
             run=self.spec.key,
+            run_digest=self.spec.digest,
             arm=self.spec.arm,
             family=arm.family,
             seed=self.spec.seed,

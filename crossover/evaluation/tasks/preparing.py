@@ -1,38 +1,50 @@
-"""A study's tasks become files of its dataset: chosen documents, checked, with the pack they are of.
-
-Evaluation then reads the dataset only, wherever it runs.
-"""
+"""A pack of documents becomes the items of a task: chosen, checked, and written as an artifact."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from crossover.data.dataset import TaskFile
-from crossover.data.task_packs import Document, Pack, evenly, find_pack, read_pack
-from crossover.decoding.request import Generation
+from crossover.data.task_items import TASKS_VERSION, TaskItems, write_pack_items
+from crossover.data.task_packs import Document, Pack, evenly, read_pack
+from crossover.decoding.generation_request import Generation
 from crossover.errors import DataError
+from crossover.evaluation.continuation_scoring import encode_pair
 from crossover.evaluation.sandbox import require_sandbox
-from crossover.evaluation.scoring import encode_pair
 from crossover.evaluation.tasks import FORMATS, Request, Task
-from crossover.files import write_text
-from crossover.study.study_config import DOMAIN_CLOZE, StudyConfig
+from crossover.files import digest_of
+from crossover.study.study_config import StudyConfig
 
 
-def prepare_tasks(study: StudyConfig, packs: Path, folder: Path) -> list[TaskFile]:
-    """Write the chosen documents of every task that a study names, but the domain cloze.
+def items_digest(pack: Pack, study: StudyConfig) -> str:
+    """Digest of a request for a pack's items: the pack, and which of its documents are taken."""
+    return digest_of(
+        {
+            "version": TASKS_VERSION,
+            "pack": pack.model_dump(mode="json"),
+            "tokenizer": study.data.tokenizer,
+            "sequence_length": study.data.sequence_length,
+            "items": study.evaluation.task_items,
+        }
+    )
+
+
+def cloze_digest(corpus: str, content: str, study: StudyConfig) -> str:
+    """Digest of a request for domain cloze items.
 
     Args:
-        study: names the tasks, and how many items of each.
-        packs: the folder of packs.
-        folder: of the dataset; files go to `tasks/<name>.jsonl` in it.
-
-    Raises:
-        DataError: an unknown, missing, altered or malformed pack, or one of which no item fits into the model.
-        StudyError: a task runs programs, and there is no sandbox here.
+        corpus: digest of how the corpus is read and cut.
+        content: digest of its documents.
+        study: how many items it takes.
     """
-    return [_prepare(name, study, packs, folder) for name in study.evaluation.tasks if name != DOMAIN_CLOZE]
+    return digest_of(
+        {
+            "version": TASKS_VERSION,
+            "corpus": corpus,
+            "content": content,
+            "items": study.evaluation.cloze_items,
+        }
+    )
 
 
 def task_of(pack: Pack) -> Task:
@@ -51,29 +63,38 @@ def task_of(pack: Pack) -> Task:
     return FORMATS[pack.format]
 
 
-def _prepare(name: str, study: StudyConfig, packs: Path, folder: Path) -> TaskFile:
-    pack = find_pack(name, packs)
+def prepare_pack(pack: Pack, study: StudyConfig, packs: Path, folder: Path) -> TaskItems:
+    """Write the chosen documents of a pack.
+
+    Args:
+        pack: the pack.
+        study: its sequence length, and how many items it takes.
+        packs: the folder of packs.
+        folder: of the artifact.
+
+    Raises:
+        DataError: a missing, altered or malformed pack, or one of which no item fits into the model.
+        StudyError: the task runs programs, and there is no sandbox here.
+    """
     task = task_of(pack)
     if task.executes:
         require_sandbox()
     length = study.data.sequence_length
-    fitting, left_out = [], 0
+    fitting: list[tuple[int, Document]] = []
+    left_out = 0
     for number, document in enumerate(_checked(pack, task, packs)):
-        if all(_room_taken(request) <= length for request in task.requests(document, pack)):
-            fitting.append({"id": number, "document": dict(document)})
+        if all(_least_tokens(request) <= length for request in task.requests(document, pack)):
+            fitting.append((number, document))
         else:
             left_out += 1
     if not fitting:
         raise DataError(
             "tasks.nothing-fits",
             field="data.sequence_length",
-            problem=f"no item of {name} fits into {length} tokens" if left_out else f"{name} has no items",
-            remedy=f"raise it, or drop {name} from evaluation.tasks",
+            problem=f"no item of {pack.name} fits into {length} tokens" if left_out else f"{pack.name} has no items",
+            remedy=f"raise it, or drop {pack.name} from evaluation.tasks",
         )
-    chosen = evenly(fitting, study.evaluation.task_items)
-    path = f"tasks/{name}.jsonl"
-    write_text(folder / path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in chosen))
-    return TaskFile(name=name, path=path, pack=pack, items=len(chosen), left_out=left_out)
+    return write_pack_items(folder, pack, evenly(fitting, study.evaluation.task_items), left_out)
 
 
 def _checked(pack: Pack, task: Task, packs: Path) -> Iterator[Document]:
@@ -93,7 +114,7 @@ def _checked(pack: Pack, task: Task, packs: Path) -> Iterator[Document]:
         yield document
 
 
-def _room_taken(request: Request) -> int:
+def _least_tokens(request: Request) -> int:
     """Tokens that the model must hold whatever the context."""
     if isinstance(request, Generation):
         return request.max_tokens + 1

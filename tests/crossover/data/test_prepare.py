@@ -10,13 +10,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from crossover.data.cloze import read_items
-from crossover.data.dataset import CLOZE, Dataset
-from crossover.data.prepare_dataset import prepare
-from crossover.data.sources import SourceCounts, documents, normalise
+from crossover.data.corpus_sources import SourceCounts, documents, normalise
+from crossover.data.dataset import Dataset
+from crossover.data.prepare_dataset import prepare_cloze, prepare_dataset
+from crossover.data.split_corpus import read_corpus
+from crossover.data.task_items import TaskItems
 from crossover.data.tokenizer import EOS, decode, encode, hugging_face_json
 from crossover.errors import DataError, WorkspaceError
-from crossover.study.study_config import DataConfig, StudyConfig
+from crossover.study.study_config import StudyConfig
+from crossover.study.study_parts import DataConfig
 from tests.conftest import write_corpus
 
 
@@ -25,6 +27,16 @@ def changed(study: StudyConfig, **parts: dict[str, object]) -> StudyConfig:
     for part, fields in parts.items():
         raw[part] = {**raw[part], **fields}
     return StudyConfig.model_validate(raw)
+
+
+def prepare(study: StudyConfig, folder: Path) -> Dataset:
+    with read_corpus(study.data, folder.parent / "scratch") as corpus:
+        return prepare_dataset(study, corpus, folder)
+
+
+def prepare_tasks(study: StudyConfig, dataset: Dataset, folder: Path) -> TaskItems:
+    with read_corpus(study.data, folder.parent / "scratch") as corpus:
+        return prepare_cloze(study, dataset, corpus, folder)
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -49,7 +61,8 @@ def test_no_held_out_text_is_trained_on(tiny_study: StudyConfig, tmp_path: Path)
     held = dataset.validation()
     homes = [{name for name, text in texts.items() if decode(row) in text} for row in held if EOS not in row]
     trained = [decode(row) for row in dataset.train(1024) if EOS not in row]
-    clusters = {item.cluster for item in read_items(dataset.folder / CLOZE)}
+    items = prepare_tasks(tiny_study, dataset, tmp_path / "cloze").documents()
+    clusters = {item["cluster"] for _, item in items}
     train_homes = set().union(*({n for n, t in texts.items() if piece in t} for piece in trained if len(piece) > 15))
     unique_homes = {next(iter(h)) for h in homes if len(h) == 1}
     assert unique_homes
@@ -69,12 +82,23 @@ def test_duplicates_are_dropped_and_counted(tiny_study: StudyConfig, corpus: Pat
     assert after.manifest.files["train.bin"] == before.manifest.files["train.bin"]
 
 
-def test_preparing_again_is_the_same_and_reuses(tiny_study: StudyConfig, tmp_path: Path) -> None:
+def test_preparing_again_is_the_same(tiny_study: StudyConfig, tmp_path: Path) -> None:
     first = prepare(tiny_study, tmp_path / "a")
-    stamp = (tmp_path / "a" / "train.bin").stat().st_mtime_ns
-    assert prepare(tiny_study, tmp_path / "a").manifest == first.manifest
-    assert (tmp_path / "a" / "train.bin").stat().st_mtime_ns == stamp
     assert prepare(tiny_study, tmp_path / "b").manifest.digest == first.manifest.digest
+
+
+def test_a_larger_budget_keeps_the_examples_of_the_smaller_ones(tiny_study: StudyConfig, tmp_path: Path) -> None:
+    before = prepare(tiny_study, tmp_path / "a").manifest
+    after = prepare(changed(tiny_study, grid={"unique_tokens": [512, 1024, 2048]}), tmp_path / "b").manifest
+    assert [budget.digest for budget in after.budgets[:2]] == [budget.digest for budget in before.budgets]
+    assert after.files["validation.bin"] == before.files["validation.bin"]
+
+
+def test_cloze_items_of_a_changed_corpus_are_refused(tiny_study: StudyConfig, corpus: Path, tmp_path: Path) -> None:
+    dataset = prepare(tiny_study, tmp_path / "a")
+    (corpus / "new.txt").write_text("another document " * 20)
+    with pytest.raises(DataError, match="could be text that runs were trained on"):
+        prepare_tasks(tiny_study, dataset, tmp_path / "cloze")
 
 
 def test_an_altered_file_is_noticed(tiny_study: StudyConfig, tmp_path: Path) -> None:
@@ -88,13 +112,14 @@ def test_an_altered_file_is_noticed(tiny_study: StudyConfig, tmp_path: Path) -> 
 
 def test_cloze_items_are_balanced_and_distinct(tiny_study: StudyConfig, tmp_path: Path) -> None:
     dataset = prepare(tiny_study, tmp_path / "a")
-    items = read_items(dataset.folder / CLOZE)
-    assert len(items) == dataset.manifest.cloze_items == 8
-    assert np.bincount([item.gold for item in items]).tolist() == [2, 2, 2, 2]
+    cloze = prepare_tasks(tiny_study, dataset, tmp_path / "cloze")
+    items = [item for _, item in cloze.documents()]
+    assert len(items) == cloze.manifest.items == 8
+    assert np.bincount([item["gold"] for item in items]).tolist() == [2, 2, 2, 2]
     for item in items:
-        assert len(set(item.options)) == 4
-        assert {len(option) for option in item.options} == {4}
-        assert len(item.context) == 12
+        assert len(set(item["options"])) == 4
+        assert {len(option) for option in item["options"]} == {4}
+        assert len(item["context"]) == 12
 
 
 def test_json_lines_and_compression(tmp_path: Path) -> None:
@@ -164,7 +189,7 @@ class TestBadInput:
             grid={"unique_tokens": [512]},
         )
         with pytest.raises(DataError) as caught:
-            prepare(study, tmp_path / "d")
+            prepare_tasks(study, prepare(study, tmp_path / "d"), tmp_path / "cloze")
         assert caught.value.field in ("evaluation.tasks", "data.validation_fraction")
 
     def test_undecodable_file_is_refused_or_skipped(

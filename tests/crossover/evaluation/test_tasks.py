@@ -12,18 +12,22 @@ import torch
 from crossover.cli import main
 from crossover.data.dataset import Dataset
 from crossover.data.domain_cloze import ClozeItem
-from crossover.data.prepare_dataset import prepare
+from crossover.data.prepare_dataset import prepare_dataset
+from crossover.data.split_corpus import read_corpus
+from crossover.data.task_items import TaskItems
 from crossover.data.task_packs import Pack, catalogue, evenly, find_pack, read_pack
 from crossover.data.tokenizer import BOS
 from crossover.decoding import Completion, Generation
 from crossover.errors import DataError
-from crossover.evaluation.evaluate_checkpoint import Share, evaluate_checkpoint
-from crossover.evaluation.evaluation_records import Evaluation
+from crossover.evaluation.evaluate_checkpoint import evaluate_checkpoint
+from crossover.evaluation.evaluation_records import Evaluation, merge_parts
+from crossover.evaluation.measurement_plan import evaluation_parts
 from crossover.evaluation.task_scores import TaskScores, fitted, score_task
 from crossover.evaluation.tasks import FORMATS, Continuation, Scored
 from crossover.evaluation.tasks.choice_tasks import first_place
-from crossover.evaluation.tasks.preparing import prepare_tasks, task_of
+from crossover.evaluation.tasks.preparing import prepare_pack, task_of
 from crossover.settings import get_settings
+from crossover.stages.evaluate_stage import evaluation_inputs
 from crossover.study.arms import Family
 from crossover.study.study_config import StudyConfig
 from crossover.training.checkpoint import CheckpointInfo, save_checkpoint
@@ -157,19 +161,25 @@ def own_pack(folder: Path, name: str, rows: list[dict[str, object]], **fields: o
 ROW = {"query": "two and two make", "choices": ["four", "five"], "gold": 0}
 
 
-def test_a_studys_tasks_become_files_of_its_dataset(
-    tiny_study: StudyConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def items_of(study: StudyConfig, name: str, packs: Path, folder: Path) -> TaskItems:
+    return prepare_pack(find_pack(name, packs), study, packs, folder)
+
+
+def dataset_of(study: StudyConfig, folder: Path) -> Dataset:
+    with read_corpus(study.data, folder.parent / "scratch") as corpus:
+        return prepare_dataset(study, corpus, folder)
+
+
+def test_the_items_of_a_task_are_an_artifact(tiny_study: StudyConfig, tmp_path: Path) -> None:
     own_pack(tmp_path, "sums", [ROW] * 3 + [ROW | {"choices": ["f" * 80, "five"]}])
-    study = with_tasks(tiny_study, "sums")
-    dataset = prepare(study, tmp_path / "data", lambda folder: prepare_tasks(study, tmp_path, folder))
-    (file,) = dataset.manifest.tasks
-    assert (file.name, file.items, file.left_out, file.path) == ("sums", 3, 1, "tasks/sums.jsonl")
-    assert dataset.documents(file)[2] == (2, ROW)
-    assert "tasks/sums.jsonl" in dataset.manifest.files
-    (tmp_path / "data" / file.path).write_text("{}")
+    items = items_of(with_tasks(tiny_study, "sums"), "sums", tmp_path, tmp_path / "items")
+    manifest = items.manifest
+    assert (manifest.name, manifest.items, manifest.left_out) == ("sums", 3, 1)
+    assert TaskItems.open(tmp_path / "items").documents()[2] == (2, ROW)
+    (file,) = manifest.files
+    (tmp_path / "items" / file).write_text("{}")
     with pytest.raises(DataError, match="recorded digest"):
-        Dataset.open(tmp_path / "data")
+        TaskItems.open(tmp_path / "items")
 
 
 def save_model(folder: Path, *, causal: bool, length: int) -> Path:
@@ -177,8 +187,8 @@ def save_model(folder: Path, *, causal: bool, length: int) -> Path:
     model = tiny_model(causal=causal, vocab=259, length=length)
     family: Family = "AR" if causal else "DLM"
     info = CheckpointInfo(
-        study="sha256:x",
         run="c/a/seed-0",
+        run_digest="sha256:x",
         arm=family.lower(),
         family=family,
         seed=0,
@@ -192,24 +202,32 @@ def save_model(folder: Path, *, causal: bool, length: int) -> Path:
     return folder
 
 
-def measured(folder: Path, dataset: Dataset, study: StudyConfig, share: Share) -> Evaluation:
-    return evaluate_checkpoint(folder, "sha256:x", dataset, study.evaluation, share, unique_tokens=512)
+def measured(
+    folder: Path, dataset: Dataset, tasks: dict[str, TaskItems], study: StudyConfig, *, everything: bool, causal: bool
+) -> Evaluation:
+    """The evaluation of a checkpoint, with or without the costly parts."""
+    parts = evaluation_parts(
+        study.evaluation,
+        evaluation_inputs(study, dataset, tasks, 512),
+        run="sha256:run",
+        family="AR" if causal else "DLM",
+        step=1,
+        chain_rule=everything,
+        writing=everything,
+    )
+    return merge_parts(
+        evaluate_checkpoint(folder, "sha256:x", parts, dataset, tasks, study.evaluation, unique_tokens=512)
+    )
 
 
 @needs_packs
 def test_a_checkpoint_is_measured_on_every_task(tiny_study: StudyConfig, tmp_path: Path) -> None:
     study = with_tasks(tiny_study, "zorro", "mmlu-cloze", "lambada", "humaneval-single-line", length=96, task_items=4)
-    dataset = prepare(study, tmp_path / "data", lambda folder: prepare_tasks(study, PACKS, folder))
+    dataset = dataset_of(study, tmp_path / "data")
+    tasks = {name: items_of(study, name, PACKS, tmp_path / name) for name in study.evaluation.tasks}
     for causal in (True, False):
-        save_model(tmp_path / f"c{causal}", causal=causal, length=96)
-        found = evaluate_checkpoint(
-            tmp_path / f"c{causal}",
-            "sha256:x",
-            dataset,
-            study.evaluation,
-            Share(chain_rule=True, writing=True),
-            unique_tokens=512,
-        )
+        folder = save_model(tmp_path / f"c{causal}", causal=causal, length=96)
+        found = measured(folder, dataset, tasks, study, everything=True, causal=causal)
         values = {m.metric: m for m in found.measurements}
         assert 0 <= values["zorro_accuracy"].value <= 1
         assert values["zorro_accuracy"].draws == (1 if causal else study.evaluation.task_draws)
@@ -217,19 +235,12 @@ def test_a_checkpoint_is_measured_on_every_task(tiny_study: StudyConfig, tmp_pat
         assert values["lambada_exact_match"].value == values["humaneval-single-line_pass_at_1"].value == 0.0
         assert values["lambada_gold_nll"].value > 1
         assert ("chain_rule_confidence_bpb" in values) == (not causal)
-        tasks = {items.task: items for items in found.items}
-        assert len(tasks["zorro"].option_nll) == len(tasks["zorro"].ids) == 4
-        assert tasks["humaneval-single-line"].clusters[0].startswith("HumanEval/")
-        assert tasks["humaneval-single-line"].margins == ()
-        assert tasks["lambada"].truncated > 0
-        quick = evaluate_checkpoint(
-            tmp_path / f"c{causal}",
-            "sha256:x",
-            dataset,
-            study.evaluation,
-            Share(chain_rule=False, writing=False),
-            unique_tokens=512,
-        )
+        scores = {items.task: items for items in found.items}
+        assert len(scores["zorro"].option_nll) == len(scores["zorro"].ids) == 4
+        assert scores["humaneval-single-line"].clusters[0].startswith("HumanEval/")
+        assert scores["humaneval-single-line"].margins == ()
+        assert scores["lambada"].truncated > 0
+        quick = measured(folder, dataset, tasks, study, everything=False, causal=causal)
         assert {items.task for items in quick.items} == {"zorro", "mmlu-cloze"}
 
 
@@ -302,7 +313,7 @@ def test_bad_packs_are_named(
     if rows:
         own_pack(tmp_path, name, rows, **fields)
     with pytest.raises(DataError, match=words) as caught:
-        prepare_tasks(with_tasks(tiny_study, name), tmp_path, tmp_path / "data")
+        items_of(with_tasks(tiny_study, name), name, tmp_path, tmp_path / "data")
     assert name in str(caught.value)
 
 
@@ -312,7 +323,7 @@ def test_lines_that_are_no_documents_are_named(tmp_path: Path, tiny_study: Study
         digest = hashlib.sha256(content).hexdigest()
         (tmp_path / "x.yaml").write_text(f"{{format: choices, licence: mine, file: x.jsonl, sha256: {digest}}}")
         with pytest.raises(DataError, match=r"x\.jsonl line 1 is not a JSON object"):
-            prepare_tasks(with_tasks(tiny_study, "x"), tmp_path, tmp_path / "data")
+            items_of(with_tasks(tiny_study, "x"), "x", tmp_path, tmp_path / "data")
 
 
 @needs_packs
@@ -343,8 +354,8 @@ def test_a_pack_may_come_through_datasets(
     (tmp_path / "repo" / "test.jsonl").write_text("".join(json.dumps(ROW | {"part": n}) + "\n" for n in range(4)))
     fields = {"format": "choices", "licence": "mine", "hub": str(tmp_path / "repo"), "revision": "main"}
     (tmp_path / "sums.yaml").write_text(json.dumps(fields | {"where": {"part": [1, 2]}}))
-    (file,) = prepare_tasks(with_tasks(tiny_study, "sums"), tmp_path, tmp_path / "data")
-    assert file.items == 2
+    items = items_of(with_tasks(tiny_study, "sums"), "sums", tmp_path, tmp_path / "data")
+    assert items.manifest.items == 2
     (tmp_path / "gone.yaml").write_text(json.dumps(fields | {"hub": str(tmp_path / "nowhere")}))
     with pytest.raises(DataError, match="cannot be had from the hub"):
-        prepare_tasks(with_tasks(tiny_study, "gone"), tmp_path, tmp_path / "data")
+        items_of(with_tasks(tiny_study, "gone"), "gone", tmp_path, tmp_path / "data")

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from crossover.evaluation.evaluation_records import Evaluation, Measurement, evaluation_path, save_evaluation
+from crossover.evaluation.evaluation_records import EvaluationPart, Measurement, save_part
 from crossover.files import digest_of
-from crossover.stages.stage_manifests import EvaluationsRef, FileRef, RunRef
+from crossover.stages.stage_manifests import CheckpointRef, EvaluationRef, EvaluationsRef, RunRef
 from crossover.stages.study_context import StudyContext
-from crossover.study.study_config import StudyConfig, parse_study
+from crossover.stages.workspace import run_name
+from crossover.study.identity import RunId
+from crossover.study.load_study import parse_study
+from crossover.study.study_config import StudyConfig
 
 CLEAR, NEAR = "u512-pico", "u1024-pico"
 DIFFERENCE = {
@@ -44,26 +47,29 @@ def evaluated(context: StudyContext, cell: str, arm: str, seeds: Sequence[int]) 
     runs = []
     steps = context.study.evaluation_steps(context.study.cell(cell))
     for seed in seeds:
-        key = f"{cell}/{arm}/seed-{seed}"
-        files = []
+        run = RunId(cell, arm, seed)
+        references = []
         for step in steps:
             value = 3 - 0.01 * step / steps[-1] + DIFFERENCE[cell][seed] * (arm == "dlm")
             loss = Measurement(
                 metric="loss", value=value, stderr=None, unit="nats", direction="lower", estimator="exact", draws=0
             )
-            result = Evaluation(
+            part = EvaluationPart(
+                digest="sha256:e",
+                part="likelihood",
                 checkpoint="c",
-                dataset="d",
                 step=step,
                 tokens=step * 128,
                 flops=step * 1e6,
                 seconds=SECONDS[cell] * step / steps[-1],
                 measurements=(loss,),
-                items=(),
             )
-            path = evaluation_path(context.run_folder(key), step)
-            save_evaluation(path, result)
-            digest = digest_of(result.model_dump(mode="json"))
-            files.append(FileRef(step=step, uri=context.workspace.uri_of(path), digest=digest))
-        runs.append(RunRef(key=key, cell=cell, arm=arm, seed=seed, files=tuple(files)))
+            name = f"{run_name(run, digest_of(run.key))}/evaluations/step-{step:08d}/likelihood.json"
+            save_part(context.store.path(name), part)
+            digest = context.store.publish(name)
+            references.append(
+                EvaluationRef(step=step, part="likelihood", uri=context.store.uri_of(name), digest=digest)
+            )
+        checkpoints = tuple(CheckpointRef(step=step, uri="c", digest="c") for step in steps)
+        runs.append(RunRef(id=run, digest=digest_of(run.key), checkpoints=checkpoints, evaluations=tuple(references)))
     return EvaluationsRef(study=context.study.digest, dataset="d", runs=tuple(runs))

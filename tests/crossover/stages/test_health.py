@@ -10,6 +10,7 @@ from crossover.registry import MetricDef, Point, Registry
 from crossover.stages.run_health import health_of, loss_spikes
 from crossover.stages.study_context import StudyContext
 from crossover.stages.workspace import Workspace
+from crossover.study.identity import RunId
 from crossover.study.study_config import StudyConfig
 
 PLAIN = np.linspace(4, 3, 60) + 0.01 * np.random.default_rng(0).normal(size=60)
@@ -35,9 +36,9 @@ def test_the_registry_says_how_a_run_went(tmp_path: Path) -> None:
         registry.register_study(name="s", digest=study.digest, config=study.model_dump(mode="json"))
         context = StudyContext(study, Workspace(str(tmp_path / "ws")), registry)
         cell = study.cells[0].name
-        key = context.run_key(cell, "ar", 0)
-        registry.start_attempt(key, started_step=0, config={}).finish("interrupted")
-        attempt = registry.start_attempt(key, started_step=0, config={})
+        registry.register_run(study.digest, RunId(cell, "ar", 0), "sha256:run", config={}, epoch_tokens=None)
+        registry.start_attempt("sha256:run", started_step=0).finish("interrupted")
+        attempt = registry.start_attempt("sha256:run", started_step=0)
         columns = {"training_loss": [*PLAIN[:-1], float("nan")], "gradient_norm": [0.5] * 59 + [9.0]}
         columns["tokens_per_second"] = [1000.0] * 60
         for name, values in columns.items():

@@ -55,7 +55,7 @@ def test_empty_is_everything_and_order_is_the_study_s() -> None:
 def test_what_the_study_does_not_have_is_named(text: str, told: str) -> None:
     with pytest.raises(StudyError, match="write CELL:SEED,SEED") as error:
         parse_selection(STUDY, text)
-    assert (error.value.code, error.value.field) == ("run.selection", "runs")
+    assert (error.value.code, error.value.field) == ("run.bad-selection", "runs")
     assert told in str(error.value)
 
 

@@ -15,9 +15,10 @@ from crossover.training.device_metrics import peak_flops
 from crossover.training.planner import plan_study
 from crossover.training.recorder import NoRecorder, Progress
 from crossover.training.run_schedule import run_schedule
-from crossover.training.run_spec import DivergedError, RunSpec, is_finished
+from crossover.training.run_spec import DivergedError, RunSpec
 from crossover.training.train_engine import StepLosses
 from crossover.training.trainer import Trainer
+from tests.crossover.training.saved import saved_milestones
 
 
 class Notes(NoRecorder):
@@ -64,7 +65,7 @@ def test_a_roll_back_skips_the_batches_and_ends_the_run(
     spec = RunSpec(study=study, cell=study.cells[1], arm="dlm", seed=0)
     trainer = Trainer(spec, examples, tmp_path, notes)
     trainer.run()
-    assert is_finished(spec, tmp_path)
+    assert len(saved_milestones(spec, tmp_path)) == len(spec.milestones)
     assert trainer.skipped == set(range(13, 21))
     assert "the loss is nan at step 21 (epoch 2, examples" in notes.notes[0]
 
@@ -87,7 +88,7 @@ def test_a_schedule_trains_to_every_milestone(
     spec = RunSpec(study=study, cell=study.cells[1], arm="ar", seed=0)
     Trainer(spec, examples, tmp_path, notes, lambda done, total, loss: seen.append((done, total))).run()
     steps = run_schedule(study.training, study.evaluation_steps(spec.cell)).steps
-    assert is_finished(spec, tmp_path)
+    assert len(saved_milestones(spec, tmp_path)) == len(spec.milestones)
     assert seen == [(step + 1, steps) for step in range(steps)]
     assert notes.rates[32] == pytest.approx(0.0, abs=1e-9)
     assert {"tokens_per_second", "data_wait", "peak_memory_gib"} <= notes.metrics

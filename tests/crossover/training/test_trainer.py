@@ -14,8 +14,9 @@ from crossover.study.study_config import StudyConfig
 from crossover.training import train_engine as engine_module
 from crossover.training.checkpoint import latest_checkpoint, read_info, step_folder
 from crossover.training.recorder import NoRecorder, Progress
-from crossover.training.run_spec import DivergedError, RunSpec, milestones, resume_step
+from crossover.training.run_spec import DivergedError, RunSpec, resume_step
 from crossover.training.trainer import Trainer
+from tests.crossover.training.saved import saved_milestones
 
 GOLDEN = Path(__file__).with_name("golden_losses.json")
 
@@ -118,16 +119,15 @@ def test_milestones_stand_at_the_evaluation_steps(
 ) -> None:
     spec = spec_of(tiny_study, "ar")
     train(spec, examples, tmp_path / "run")
-    found = milestones(spec, tmp_path / "run")
-    assert tuple(step for step, _, _ in found) == tiny_study.evaluation_steps(spec.cell)
-    info = read_info(found[-1][1])
+    folders = saved_milestones(spec, tmp_path / "run")
+    assert tuple(read_info(folder).step for folder in folders) == tiny_study.evaluation_steps(spec.cell)
+    info = read_info(folders[-1])
     assert (info.step, info.tokens) == (32, 32 * 8 * 16)
-    assert not (found[-1][1] / "training_state.safetensors").exists()
-    (found[0][1] / "model.safetensors").unlink()
-    with pytest.raises(CheckpointError, match="missing or torn"):
-        milestones(spec, tmp_path / "run")
-    train(spec, examples, tmp_path / "run")  # the remedy that the message gives
-    assert [digest for _, _, digest in milestones(spec, tmp_path / "run")]
+    assert not (folders[-1] / "training_state.safetensors").exists()
+    (folders[0] / "model.safetensors").unlink()
+    assert saved_milestones(spec, tmp_path / "run") == folders[1:]
+    train(spec, examples, tmp_path / "run")
+    assert saved_milestones(spec, tmp_path / "run") == folders
 
 
 def test_divergence_stops_the_run(
@@ -146,7 +146,7 @@ def test_a_checkpoint_of_another_study_is_refused(
 ) -> None:
     train(spec_of(tiny_study, "ar"), examples, tmp_path / "run")
     other = tiny_study.model_copy(update={"question": "another"})
-    with pytest.raises(CheckpointError, match="belongs to run"):
+    with pytest.raises(CheckpointError, match="is a checkpoint of another run"):
         train(spec_of(other, "ar"), examples, tmp_path / "run")
 
 

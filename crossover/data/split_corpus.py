@@ -1,0 +1,107 @@
+"""A corpus as it is read once: exact duplicates dropped, split by document, tokenised.
+
+Which side a document is on depends on its own text only, so that it stays there when the corpus grows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crossover.data import tokenizer
+from crossover.data.corpus_sources import SourceCounts, documents
+from crossover.data.dataset import TOKEN
+from crossover.files import workspace_error
+from crossover.study.study_parts import DataConfig
+
+
+@dataclass
+class SplitSide:
+    """One side of the split: tokens in a scratch file, names and lengths of documents in memory."""
+
+    scratch: tempfile._TemporaryFileWrapper[bytes]
+    names: list[str] = field(default_factory=list)
+    lengths: list[int] = field(default_factory=list)
+    bytes: int = 0
+
+    def add(self, name: str, text: str) -> None:
+        """Append a document, closed by EOS."""
+        tokens = np.append(tokenizer.encode(text), np.uint16(tokenizer.EOS))
+        self.scratch.write(tokens.astype(TOKEN).tobytes())
+        self.names.append(name)
+        self.lengths.append(len(tokens))
+        self.bytes += len(tokens) - 1
+
+    def tokens(self) -> NDArray[np.uint16]:
+        """All documents end to end."""
+        self.scratch.flush()
+        if not self.lengths:
+            return np.empty(0, dtype=TOKEN)
+        return np.memmap(self.scratch.name, dtype=TOKEN, mode="r")
+
+    def example_starts(self, length: int) -> NDArray[np.int64]:
+        """Where each whole example starts in the scratch file, in order of documents. Shape (examples,)."""
+        lengths = np.asarray(self.lengths, dtype=np.int64)
+        whole = lengths // length
+        document = np.repeat(np.arange(len(lengths)), whole)
+        within = np.arange(whole.sum()) - np.repeat(np.cumsum(whole) - whole, whole)
+        starts: NDArray[np.int64] = (np.cumsum(lengths) - lengths)[document] + within * length
+        return starts
+
+
+@dataclass(frozen=True)
+class SplitCorpus:
+    """Both sides, what was counted, and what names the content."""
+
+    train: SplitSide
+    validation: SplitSide
+    counts: SourceCounts
+    duplicates: int
+    content: str
+    """SHA-256 over the digests of the distinct documents, in the order that they were read."""
+
+
+@contextmanager
+def read_corpus(data: DataConfig, scratch: Path) -> Iterator[SplitCorpus]:
+    """Read a corpus and put each distinct document on the side that its own digest says.
+
+    Args:
+        data: what to read and how.
+        scratch: folder for the tokens while the context is open.
+
+    Raises:
+        DataError: the source names no files, or holds what is not text.
+        WorkspaceError: the scratch folder cannot be written, or the disk is full.
+    """
+    try:
+        scratch.mkdir(parents=True, exist_ok=True)
+        with (
+            tempfile.NamedTemporaryFile(dir=scratch, prefix=".train.") as train_file,
+            tempfile.NamedTemporaryFile(dir=scratch, prefix=".validation.") as validation_file,
+        ):
+            yield _read(data, SplitSide(train_file), SplitSide(validation_file))
+    except OSError as error:
+        raise workspace_error(scratch, error) from error
+
+
+def _read(data: DataConfig, train: SplitSide, validation: SplitSide) -> SplitCorpus:
+    counts, content = SourceCounts(), hashlib.sha256()
+    seen: set[bytes] = set()
+    duplicates = 0
+    for name, text in documents(data, counts):
+        digest = hashlib.sha256(text.encode()).digest()
+        if digest[:16] in seen:
+            duplicates += 1
+            continue
+        seen.add(digest[:16])
+        content.update(digest)
+        held_out = int.from_bytes(digest[16:24], "big") < data.validation_fraction * 2**64
+        (validation if held_out else train).add(name, text)
+    return SplitCorpus(train, validation, counts, duplicates, f"sha256:{content.hexdigest()}")

@@ -1,0 +1,153 @@
+"""The sections of a study: data, grid, training and evaluation, with their limits and defaults."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from crossover.model.model_presets import model_presets
+
+DOMAIN_CLOZE = "domain-cloze"
+SOURCES = ("stdlib:", "text:", "jsonl:")
+
+
+class StudyPart(BaseModel):
+    """A section of a study: frozen, and unknown fields are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataConfig(StudyPart):
+    """The corpus and how it becomes tokens."""
+
+    source: str = Field(
+        default="stdlib:",
+        description="`stdlib:` is the running interpreter's standard library; `text:GLOB` one document a file; "
+        "`jsonl:GLOB` one document a line. `.gz` and `.xz` are read as they are.",
+    )
+    text_field: str = Field(default="text", description="The field of a JSON line that holds the document.")
+    separator: str = Field(default="", description="Cut each text file into documents at this string.")
+    undecodable: Literal["refuse", "skip"] = Field(
+        default="refuse", description="What to do with a file that is not UTF-8; skipped ones are counted."
+    )
+    tokenizer: Literal["bytes"] = Field(default="bytes", description="Byte level: 256 bytes, BOS, EOS and MASK.")
+    sequence_length: int = Field(default=64, ge=8, le=8192, description="Tokens in one training example.")
+    validation_fraction: float = Field(default=0.1, gt=0, lt=0.9, description="Share of documents held out.")
+    validation_tokens: int = Field(default=8192, ge=64, description="Held-out tokens that the loss is measured on.")
+
+    @field_validator("source")
+    @classmethod
+    def _scheme_is_known(cls, source: str) -> str:
+        if not source.startswith(SOURCES):
+            raise ValueError(f"unknown source {source!r}; start it with one of {', '.join(SOURCES)}")
+        if source in ("text:", "jsonl:"):
+            raise ValueError(f"{source!r} names no file; write for example {source}corpus/*.txt")
+        return source
+
+
+class GridConfig(StudyPart):
+    """The cells: every unique-token budget with every model."""
+
+    unique_tokens: Annotated[tuple[int, ...], Field(min_length=1)] = (10_000,)
+    models: Annotated[tuple[str, ...], Field(min_length=1)] = ("nano",)
+
+    @field_validator("unique_tokens")
+    @classmethod
+    def _positive_and_distinct(cls, budgets: tuple[int, ...]) -> tuple[int, ...]:
+        if min(budgets) < 1 or len(set(budgets)) < len(budgets):
+            raise ValueError(f"budgets must be positive and distinct, found {list(budgets)}")
+        return tuple(sorted(budgets))
+
+    @field_validator("models")
+    @classmethod
+    def _models_are_known(cls, models: tuple[str, ...]) -> tuple[str, ...]:
+        for name in models:
+            if name not in model_presets():
+                raise ValueError(f"unknown model {name!r}; choose from {', '.join(model_presets())}")
+        return models
+
+
+class TrainingConfig(StudyPart):
+    """The same for every arm; an arm's recipe says what differs."""
+
+    epochs: float = Field(default=100.0, gt=0, description="Passes over the unique tokens.")
+    batch_size: int = Field(default=32, ge=1, description="Examples in a global batch.")
+    microbatch_size: int | None = Field(
+        default=None, ge=1, description="Examples in one forward pass; default: all that a process has of a batch."
+    )
+    optimizer: Literal["adamw", "muon"] = Field(
+        default="adamw", description="`muon` takes the blocks' matrices; the rest stays with AdamW."
+    )
+    learning_rate: float = Field(default=3e-3, gt=0, description="Peak rate.")
+    warmup_steps: int = Field(default=10, ge=0, description="Steps of linear warm-up.")
+    schedule: Literal["constant", "wsd", "cosine"] = Field(
+        default="constant",
+        description="`wsd` ends each measured point on its own decay branch; under `cosine` only the last is a budget.",
+    )
+    decay_fraction: float = Field(default=0.1, gt=0, lt=1, description="Share of a budget that its branch decays over.")
+    final_rate: float = Field(
+        default=0.0, ge=0, lt=1, description="Rate at the end of a decay, as a share of the peak."
+    )
+    weight_decay: float = Field(default=0.1, ge=0, description="Decoupled decay of matrices; norms have none.")
+    beta1: float = Field(default=0.9, ge=0, lt=1)
+    beta2: float = Field(default=0.95, ge=0, lt=1)
+    gradient_clip: float = Field(default=1.0, gt=0, description="Largest global gradient norm.")
+    router_balance: float = Field(default=0.01, ge=0, description="Weight of a sparse model's load balance loss.")
+    router_z: float = Field(default=0.001, ge=0, description="Weight of a sparse model's router z-loss.")
+    on_divergence: Literal["stop", "roll-back"] = Field(
+        default="stop", description="When a loss is not finite or spikes: stop, or go back and skip the batches."
+    )
+    spike_factor: float = Field(
+        default=20.0, ge=0, description="Deviations above the running median that are a spike; 0 looks for none."
+    )
+    precision: Literal["fp32", "bf16"] = Field(
+        default="fp32", description="Of matrix products; weights, reductions, logits and loss are float32."
+    )
+    compile: bool = Field(default=False, description="Compile the blocks (needs a C++ compiler on CPU).")
+    activation_checkpointing: bool = Field(default=False, description="Recompute each block in the backward pass.")
+    data_parallel: Literal["replicate", "shard"] = Field(
+        default="replicate", description="On several processes: whole copies with an exact sum, or FSDP2."
+    )
+    device: Literal["cpu", "cuda"] = "cpu"
+
+    @model_validator(mode="after")
+    def _microbatches_fill_the_batch(self) -> Self:
+        if self.microbatch_size and self.batch_size % self.microbatch_size:
+            raise ValueError(f"microbatch_size {self.microbatch_size} does not divide batch_size {self.batch_size}")
+        return self
+
+
+class EvaluationConfig(StudyPart):
+    """When a run is measured, and how finely."""
+
+    points: int = Field(default=16, ge=2, description="Checkpoints per run, log-spaced in steps.")
+    first_epoch: float = Field(default=1.0, gt=0, description="Where the first of them stands.")
+    nelbo_draws: int = Field(default=32, ge=2, description="Frozen stratified masks per validation example (DLM).")
+    chain_rule_examples: int = Field(default=32, ge=0, description="Validation examples for the DLM's chain rule.")
+    chain_rule_points: int = Field(default=3, ge=0, description="How many of the checkpoints get it, last included.")
+    nelbo_stderr: float = Field(
+        default=0.0,
+        ge=0,
+        description="Draw rounds of `nelbo_draws` until this Monte Carlo error (nats a token); 0: one.",
+    )
+    tasks: tuple[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")], ...] = Field(
+        default=(DOMAIN_CLOZE,), description="`domain-cloze`, made from the corpus, and packs by name."
+    )
+    cloze_items: int = Field(default=128, ge=4, description="Items of the domain cloze task.")
+    cloze_draws: int = Field(default=8, ge=1, description="Masks per option (DLM); shared by all options.")
+    task_items: int = Field(default=500, ge=0, description="Items of each pack, evenly spaced over it; 0 takes all.")
+    task_draws: int = Field(default=16, ge=1, description="Masks per option of a pack's items (DLM).")
+    writing_points: int = Field(
+        default=1, ge=0, description="Checkpoints at which models write (generating tasks, samples), last included."
+    )
+    samples: int = Field(default=16, ge=0, description="Texts written at such a checkpoint, to judge and to compare.")
+    scorer: str = Field(default="", description="Folder of another study's AR checkpoint that judges the samples.")
+    passages: int = Field(default=32, ge=0, description="Training passages that it is asked to continue by heart.")
+
+    @field_validator("tasks")
+    @classmethod
+    def _tasks_are_distinct(cls, tasks: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(tasks)) < len(tasks):
+            raise ValueError(f"a task stands twice in {list(tasks)}")
+        return tasks

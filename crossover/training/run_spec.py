@@ -1,0 +1,72 @@
+"""A run: which run of which study it is, what it trains, and how far its folder got."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+
+from crossover.counter_rng import Stream, generator
+from crossover.data.tokenizer import VOCAB_SIZE
+from crossover.errors import CrossoverError
+from crossover.model.model_config import ModelConfig
+from crossover.model.model_presets import preset
+from crossover.study.identity import RunId
+from crossover.study.study_config import Cell, StudyConfig
+from crossover.study.study_digests import run_digest
+from crossover.training.checkpoint import latest_checkpoint
+
+
+class DivergedError(CrossoverError):
+    """The loss is not finite or jumped; the run stops rather than train on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSpec:
+    """Which run of which study."""
+
+    study: StudyConfig
+    cell: Cell
+    arm: str
+    seed: int
+
+    examples: str = ""
+    """Digest of the training examples of the cell's budget."""
+
+    @property
+    def id(self) -> RunId:
+        """Cell, arm and seed."""
+        return RunId(self.cell.name, self.arm, self.seed)
+
+    @property
+    def key(self) -> str:
+        """`<cell>/<arm>/seed-<n>`: unique in a revision of the study."""
+        return self.id.key
+
+    @cached_property
+    def digest(self) -> str:
+        """Of all that decides the run: see `study_digests.run_digest`."""
+        return run_digest(self.study, self.id, self.examples)
+
+    @property
+    def milestones(self) -> tuple[int, ...]:
+        """Steps at which a checkpoint is saved and measured, ascending; the last is the run's end."""
+        return self.study.evaluation_steps(self.cell)
+
+
+def cell_model(study: StudyConfig, cell: Cell) -> ModelConfig:
+    """The transformer of a cell; the same for every arm."""
+    return preset(cell.model, vocab_size=VOCAB_SIZE, max_length=study.data.sequence_length)
+
+
+def pair_generator(seed: int) -> torch.Generator:
+    """The generator of initial weights; both arms of a pair get the same."""
+    return torch.Generator().manual_seed(int(generator(seed, Stream.INITIALISATION).integers(2**62)))
+
+
+def resume_step(folder: Path) -> int:
+    """The step from which a run in this folder would go on; 0 when it starts."""
+    newest, _ = latest_checkpoint(folder / "resume")
+    return 0 if newest is None else int(newest.name.removeprefix("step-"))
