@@ -19,8 +19,12 @@ BASE = ("minio", "numpy", "pydantic", "pydantic_settings", "yaml", "scipy", "tqd
 
 
 def missing_module(extras: Iterable[str]) -> str | None:
-    """The first module of the extras that is not installed; None when all are. Nothing is imported."""
-    return next((name for extra in extras for name in EXTRAS[extra] if find_spec(name) is None), None)
+    """The first required module that is not installed, of the extras or without any; None when all are.
+
+    Nothing is imported.
+    """
+    required = (*BASE, *(name for extra in extras for name in EXTRAS[extra]))
+    return next((name for name in required if find_spec(name) is None), None)
 
 
 def install_hint(module: str, extras: Iterable[str] = ()) -> str | None:
