@@ -23,7 +23,9 @@ class Settings(BaseSettings):
 
     home: Path = Field(default=Path("studies"), description="Folder of all studies and of the embedded registry.")
     registry_url: str = Field(
-        default="", description="SQLAlchemy URL of the registry; empty means registry.sqlite in the home folder."
+        default="",
+        repr=False,  # it may hold a password
+        description="SQLAlchemy URL of the registry; empty means registry.sqlite in the home folder.",
     )
     scratch: Path | None = Field(
         default=None,

@@ -1,4 +1,4 @@
-"""`crossover doctor`: can this machine do the work, and what are the settings?"""
+"""`crossover doctor`: checks of this machine, and the settings. Only reads."""
 
 from __future__ import annotations
 
@@ -10,47 +10,50 @@ import platform
 import shutil
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 from pydantic import SecretStr
 
 from crossover.settings import Settings, available_cores, get_settings
+from crossover.url_masking import mask_password
 
 _EXTRAS = {"torch": "train", "sqlalchemy": "registry", "altair": "registry", "kfp": "pipelines", "kserve": "serve"}
 MINIMUM_FREE_GIB = 1.0
 
 
 class Check(NamedTuple):
-    """One thing that was looked at."""
+    """The result of one check."""
 
     name: str
     ok: bool
-    found: str
+    detail: str
     remedy: str = ""
 
 
 def doctor(options: argparse.Namespace) -> int:
-    """Print every check and setting; exit 1 when something is amiss."""
+    """Print every check and setting; returns 1 when a check fails."""
     settings = get_settings()
     checks = list(_checks(settings))
-    rows = {name: _shown(getattr(settings, name)) for name in Settings.model_fields}
+    values = {name: _printable(getattr(settings, name)) for name in Settings.model_fields}
     if options.json:
-        print(json.dumps({"checks": [check._asdict() for check in checks], "settings": rows}, indent=1))
+        print(json.dumps({"checks": [check._asdict() for check in checks], "settings": values}, indent=1))
     else:
         for check in checks:
-            print(f"{'ok  ' if check.ok else 'FAIL'}  {check.name:<12} {check.found}")
+            print(f"{'ok  ' if check.ok else 'FAIL'}  {check.name:<12} {check.detail}")
             if not check.ok:
                 print(f"      {check.remedy}")
         print("\nsettings (environment variables)")
         for name, field in Settings.model_fields.items():
-            print(f"  CROSSOVER_{name.upper():<14} {rows[name]:<40} {field.description}")
+            print(f"  CROSSOVER_{name.upper():<14} {values[name]:<40} {field.description}")
     return 0 if all(check.ok for check in checks) else 1
 
 
-def _shown(value: object) -> str:
+def _printable(value: object) -> str:
+    """A setting's value without secrets."""
     if isinstance(value, SecretStr):
         return "set" if value.get_secret_value() else "not set"
-    return str(value) or "(default)"
+    return "(default)" if value in ("", None) else mask_password(str(value))
 
 
 def _checks(settings: Settings) -> Iterator[Check]:
@@ -71,23 +74,28 @@ def _checks(settings: Settings) -> Iterator[Check]:
 
 
 def _home(settings: Settings) -> Check:
-    existing = next(p for p in (settings.home.absolute(), *settings.home.absolute().parents) if p.exists())
+    existing = _existing_folder(settings.home)
     free = shutil.disk_usage(existing).free / 2**30
     writable = os.access(existing, os.W_OK)
-    found = f"{settings.home}: {'writable' if writable else 'not writable'}, {free:.1f} GiB free"
+    detail = f"{settings.home}: {'writable' if writable else 'not writable'}, {free:.1f} GiB free"
     return Check(
-        "home", writable and free > MINIMUM_FREE_GIB, found, "set CROSSOVER_HOME to a folder with space that you own"
+        "home", writable and free > MINIMUM_FREE_GIB, detail, "set CROSSOVER_HOME to a folder with space that you own"
     )
 
 
+def _existing_folder(path: Path) -> Path:
+    """The path, or the nearest of its parents that exists."""
+    return next(p for p in (path.absolute(), *path.absolute().parents) if p.exists())
+
+
 def _tasks(settings: Settings) -> Iterator[Check]:
-    """Only studies that name packs need these, so that their absence is no fault."""
+    """Task packs and the sandbox. Only studies that name packs need them, so their absence is no failure."""
     from crossover.data.task_packs import catalogue, find_pack
     from crossover.errors import StudyError
     from crossover.evaluation.sandbox import require_sandbox
 
-    there = [name for name in catalogue() if (settings.tasks / find_pack(name, settings.tasks).file).is_file()]
-    yield Check("tasks", True, f"{settings.tasks}: {len(there)} of {len(catalogue())} well-known packs")
+    present = [name for name in catalogue() if (settings.tasks / find_pack(name, settings.tasks).file).is_file()]
+    yield Check("tasks", True, f"{settings.tasks}: {len(present)} of {len(catalogue())} well-known packs")
     try:
         require_sandbox()
         yield Check("sandbox", True, "generated programs can be confined")
@@ -96,13 +104,21 @@ def _tasks(settings: Settings) -> Iterator[Check]:
 
 
 def _registry(settings: Settings) -> Check:
+    """Whether the registry can be read, or, where there is none, made."""
     if importlib.util.find_spec("sqlalchemy") is None:
         return Check("registry", False, "not checked", "run: pip install 'crossover[registry]'")
     from crossover.errors import RegistryError
     from crossover.registry import Registry
+    from crossover.registry.registry_url import UNWRITABLE_REMEDY, file_of, parse_url
 
     try:
-        with Registry.open(settings.registry):
-            return Check("registry", True, "opens, at this version's schema")
+        with Registry.open_read_only(settings.registry) as registry:
+            return Check("registry", True, f"{registry.url}: at this version's schema")
     except RegistryError as error:
-        return Check("registry", False, error.problem, error.remedy)
+        if error.code != "registry.missing":
+            return Check("registry", False, error.problem, error.remedy)
+    file = file_of(parse_url(settings.registry))
+    folder = _existing_folder(file)
+    writable = folder.is_dir() and os.access(folder, os.W_OK)
+    detail = f"no registry yet: `crossover run` makes {file}" if writable else f"{file}: cannot be made"
+    return Check("registry", writable, detail, UNWRITABLE_REMEDY)

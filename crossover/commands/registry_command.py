@@ -11,15 +11,15 @@ from crossover.registry.table_format import format_table, table_json
 
 
 def upgrade(options: argparse.Namespace) -> int:
-    """Migrate to this version's schema."""
+    """Migrate a registry to this version's schema."""
     before, after = upgrade_registry(registry_of(options))
     print(f"already at {after}" if before == after else f"migrated from {before or 'nothing'} to {after}")
     return 0
 
 
 def query(options: argparse.Namespace) -> int:
-    """Run one read-only statement."""
-    with Registry.open(registry_of(options)) as registry:
-        table = registry.query(options.sql, limit=options.limit)
-    print(table_json(table) if options.json else format_table(table))
+    """Print the result of one SELECT."""
+    with Registry.open_read_only(registry_of(options)) as registry:
+        result = registry.query(options.sql, limit=options.limit)
+    print(table_json(result) if options.json else format_table(result))
     return 0

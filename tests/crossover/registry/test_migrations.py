@@ -172,6 +172,6 @@ def test_an_upgraded_registry_takes_new_rows(old_url: str) -> None:
 def test_an_older_schema_is_read_by_no_one(old_url: str) -> None:
     with pytest.raises(RegistryError, match="crossover registry upgrade") as caught:
         Registry.open_read_only(old_url)
-    assert caught.value.code == "registry.schema"
+    assert caught.value.code == "registry.old-schema"
     with pytest.raises(RegistryError, match="crossover registry upgrade"):
         Registry.open_read_only(old_url)  # the first refusal migrated nothing
