@@ -6,6 +6,7 @@ port is chosen at random, and the sockets whose place cannot be chosen are named
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 import socket
@@ -15,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from io import BytesIO
 from pathlib import Path
 
 from minio import Minio
@@ -46,8 +48,14 @@ def free_ports(count: int) -> list[int]:
 
 
 @contextmanager
-def server(folder: Path, bucket: str) -> Iterator[str]:
-    """host:port of an S3 endpoint that holds one empty bucket and asks for no credentials."""
+def server(folder: Path, bucket: str, keys: tuple[str, str] | None = None) -> Iterator[str]:
+    """host:port of an S3 endpoint that holds one empty bucket.
+
+    Args:
+        folder: where the server keeps its files.
+        bucket: name of the bucket.
+        keys: access key and secret key of the only user; without them any credentials will do.
+    """
     weed = shutil.which("weed", path=str(Path(sys.executable).parent))
     assert weed is not None, "the dev extra holds SeaweedFS"
     ports = free_ports(2 * len(LISTENERS))
@@ -61,15 +69,23 @@ def server(folder: Path, bucket: str) -> Iterator[str]:
         command += [f"-{name}.port={port}" for name, port in http.items()]
         command += [f"-{name}.port.grpc={port}" for name, port in grpc.items()]
         command += [f"-{name}.localSocket={sockets}/{name}" for name in ("filer", "s3")]
+        if keys is not None:
+            user = {"name": "user", "credentials": [{"accessKey": keys[0], "secretKey": keys[1]}], "actions": ["Admin"]}
+            (folder / "users.json").write_text(json.dumps({"identities": [user]}))
+            command.append(f"-s3.config={folder}/users.json")
+        access_key, secret_key = keys or ("any", "any")
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
         endpoint = f"127.0.0.1:{http['s3']}"
         pool = PoolManager(retries=Retry(total=0))
         try:
-            client = Minio(endpoint, access_key="any", secret_key="any", secure=False, http_client=pool)  # noqa: S106
+            client = Minio(endpoint, access_key=access_key, secret_key=secret_key, secure=False, http_client=pool)
             deadline = time.monotonic() + START_SECONDS
             while True:
                 try:
-                    client.make_bucket(bucket)
+                    if not client.bucket_exists(bucket):
+                        client.make_bucket(bucket)
+                    client.put_object(bucket, "first", BytesIO(b"1"), 1)  # makes volumes: seconds, if several try it
+                    client.remove_object(bucket, "first")
                     break
                 except (MinioException, HTTPError, OSError):
                     assert process.poll() is None, (folder / "log").read_text()[-2000:]
