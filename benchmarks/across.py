@@ -42,9 +42,9 @@ def measured(rng: np.random.Generator, cells: int, scatter: float, *, ends: bool
         at = float(np.exp(true + STDERR * rng.normal()))
         bare = {"facts": facts, "low": None, "high": None}
         if ends and true > np.log(REACH):
-            found.append(CellCrossing(at=None, beyond=REACH, word="AR", **bare))
+            found.append(CellCrossing(at=None, beyond=REACH, outcome="baseline", **bare))
         else:
-            found.append(CellCrossing(at=at, stderr=STDERR, word="crossover", **bare))
+            found.append(CellCrossing(at=at, stderr=STDERR, outcome="crossover", **bare))
     return found
 
 

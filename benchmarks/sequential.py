@@ -16,7 +16,7 @@ import numpy as np
 
 from benchmarks.calibration.detectors import markdown
 from benchmarks.simulations.simulated_curves import SCENARIOS, Scenario, differences
-from benchmarks.simulations.simulated_rounds import ORDERS, Order, Outcome, SimulatedCell, judge, simulate
+from benchmarks.simulations.simulated_rounds import ORDERS, Order, SimulatedCell, SimulatedStudy, judge, simulate
 from crossover.analysis import AnalysisPlan, MetricPlan
 from crossover.analysis.analysis_plan import Spending
 
@@ -27,8 +27,8 @@ EVEN = " (equal hours)"
 """What a mix is called whose cells cost the same."""
 THIRD = 1 / 3
 NONE = "insufficient evidence"
-WORDS = ("same word", "none, full grid has one", "one, full grid has none", "another")
-"""Heads of what `words` counts."""
+AGREEMENT = ("same outcome", "none, full grid has one", "one, full grid has none", "another")
+"""Column heads of `agreement`."""
 PLAN = AnalysisPlan(
     metrics=(MetricPlan(name="loss", direction="lower", delta=0.02),), axes=("tokens",), comparisons=("matched",)
 )
@@ -80,7 +80,7 @@ class Setting:
         return PLAN.model_copy(update={"looks": self.looks, "spending": self.spending, "minimum_pairs": self.minimum})
 
 
-def outcomes(setting: Setting, repeats: int) -> list[Outcome]:
+def outcomes(setting: Setting, repeats: int) -> list[SimulatedStudy]:
     """Simulated studies; the same runs and costs for all settings of a mix and a number of seeds."""
     mix = setting.mix.removesuffix(EVEN)
     found = []
@@ -101,9 +101,9 @@ def quartiles(values: Sequence[float]) -> str:
     return f"{median:.2f} ({low:.2f} – {high:.2f})"
 
 
-def words(found: Sequence[Outcome]) -> list[str]:
-    """Shares of cells: same word, no verdict where the full grid has one, the reverse, two that differ."""
-    pairs = [pair for o in found for pair in zip(o.words, o.full_words, strict=True)]
+def agreement(found: Sequence[SimulatedStudy]) -> list[str]:
+    """Shares of cells: same outcome, no verdict where the full grid has one, the reverse, two that differ."""
+    pairs = [pair for o in found for pair in zip(o.outcomes, o.full_outcomes, strict=True)]
     counts = (
         [mine == full for mine, full in pairs],
         [mine == NONE != full for mine, full in pairs],
@@ -113,17 +113,17 @@ def words(found: Sequence[Outcome]) -> list[str]:
     return [f"{np.mean(count):.3f}" for count in counts]
 
 
-def false_crossovers(setting: Setting, found: Sequence[Outcome]) -> list[str]:
+def false_crossovers(setting: Setting, found: Sequence[SimulatedStudy]) -> list[str]:
     """Shares of the cells without a crossing that are called one, in rounds and by the full grid; empty if none."""
     places = [c for c, truth in enumerate(MIXES[setting.mix]) if truth.crossing is None]
     return [
         f"{np.mean([said[c] == 'crossover' for said in all_said for c in places]):.4f}" if places else ""
-        for all_said in ([o.words for o in found], [o.full_words for o in found])
+        for all_said in ([o.outcomes for o in found], [o.full_outcomes for o in found])
     ]
 
 
 def main_table(repeats: int) -> str:
-    """Mixes and planned seeds: hours and words."""
+    """Mixes and planned seeds: hours and outcomes."""
     rows = []
     for mix in MIXES:
         for planned, looks in PLANNED.items():
@@ -138,7 +138,7 @@ def main_table(repeats: int) -> str:
                     f"{looks[0] / planned:.2f}",
                     quartiles(shares),
                     f"{np.mean(np.array(shares) <= THIRD):.2f}",
-                    *words(found),
+                    *agreement(found),
                     *false_crossovers(setting, found),
                 ]
             )
@@ -150,7 +150,7 @@ def main_table(repeats: int) -> str:
             "least possible",
             "share of hours, median (quartiles)",
             "studies within a third",
-            *WORDS,
+            *AGREEMENT,
             "false 'crossover' in rounds",
             "in full grid",
         ],
@@ -181,7 +181,7 @@ def order_table(repeats: int) -> str:
             "cells",
             "order",
             "share of hours at the end",
-            "share from which all words are the full grid's",
+            "share from which all outcomes are the full grid's",
             "verdicts of 6 at a third of the hours",
             "at half",
             "open area",
@@ -201,14 +201,14 @@ def looks_table(repeats: int) -> str:
     for setting in settings:
         found = outcomes(setting, repeats)
         told = ", ".join(map(str, setting.looks)) + (" (not allowed)" if setting.minimum < 5 else "")
-        rows.append([setting.mix, told, setting.spending, quartiles([o.share for o in found]), *words(found)])
+        rows.append([setting.mix, told, setting.spending, quartiles([o.share for o in found]), *agreement(found)])
     return markdown(
         [
             "cells",
             "looks",
             "spending",
             "share of hours, median (quartiles)",
-            *WORDS,
+            *AGREEMENT,
         ],
         rows,
     )
@@ -220,7 +220,7 @@ def first_look_table(repeats: int) -> str:
     for truth in dict.fromkeys(truth for mix in MIXES.values() for truth in mix):
         pairs = [differences(np.random.default_rng([SEED, i]), truth, 5) for i in range(repeats)]
         plans = (PLAN.model_copy(update={"looks": PLANNED[12]}), PLAN)
-        settled = [np.mean([judge(difference_SG, plan).word != NONE for difference_SG in pairs]) for plan in plans]
+        settled = [np.mean([judge(difference_SG, plan).outcome != NONE for difference_SG in pairs]) for plan in plans]
         rows.append([truth.name, *(f"{share:.2f}" for share in settled)])
     return markdown(["truth", "settled at the first of the looks 5, 8, 12", "settled by five pairs, judged once"], rows)
 
@@ -231,7 +231,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=200, help="simulated studies per row")
     repeats = parser.parse_args().repeats
     for title, table in (
-        ("Hours and words", main_table),
+        ("Hours and outcomes", main_table),
         ("Order", order_table),
         ("Looks", looks_table),
         ("First look", first_look_table),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from crossover.analysis import Analysis, AnalysisPlan, MetricPlan, analyse
 from crossover.cli import main
 from tests.crossover.curve_files.curve_tables import Row, changed, rows, table, write
 
+CELL = {"unique_tokens": 1000, "parameters": 9000}
 METRIC = ["--metric", "loss:lower:0.02"]
 Capture = pytest.CaptureFixture[str]
 
@@ -29,9 +31,31 @@ def test_a_file_gives_the_verdicts_of_analyse(tmp_path: Path, capsys: Capture) -
     plan = AnalysisPlan(metrics=(MetricPlan(name="loss", direction="lower", delta=0.02),), axes=("tokens",))
     given = {name: [row[name] for row in rows()] for name in rows()[0]}
     assert found.verdicts == analyse(given, plan).verdicts
-    assert found.headline.word == "crossover"
+    assert found.headline.outcome == "crossover"
     assert found.headline.crossing is not None
     assert found.headline.crossing.at == pytest.approx(1e5, rel=0.3)
+
+
+@pytest.mark.parametrize("crossing", [1e5, 1.0, 1e12])
+def test_results_name_the_arms_that_were_compared(tmp_path: Path, capsys: Capture, crossing: float) -> None:
+    names = {"ar": "adamw", "dlm": "muon"}
+    path = write(
+        tmp_path / "runs.csv", table([row | {"arm": names[str(row["arm"])]} | CELL for row in rows(crossing=crossing)])
+    )
+    arms = ["--baseline", "adamw", "--candidate", "muon"]
+    assert run(path, *METRIC, *arms, "--json") == 0
+    text = capsys.readouterr().out
+    (analysis,) = json.loads(text).values()
+    head = Analysis.model_validate(analysis).headline
+    assert head.outcome == {1e5: "crossover", 1.0: "candidate", 1e12: "baseline"}[crossing]
+    assert (head.baseline, head.candidate) == ("adamw", "muon")
+    assert head.crossing is None or head.crossing.direction == "baseline→candidate"
+    assert run(path, *METRIC, *arms, "--out", str(tmp_path / "out")) == 0
+    texts = [text, capsys.readouterr().out]
+    texts += [file.read_text("utf-8") for file in sorted((tmp_path / "out").iterdir())]
+    for text in texts:
+        assert "adamw" in text and "muon" in text
+        assert not re.search(r"\b(AR|DLM)\b", re.sub(r"[A-Za-z0-9+/=]{80,}", "", text))
 
 
 def test_several_cells_have_a_report_with_a_map(tmp_path: Path, capsys: Capture) -> None:
@@ -170,7 +194,7 @@ def test_doubtful_curves_give_insufficient_evidence_with_a_reason(what: str, tmp
     path = write(tmp_path / "runs.csv", table(changed(rows(), DOUBTFUL[what])))
     assert run(path, *METRIC, "--json") == 0
     verdicts = json.loads(capsys.readouterr().out)["curves"]["verdicts"]
-    assert {verdict["word"] for verdict in verdicts} == {"insufficient evidence"}
+    assert {verdict["outcome"] for verdict in verdicts} == {"insufficient evidence"}
     assert all(verdict["reason"] for verdict in verdicts)
 
 

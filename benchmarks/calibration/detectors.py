@@ -41,7 +41,7 @@ class Finding:
     low: float | None = None
     high: float | None = None
     located: bool = False
-    word: str = ""
+    outcome: str = ""
 
 
 Detector = Callable[[FloatArray, FloatArray, np.random.Generator], Finding]
@@ -58,11 +58,11 @@ class Tally:
     band_covers: int = 0
     widths: list[float] = field(default_factory=list)
     seconds: float = 0.0
-    words: dict[str, int] = field(default_factory=dict)
+    outcomes: dict[str, int] = field(default_factory=dict)
 
     def add(self, finding: Finding, truth: float | None) -> None:
         """Count one finding."""
-        self.words[finding.word] = self.words.get(finding.word, 0) + 1
+        self.outcomes[finding.outcome] = self.outcomes.get(finding.outcome, 0) + 1
         self.crossings += finding.crosses
         if not finding.located or truth is None:
             return
@@ -86,8 +86,8 @@ def early_late_iut(x_G: FloatArray, difference_SG: FloatArray, _: np.random.Gene
     decision = decide(evidence, evidence.raw, metric, PLAN)
     crossing = decision.crossing
     if crossing is None:
-        return Finding(crosses=False, word=decision.word)
-    return Finding(True, share(crossing.low, x_G), share(crossing.high, x_G), located=True, word=decision.word)
+        return Finding(crosses=False, outcome=decision.outcome)
+    return Finding(True, share(crossing.low, x_G), share(crossing.high, x_G), located=True, outcome=decision.outcome)
 
 
 def naive_sign_flip(x_G: FloatArray, difference_SG: FloatArray, rng: np.random.Generator) -> Finding:
@@ -162,7 +162,7 @@ def _band_covers(x_G: FloatArray, difference_SG: FloatArray, scenario: Scenario)
 
 
 def table(repeats: int) -> str:
-    """The result as Markdown: the three detectors, then the words and the bands of our own."""
+    """The result as Markdown: the three detectors, then the outcomes and the bands of our own."""
     head = [
         "truth",
         "seed pairs",
@@ -174,14 +174,14 @@ def table(repeats: int) -> str:
         "unbounded",
         "ms",
     ]
-    rows, words = [], []
+    rows, outcomes = [], []
     for scenario in SCENARIOS:
         for pairs in PAIRS:
             tallies = measure(scenario, pairs, repeats)
             rows += [_row(scenario, pairs, name, tally, repeats) for name, tally in tallies.items()]
-            words.append(_words(scenario, pairs, tallies["early/late IUT (Crossover)"], repeats))
-    listed = ["truth", "seed pairs", "crossover", "AR", "DLM", "no difference within δ", "insufficient", "band covers"]
-    return "\n\n".join((markdown(head, rows), markdown(listed, words)))
+            outcomes.append(_outcomes(scenario, pairs, tallies["early/late IUT (Crossover)"], repeats))
+    listed = ["truth", "seed pairs", "crossover", "baseline", "candidate", "equivalent", "insufficient", "band covers"]
+    return "\n\n".join((markdown(head, rows), markdown(listed, outcomes)))
 
 
 def noise_table(repeats: int) -> str:
@@ -191,7 +191,7 @@ def noise_table(repeats: int) -> str:
     for noise, points in [(noise, CHECKPOINTS) for noise in NOISES] + [(PLAIN, 16)]:
         for pairs in PAIRS:
             null = _own(SCENARIOS[0], pairs, repeats, noise, points)
-            winners = sum(null.words.get(word, 0) for word in ("AR", "DLM"))
+            winners = sum(null.outcomes.get(outcome, 0) for outcome in ("baseline", "candidate"))
             for scenario in SCENARIOS:
                 if scenario.crossing is None:
                     continue
@@ -227,9 +227,9 @@ def _row(scenario: Scenario, pairs: int, name: str, tally: Tally, repeats: int) 
     ]
 
 
-def _words(scenario: Scenario, pairs: int, tally: Tally, repeats: int) -> list[str]:
-    order = ("crossover", "AR", "DLM", "no difference within δ", "insufficient evidence")
-    rates = [f"{tally.words.get(word, 0) / repeats:.3f}" for word in order]
+def _outcomes(scenario: Scenario, pairs: int, tally: Tally, repeats: int) -> list[str]:
+    order = ("crossover", "baseline", "candidate", "equivalent", "insufficient evidence")
+    rates = [f"{tally.outcomes.get(outcome, 0) / repeats:.3f}" for outcome in order]
     return [scenario.name, str(pairs), *rates, f"{tally.band_covers / repeats:.3f}"]
 
 

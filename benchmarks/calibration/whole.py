@@ -36,7 +36,7 @@ MATCHED = PLAN.model_copy(update={"comparisons": ("matched",)})
 LOOKS = (5, 8, 12)
 TUNED = ("ar-a", "ar-b", "ar-c")
 FAULTS: tuple[Fault, ...] = ("none", "NaN", "missing seed", "unequal grids", "short run")
-OPEN = ("insufficient evidence", "no difference within δ")
+OPEN = ("insufficient evidence", "equivalent")
 
 
 def table(repeats: int) -> str:
@@ -69,7 +69,7 @@ def _families(repeats: int) -> list[list[str]]:
 
         def hit(rng: np.random.Generator, plan: AnalysisPlan = plan) -> float:
             curves = study_table(rng, NULL, 5, metrics=("a", "b", "c"))
-            return float(any(v.word not in OPEN for v in analyse(curves, plan).verdicts))
+            return float(any(v.outcome not in OPEN for v in analyse(curves, plan).verdicts))
 
         rows.append(
             _row(
@@ -94,7 +94,7 @@ def _turning(repeats: int) -> list[list[str]]:
             TOUCH_AND_GO.name,
             8,
             "false 'crossover'",
-            _rate(repeats, lambda rng: verdict(rng, TOUCH_AND_GO).word == "crossover"),
+            _rate(repeats, lambda rng: verdict(rng, TOUCH_AND_GO).outcome == "crossover"),
         ),
         _row(
             TOUCH_AND_GO.name,
@@ -102,7 +102,7 @@ def _turning(repeats: int) -> list[list[str]]:
             "both turns listed",
             _rate(repeats, lambda rng: len(verdict(rng, TOUCH_AND_GO).turns) == 2),
         ),
-        _row(THRICE.name, 8, "'crossover'", _rate(repeats, lambda rng: verdict(rng, THRICE).word == "crossover")),
+        _row(THRICE.name, 8, "'crossover'", _rate(repeats, lambda rng: verdict(rng, THRICE).outcome == "crossover")),
         _row(
             THRICE.name, 8, "all three turns listed", _rate(repeats, lambda rng: len(verdict(rng, THRICE).turns) == 3)
         ),
@@ -118,7 +118,7 @@ def _faults(repeats: int) -> list[list[str]]:
                 f"equal arms, fault: {fault}",
                 6,
                 "false verdict",
-                float(np.mean([v.word not in OPEN for v, _ in found])),
+                float(np.mean([v.outcome not in OPEN for v, _ in found])),
             )
         )
         judged = [_judged(i, CROSSING, fault) for i in range(repeats)]
@@ -153,9 +153,9 @@ def _looks(repeats: int) -> list[list[str]]:
                 difference_SG = differences(rng, scenario, LOOKS[-1])
                 for pairs in LOOKS:
                     evidence = gather(x_G, difference_SG[:pairs], metric, plan, scale=3.0)
-                    word = decide(evidence, evidence.raw, metric, plan).word
-                    if word not in OPEN:
-                        return float(scenario is NULL or word == "crossover")
+                    outcome = decide(evidence, evidence.raw, metric, plan).outcome
+                    if outcome not in OPEN:
+                        return float(scenario is NULL or outcome == "crossover")
                 return 0.0
 
             rows.append(_row(f"{scenario.name}, looks at 5, 8 and 12 pairs, {name}", 12, counted, _rate(repeats, hit)))
@@ -167,10 +167,10 @@ def _tuned(repeats: int) -> list[list[str]]:
     rows = []
     plan = MATCHED.model_copy(update={"tuned": TUNED})
     for pairs in (5, 8):
-        words, naive = [], []
+        settled, naive = [], []
         for i in range(repeats):
             curves = study_table(np.random.default_rng([20261123, i]), NULL, pairs, arms=("ar", *TUNED, "dlm"))
-            words.append(analyse(curves, plan).verdicts[1].word not in OPEN)
+            settled.append(analyse(curves, plan).verdicts[1].outcome not in OPEN)
             late = np.array(curves["tokens"]) >= 1e4 * 100**0.85
             value, arm, seed = (np.array(curves[name])[late] for name in ("value", "arm", "seed"))
             means = {
@@ -180,7 +180,9 @@ def _tuned(repeats: int) -> list[list[str]]:
             best = min(("ar", *TUNED), key=lambda a: means[a].mean())
             d_S = means["dlm"] - means[best]
             naive.append(2 * special.stdtr(pairs - 1, -abs(d_S.mean()) / d_S.std(ddof=1) * np.sqrt(pairs)) <= 0.05)
-        rows.append(_row("best of 4 equal AR arms, tested against all", pairs, "false verdict", float(np.mean(words))))
+        rows.append(
+            _row("best of 4 equal AR arms, tested against all", pairs, "false verdict", float(np.mean(settled)))
+        )
         rows.append(
             _row(
                 "best of 4 equal AR arms, picked on the same seeds (naive)",
@@ -222,7 +224,9 @@ def _shared(repeats: int) -> list[list[str]]:
             difference_SG = differences(rng, NULL, 5) + 0.02 * rng.normal()
             error_SG = np.full_like(difference_SG, 0.02) if known else None
             evidence = gather(x_G, difference_SG, metric, MATCHED, scale=3.0, error_SG=error_SG)
-            return float(decide(evidence, evidence.raw, metric, MATCHED).word in ("AR", "DLM", "crossover"))
+            return float(
+                decide(evidence, evidence.raw, metric, MATCHED).outcome in ("baseline", "candidate", "crossover")
+            )
 
         rows.append(
             _row(f"equal arms, Monte Carlo error shared by all runs, {name}", 5, "false verdict", _rate(repeats, hit))

@@ -15,7 +15,7 @@ import numpy as np
 from benchmarks.simulations.simulated_curves import Scenario, differences, grid
 from crossover.analysis.across.design import CellOutlook, CellState, design
 from crossover.analysis.analysis_plan import AnalysisPlan
-from crossover.analysis.analysis_result import Analysis, Verdict, Word
+from crossover.analysis.analysis_result import Analysis, Outcome, Verdict
 from crossover.analysis.columns import FloatArray
 from crossover.analysis.contrasts import Question, answer
 from crossover.analysis.curves import Paired
@@ -39,26 +39,26 @@ class SimulatedCell:
 
 @dataclass(frozen=True)
 class Moment:
-    """What is known after a round: the hours spent until then, each cell's word, and how many have no verdict."""
+    """What is known after a round: the hours spent until then, each cell's outcome, and how many have no verdict."""
 
     hours: float
-    words: tuple[Word, ...]
+    outcomes: tuple[Outcome, ...]
     without: int
 
 
 @dataclass(frozen=True)
-class Outcome:
+class SimulatedStudy:
     """What a study in rounds came to, beside the full grid on the same runs."""
 
     path: tuple[Moment, ...]
-    """From before the first round, when no cell has a word, to after the last."""
-    full_words: tuple[Word, ...]
+    """From before the first round, when no cell has an outcome, to after the last."""
+    full_outcomes: tuple[Outcome, ...]
     full_hours: float
 
     @property
-    def words(self) -> tuple[Word, ...]:
-        """The cells' words in the end."""
-        return self.path[-1].words
+    def outcomes(self) -> tuple[Outcome, ...]:
+        """The cells' outcomes in the end."""
+        return self.path[-1].outcomes
 
     @property
     def hours(self) -> float:
@@ -72,10 +72,10 @@ class Outcome:
 
     @property
     def reached(self) -> float | None:
-        """The share of the hours from which on every word is the full grid's; None when one is not in the end."""
+        """The share of the hours from which on every outcome is the full grid's; None when one is not in the end."""
         found = None
         for moment in self.path:
-            same = moment.words == self.full_words
+            same = moment.outcomes == self.full_outcomes
             found = (moment.hours if found is None else found) if same else None
         return None if found is None else found / self.full_hours
 
@@ -84,12 +84,12 @@ class Outcome:
         """The share of cells without a verdict, integrated over the full grid's hours: 0 all at once, 1 never."""
         ends = [*(moment.hours for moment in self.path[1:]), self.full_hours]
         area = sum(m.without * (end - m.hours) for m, end in zip(self.path, ends, strict=True))
-        return area / self.full_hours / len(self.full_words)
+        return area / self.full_hours / len(self.full_outcomes)
 
     def verdicts_at(self, share: float) -> int:
         """How many cells have a verdict after this share of the full grid's hours."""
         last = [moment for moment in self.path if moment.hours <= share * self.full_hours][-1]
-        return len(self.full_words) - last.without
+        return len(self.full_outcomes) - last.without
 
 
 def judge(difference_SG: FloatArray, plan: AnalysisPlan) -> Verdict:
@@ -124,7 +124,7 @@ def simulate(
     *,
     order: Order = "design",
     width: float | None = None,
-) -> Outcome:
+) -> SimulatedStudy:
     """One study, in rounds of one cell each and as the full grid.
 
     Args:
@@ -147,8 +147,8 @@ def simulate(
     hours, last = 0.0, -1
     while True:
         found = design([_state(cell, done[cell.name], planned, analyses) for cell in cells], plan, width=width)
-        words = tuple(analyses[name].headline.word if done[name] else "insufficient evidence" for name in each)
-        path.append(Moment(hours, words, sum(word == "insufficient evidence" for word in words)))
+        outcomes = tuple(analyses[name].headline.outcome if done[name] else "insufficient evidence" for name in each)
+        path.append(Moment(hours, outcomes, sum(outcome == "insufficient evidence" for outcome in outcomes)))
         waiting = {outlook.cell: outlook for outlook in found.outlooks if outlook.status == "open"}
         if not waiting:
             break
@@ -157,9 +157,9 @@ def simulate(
         hours, last = hours + costs[name], list(each).index(name)
         done[name] = waiting[name].look
         analyses[name] = analysis_of(runs_SG[name][: done[name]], plan)
-    return Outcome(
+    return SimulatedStudy(
         path=tuple(path),
-        full_words=tuple(judge(runs_SG[name], once).word for name in each),
+        full_outcomes=tuple(judge(runs_SG[name], once).outcome for name in each),
         full_hours=planned * sum(each.values()),
     )
 

@@ -1,6 +1,6 @@
 """What an analysis says: verdicts with their evidence, and the curves that figures are drawn from.
 
-Every difference here is candidate minus baseline (DLM minus AR), oriented as in the data: for a metric where lower is
+Every difference here is candidate minus baseline oriented as in the data: for a metric where lower is
 better a negative difference favours the candidate.
 """
 
@@ -12,7 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from crossover.analysis.analysis_plan import AnalysisPlan, Axis, Comparison
 
-Word = Literal["AR", "DLM", "crossover", "no difference within δ", "insufficient evidence"]
+Outcome = Literal["baseline", "candidate", "crossover", "equivalent", "insufficient evidence"]
+"""The arm that is better late, a crossing, no difference within delta, or none of these established."""
+Direction = Literal["baseline→candidate", "candidate→baseline"]
+"""From the arm that is better before a sign change to the arm that is better after it."""
 
 
 class _Record(BaseModel):
@@ -32,9 +35,9 @@ class Window(_Record):
 
 
 class Crossing(_Record):
-    """Where the difference changes sign for good, on the axis; only present with the verdict `crossover`."""
+    """Where the difference changes sign for good, on the axis; only present with the outcome `crossover`."""
 
-    direction: Literal["AR→DLM", "DLM→AR"]
+    direction: Direction
     at: float = Field(description="Point estimate on the axis.")
     low: float | None = Field(
         description="Left end of the interval (inverted t tests, after Fieller); None is unbounded."
@@ -51,7 +54,7 @@ class Crossing(_Record):
 class Turn(_Record):
     """One of several sign changes of the mean difference, in order along the axis; none of them is tested by itself."""
 
-    direction: Literal["AR→DLM", "DLM→AR"]
+    direction: Direction
     at: float
     low: float | None = Field(description="Left end of its own Fieller interval; None is unbounded.")
     high: float | None
@@ -91,8 +94,8 @@ class Verdict(_Record):
     comparison: Comparison
     baseline: str
     candidate: str
-    word: Word
-    reason: str = Field(description="One plain sentence: why this word, with figures.")
+    outcome: Outcome
+    reason: str = Field(description="One sentence that explains the outcome, with figures.")
     pairs: int = Field(description="Complete seed pairs used.")
     p_crossover: float | None = Field(description="Intersection-union p, two directions; None when not testable.")
     p_adjusted: float | None = Field(description="The same after Holm over metrics (per axis and comparison).")

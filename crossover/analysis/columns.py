@@ -114,7 +114,7 @@ class _Table:
         whole[whole] = numbers[whole] == np.floor(numbers[whole])
         if not whole.all():
             problem = f"{numbers[~whole][0]} is not a whole number below 2^53"
-            raise _error("seed", "seed", problem, "number the seeds 0, 1, 2, …")
+            raise _error("bad-seed", "seed", problem, "number the seeds 0, 1, 2, …")
         return numbers.astype(np.int64)
 
 
@@ -125,13 +125,13 @@ def _error(code: str, field: str, problem: str, remedy: str) -> CurvesError:
 def _epoch_length(unique_tokens: int | None) -> int:
     if unique_tokens is None:
         raise _error(
-            "unique-tokens",
+            "bad-unique-tokens",
             "unique_tokens",
             "the plan asks for the axis 'epochs', and the length of an epoch is not given",
             "give unique_tokens, or leave 'epochs' out of plan.axes",
         )
     if unique_tokens < 1:
-        raise _error("unique-tokens", "unique_tokens", f"{unique_tokens} is not positive", "give the unique tokens")
+        raise _error("bad-unique-tokens", "unique_tokens", f"{unique_tokens} is not positive", "give the unique tokens")
     return unique_tokens
 
 
@@ -156,7 +156,7 @@ def _check_ranges(columns: Columns) -> None:
         if np.any(x < 0):
             raise _error("negative", axis, f"{np.nanmin(x):g} is negative", "count from the start of training")
         if axis == "tokens" and not np.isfinite(x).all():
-            raise _error("tokens", axis, "a row has no finite number of tokens", "give every point its tokens")
+            raise _error("no-tokens", axis, "a row has no finite number of tokens", "give every point its tokens")
     if np.any(columns.stderr < 0):
         raise _error("negative", "stderr", "a standard error is negative", "leave unknown ones NaN")
     if np.any(np.isposinf(columns.stderr) & np.isfinite(columns.value)):

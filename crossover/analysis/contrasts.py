@@ -119,7 +119,7 @@ def _verdict(question: Question, adjusted: PValues, plan: AnalysisPlan, *, tests
     evidence, metric = question.evidence, question.metric
     decision = decide(evidence, adjusted, metric, plan)
     pairs, reach, drawn = None, None, None
-    if decision.word == "insufficient evidence":
+    if decision.outcome == "insufficient evidence":
         pairs = further_pairs(evidence.early, evidence.late, delta=metric.delta, plan=plan, tests=tests)
         if pairs is None and evidence.early is not None and evidence.late is not None:
             early, late = (replace(window, monte_carlo=0.0) for window in (evidence.early, evidence.late))
@@ -133,7 +133,7 @@ def _verdict(question: Question, adjusted: PValues, plan: AnalysisPlan, *, tests
         comparison=question.comparison,
         baseline=question.baseline,
         candidate=plan.candidate,
-        word=decision.word,
+        outcome=decision.outcome,
         reason=reason(
             evidence,
             decision,

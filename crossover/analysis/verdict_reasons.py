@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from crossover.analysis.analysis_plan import AnalysisPlan, Axis, Comparison, MetricPlan
-from crossover.analysis.analysis_result import Word
+from crossover.analysis.analysis_result import Outcome
+from crossover.analysis.arm_labels import arm_label
 from crossover.analysis.inference.verdict import Decision, Evidence, PValues
 from crossover.analysis.inference.windows import WindowTest
 
@@ -24,14 +25,14 @@ def reason(
     reach: float | None = None,
     picks: tuple[str, ...] = (),
 ) -> str:
-    """Why this word, in one sentence that ends in a full stop."""
+    """Why this outcome, in one sentence that ends in a full stop."""
     early, late = evidence.early, evidence.late
     if evidence.problem or early is None or late is None:
         return f"{evidence.problem}."
     if picks:
         plan = plan.model_copy(update={"baseline": plan.tuned_name, "tuned": ()})
     told = _Telling(evidence, adjusted, metric, plan, axis)
-    parts = [told.sentence(decision.word, early, late)]
+    parts = [told.sentence(decision.outcome, early, late)]
     if decision.obstacle:
         parts.append(decision.obstacle)
     if evidence.sign_changes > 1 and comparison == "matched":
@@ -47,7 +48,7 @@ def reason(
         )
     if plan.looks:
         parts.append(f"at this look p may be at most {evidence.alpha:.2g}")
-    if decision.word == "insufficient evidence":
+    if decision.outcome == "insufficient evidence":
         error = f"{late.monte_carlo:.2g} {metric.unit}".rstrip()
         parts.append(_further(further) if drawn is None else _more_draws(drawn, error))
         if reach is not None:
@@ -64,7 +65,7 @@ def matched(axis: Axis, comparison: Comparison) -> str:
 
 
 class _Telling:
-    """The sentence of each word."""
+    """The sentence of each outcome."""
 
     def __init__(
         self, evidence: Evidence, adjusted: PValues, metric: MetricPlan, plan: AnalysisPlan, axis: Axis
@@ -72,12 +73,12 @@ class _Telling:
         self.adjusted, self.metric, self.plan, self.axis = adjusted, metric, plan, axis
         self.changed = evidence.sign_changes
 
-    def sentence(self, word: Word, early: WindowTest, late: WindowTest) -> str:
-        if word == "crossover":
+    def sentence(self, outcome: Outcome, early: WindowTest, late: WindowTest) -> str:
+        if outcome == "crossover":
             return self._crossover(early, late)
-        if word in ("AR", "DLM"):
-            return self._better(word, early, late)
-        if word == "no difference within δ":
+        if outcome in ("baseline", "candidate"):
+            return self._better(outcome, early, late)
+        if outcome == "equivalent":
             return (
                 f"The late difference is {self._figures(late)}, inside ±{self._delta()} by two one-sided tests "
                 f"(adjusted {p_words(self.adjusted.same)}); the early window is not part of this test"
@@ -94,8 +95,8 @@ class _Telling:
             f"adjusted for both directions and for metrics {p_words(self.adjusted.crossover)}"
         )
 
-    def _better(self, word: Word, early: WindowTest, late: WindowTest) -> str:
-        name = arm_words(self.plan.baseline if word == "AR" else self.plan.candidate)
+    def _better(self, outcome: Outcome, early: WindowTest, late: WindowTest) -> str:
+        name = arm_label(self.plan.baseline if outcome == "baseline" else self.plan.candidate)
         small = f", which is smaller than δ = {self._delta()}" if abs(late.mean) < self.metric.delta else ""
         return (
             f"{_capital(name)} is better late ({self._figures(late)}, adjusted {p_words(self.adjusted.late)}){small}; "
@@ -134,7 +135,7 @@ class _Telling:
 
     def _arm_at(self, test: WindowTest) -> str:
         candidate = (test.mean < 0) == (self.metric.direction == "lower")
-        return arm_words(self.plan.candidate if candidate else self.plan.baseline)
+        return arm_label(self.plan.candidate if candidate else self.plan.baseline)
 
 
 def _smaller(test: WindowTest) -> float:
@@ -154,13 +155,8 @@ def _more_draws(drawn: int, error: str) -> str:
     )
 
 
-def arm_words(arm: str) -> str:
-    """`ar` is AR, `dlm` is the DLM; other names stay as they are."""
-    return {"ar": "AR", "dlm": "the DLM", "tuned-ar": "tuned AR"}.get(arm, arm)
-
-
 def _capital(text: str) -> str:
-    return text[0].upper() + text[1:] if text.startswith(("the ", "tuned ")) else text
+    return text[0].upper() + text[1:] if text.startswith("tuned ") else text
 
 
 def p_words(p: float | None) -> str:

@@ -3,6 +3,7 @@
 Altair, vl-convert and Jinja are imported when a page is rendered, not before.
 """
 
+from crossover.report.across_tables import choice_label
 from crossover.report.markdown import render_markdown
 from crossover.report.report_data import CellReport, CorpusFacts, Fact, ReportContext, RunRow, Sample
 from crossover.report.report_files import ReportFiles, write_report
@@ -18,6 +19,7 @@ __all__ = [
     "ReportFiles",
     "RunRow",
     "Sample",
+    "choice_label",
     "headline",
     "render_html",
     "render_markdown",

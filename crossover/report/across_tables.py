@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from crossover.analysis.across.cross_cell_result import CellFacts, Constant, Factor, LawFit, Movement, NextRun, Overview
+from crossover.analysis.across.cross_cell_result import (
+    Advice,
+    CellFacts,
+    Constant,
+    Factor,
+    LawFit,
+    Movement,
+    NextRun,
+    Overview,
+)
 from crossover.analysis.analysis_plan import AnalysisPlan, Axis
 from crossover.analysis.analysis_result import Analysis
+from crossover.analysis.arm_labels import arm_label, outcome_label
 from crossover.report import verdict_lines, wording
 from crossover.report.report_data import ReportContext
 from crossover.report.report_tables import Row, Table
@@ -31,7 +41,7 @@ def items(analysis: Analysis) -> Table:
         )
         for t in analysis.items
     )
-    baseline, candidate = wording.arm_label(plan.baseline), wording.arm_label(plan.candidate)
+    baseline, candidate = arm_label(plan.baseline), arm_label(plan.candidate)
     pair = f"{candidate} − {baseline} ({wording.percent(plan.alpha)} interval)"
     head = (
         "Task",
@@ -72,9 +82,9 @@ def _number(value: float | None, words: object) -> str:
     return _NONE if value is None or not callable(words) else str(words(value))
 
 
-def movement_cells(movement: Movement, alpha: float) -> Table:
+def movement_cells(movement: Movement, plan: AnalysisPlan) -> Table:
     """The crossing of every cell, and the forecasts beyond those that were run."""
-    level = wording.percent(alpha)
+    level = wording.percent(plan.alpha)
     rows = [
         (
             c.facts.cell,
@@ -83,7 +93,7 @@ def movement_cells(movement: Movement, alpha: float) -> Table:
             "run",
             _NONE if c.at is None else wording.axis_number(movement.axis, c.at),
             _where(c.at, c.low, c.high, c.beyond, c.before, movement.axis),
-            c.word,
+            outcome_label(c.outcome, plan.baseline, plan.candidate),
         )
         for c in movement.cells
     ]
@@ -148,14 +158,14 @@ def factors(found: Sequence[Factor], plan: AnalysisPlan) -> Table:
             f.name,
             wording.metric_plan(plan, f.metric).title,
             f.cell or _NONE,
-            wording.arm_label(f.arm) or _NONE,
+            arm_label(f.arm) or _NONE,
             _NONE if f.gap is None else verdict_lines.mean_words(f.gap, f.gap_interval),
             _NONE if f.closed is None else _share(f.closed, f.closed_interval),
             str(f.pairs),
         )
         for f in found
     )
-    pair = f"{wording.arm_label(plan.candidate)} − {wording.arm_label(plan.baseline)}"
+    pair = f"{arm_label(plan.candidate)} − {arm_label(plan.baseline)}"
     head = ("Factor", "Metric", "Cell", "Ablation arm", f"{pair}, late window", "Share closed", "Seed pairs")
     level = wording.percent(plan.alpha)
     return Table(f"Share of the gap that each factor closes, with {level} intervals", head, rows, figures_from=4)
@@ -177,7 +187,7 @@ def laws(found: Sequence[LawFit], alpha: float) -> Table:
     """The laws fitted to each arm."""
     rows = tuple(
         (
-            wording.arm_label(fit.arm),
+            arm_label(fit.arm),
             fit.form + (" (best)" if fit.best else ""),
             ", ".join(_constant(c) for c in fit.constants) or _NONE,
             str(fit.runs),
@@ -208,7 +218,7 @@ def _constant(constant: Constant) -> str:
 
 def next_runs(runs: Sequence[NextRun]) -> Table:
     """The runs to start next."""
-    rows = tuple((r.cell, wording.arm_label(r.arm), str(r.seed), f"{r.cost:.3g}", r.reason) for r in runs)
+    rows = tuple((r.cell, arm_label(r.arm), str(r.seed), f"{r.cost:.3g}", r.reason) for r in runs)
     return Table("Runs to start next", ("Cell", "Arm", "Seed", "Cost", "Why"), rows, figures_from=2, prose=4)
 
 
@@ -217,10 +227,15 @@ def advice(overview: Overview) -> Table:
     rows: list[Row] = []
     for a in overview.advice:
         facts = f"{wording.count(a.unique_tokens)} unique tokens, {wording.count(a.parameters)} parameters"
-        answer = {"either": "Either", "cannot say": "Cannot say yet"}.get(a.choose, a.choose)
-        rows.append((facts, answer, a.because, a.cheapest))
+        rows.append((facts, choice_label(a), a.because, a.cheapest))
     head = ("With", "Choose", "Because", "The cheapest experiment that could change this")
     return Table("What to choose", head, tuple(rows), figures_from=9, strong=1)
+
+
+def choice_label(advice: Advice) -> str:
+    """What to choose, by the arm's name."""
+    arms = {"baseline": arm_label(advice.baseline), "candidate": arm_label(advice.candidate)}
+    return ({"either": "Either", "cannot say": "Cannot say yet"} | arms)[advice.choose]
 
 
 def model_words(facts: CellFacts) -> str:

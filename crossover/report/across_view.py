@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from crossover.analysis.across.cross_cell_result import Frontier, Movement
 from crossover.analysis.across.law_forms import REFERENCES
+from crossover.analysis.analysis_plan import AnalysisPlan
+from crossover.analysis.arm_labels import arm_label
 from crossover.report import across_figures, across_tables, report_tables, report_view, svg, wording
 from crossover.report.report_data import CellReport, ReportContext
 
@@ -47,7 +49,7 @@ def build(context: ReportContext) -> StudyView:
     primary = [m for m in whole.movements if m.metric == whole.movements[0].metric]
     first = next((m for m in primary if m.slopes), primary[0] if primary else None)
     chosen = [m for m in whole.movements if first is not None and (m.metric, m.axis) == (first.metric, first.axis)]
-    found = (_map(m, f"map{i}", plan.alpha) for i, m in enumerate(chosen))
+    found = (_map(m, f"map{i}", plan) for i, m in enumerate(chosen))
     maps = tuple(drawn for drawn in found if drawn is not None)
     return StudyView(
         advice=across_tables.advice(whole),
@@ -55,22 +57,26 @@ def build(context: ReportContext) -> StudyView:
         slopes=across_tables.slopes(whole.movements, plan),
         unfitted="" if first is None or first.slopes else first.reason,
         frontiers=tuple(_frontier(context, f, f"p{i}") for i, f in enumerate(whole.frontiers)),
-        moved=None if first is None or maps else across_tables.movement_cells(first, plan.alpha),
+        moved=None if first is None or maps else across_tables.movement_cells(first, plan),
         factors=across_tables.factors(whole.factors, plan),
         factors_told=tuple(f"{f.cell}: {f.reason}".removeprefix(": ") for f in whole.factors),
         laws=across_tables.laws(whole.laws, plan.alpha),
         laws_told=(
-            *(f"{wording.arm_label(fit.arm)}, {fit.form}: {fit.reason}" for fit in whole.laws),
-            *(reference.words() for reference in REFERENCES),
+            *(f"{arm_label(fit.arm)}, {fit.form}: {fit.reason}" for fit in whole.laws),
+            *(
+                reference.words()
+                for reference in REFERENCES
+                if reference.family in {arm_label(f.arm) for f in whole.laws}
+            ),
         ),
         next_runs=across_tables.next_runs(whole.next_runs),
     )
 
 
-def _map(movement: Movement, key: str, alpha: float) -> report_view.FigureView | None:
+def _map(movement: Movement, key: str, plan: AnalysisPlan) -> report_view.FigureView | None:
     title = f"The crossover map, {wording.comparison_words(movement.comparison, movement.axis)}"
     caption = (
-        f"{movement.reason} Points: the crossing of a cell with its {wording.percent(alpha)} interval; hollow "
+        f"{movement.reason} Points: the crossing of a cell with its {wording.percent(plan.alpha)} interval; hollow "
         "triangles: cells known to cross, if at all, above (△) or below (▽). Dashed: the fit, shaded its prediction "
         "interval for one further cell."
     )
@@ -83,7 +89,7 @@ def _map(movement: Movement, key: str, alpha: float) -> report_view.FigureView |
         caption=caption,
         drawing=svg.render(wide, key=key, title=title, description=caption),
         narrow=svg.render(small, key=f"{key}n", title=title, description=caption),
-        tables=(across_tables.movement_cells(movement, alpha),),
+        tables=(across_tables.movement_cells(movement, plan),),
     )
 
 

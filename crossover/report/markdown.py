@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from crossover.analysis.arm_labels import arm_label
 from crossover.report import across_tables, report_tables, verdict_lines, wording
 from crossover.report.report_data import ReportContext
 from crossover.report.report_page import all_notes
@@ -56,7 +57,7 @@ def _across(context: ReportContext) -> Iterable[str]:
     if whole.movements:
         yield from ("## How the crossing moves", "", _text(whole.movements[0].reason), "")
     found = [
-        *(across_tables.movement_cells(movement, plan.alpha) for movement in whole.movements[:1]),
+        *(across_tables.movement_cells(movement, plan) for movement in whole.movements[:1]),
         across_tables.slopes(whole.movements, plan),
         across_tables.factors(whole.factors, plan),
         across_tables.laws(whole.laws, plan.alpha),
@@ -69,7 +70,7 @@ def _across(context: ReportContext) -> Iterable[str]:
 def _samples(context: ReportContext) -> Iterable[str]:
     for arm, rows in context.samples.items():
         for sample in rows[:1]:
-            yield f"> **{_text(wording.arm_label(arm))}** {_text(sample.prompt, _SAMPLE_CHARACTERS)} … "
+            yield f"> **{_text(arm_label(arm))}** {_text(sample.prompt, _SAMPLE_CHARACTERS)} … "
             yield f"> {_text(sample.completion, _SAMPLE_CHARACTERS)}"
             yield ""
 

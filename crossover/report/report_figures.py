@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from crossover.analysis.analysis_plan import AnalysisPlan
 from crossover.analysis.analysis_result import Band, Figure, Verdict, Window
+from crossover.analysis.arm_labels import arm_label
 from crossover.report import palette, scales, wording
 from crossover.report.verdict_panel import Frame, Look, Panel, Rows
 
@@ -44,7 +45,7 @@ def draw(
     title = wording.metric_title(wording.metric_plan(plan, figure.metric))
     subtitle = wording.comparison_words(figure.comparison, figure.axis)
     if upper_bound:
-        subtitle += f" · {wording.arm_label(plan.candidate)}: upper bound (NELBO)"
+        subtitle += f" · {arm_label(plan.candidate)}: upper bound (NELBO)"
     band = figure.difference
     if band is None or not _mean_rows(frame, band):
         panels = [_curves(frame, title, subtitle, bottom=True)]
@@ -122,7 +123,7 @@ def _difference(frame: Frame, difference: Band) -> alt.LayerChart:
     panel.band(band, palette.light("ink"))
     panel.lines(rows, palette.Pen(role="ink", dash=(1, 0)), width=2.2)
     _sides(panel, lower_is_better=metric.direction == "lower")
-    pair = f"{wording.arm_label(plan.candidate)} − {wording.arm_label(plan.baseline)}"
+    pair = f"{arm_label(plan.candidate)} − {arm_label(plan.baseline)}"
     return panel.chart(f"Difference {pair}", f"dotted: ±δ = {metric.delta:g}", room=8)
 
 
@@ -180,7 +181,7 @@ def _sides(panel: Panel, *, lower_is_better: bool) -> None:
     x, (low, high) = panel.frame.domain[1], panel.domain
     for arm, value, arrow, dy in ((above, high, "↑", 9), (below, low, "↓", -9)):
         role = panel.frame.pens[arm].role if arm in panel.frame.pens else "soft"
-        text = f"{arrow} {wording.arm_label(arm)} better"
+        text = f"{arrow} {arm_label(arm)} better"
         panel.text(x, value, text, role, dx=6, dy=dy)
 
 
@@ -192,7 +193,7 @@ def _end_labels(panel: Panel, lines: dict[str, Rows]) -> None:
     places = scales.dodge(shown, panel.domain, height=panel.height, gap=_LABEL_GAP)
     for arm, y in zip(ends, places, strict=True):
         role = panel.frame.pens[arm].role
-        panel.text(panel.frame.domain[1], y, wording.arm_label(arm), role, dx=6, size=13, bold=True)
+        panel.text(panel.frame.domain[1], y, arm_label(arm), role, dx=6, size=13, bold=True)
 
 
 def config() -> dict[str, Any]:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from importlib import resources
 from typing import Any
 
+from crossover.analysis.arm_labels import arm_label
 from crossover.report import across_tables, across_view, palette, report_tables, report_view, svg, trimming, wording
 from crossover.report.report_data import ReportContext
 
@@ -60,6 +61,8 @@ def _page(
     script = _asset("report.js")
     values: dict[str, Any] = {
         "context": context,
+        "baseline": arm_label(context.cells[0].analysis.plan.baseline),
+        "candidate": arm_label(context.cells[0].analysis.plan.candidate),
         "cells": cells,
         "study": study,
         "health": across_tables.health(context),
@@ -71,7 +74,7 @@ def _page(
         "corpus": report_tables.corpus(context.corpus),
         "training": [(fact.label, fact.value) for fact in context.training],
         "notes": all_notes(context),
-        "samples": [(wording.arm_label(arm), rows) for arm, rows in context.samples.items() if rows],
+        "samples": [(arm_label(arm), rows) for arm, rows in context.samples.items() if rows],
         "css": Markup(_css()),  # noqa: S704 - our own file and palette
         "reduced": reduced,
         "short": wording.short,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from crossover.analysis.analysis_plan import AnalysisPlan
 from crossover.analysis.analysis_result import Analysis, Band, Figure, SeedCurve, Verdict
+from crossover.analysis.arm_labels import arm_label, outcome_label
 from crossover.report import scales, verdict_lines, wording
 from crossover.report.report_data import CellReport, CorpusFacts, ReportContext
 
@@ -31,11 +32,11 @@ class Table:
 
 
 def all_verdicts(analysis: Analysis) -> Table:
-    """Every verdict on a line: metric, axis, comparison, against which arm, the word, the crossing."""
+    """Every verdict on a line: metric, axis, comparison, against which arm, the outcome, the crossing."""
     rows = tuple(
         (
             *_question(analysis, v),
-            v.word,
+            outcome_label(v.outcome, v.baseline, v.candidate),
             wording.axis_number(v.axis, v.crossing.at) if v.crossing else "–",
             wording.axis_interval(v.axis, v.crossing.low, v.crossing.high) if v.crossing else "–",
             wording.p_value(v.p_adjusted),
@@ -45,7 +46,7 @@ def all_verdicts(analysis: Analysis) -> Table:
     )
     level = wording.percent(analysis.plan.alpha)
     head = (*_QUESTION, "Verdict", "Crosses at", f"{level} interval", "Crossover p (Holm)", "Seed pairs")
-    caption = f"All verdicts on {wording.arm_label(analysis.plan.candidate)}"
+    caption = f"All verdicts on {arm_label(analysis.plan.candidate)}"
     return Table(caption, head, rows, figures_from=5, strong=4)
 
 
@@ -64,7 +65,7 @@ def evidence(analysis: Analysis) -> Table:
         )
         for v in analysis.verdicts
     )
-    differ = f"{wording.arm_label(analysis.plan.candidate)} − baseline"
+    differ = f"{arm_label(analysis.plan.candidate)} − baseline"
     head = (
         *_QUESTION,
         f"Early: {differ}",
@@ -87,7 +88,7 @@ def _question(analysis: Analysis, verdict: Verdict) -> Row:
         wording.metric_plan(analysis.plan, verdict.metric).title,
         wording.axis_word(verdict.axis),
         wording.comparison_words(verdict.comparison, verdict.axis),
-        wording.arm_label(verdict.baseline),
+        arm_label(verdict.baseline),
     )
 
 
@@ -114,7 +115,7 @@ def means(context: ReportContext, plan: AnalysisPlan, figure: Figure) -> Table:
         (_arm(context, plan, arm, figure.metric), band) for arm, band in figure.arms.items()
     ]
     if figure.difference is not None:
-        pair = f"{wording.arm_label(plan.candidate)} − {wording.arm_label(plan.baseline)}"
+        pair = f"{arm_label(plan.candidate)} − {arm_label(plan.baseline)}"
         columns.append((pair, figure.difference))
     places = sorted({x for _, band in columns for x in band.x})
     by_place = [{x: i for i, x in enumerate(band.x)} for _, band in columns]
@@ -140,7 +141,7 @@ def seed_values(figure: Figure, *, most: int) -> Table:
         most: at most so many points of each run.
     """
     curves = [scales.thin_seed(curve, most) for curve in figure.seeds]
-    names = [f"{wording.arm_label(c.arm)} seed {c.seed}" for c in curves]
+    names = [f"{arm_label(c.arm)} seed {c.seed}" for c in curves]
     axis = wording.axis_word(figure.axis)
     if len({c.x for c in curves}) <= 1:
         head: Row = (axis, *names)
@@ -161,7 +162,7 @@ def runs(cell: CellReport) -> Table:
     rows = tuple(
         (
             r.run_key,
-            wording.arm_label(r.arm),
+            arm_label(r.arm),
             str(r.seed),
             wording.short(r.checkpoint_digest) or "–",
             f"{r.steps:,}",
@@ -211,7 +212,7 @@ def cells(context: ReportContext) -> Table:
 
 def _arm(context: ReportContext, plan: AnalysisPlan, arm: str, metric: str) -> str:
     bound = arm.startswith(plan.candidate) and wording.is_upper_bound(context, wording.metric_plan(plan, metric))
-    return f"{wording.arm_label(arm)} (upper bound)" if bound else wording.arm_label(arm)
+    return f"{arm_label(arm)} (upper bound)" if bound else arm_label(arm)
 
 
 def _best_at(epoch: float | None) -> str:

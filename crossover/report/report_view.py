@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from crossover.analysis.analysis_result import Figure, Verdict
+from crossover.analysis.arm_labels import arm_label
 from crossover.report import across_tables, report_tables, scales, svg, verdict_lines, wording
 from crossover.report.report_data import CellReport, ReportContext
 from crossover.report.report_figures import MEDIUM, SMALL, WIDE, draw
@@ -91,7 +92,7 @@ def build_cell(context: ReportContext, cell: CellReport, key: str) -> CellView:
         name=cell.cell,
         facts=_facts(cell),
         verdict=verdict_lines.statement(analysis, head),
-        tone={"AR": "ar", "DLM": "dlm", "crossover": "crossover"}.get(head.word, "open"),
+        tone=head.outcome if head.outcome in ("baseline", "candidate", "crossover") else "open",
         subtitle=_subtitle(cell, head),
         reason=head.reason,
         figures=_card(cell, head),
@@ -196,7 +197,7 @@ def _long_caption(cell: CellReport, figure: Figure) -> str:
     plan = cell.analysis.plan
     metric = wording.metric_plan(plan, figure.metric)
     level = wording.percent(plan.alpha)
-    baseline, candidate = wording.arm_label(plan.baseline), wording.arm_label(plan.candidate)
+    baseline, candidate = arm_label(plan.baseline), arm_label(plan.candidate)
     below, above = (candidate, baseline) if metric.direction == "lower" else (baseline, candidate)
     text = (
         f"{_caption(cell, figure)} {metric.title} against {wording.axis_title(figure.axis)}, "
@@ -230,7 +231,7 @@ def _subtitle(cell: CellReport, head: Verdict) -> str:
 def _card(cell: CellReport, head: Verdict) -> tuple[tuple[str, str], ...]:
     metric = wording.metric_plan(cell.analysis.plan, head.metric)
     level = wording.percent(cell.analysis.plan.alpha)
-    pair = f"{wording.arm_label(head.candidate)} − {wording.arm_label(head.baseline)}"
+    pair = f"{arm_label(head.candidate)} − {arm_label(head.baseline)}"
     unit = f", {metric.unit}" if metric.unit else ""
     rows = []
     if head.crossing is not None:
@@ -243,7 +244,7 @@ def _card(cell: CellReport, head: Verdict) -> tuple[tuple[str, str], ...]:
     tuned = verdict_lines.against_tuned(cell.analysis, head)
     if tuned is not None:
         said = verdict_lines.statement(cell.analysis, tuned)
-        rows.append((f"Against {wording.arm_label(tuned.baseline)}", f"{said[0].upper()}{said[1:]}"))
+        rows.append((f"Against {arm_label(tuned.baseline)}", f"{said[0].upper()}{said[1:]}"))
     rows.append((f"Early window, {pair}{unit}", verdict_lines.window_words(head.early)))
     rows.append((f"Late window, {pair}{unit}", verdict_lines.window_words(head.late)))
     rows.append(("p of a crossover", wording.p_value(head.p_crossover)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from crossover.analysis.analysis_plan import Axis, Comparison
 from crossover.analysis.analysis_result import Analysis, Verdict, Window
+from crossover.analysis.arm_labels import arm_label, direction_label
 from crossover.report import wording
 from crossover.report.report_data import CellReport, ReportContext
 
@@ -22,11 +23,11 @@ def statement(analysis: Analysis, verdict: Verdict) -> str:
     if verdict.crossing is not None:
         first, second = _order(verdict)
         return f"{second} overtakes {first} at {wording.axis_place(verdict.axis, verdict.crossing.at)}"
-    if verdict.word in {"AR", "DLM"}:
+    if verdict.outcome in {"baseline", "candidate"}:
         return f"{_winner(verdict)} is better, no crossing shown"
-    if verdict.word == "crossover":
+    if verdict.outcome == "crossover":
         return "The curves cross, at a place that cannot be located"
-    if verdict.word == "insufficient evidence":
+    if verdict.outcome == "insufficient evidence":
         return "Insufficient evidence"
     return f"No difference within {delta(analysis, verdict)}"
 
@@ -82,7 +83,8 @@ def other_methods(head: Verdict) -> str:
 def turn_words(head: Verdict) -> str:
     """Each of several sign changes with its interval."""
     return "; ".join(
-        f"{t.direction} at {wording.axis_place(head.axis, t.at)} ({wording.axis_interval(head.axis, t.low, t.high)})"
+        f"{direction_label(t, head.baseline, head.candidate)} at {wording.axis_place(head.axis, t.at)} "
+        f"({wording.axis_interval(head.axis, t.low, t.high)})"
         for t in head.turns
     )
 
@@ -97,7 +99,7 @@ def line(analysis: Analysis, verdict: Verdict) -> str:
         wording.pairs(verdict.pairs),
     ]
     text = ", ".join(parts)
-    if verdict.word == "insufficient evidence" and verdict.further_pairs:
+    if verdict.outcome == "insufficient evidence" and verdict.further_pairs:
         text += f"; about {verdict.further_pairs} more would settle it"
     if verdict.turns:
         text += f"; {len(verdict.turns)} sign changes"
@@ -129,7 +131,7 @@ def what_would_change_it(cell: CellReport) -> tuple[str, ...]:
     same: list[str] = []
     for verdict in analysis.verdicts:
         name = _differs_in(verdict, head)
-        if name and verdict.word == head.word:
+        if name and verdict.outcome == head.outcome:
             same.append(name)
         elif name:
             said.append(f"{name[0].upper()}{name[1:]}: {_lower_first(statement(analysis, verdict))}.")
@@ -148,7 +150,7 @@ def _differs_in(verdict: Verdict, head: Verdict) -> str:
         "comparison": "with early stopping (best so far)"
         if verdict.comparison == "best-so-far"
         else "at matched tokens",
-        "baseline": f"against {wording.arm_label(verdict.baseline)}",
+        "baseline": f"against {arm_label(verdict.baseline)}",
     }
     differs = [text for key, text in words.items() if getattr(verdict, key) != getattr(head, key)]
     return differs[0] if len(differs) == 1 else ""
@@ -159,13 +161,13 @@ def _lower_first(text: str) -> str:
 
 
 def _evidence(analysis: Analysis, head: Verdict) -> list[str]:
-    if head.word == "insufficient evidence" and head.further_pairs:
+    if head.outcome == "insufficient evidence" and head.further_pairs:
         return [f"About {head.further_pairs} further seed pairs would settle it, at the variance seen."]
-    if head.word == "insufficient evidence":
+    if head.outcome == "insufficient evidence":
         return ["More seed pairs; how many cannot be said from the variance seen."]
     if head.crossing is not None and (head.crossing.low is None or head.crossing.high is None):
         return ["The interval is unbounded: longer runs or more seed pairs would close it."]
-    if head.word == "no difference within δ":
+    if head.outcome == "equivalent":
         return [f"A stricter reading: differences below {delta(analysis, head)} were declared not to matter."]
     return []
 
@@ -178,7 +180,7 @@ def _cell_lines(analysis: Analysis) -> list[str]:
         lines.append(f"BEST SO FAR: {line(analysis, best)}")
     tuned = against_tuned(analysis, head)
     if tuned is not None:
-        lines.append(f"AGAINST {wording.arm_label(tuned.baseline).upper()}: {line(analysis, tuned)}")
+        lines.append(f"AGAINST {arm_label(tuned.baseline).upper()}: {line(analysis, tuned)}")
     for metric in analysis.plan.metrics:
         verdict = find(analysis, metric.name, head.axis, head.comparison)
         if metric.name != head.metric and verdict is not None:
@@ -191,19 +193,19 @@ def _word_and_figures(analysis: Analysis, verdict: Verdict) -> str:
         first, second = _order(verdict)
         place = wording.axis_place(verdict.axis, verdict.crossing.at)
         return f"crossover {first}→{second} at {place} ({interval(analysis, verdict)})"
-    if verdict.word in {"AR", "DLM"} and verdict.late is not None:
-        pair = f"{wording.arm_label(verdict.candidate)} − {wording.arm_label(verdict.baseline)}"
+    if verdict.outcome in {"baseline", "candidate"} and verdict.late is not None:
+        pair = f"{arm_label(verdict.candidate)} − {arm_label(verdict.baseline)}"
         return f"{_winner(verdict)} is better (late window, {pair}: {window_words(verdict.late)})"
-    if verdict.word == "no difference within δ":
+    if verdict.outcome == "equivalent":
         return f"no difference within {delta(analysis, verdict)}"
-    return verdict.word
+    return verdict.outcome
 
 
 def _winner(verdict: Verdict) -> str:
-    return wording.arm_label(verdict.baseline if verdict.word == "AR" else verdict.candidate)
+    return arm_label(verdict.baseline if verdict.outcome == "baseline" else verdict.candidate)
 
 
 def _order(verdict: Verdict) -> tuple[str, str]:
-    baseline, candidate = wording.arm_label(verdict.baseline), wording.arm_label(verdict.candidate)
-    forward = verdict.crossing is None or verdict.crossing.direction == "AR→DLM"
+    baseline, candidate = arm_label(verdict.baseline), arm_label(verdict.candidate)
+    forward = verdict.crossing is None or verdict.crossing.direction == "baseline→candidate"
     return (baseline, candidate) if forward else (candidate, baseline)

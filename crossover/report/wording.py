@@ -27,16 +27,6 @@ def axis_word(axis: Axis) -> str:
     return _AXIS_WORDS[axis]
 
 
-def arm_label(arm: str) -> str:
-    """`ar` is AR, `dlm` is DLM, `ar-dropout` is AR dropout; other names stay as they are."""
-    head, _, tail = arm.partition("-")
-    if head == "tuned" and tail:
-        return f"tuned {arm_label(tail)}"
-    if head in {"ar", "dlm"}:
-        return f"{head.upper()} {tail.replace('-', ' ')}".strip()
-    return arm
-
-
 def metric_plan(plan: AnalysisPlan, name: str) -> MetricPlan:
     """The plan of a metric by its name."""
     return next((m for m in plan.metrics if m.name == name), MetricPlan(name=name, direction="lower", delta=1e-9))

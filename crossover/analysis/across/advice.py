@@ -17,9 +17,10 @@ from crossover.analysis.across.cross_cell_result import Advice, CellFacts, Choic
 from crossover.analysis.across.movement import Analysed, movement
 from crossover.analysis.analysis_plan import Axis, Comparison, MetricPlan
 from crossover.analysis.analysis_result import Analysis, Figure, Verdict
+from crossover.analysis.arm_labels import arm_label
 from crossover.analysis.columns import FloatArray
 from crossover.analysis.curves import Curve, on_grid
-from crossover.analysis.verdict_reasons import arm_words, axis_place, signed
+from crossover.analysis.verdict_reasons import axis_place, signed
 
 FLOPS_PER_PARAMETER = 6.0
 """Training FLOPs of a token for each parameter (Kaplan et al. 2020), where no run tells."""
@@ -30,6 +31,8 @@ class _Found(NamedTuple):
     difference: float | None
     interval: tuple[float, float] | None
     because: str
+    arm: str = ""
+    """The arm that was compared; empty for the plan's baseline."""
 
 
 def advise_all(cells: Sequence[Analysed]) -> tuple[Advice, ...]:
@@ -72,6 +75,8 @@ def advise(
         parameters=parameters,
         flops=flops,
         choose=found.choose,
+        baseline=found.arm or plan.baseline,
+        candidate=plan.candidate,
         metric=metric.name,
         comparison=comparison,
         difference=found.difference,
@@ -84,8 +89,8 @@ def advise(
 def _measured(analysis: Analysis, metric: MetricPlan, comparison: Comparison, flops: float | None) -> _Found:
     """The difference of the pairs at the budget, with its t interval; where arms were tuned, against the hardest one.
 
-    The DLM is chosen only if it wins against every arm; for that each may be looked at by itself (intersection-union).
-    An arm that wins among k does so with an interval of alpha / k, so that the hardest of many is no lucky one.
+    The candidate is chosen only if it wins against every arm, each tested by itself (intersection-union). An arm among
+    k wins by an interval of alpha / k, which corrects for picking the hardest of them.
     """
     plan = analysis.plan
     axis: Axis = "flops" if "flops" in plan.axes else plan.axes[0]
@@ -96,7 +101,7 @@ def _measured(analysis: Analysis, metric: MetricPlan, comparison: Comparison, fl
     if len(ranked) < len(found):
         return next(f for f in found if f.difference is None)
     sign = 1.0 if metric.direction == "lower" else -1.0
-    return max(ranked, key=lambda f: (f.choose == "AR", f.choose != "DLM", sign * (f.difference or 0.0)))
+    return max(ranked, key=lambda f: (f.choose == "baseline", f.choose != "candidate", sign * (f.difference or 0.0)))
 
 
 def _against(
@@ -120,7 +125,7 @@ def _against(
     shared = float(np.hypot(_monte_carlo(baseline, seeds, place), _monte_carlo(candidate, seeds, place)))
     difference_S = value_AS[1] - value_AS[0]
     against_baseline = _judged(difference_S, shared, plan.alpha, arm, figure, metric, analysis)
-    if against_baseline.choose != "AR" or tests == 1:
+    if against_baseline.choose != "baseline" or tests == 1:
         return against_baseline
     return _judged(difference_S, shared, plan.alpha / tests, arm, figure, metric, analysis)
 
@@ -153,8 +158,9 @@ def _judged(
     half = float(special.stdtrit(pairs - 1, 1 - alpha / 2)) * error
     low, high = interval = (mean - half, mean + half)
     better_low = metric.direction == "lower"
+    pair = f"{arm_label(analysis.plan.candidate)} − {arm_label(arm)}"
     words = (
-        f"with {pairs} seed pairs the difference DLM − {arm_words(arm)} there is {signed(mean)} {metric.unit}".rstrip()
+        f"with {pairs} seed pairs the difference {pair} there is {signed(mean)} {metric.unit}".rstrip()
         + f" ({signed(low)} to {signed(high)}) by {metric.title}"
         + (", each run's best so far" if figure.comparison == "best-so-far" else "")
     )
@@ -164,12 +170,12 @@ def _judged(
     elif -metric.delta < low and high < metric.delta:
         choose, words = "either", f"{words}, inside ±δ = {metric.delta:g}"
     elif high < 0 or low > 0:
-        choose = "DLM" if (high < 0) == better_low else "AR"
+        choose = "candidate" if (high < 0) == better_low else "baseline"
         crossing = _crossing_words(analysis, metric, figure.axis) if arm == analysis.plan.baseline else ""
         words = f"{words}{crossing}"
     else:
         choose, words = "cannot say", f"{words}, which holds zero"
-    return _Found(choose, mean, interval, f"{words[0].upper()}{words[1:]}.")
+    return _Found(choose, mean, interval, f"{words[0].upper()}{words[1:]}.", arm)
 
 
 def _crossing_words(analysis: Analysis, metric: MetricPlan, axis: Axis) -> str:
@@ -196,11 +202,13 @@ def _cheapest(analysis: Analysis, metric: MetricPlan, comparison: Comparison, fo
             place = axis_place(verdict.axis, verdict.further_reach)
             return f"Longer runs, to {place} by the trend, with the same seeds."
         return "More masks for each measurement (evaluation.nelbo_draws): more seeds alone would not do."
-    if not plan.tuned and found.choose == "DLM":
+    if not plan.tuned and found.choose == "candidate":
         pairs = max(plan.minimum_pairs, verdict.pairs)
-        return f"A tuned AR arm (weight decay, dropout), which was not tested: {pairs} seeds{_cost(analysis, pairs)}."
-    if found.choose == "AR":
-        return "Longer runs of the same seeds: the DLM gains with epochs, and beyond the last one nothing was tested."
+        tuned = f"A tuned {arm_label(plan.baseline)} arm"
+        return f"{tuned} (weight decay, dropout), which was not tested: {pairs} seeds{_cost(analysis, pairs)}."
+    if found.choose == "baseline":
+        gain = f"{arm_label(plan.candidate)} may gain with epochs"
+        return f"Longer runs of the same seeds: {gain}, and beyond the last one nothing was tested."
     return "A cell with more unique tokens, where the crossing comes later."
 
 
@@ -234,7 +242,7 @@ def _forecast(
         f"this cell was not run; {_count(flops)} FLOPs are about {epochs:.3g} epochs; trained on without stopping, the "
         f"crossing by {metric.title} is forecast at epoch {forecast.at:.3g} ({forecast.low:.3g} to {forecast.high:.3g})"
     )
-    choose: Choice = "AR" if epochs < forecast.low else "DLM" if epochs > forecast.high else "cannot say"
+    choose: Choice = "baseline" if epochs < forecast.low else "candidate" if epochs > forecast.high else "cannot say"
     return _Found(choose, None, None, f"{words[0].upper()}{words[1:]}.")
 
 

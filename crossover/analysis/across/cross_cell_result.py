@@ -10,10 +10,10 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from crossover.analysis.analysis_plan import Axis, Comparison
-from crossover.analysis.analysis_result import Analysis
+from crossover.analysis.analysis_result import Analysis, Outcome
 
 LawForm = Literal["monotone", "bending"]
-Choice = Literal["AR", "DLM", "either", "cannot say"]
+Choice = Literal["baseline", "candidate", "either", "cannot say"]
 
 
 class _Record(BaseModel):
@@ -45,7 +45,7 @@ class CellCrossing(_Record):
     before: float | None = Field(
         default=None, description="With no crossing and the candidate better all along: it lies before this place."
     )
-    word: str = Field(description="The verdict's word.")
+    outcome: Outcome = Field(description="The verdict's outcome.")
 
 
 class Slope(_Record):
@@ -126,6 +126,8 @@ class Advice(_Record):
     parameters: int
     flops: float | None = Field(description="Training budget; None is the largest that was run.")
     choose: Choice
+    baseline: str = Field(description="The arm that was compared: of several tuned ones, the hardest to beat.")
+    candidate: str
     metric: str
     comparison: Comparison
     difference: float | None = Field(description="Expected candidate minus baseline there.")

@@ -24,12 +24,13 @@ from crossover.analysis.across.cross_cell_result import NextRun
 from crossover.analysis.across.outlook import Outlook, foresee, further_looks, narrowed, width_now
 from crossover.analysis.analysis_plan import AnalysisPlan
 from crossover.analysis.analysis_result import Analysis, Verdict
+from crossover.analysis.arm_labels import outcome_label
 from crossover.errors import StudyError
 
 FUTILITY = 0.05
 """A cell is given up when its chance to settle by its last look is smaller."""
 DOUBT = 0.1
-"""A word is not taken for the cell's last while the chance that the last look gives another is larger."""
+"""An outcome is not taken for the cell's last while the chance that the last look gives another is larger."""
 UNKNOWN_CHANCE = 0.5
 """The chance to settle at the first look where nothing is known yet."""
 Status = Literal["open", "settled", "out of reach", "all run"]
@@ -140,14 +141,14 @@ def _check(cells: Sequence[CellState], plan: AnalysisPlan, width: float | None) 
         missing = {plan.baseline, plan.candidate} - set(cell.cost_per_run)
         if names.count(cell.cell) > 1 or missing or not all(0 < c < np.inf for c in cell.cost_per_run.values()):
             raise StudyError(
-                "design.cell",
+                "design.bad-cell",
                 field=cell.cell,
                 problem="the cell stands twice, or the cost of a run is missing or not a positive number",
                 remedy=f"give each cell once, with a cost for {plan.baseline} and {plan.candidate}",
             )
     if width is not None and width <= 1:
         raise StudyError(
-            "design.width",
+            "design.bad-width",
             field="width",
             problem=f"{width:g} is no ratio of a larger to a smaller end",
             remedy="give a number above 1, such as 2 for 'within a factor of two'",
@@ -169,7 +170,7 @@ def _outlook(state: CellState, plan: AnalysisPlan, width: float | None) -> CellO
     looks = further_looks(plan, pairs, most)
     valid = verdict is not None and (pairs in plan.looks or pairs >= (plan.looks or (most,))[-1])
     told = _Told(state, plan, pairs, looks, paired, left)
-    if verdict is not None and valid and verdict.word != "insufficient evidence":
+    if verdict is not None and valid and verdict.outcome != "insufficient evidence":
         return _settled(told, verdict, width)
     if not looks:
         return told.closed("all run", f"no further look can be reached from {pairs} seed pairs.", 0.0, 1.0)
@@ -186,17 +187,18 @@ def _outlook(state: CellState, plan: AnalysisPlan, width: float | None) -> CellO
 
 
 def _settled(told: _Told, verdict: Verdict, width: float | None) -> CellOutlook:
-    """A cell with a word: closed, unless more seeds may well change the word or are to sharpen the crossing."""
+    """A cell with an outcome: closed, unless more seeds may well change the outcome or are to sharpen the crossing."""
     plan, pairs, looks, now = told.plan, told.pairs, told.looks, width_now(verdict)
+    label = outcome_label(verdict.outcome, verdict.baseline, verdict.candidate)
     found = foresee(verdict, looks, plan, plan.metrics[0].delta)
     if found is not None and found.other_K[-1] > DOUBT:
         doubt = float(found.other_K[-1])
         unsure = replace(found, width_K=doubt - found.other_K)
-        return told.open(doubt, unsure, f"{verdict.word} so far, with a chance of {doubt:.0%} for another word")
+        return told.open(doubt, unsure, f"{label} so far, with a chance of {doubt:.0%} for another outcome")
     if width is None or _ratio(verdict) <= width:
-        return told.closed("settled", f"{verdict.word}, at {pairs} seed pairs.", 1.0, now)
+        return told.closed("settled", f"{label}, at {pairs} seed pairs.", 1.0, now)
     if not looks:
-        return told.closed("settled", f"{verdict.word}, less sharply located than wanted; all has run.", 1.0, now)
+        return told.closed("settled", f"{label}, less sharply located than wanted; all has run.", 1.0, now)
     return told.open(now, narrowed(now, pairs, looks, plan.alpha), "its crossing is not as sharp as wanted")
 
 

@@ -109,15 +109,15 @@ def _verdict(analysis: Analysis, metric: MetricPlan, axis: Axis, comparison: Com
 def _crossing(facts: CellFacts, verdict: Verdict, alpha: float) -> CellCrossing:
     crossing = verdict.crossing
     at = low = high = beyond = before = stderr = None
-    if verdict.word == "crossover" and crossing is not None and crossing.direction == "AR→DLM":
+    if verdict.outcome == "crossover" and crossing is not None and crossing.direction == "baseline→candidate":
         at, low, high = crossing.at, crossing.low, crossing.high
         stderr = _stderr(at, (low, high), verdict.pairs, alpha)
-    elif verdict.word == "AR" and verdict.late is not None:
+    elif verdict.outcome == "baseline" and verdict.late is not None:
         beyond = verdict.late.high
-    elif verdict.word == "DLM" and verdict.early is not None:
+    elif verdict.outcome == "candidate" and verdict.early is not None:
         before = verdict.early.low
     return CellCrossing(
-        facts=facts, at=at, low=low, high=high, stderr=stderr, beyond=beyond, before=before, word=verdict.word
+        facts=facts, at=at, low=low, high=high, stderr=stderr, beyond=beyond, before=before, outcome=verdict.outcome
     )
 
 

@@ -26,8 +26,8 @@ LEAST_PAIRS = 3
 """With fewer pairs the variance is too little known to draw futures from."""
 _SEED = 20261123
 _OPEN, _CROSSOVER, _FALLING, _RISING, _SAME = range(5)
-"""Words as numbers; the better arm by the sign of the late difference."""
-_CODES = {"crossover": _CROSSOVER, "AR": _FALLING, "DLM": _FALLING, "no difference within δ": _SAME}
+"""Outcomes as numbers; the better arm by the sign of the late difference."""
+_CODES = {"crossover": _CROSSOVER, "baseline": _FALLING, "candidate": _FALLING, "equivalent": _SAME}
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,11 @@ class Outlook:
 
     looks: tuple[int, ...]
     settled_K: FloatArray
-    """Chance that the verdict is another word than `insufficient evidence` by then."""
+    """Chance that the verdict is another outcome than `insufficient evidence` by then."""
     width_K: FloatArray
     """Expected width by then, 0 to 1."""
     other_K: FloatArray
-    """Chance that the look itself gives a word that is neither the present one nor `insufficient evidence`."""
+    """Chance that the look itself gives an outcome that is neither the present one nor `insufficient evidence`."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def further_looks(plan: AnalysisPlan, pairs: int, planned: int) -> tuple[int, ..
 
 def width_now(verdict: Verdict) -> float:
     """The verdict's width: 1 when open, 0 when nothing crosses, else the interval's share of the tested log range."""
-    if verdict.word == "insufficient evidence":
+    if verdict.outcome == "insufficient evidence":
         return 1.0
     crossing = verdict.crossing
     if crossing is None or verdict.early is None or verdict.late is None:
@@ -101,7 +101,7 @@ def foresee(verdict: Verdict, looks: Sequence[int], plan: AnalysisPlan, delta: f
     tests = _tests(verdict, plan)
     settled_D, width_D = np.zeros(DRAWS, dtype=bool), np.ones(DRAWS)
     settled, widths, others = [], [], []
-    now = _CODES.get(verdict.word, _OPEN)
+    now = _CODES.get(verdict.outcome, _OPEN)
     if now == _FALLING and late.mean > 0:
         now = _RISING
     for look in looks:
@@ -109,14 +109,14 @@ def foresee(verdict: Verdict, looks: Sequence[int], plan: AnalysisPlan, delta: f
         added_DW = truth_DW + sd_DW * _normals(rng, correlation) / np.sqrt(new)
         spread_DW = sd_DW**2 * (rng.chisquare(new - 1, (DRAWS, 2)) if new > 1 else 0.0)
         sums = _pooled(sums, new, added_DW, spread_DW)
-        word_D = _judge(sums, plan, delta, tests, shared_W)
+        outcome_D = _judge(sums, plan, delta, tests, shared_W)
         crossing_D = _width(sums, plan.alpha, shared_W, places_W)
-        fresh_D = (word_D != _OPEN) & ~settled_D
-        width_D = np.where(fresh_D, np.where(word_D == _CROSSOVER, crossing_D, 0.0), width_D)
+        fresh_D = (outcome_D != _OPEN) & ~settled_D
+        width_D = np.where(fresh_D, np.where(outcome_D == _CROSSOVER, crossing_D, 0.0), width_D)
         settled_D |= fresh_D
         settled.append(float(settled_D.mean()))
         widths.append(float(width_D.mean()))
-        others.append(float(((word_D != _OPEN) & (word_D != now)).mean()))
+        others.append(float(((outcome_D != _OPEN) & (outcome_D != now)).mean()))
     return Outlook(tuple(looks), np.array(settled), np.array(widths), np.array(others))
 
 
@@ -143,7 +143,7 @@ def _pooled(sums: _Sums, new: int, added_DW: FloatArray, spread_DW: FloatArray) 
 
 
 def _judge(sums: _Sums, plan: AnalysisPlan, delta: float, tests: int, shared_W: FloatArray) -> NDArray[np.int64]:
-    """The word of each draw at this look, as a number."""
+    """The outcome of each draw at this look, as a number."""
     level = nominal_alpha(plan.looks, sums.pairs, plan.alpha, spending=plan.spending) or 0.0
     error_DW = _error(sums, shared_W)
     early_D, late_D = (sums.mean_DW / error_DW).T

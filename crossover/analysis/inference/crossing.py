@@ -166,7 +166,7 @@ def locate(
     at = _root(smooth.place_E, smooth.mean_E, turn)
     half = reach * float(np.ptp(data.log_G))
     return Crossing(
-        direction="AR→DLM" if falling == lower else "DLM→AR",
+        direction="baseline→candidate" if falling == lower else "candidate→baseline",
         at=clipped_exp(at, x_G),
         low=_end(smooth, at, turn, -1, x_G),
         high=_end(smooth, at, turn + 1, 1, x_G),

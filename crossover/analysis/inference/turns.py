@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Literal
 
 import numpy as np
 
-from crossover.analysis.analysis_result import Turn
+from crossover.analysis.analysis_result import Direction, Turn
 from crossover.analysis.columns import FloatArray
 from crossover.analysis.inference.crossing import clear_signs, locate
 
@@ -56,7 +55,7 @@ def find_turns(
     for a, b in changes:
         falling, near = bool(mean_G[a] > 0), _place(x_G[a : b + 1], mean_G[a : b + 1])
         found = locate(x_G, difference_SG, falling=falling, alpha=alpha, lower=lower, error_SG=error_SG, near=near)
-        direction: Literal["AR→DLM", "DLM→AR"] = "AR→DLM" if falling == lower else "DLM→AR"
+        direction: Direction = "baseline→candidate" if falling == lower else "candidate→baseline"
         within = found is not None and x_G[a] <= found.at <= x_G[b]
         turns.append(
             Turn(direction=direction, at=found.at, low=found.low, high=found.high)

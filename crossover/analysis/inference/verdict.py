@@ -1,4 +1,4 @@
-"""From seed pairs on a grid to one word. `gather` measures, Holm adjusts over metrics, `decide` says the word.
+"""From seed pairs on a grid to an outcome: `gather` measures, Holm adjusts over metrics and axes, `decide` decides.
 
 Simulations of the method's error rates call exactly these three (benchmarks/calibration.py).
 """
@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from crossover.analysis.analysis_plan import AnalysisPlan, MetricPlan
-from crossover.analysis.analysis_result import Crossing, Turn, Word
+from crossover.analysis.analysis_result import Crossing, Outcome, Turn
 from crossover.analysis.columns import FloatArray
 from crossover.analysis.inference import windows
 from crossover.analysis.inference.crossing import locate
@@ -34,7 +34,7 @@ class PValues:
 
 @dataclass(frozen=True)
 class Evidence:
-    """All that the word is decided from, for one metric, axis and comparison.
+    """All that the outcome is decided from, for one metric, axis and comparison.
 
     `problem` says why nothing can be tested; it is empty when it can.
     """
@@ -55,9 +55,9 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Decision:
-    """The word, the crossing if that is the word, and what stood in the way of a crossover that p alone allows."""
+    """The outcome, the crossing if there is one, and what prevented a crossover that its p value alone allows."""
 
-    word: Word
+    outcome: Outcome
     crossing: Crossing | None = None
     obstacle: str = ""
 
@@ -164,11 +164,11 @@ def too_few(pairs: int, minimum: int) -> str:
 
 
 def decide(evidence: Evidence, adjusted: PValues, metric: MetricPlan, plan: AnalysisPlan) -> Decision:
-    """Say the word.
+    """Decide the outcome.
 
     In this order: `crossover` (Holm-adjusted intersection-union p, agreed to by sign flips from six pairs on, and
-    located); `AR` or `DLM` (late window, two-sided, Holm-adjusted, the early window not significantly opposite);
-    `no difference within δ` (TOST on the late window, Holm-adjusted); else `insufficient evidence`.
+    located); `baseline` or `candidate` (late window, two-sided, Holm-adjusted, the early window not significantly
+    opposite); `equivalent` (TOST on the late window, Holm-adjusted); else `insufficient evidence`.
 
     Args:
         evidence: from `gather`.
@@ -187,9 +187,9 @@ def decide(evidence: Evidence, adjusted: PValues, metric: MetricPlan, plan: Anal
         return Decision("crossover", crossing)
     if _within(adjusted.late, evidence.alpha) and not _opposite(early, late, evidence.alpha):
         candidate_better = (late.mean < 0) == (metric.direction == "lower")
-        return Decision("DLM" if candidate_better else "AR", obstacle=obstacle)
+        return Decision("candidate" if candidate_better else "baseline", obstacle=obstacle)
     if _within(adjusted.same, evidence.alpha):
-        return Decision("no difference within δ", obstacle=obstacle)
+        return Decision("equivalent", obstacle=obstacle)
     return Decision("insufficient evidence", obstacle=obstacle)
 
 

@@ -51,7 +51,7 @@ OPEN: dict[str, tuple[Callable[[], Table], str]] = {
 def test_what_cannot_be_answered_says_why(name: str) -> None:
     make, reason = OPEN[name]
     verdict = analyse(make(), PLAN).headline
-    assert verdict.word == "insufficient evidence"
+    assert verdict.outcome == "insufficient evidence"
     assert reason in verdict.reason
 
 
@@ -68,7 +68,7 @@ def test_an_infinite_standard_error_is_refused_unless_its_value_is_infinite_too(
     error = _error(curves)
     assert (error.code, error.field) == ("curves.infinite", "stderr")
     curves["value"][0] = math.inf
-    assert analyse(curves, PLAN).headline.word == "crossover"
+    assert analyse(curves, PLAN).headline.outcome == "crossover"
 
 
 def test_unknown_standard_errors_count_as_none() -> None:
@@ -136,7 +136,7 @@ def test_arms_may_have_any_name() -> None:
     curves = table(crossing_value)
     curves["arm"] = [names[arm] for arm in curves["arm"]]
     plan = PLAN.model_copy(update={"baseline": names["ar"], "candidate": names["dlm"]})
-    assert analyse(curves, plan).headline.word == "crossover"
+    assert analyse(curves, plan).headline.outcome == "crossover"
 
 
 @pytest.mark.parametrize("direction", ["down", "", None])
@@ -154,5 +154,5 @@ def test_an_arm_with_no_row_of_the_metric_says_so() -> None:
     curves = joined(table(PLAIN), table(PLAIN, metric="accuracy"))
     curves = only(curves, lambda row: (row["metric"], row["arm"]) != ("loss", "dlm"))
     verdict = analyse(curves, PLAN).headline
-    assert verdict.word == "insufficient evidence"
+    assert verdict.outcome == "insufficient evidence"
     assert "Arm dlm has no usable point" in verdict.reason

@@ -41,7 +41,7 @@ def judged(scenario: Scenario, pairs: int) -> list[tuple[str, Crossing | None]]:
     for _ in range(REPEATS):
         evidence = gather(X, differences(rng, scenario, pairs), PLAN.metrics[0], PLAN, scale=3.0)
         decision = decide(evidence, evidence.raw, PLAN.metrics[0], PLAN)
-        found.append((decision.word, decision.crossing))
+        found.append((decision.outcome, decision.crossing))
     return found
 
 
@@ -57,13 +57,13 @@ def test_a_crossing_that_is_not_there_is_rarely_seen(scenario: Scenario, pairs: 
 
 @pytest.mark.parametrize("pairs", [5, 8])
 def test_identical_arms_rarely_get_a_winner(pairs: int) -> None:
-    assert rate(SCENARIOS[0], pairs, "AR", "DLM", "crossover") <= 0.05 + TOLERANCE
+    assert rate(SCENARIOS[0], pairs, "baseline", "candidate", "crossover") <= 0.05 + TOLERANCE
 
 
 @pytest.mark.parametrize("pairs", [5, 8])
 def test_a_difference_beyond_delta_is_rarely_called_none(pairs: int) -> None:
-    assert rate(SCENARIOS[1], pairs, "no difference within δ") <= 0.05 + TOLERANCE
-    assert rate(SCENARIOS[1], pairs, "DLM") == 0.0
+    assert rate(SCENARIOS[1], pairs, "equivalent") <= 0.05 + TOLERANCE
+    assert rate(SCENARIOS[1], pairs, "candidate") == 0.0
 
 
 @pytest.mark.parametrize(("pairs", "power"), [(5, 0.6), (8, 0.95)])
@@ -79,7 +79,7 @@ def test_the_interval_covers_the_crossing(scenario: Scenario, pairs: int) -> Non
     found = [crossing for _, crossing in judged(scenario, pairs) if crossing is not None]
     covered = [(c.low or 0.0) <= truth <= (c.high or np.inf) for c in found]
     assert np.mean(covered) >= 0.90
-    assert all(c.direction == "AR→DLM" for c in found)
+    assert all(c.direction == "baseline→candidate" for c in found)
 
 
 @pytest.mark.parametrize("pairs", [5, 8])
@@ -106,7 +106,7 @@ def test_other_noise_makes_no_more_crossings(noise: Noise) -> None:
     found = 0
     for _ in range(REPEATS // 2):
         evidence = gather(X, differences(rng, SCENARIOS[0], 5, noise=noise), PLAN.metrics[0], PLAN, scale=3.0)
-        found += decide(evidence, evidence.raw, PLAN.metrics[0], PLAN).word == "crossover"
+        found += decide(evidence, evidence.raw, PLAN.metrics[0], PLAN).outcome == "crossover"
     assert found / (REPEATS // 2) <= 0.02
 
 
@@ -114,7 +114,7 @@ def test_other_noise_makes_no_more_crossings(noise: Noise) -> None:
 def test_faulty_tables_cost_power_and_not_honesty(fault: Fault) -> None:
     def words(scenario: Scenario, repeats: int) -> list[str]:
         tables = (study_table(np.random.default_rng(i), scenario, 6, fault=fault) for i in range(repeats))
-        return [analyse(table, PLAN).headline.word for table in tables]
+        return [analyse(table, PLAN).headline.outcome for table in tables]
 
-    assert sum(word in ("AR", "DLM", "crossover") for word in words(SCENARIOS[0], 60)) <= 8
+    assert sum(word in ("baseline", "candidate", "crossover") for word in words(SCENARIOS[0], 60)) <= 8
     assert words(SCENARIOS[5], 20).count("crossover") >= 12

@@ -16,7 +16,12 @@ few = settings(max_examples=25, deadline=None)
 shapes = st.tuples(
     st.floats(-0.1, 0.1), st.floats(-0.2, 0.2), st.integers(0, 1000), st.sampled_from([0.005, 0.02, 0.05])
 )
-SWAPPED = {"AR": "DLM", "DLM": "AR", "AR→DLM": "DLM→AR", "DLM→AR": "AR→DLM"}
+SWAPPED = {
+    "baseline": "candidate",
+    "candidate": "baseline",
+    "baseline→candidate": "candidate→baseline",
+    "candidate→baseline": "baseline→candidate",
+}
 Shape = tuple[float, float, int, float]
 
 
@@ -44,7 +49,7 @@ def test_swapping_the_arms_swaps_the_answer(shape: Shape) -> None:
     curves = drawn(shape)
     one = verdict_of(curves)
     other = verdict_of(curves, PLAN.model_copy(update={"baseline": "dlm", "candidate": "ar"}))
-    assert other.word == SWAPPED.get(one.word, one.word)
+    assert other.outcome == SWAPPED.get(one.outcome, one.outcome)
     assert other.p_crossover == one.p_crossover
     same_crossing(one, other)
     if one.crossing is not None and other.crossing is not None:
@@ -57,7 +62,7 @@ def test_rescaling_x_moves_only_the_place(shape: Shape) -> None:
     curves = drawn(shape)
     one = verdict_of(curves)
     other = verdict_of({**curves, "tokens": [10 * t for t in curves["tokens"]]})
-    assert (other.word, other.sign_changes) == (one.word, one.sign_changes)
+    assert (other.outcome, other.sign_changes) == (one.outcome, one.sign_changes)
     assert other.p_crossover == pytest.approx(one.p_crossover)
     same_crossing(one, other, 10.0)
 
@@ -70,7 +75,7 @@ def test_rescaling_y_with_delta_changes_no_word(shape: Shape, factor: float) -> 
     metric = LOSS.model_copy(update={"delta": LOSS.delta * factor})
     scaled = {**curves, "value": [v * factor for v in curves["value"]]}
     other = verdict_of(scaled, PLAN.model_copy(update={"metrics": (metric,)}))
-    assert (other.word, other.sign_changes) == (one.word, one.sign_changes)
+    assert (other.outcome, other.sign_changes) == (one.outcome, one.sign_changes)
     assert other.p_crossover == pytest.approx(one.p_crossover)
     same_crossing(one, other)
 
@@ -91,7 +96,7 @@ def test_which_seed_has_which_number_is_of_no_account(shape: Shape, numbers: lis
     curves = drawn(shape)
     one = verdict_of(curves)
     other = verdict_of({**curves, "seed": [numbers[s] for s in curves["seed"]]})
-    assert other.word == one.word
+    assert other.outcome == one.outcome
     assert other.p_crossover == pytest.approx(one.p_crossover)
     same_crossing(one, other)
 
@@ -117,7 +122,7 @@ def test_any_numbers_get_an_answer_that_is_json(rows: list[tuple[str, int, int, 
     assert type(analysis).model_validate_json(text) == analysis
     assert all(v.reason.endswith(".") for v in analysis.verdicts)
     if len(analysis.seeds) < 5:
-        assert {v.word for v in analysis.verdicts} == {"insufficient evidence"}
+        assert {v.outcome for v in analysis.verdicts} == {"insufficient evidence"}
 
 
 @few

@@ -26,8 +26,8 @@ def of_arms(offset: dict[str, float], *, seeds: int = 6, sd: float = 0.01, seed:
 
 def test_the_best_tuned_arm_is_the_opponent() -> None:
     default, tuned = analyse(of_arms({"ar-b": -0.2, "dlm": -0.1}), TUNED).verdicts
-    assert (default.baseline, default.word) == ("ar", "DLM")
-    assert (tuned.baseline, tuned.word) == ("tuned-ar", "AR")
+    assert (default.baseline, default.outcome) == ("ar", "candidate")
+    assert (tuned.baseline, tuned.outcome) == ("tuned-ar", "baseline")
     assert set(tuned.picks) == {"ar-b"}
     assert default.picks == ()
     assert "Tuned AR is better late" in tuned.reason
@@ -65,7 +65,7 @@ def test_seeds_that_a_tuned_arm_lacks_are_left_out() -> None:
     assert (default.pairs, tuned.pairs) == (6, 5)
     alone = only(curves, lambda row: row["arm"] != "ar-c" or row["seed"] == 1)
     _, nothing = analyse(alone, TUNED).verdicts
-    assert nothing.word == "insufficient evidence"
+    assert nothing.outcome == "insufficient evidence"
     assert "no tuned arm can be chosen" in nothing.reason
 
 

@@ -90,7 +90,7 @@ def test_an_end_outside_of_the_range_is_unbounded() -> None:
     shifts = np.array([-0.12, 0.1, 0.0, 0.13, -0.1])[:, None]
     crossing = locate(X, slopes * (u - 0.93) + shifts, falling=False, alpha=0.05, lower=True)
     assert crossing is not None
-    assert crossing.direction == "DLM→AR"
+    assert crossing.direction == "candidate→baseline"
     assert crossing.low is not None
     assert crossing.high is None
 

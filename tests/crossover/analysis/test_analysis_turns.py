@@ -29,21 +29,21 @@ def test_turns_ignore_noise_and_come_in_order() -> None:
     wave = WOBBLE + np.cos(2 * np.pi * U)
     assert len(turns_of(WOBBLE + (U - 0.5))) == 1
     first, second = turns_of(wave)
-    assert (first.direction, second.direction) == ("AR→DLM", "DLM→AR")
+    assert (first.direction, second.direction) == ("baseline→candidate", "candidate→baseline")
     for turn, share in ((first, 0.25), (second, 0.75)):
         assert turn.low is not None
         assert turn.high is not None
         assert turn.low < 100**share < turn.high
         assert turn.low < turn.at < turn.high
-    assert [t.direction for t in turns_of(wave, lower=False)] == ["DLM→AR", "AR→DLM"]
+    assert [t.direction for t in turns_of(wave, lower=False)] == ["candidate→baseline", "baseline→candidate"]
     assert sign_changes((U - 0.5)[None, :], 0.05) == []
 
 
 def test_several_crossings_are_said_and_placed() -> None:
     curves = table(noisy(lambda u: 0.2 * float(np.cos(3 * np.pi * u)), sd=0.002), seeds=range(6))
     verdict = analyse(curves, PLAN.model_copy(update={"early_window": (0.0, 0.1), "late_window": (0.9, 1.0)})).headline
-    assert verdict.word == "crossover"
-    assert [t.direction for t in verdict.turns] == ["AR→DLM", "DLM→AR", "AR→DLM"]
+    assert verdict.outcome == "crossover"
+    assert [t.direction for t in verdict.turns] == ["baseline→candidate", "candidate→baseline", "baseline→candidate"]
     assert "several crossings" in verdict.reason
     assert verdict.crossing is not None
     assert verdict.turns[-1].at == pytest.approx(verdict.crossing.at, rel=0.1)
@@ -82,8 +82,8 @@ def test_monte_carlo_error_widens_everything_and_cannot_be_averaged_away() -> No
 def test_stderr_of_the_curves_reaches_the_verdict() -> None:
     value = noisy(lambda u: 0.05 - 0.1 * u, sd=0.004)
     quiet, loud = (analyse(table(value, stderr=e), PLAN).headline for e in (0.0, 0.05))
-    assert quiet.word == "crossover"
-    assert loud.word == "insufficient evidence"
+    assert quiet.outcome == "crossover"
+    assert loud.outcome == "insufficient evidence"
     assert loud.p_crossover is not None
     assert quiet.p_crossover is not None
     assert loud.p_crossover > quiet.p_crossover
@@ -98,7 +98,7 @@ def test_a_trend_is_followed_to_where_it_would_settle() -> None:
     plan = PLAN.model_copy(update={"minimum_pairs": 12, "metrics": (LOSS,)})
     verdict = analyse(table(noisy(lambda u: 0.6 - 0.5 * u, sd=0.002), seeds=range(6)), plan).headline
     assert verdict.further_reach is not None
-    assert verdict.word == "insufficient evidence"
+    assert verdict.outcome == "insufficient evidence"
 
 
 def test_between_planned_looks_nothing_is_tested() -> None:
@@ -106,10 +106,10 @@ def test_between_planned_looks_nothing_is_tested() -> None:
     early, between, final = (
         analyse(table(noisy(lambda u: 0.3 - 0.6 * u), seeds=range(n)), plan).headline for n in (5, 7, 8)
     )
-    assert early.word == final.word == "crossover"
+    assert early.outcome == final.outcome == "crossover"
     assert early.alpha < 0.05
     assert final.alpha < 0.05
     assert "at this look p may be at most" in early.reason
-    assert between.word == "insufficient evidence"
+    assert between.outcome == "insufficient evidence"
     assert between.p_crossover is None
     assert "looks at 5, 8 seed pairs, and there are 7: add 1 more" in between.reason

@@ -29,10 +29,10 @@ def headline(curves: object, plan: AnalysisPlan = PLAN, unique_tokens: int | Non
 
 def test_a_known_crossing_is_found_exactly_where_it_is() -> None:
     verdict = headline(table(crossing_value))
-    assert verdict.word == "crossover"
+    assert verdict.outcome == "crossover"
     crossing = verdict.crossing
     assert crossing is not None
-    assert crossing.direction == "AR→DLM"
+    assert crossing.direction == "baseline→candidate"
     middle = np.sqrt(TOKENS[0] * TOKENS[-1])
     assert crossing.at == pytest.approx(middle, rel=1e-4)
     assert crossing.low == pytest.approx(middle, rel=1e-3)
@@ -64,26 +64,26 @@ def test_higher_is_better_turns_the_direction() -> None:
     plan = AnalysisPlan(metrics=(LOSS.model_copy(update={"direction": "higher"}),), axes=("tokens",))
     crossing = headline(table(crossing_value), plan).crossing
     assert crossing is not None
-    assert crossing.direction == "DLM→AR"
+    assert crossing.direction == "candidate→baseline"
 
 
 @pytest.mark.parametrize(
     ("difference", "word"),
-    [(0.1, "AR"), (-0.1, "DLM"), (0.001, "no difference within δ"), (0.02, "AR")],
+    [(0.1, "baseline"), (-0.1, "candidate"), (0.001, "equivalent"), (0.02, "baseline")],
 )
 def test_parallel_curves(difference: float, word: str) -> None:
-    assert headline(table(noisy(lambda _: difference))).word == word
+    assert headline(table(noisy(lambda _: difference))).outcome == word
 
 
 def test_a_small_but_significant_difference_is_said_to_be_small() -> None:
     verdict = headline(table(noisy(lambda _: 0.015, sd=0.002)))
-    assert verdict.word == "AR"
+    assert verdict.outcome == "baseline"
     assert "smaller than δ = 0.02 nats/token" in verdict.reason
 
 
 def test_noise_that_decides_nothing_says_how_many_more() -> None:
     verdict = headline(table(noisy(lambda _: 0.0, sd=0.1)))
-    assert verdict.word == "insufficient evidence"
+    assert verdict.outcome == "insufficient evidence"
     assert verdict.further_pairs is not None
     assert verdict.further_pairs > 0
     assert f"about {verdict.further_pairs} more" in verdict.reason
@@ -93,7 +93,7 @@ def test_a_reason_is_a_sentence_with_figures_and_units() -> None:
     plan = PLAN.model_copy(update={"axes": ("epochs",)})
     reason = headline(table(crossing_value), plan, unique_tokens=10_000).reason
     assert reason.startswith("AR is better early (mean difference +0.")
-    for words in ("nats/token over epochs 1–", "and the DLM late (−0.", "–100, p ", "5 seed pairs at matched tokens."):
+    for words in ("nats/token over epochs 1–", "and DLM late (−0.", "–100, p ", "5 seed pairs at matched tokens."):
         assert words in reason
 
 
@@ -101,7 +101,7 @@ def test_two_sign_changes_are_counted_and_told() -> None:
     verdict = headline(table(noisy(lambda u: 0.2 * np.cos(2.2 * np.pi * u))))
     assert verdict.sign_changes == 2
     assert "several crossings" in verdict.reason
-    assert verdict.word != "crossover"
+    assert verdict.outcome != "crossover"
 
 
 def test_three_sign_changes_locate_the_last() -> None:
@@ -116,7 +116,7 @@ def test_three_sign_changes_locate_the_last() -> None:
 @pytest.mark.parametrize("pairs", [1, 2, 3, 4])
 def test_below_five_pairs_there_is_never_a_verdict(pairs: int) -> None:
     verdict = headline(table(crossing_value, seeds=range(pairs)))
-    assert verdict.word == "insufficient evidence"
+    assert verdict.outcome == "insufficient evidence"
     assert f"add {5 - pairs} more" in verdict.reason
     assert verdict.p_crossover is None
     assert verdict.crossing is None
@@ -132,7 +132,7 @@ def test_unpaired_seeds_give_a_reason() -> None:
         table(crossing_value, arms=["ar"], seeds=range(5)), table(crossing_value, arms=["dlm"], seeds=range(5, 10))
     )
     verdict = headline(curves)
-    assert verdict.word == "insufficient evidence"
+    assert verdict.outcome == "insufficient evidence"
     assert "No seed was run in both arms (ar has 0, 1, 2, 3, 4; dlm has 5, 6, 7, 8, 9)" in verdict.reason
 
 
@@ -164,20 +164,20 @@ def test_a_run_cut_short_is_noted() -> None:
 
 def test_a_constant_metric_gives_a_reason() -> None:
     verdict = headline(table(lambda *_: 0.25))
-    assert verdict.word == "insufficient evidence"
+    assert verdict.outcome == "insufficient evidence"
     assert "never changes in any run" in verdict.reason
 
 
 def test_zero_variance_between_seeds_gives_a_reason() -> None:
     verdict = headline(table(lambda arm, _, u: 3 - u + 0.1 * (arm == "dlm")))
-    assert verdict.word == "insufficient evidence"
+    assert verdict.outcome == "insufficient evidence"
     assert "zero variance" in verdict.reason
     assert verdict.early is None
 
 
 def test_an_arm_without_values_gives_a_reason() -> None:
     verdict = headline(table(lambda arm, seed, u: float("nan") if arm == "dlm" else crossing_value(arm, seed, u)))
-    assert verdict.word == "insufficient evidence"
+    assert verdict.outcome == "insufficient evidence"
     assert "Arm dlm has no usable point" in verdict.reason
 
 
@@ -192,7 +192,7 @@ def test_points_that_are_not_finite_are_dropped_and_counted() -> None:
     curves["value"][4] = float("inf")
     curves["tokens"][0] = 0
     analysis = analyse(curves, PLAN)
-    assert analysis.headline.word == "AR"
+    assert analysis.headline.outcome == "baseline"
     note = "Validation loss, arm ar: points left out: 2 not finite, 1 at zero, where a log axis has no place."
     assert note in analysis.notes
 
@@ -218,7 +218,7 @@ def test_from_six_pairs_on_sign_flips_must_agree() -> None:
     verdict = headline(table(value, seeds=range(6)))
     assert verdict.p_adjusted is not None
     assert verdict.p_adjusted <= 0.05
-    assert verdict.word != "crossover"
+    assert verdict.outcome != "crossover"
     assert "sign-flip" in verdict.reason
 
 
@@ -229,8 +229,8 @@ def test_best_so_far_can_turn_a_verdict() -> None:
 
     plan = PLAN.model_copy(update={"comparisons": ("matched", "best-so-far")})
     matched, best = analyse(table(overfits), plan).verdicts
-    assert matched.word == "crossover"
-    assert best.word == "AR"
+    assert matched.outcome == "crossover"
+    assert best.outcome == "baseline"
     assert "best so far" in best.reason
 
 
@@ -302,7 +302,7 @@ def test_unused_columns_may_be_absent() -> None:
     curves = table(crossing_value)
     for name in ("flops", "seconds", "stderr"):
         del curves[name]
-    assert headline(curves).word == "crossover"
+    assert headline(curves).outcome == "crossover"
 
 
 def test_points_between_checkpoints_are_interpolated() -> None:

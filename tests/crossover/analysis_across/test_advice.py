@@ -19,7 +19,7 @@ def test_a_cell_that_was_run_answers_from_its_pairs() -> None:
     first = CELLS[:1]
     late = advise(first, unique_tokens=10**6, parameters=10**6)
     early = advise(first, unique_tokens=10**6, parameters=10**6, flops=flops(1.5, 10**6))
-    assert (late.choose, early.choose) == ("DLM", "AR")
+    assert (late.choose, early.choose) == ("candidate", "baseline")
     assert late.difference is not None
     assert late.difference == pytest.approx(-0.15 * 1.22, abs=0.03)
     assert late.interval is not None
@@ -29,7 +29,7 @@ def test_a_cell_that_was_run_answers_from_its_pairs() -> None:
     assert "tuned AR arm" in late.cheapest
     assert "FLOPs" in late.cheapest
     assert "Longer runs" in early.cheapest
-    assert [a.choose for a in advise_all(first)] == ["DLM"]
+    assert [a.choose for a in advise_all(first)] == ["candidate"]
 
 
 def test_what_was_not_measured_is_not_said() -> None:
@@ -60,14 +60,14 @@ def test_a_cell_that_was_not_run_is_forecast() -> None:
         advise(CELLS, unique_tokens=3 * 10**6, parameters=10**6, flops=flops(epochs, 3 * 10**6))
         for epochs in (1.0, 500.0, 6 * 3**0.9)
     )
-    assert (early.choose, late.choose, between.choose) == ("AR", "DLM", "cannot say")
+    assert (early.choose, late.choose, between.choose) == ("baseline", "candidate", "cannot say")
     assert "was not run" in early.because
     assert "forecast at epoch" in early.because
     assert early.difference is None
     assert "Run this cell: 5 seeds of both arms, " in early.cheapest
 
 
-@pytest.mark.parametrize(("gain", "choose"), [(0.0, "DLM"), (0.5, "AR")])
+@pytest.mark.parametrize(("gain", "choose"), [(0.0, "candidate"), (0.5, "baseline")])
 def test_a_tuned_arm_must_be_beaten_too(gain: float, choose: str) -> None:
     table = columns(10**6, 10**6, 6.0)
     tuned = [i for i, arm in enumerate(table["arm"]) if arm == "ar"]
@@ -80,5 +80,5 @@ def test_a_tuned_arm_must_be_beaten_too(gain: float, choose: str) -> None:
     facts, _ = cell(10**6, 10**6, 6.0)
     (found,) = advise_all([(facts, analyse(table, plan, unique_tokens=10**6))])
     assert found.choose == choose
-    assert ("DLM − ar-dropout" in found.because) == (choose == "AR")
+    assert ("DLM − AR dropout" in found.because) == (choose == "baseline")
     assert "tuned AR arm" not in found.cheapest

@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 
 from benchmarks.simulations.simulated_curves import SCENARIOS
-from benchmarks.simulations.simulated_rounds import ORDERS, Moment, Outcome, SimulatedCell, simulate
+from benchmarks.simulations.simulated_rounds import ORDERS, Moment, SimulatedCell, SimulatedStudy, simulate
 from crossover.analysis.across.design import CellState, design, next_runs
 from crossover.errors import StudyError
 from tests.crossover.analysis_across.growing import PLAN, exact_pairs, state
@@ -53,7 +53,7 @@ def test_the_best_gain_for_its_cost_goes_first_and_not_the_cheapest() -> None:
 def test_a_settled_cell_is_closed() -> None:
     found = design([state("clear", CLEAR), state("crossing", exact_pairs(0.1, -0.1, 0.02))], PLAN)
     assert [(o.status, o.runs, o.gain) for o in found.outlooks] == [("settled", (), 0.0)] * 2
-    assert [o.reason for o in found.outlooks] == ["AR, at 5 seed pairs.", "crossover, at 5 seed pairs."]
+    assert [o.reason for o in found.outlooks] == ["AR is better, at 5 seed pairs.", "crossover, at 5 seed pairs."]
     assert not found.open
     assert found.reason == "Cells: 2 settled; nothing is left to run."
     assert (found.spent, found.full) == (20.0, 48.0)
@@ -76,13 +76,13 @@ def test_fewer_pairs_than_a_verdict_needs_are_too_few_to_give_up_on() -> None:
     assert outlook.chance < 0.05
 
 
-def test_a_word_that_may_well_change_is_not_taken_for_the_last() -> None:
+def test_an_outcome_that_may_well_change_is_not_taken_for_the_last() -> None:
     doubtful = state("doubtful", exact_pairs(0.05, -0.1, 0.05))
     assert doubtful.analysis is not None
-    assert doubtful.analysis.headline.word == "DLM"
+    assert doubtful.analysis.headline.outcome == "candidate"
     (outlook,) = design([doubtful], PLAN).outlooks
     assert outlook.status == "open"
-    assert outlook.reason.startswith("DLM so far, with a chance of ")
+    assert outlook.reason.startswith("DLM is better so far, with a chance of ")
     assert 0.1 < outlook.width < 1
     assert outlook.gain > 0
     at_the_end = state("doubtful", exact_pairs(0.005, -0.1, 0.05, pairs=12))
@@ -113,7 +113,7 @@ def test_without_looks_nothing_is_judged_before_all_seeds_have_run() -> None:
         state("clear", exact_pairs(0.1, 0.1, 0.01, pairs=n), plan=NO_LOOKS, planned=range(8)) for n in (6, 8)
     )
     assert part.analysis is not None
-    assert part.analysis.headline.word == "AR"
+    assert part.analysis.headline.outcome == "baseline"
     (outlook,) = design([part], NO_LOOKS).outlooks
     assert (outlook.status, outlook.look, len(outlook.runs)) == ("open", 8, 4)
     assert design([whole], NO_LOOKS).outlooks[0].status == "settled"
@@ -157,13 +157,13 @@ def test_another_arm_s_missing_run_does_not_count_as_a_pair() -> None:
 def test_a_cell_that_cannot_be_is_named(cells: list[CellState], field: str) -> None:
     with pytest.raises(StudyError) as error:
         next_runs(cells, PLAN)
-    assert (error.value.code, error.value.field) == ("design.cell", field)
+    assert (error.value.code, error.value.field) == ("design.bad-cell", field)
 
 
 def test_other_errors_are_named_too() -> None:
     with pytest.raises(StudyError) as error:
         next_runs([state("a")], PLAN, width=1.0)
-    assert (error.value.code, error.value.field) == ("design.width", "width")
+    assert (error.value.code, error.value.field) == ("design.bad-width", "width")
     with pytest.raises(StudyError) as error:
         next_runs([replace(state("a", CLEAR), analysis=None)], PLAN)
     assert (error.value.code, error.value.field) == ("design.not-analysed", "a")
@@ -175,31 +175,33 @@ def test_the_order_decides_when_verdicts_come_and_not_which() -> None:
         for s, hours in ((SCENARIOS[0], 1.0), (SCENARIOS[3], 8.0), (SCENARIOS[5], 3.0))
     ]
     ends = {order: simulate(np.random.default_rng(4), cells, 12, PLAN, order=order) for order in ORDERS}
-    assert len({(end.words, end.full_words, round(end.hours, 9)) for end in ends.values()}) == 1
+    assert len({(end.outcomes, end.full_outcomes, round(end.hours, 9)) for end in ends.values()}) == 1
     assert len({tuple(moment.hours for moment in end.path) for end in ends.values()}) > 1
     found = ends["design"]
     assert found == simulate(np.random.default_rng(4), cells, 12, PLAN)
     assert 5 / 12 <= found.share <= 1
     assert found.full_hours == 12 * 24
-    assert found.path[0].words == ("insufficient evidence",) * 3
+    assert found.path[0].outcomes == ("insufficient evidence",) * 3
     assert found.path[1].hours == 10.0, "five seeds of the cheapest cell"
     assert found.verdicts_at(0.0) == 0
-    assert found.words[1:] == ("crossover", "crossover")
-    assert found.verdicts_at(1.0) == 3 - found.words.count("insufficient evidence")
+    assert found.outcomes[1:] == ("crossover", "crossover")
+    assert found.verdicts_at(1.0) == 3 - found.outcomes.count("insufficient evidence")
     assert 0 < found.open_area < 1
 
 
-def test_the_words_are_reached_when_they_stay() -> None:
+def test_the_outcomes_are_reached_when_they_stay() -> None:
     none = ("insufficient evidence", "insufficient evidence")
     path = (
         Moment(0, none, 2),
-        Moment(2, ("AR", none[1]), 1),
-        Moment(4, ("DLM", none[1]), 1),
-        Moment(5, ("AR", "DLM"), 0),
+        Moment(2, ("baseline", none[1]), 1),
+        Moment(4, ("candidate", none[1]), 1),
+        Moment(5, ("baseline", "candidate"), 0),
     )
-    assert Outcome((*path, Moment(6, ("AR", "DLM"), 0)), ("AR", "DLM"), 10).reached == 0.5
-    assert Outcome(path, ("AR", "AR"), 10).reached is None
-    found = Outcome(path[:3], ("DLM", none[1]), 10)
+    assert (
+        SimulatedStudy((*path, Moment(6, ("baseline", "candidate"), 0)), ("baseline", "candidate"), 10).reached == 0.5
+    )
+    assert SimulatedStudy(path, ("baseline", "baseline"), 10).reached is None
+    found = SimulatedStudy(path[:3], ("candidate", none[1]), 10)
     assert (found.reached, found.share, found.verdicts_at(0.39), found.verdicts_at(0.1)) == (0.4, 0.4, 1, 0)
     assert found.open_area == pytest.approx((2 * 2 + 1 * 8) / 20)
 
@@ -208,9 +210,11 @@ def test_rounds_make_no_more_false_crossovers_than_alpha() -> None:
     """Identical and converging truths, 3 looks: at a true rate of 5 % this bound fails once in 10,000 times."""
     cells = [SimulatedCell(str(i), SCENARIOS[2 * (i % 2)], {"ar": 1.0, "dlm": 1.0}) for i in range(4)]
     assert [cell.truth.crossing for cell in cells] == [None] * 4
-    words = [word for i in range(100) for word in simulate(np.random.default_rng([9, i]), cells, 12, PLAN).words]
-    assert words.count("crossover") <= stats.binom.ppf(0.9999, len(words), 0.05)
-    assert words.count("no difference within δ") > len(words) / 4, "the simulation does settle cells"
+    outcomes = [
+        outcome for i in range(100) for outcome in simulate(np.random.default_rng([9, i]), cells, 12, PLAN).outcomes
+    ]
+    assert outcomes.count("crossover") <= stats.binom.ppf(0.9999, len(outcomes), 0.05)
+    assert outcomes.count("equivalent") > len(outcomes) / 4, "the simulation does settle cells"
 
 
 def test_the_benchmark_prints_its_tables() -> None:

@@ -44,10 +44,12 @@ def test_the_frontier_crosses_where_the_larger_model_of_one_family_takes_over() 
     assert found is not None
     assert [(v.axis, v.comparison) for v in found.verdicts] == [("tokens", "frontier"), ("flops", "frontier")]
     at_tokens, at_flops = found.verdicts
-    assert at_tokens.word == "DLM"  # with the tokens given and FLOPs free, the large model is there from the start
-    assert at_flops.word == "crossover"
+    assert (
+        at_tokens.outcome == "candidate"
+    )  # with the tokens given and FLOPs free, the large model is there from the start
+    assert at_flops.outcome == "crossover"
     assert at_flops.crossing is not None
-    assert at_flops.crossing.direction == "AR→DLM"
+    assert at_flops.crossing.direction == "baseline→candidate"
     assert "the best model size so far" in at_flops.reason
 
 

@@ -19,8 +19,8 @@ def planted(u: int, n: int) -> float:
 def crossing(u: float, n: float, at: float, *, stderr: float = 0.1, beyond: float | None = None) -> CellCrossing:
     facts = CellFacts(cell=f"u{u:g}-n{n:g}", unique_tokens=int(u), parameters=int(n))
     if beyond is not None:
-        return CellCrossing(facts=facts, at=None, low=None, high=None, beyond=beyond, word="AR")
-    return CellCrossing(facts=facts, at=at, low=None, high=None, stderr=stderr, word="crossover")
+        return CellCrossing(facts=facts, at=None, low=None, high=None, beyond=beyond, outcome="baseline")
+    return CellCrossing(facts=facts, at=at, low=None, high=None, stderr=stderr, outcome="crossover")
 
 
 def test_planted_slopes_are_recovered_from_analysed_cells() -> None:

@@ -42,14 +42,15 @@ def futures(seen: Verdict, rng: np.random.Generator) -> FloatArray:
 )
 def test_the_chances_are_those_of_brute_force(early: float, late: float, sd: float) -> None:
     seen = verdict(early, late, sd)
-    assert seen.word == "insufficient evidence"
+    assert seen.outcome == "insufficient evidence"
     found = foresee(seen, LOOKS, PLAN, LOSS.delta)
     assert found is not None
     rng = np.random.default_rng(11)
-    word_RK = [
-        [judge(future[:look], PLAN).word for look in LOOKS] for future in (futures(seen, rng) for _ in range(REPEATS))
+    outcome_RK = [
+        [judge(future[:look], PLAN).outcome for look in LOOKS]
+        for future in (futures(seen, rng) for _ in range(REPEATS))
     ]
-    said_RK = np.array([[word != "insufficient evidence" for word in words] for words in word_RK])
+    said_RK = np.array([[outcome != "insufficient evidence" for outcome in outcomes] for outcomes in outcome_RK])
     settled_K = np.logical_or.accumulate(said_RK, axis=1).mean(axis=0)
     # draws are fixed on both sides: 2.5 standard errors, tight enough to miss an ignored uncertainty
     error_K = 2.5 * np.sqrt(settled_K * (1 - settled_K) * (1 / REPEATS + 1 / 1000))

@@ -107,7 +107,7 @@ def test_an_arm_that_is_never_measured_is_not_lost(tmp_path: Path) -> None:
         found = read_curves(write(tmp_path / f"{name}.csv", table(given)), wide=metrics)
         (cell,) = split_cells(found, PLAN)
         verdicts = analyse(cell.curves, PLAN).verdicts
-        assert {verdict.word for verdict in verdicts} == {"insufficient evidence"}
+        assert {verdict.outcome for verdict in verdicts} == {"insufficient evidence"}
         assert all("Arm dlm has no usable point of loss" in verdict.reason for verdict in verdicts)
 
 

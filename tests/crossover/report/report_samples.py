@@ -12,10 +12,10 @@ from crossover.analysis.analysis_result import (
     Band,
     Crossing,
     Figure,
+    Outcome,
     SeedCurve,
     Verdict,
     Window,
-    Word,
 )
 from crossover.report.report_data import CellReport, CorpusFacts, Fact, ReportContext, RunRow, Sample
 
@@ -99,7 +99,7 @@ def window(axis: Axis, low: float, high: float, mean: float) -> Window:
 def crossing(axis: Axis, *, low: float | None = 51.02, high: float | None = 64.18) -> Crossing:
     scale = PER_EPOCH[axis]
     return Crossing(
-        direction="AR→DLM",
+        direction="baseline→candidate",
         at=57.31 * scale,
         low=None if low is None else low * scale,
         high=None if high is None else high * scale,
@@ -113,13 +113,13 @@ def verdict(
     axis: Axis = "epochs",
     comparison: Comparison = "matched",
     *,
-    word: Word = "crossover",
+    outcome: Outcome = "crossover",
     baseline: str = "ar",
     found: Crossing | None = None,
     pairs: int = 5,
     further_pairs: int | None = None,
 ) -> Verdict:
-    tested = word != "insufficient evidence"
+    tested = outcome != "insufficient evidence"
     sign = 1.0 if metric == LOSS.name else -0.2
     return Verdict(
         metric=metric,
@@ -127,16 +127,18 @@ def verdict(
         comparison=comparison,
         baseline=baseline,
         candidate="dlm",
-        word=word,
-        reason=f"early DLM − AR +0.481, late −0.312: the word is {word}.",
+        outcome=outcome,
+        reason=f"early DLM − AR +0.481, late −0.312: the outcome is {outcome}.",
         pairs=pairs,
         p_crossover=0.00042 if tested else None,
         p_adjusted=0.00084 if tested else None,
         early=window(axis, 1, 8.33, 0.4813 * sign) if tested else None,
-        late=window(axis, 90.4, 200, (-0.3123 if word in {"crossover", "DLM"} else 0.0521) * sign) if tested else None,
-        crossing=found if word == "crossover" else None,
+        late=window(axis, 90.4, 200, (-0.3123 if outcome in {"crossover", "candidate"} else 0.0521) * sign)
+        if tested
+        else None,
+        crossing=found if outcome == "crossover" else None,
         further_pairs=further_pairs,
-        sign_changes=1 if word == "crossover" else 0,
+        sign_changes=1 if outcome == "crossover" else 0,
     )
 
 
@@ -146,7 +148,7 @@ def verdicts(*, found: bool = True) -> tuple[Verdict, ...]:
         for axis in ("epochs", "flops", "seconds"):
             spot = crossing(axis) if found else None  # type: ignore[arg-type]
             rows.append(verdict(metric, axis, "matched", found=spot))  # type: ignore[arg-type]
-            rows.append(verdict(metric, axis, "best-so-far", word="AR"))  # type: ignore[arg-type]
+            rows.append(verdict(metric, axis, "best-so-far", outcome="baseline"))  # type: ignore[arg-type]
     return tuple(rows)
 
 

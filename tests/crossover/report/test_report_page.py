@@ -194,7 +194,7 @@ def test_unbounded_intervals_say_unbounded() -> None:
 
 
 def test_insufficient_evidence_shows_no_crossing() -> None:
-    row = samples.verdict(samples.LOSS.name, word="insufficient evidence", pairs=3, further_pairs=4)
+    row = samples.verdict(samples.LOSS.name, outcome="insufficient evidence", pairs=3, further_pairs=4)
     chosen = (samples.figure(samples.LOSS.name, "epochs", "matched", arms=("ar", "dlm"), seeds=3),)
     page = render_html(
         samples.context(samples.cell(the_analysis=samples.analysis(rows=(row,), figures=chosen, seeds=3)))
@@ -208,7 +208,7 @@ def test_insufficient_evidence_shows_no_crossing() -> None:
 
 def test_several_cells_have_an_overview_and_ids_of_their_own() -> None:
     small = samples.analysis(figures=samples.analysis().figures[:1])
-    lost = samples.analysis(rows=(samples.verdict(samples.LOSS.name, word="AR"),), figures=small.figures)
+    lost = samples.analysis(rows=(samples.verdict(samples.LOSS.name, outcome="baseline"),), figures=small.figures)
     page = render_html(samples.context(samples.cell("U1M-N10M", small), samples.cell("U1M-N40M", lost)))
     outline = reading.read(page)
     assert len(outline.ids) == len(set(outline.ids))

@@ -25,7 +25,7 @@ def test_the_headline_says_the_verdict_best_so_far_and_further_metrics() -> None
 
 
 def test_the_headline_of_insufficient_evidence_counts_the_missing_pairs() -> None:
-    row = samples.verdict(samples.LOSS.name, word="insufficient evidence", pairs=3, further_pairs=4)
+    row = samples.verdict(samples.LOSS.name, outcome="insufficient evidence", pairs=3, further_pairs=4)
     analysis = samples.analysis(rows=(row,), figures=())
     lines = headline(samples.context(samples.cell(the_analysis=analysis)))
     assert lines == [
@@ -34,7 +34,7 @@ def test_the_headline_of_insufficient_evidence_counts_the_missing_pairs() -> Non
 
 
 def test_the_headline_says_no_difference_with_delta_and_unbounded() -> None:
-    none = samples.verdict(samples.LOSS.name, word="no difference within δ")
+    none = samples.verdict(samples.LOSS.name, outcome="equivalent")
     open_ = samples.verdict(samples.CLOZE.name, found=samples.crossing("epochs", low=None, high=None))
     lines = headline(samples.context(samples.cell(the_analysis=samples.analysis(rows=(none, open_), figures=()))))
     assert lines[0].startswith("VERDICT: no difference within δ = 0.02 nats/token, validation loss")
@@ -50,13 +50,13 @@ def test_the_headline_names_the_cell_when_there_are_several() -> None:
 
 
 def test_a_crossing_the_other_way_names_the_other_winner() -> None:
-    found = samples.crossing("epochs").model_copy(update={"direction": "DLM→AR"})
+    found = samples.crossing("epochs").model_copy(update={"direction": "candidate→baseline"})
     row = samples.verdict(samples.LOSS.name, found=found)
     assert verdict_lines.statement(samples.analysis(figures=()), row) == "AR overtakes DLM at epoch 57.3"
 
 
 def test_what_would_change_the_answer() -> None:
-    tuned = samples.verdict(samples.LOSS.name, word="AR", baseline="ar-dropout")
+    tuned = samples.verdict(samples.LOSS.name, outcome="baseline", baseline="ar-dropout")
     rows = (*samples.verdicts(), tuned)
     said = verdict_lines.what_would_change_it(samples.cell(the_analysis=samples.analysis(rows=rows, figures=())))
     assert said[0] == "With early stopping (best so far): AR is better, no crossing shown."
