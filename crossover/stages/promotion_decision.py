@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from crossover.analysis.analysis_result import Analysis, Verdict
+from crossover.analysis.arm_labels import arm_label, outcome_label
 from crossover.evaluation.evaluation_records import Evaluation
 from crossover.stages.stage_manifests import Candidate, RunRef
 from crossover.study.study_config import Cell, StudyConfig
@@ -18,6 +19,8 @@ class PromotionDecision(NamedTuple):
     winner: Candidate
     best: dict[str, Candidate]
     """Arm to its best checkpoint in the winner's cell."""
+    verdict: Verdict
+    """The verdict that decided."""
     reason: str
 
 
@@ -53,8 +56,8 @@ def decide_promotion(
     """Choose the checkpoint to serve, over all cells, and say whether it is promoted.
 
     In each cell the deciding verdict names the side whose best checkpoint is served: the candidate, or the baseline
-    with the tuned arms, of which the best counts. A crossing serves the side that is better late. Where the verdict favours
-    neither side, the best checkpoint of both is taken.
+    with the tuned arms, of which the best counts. A crossover serves the side that is better late. Where the verdict
+    favours neither side, the best checkpoint of both is taken.
 
     Args:
         study: the study.
@@ -71,11 +74,13 @@ def decide_promotion(
     winner, best, verdict = min(options, key=lambda option: _cost(study, option[0]))
     settled = verdict.outcome != "insufficient evidence"
     reason = (
-        f"{verdict.comparison} verdict on {verdict.metric}, {verdict.candidate} against {verdict.baseline}: "
-        f"{verdict.outcome}; best checkpoint of {winner.run.arm} at step {winner.checkpoint.step}, "
-        f"{winner.metric} {winner.value:.4f}; promotion: {promotion}"
+        f"{arm_label(verdict.candidate)} against {arm_label(verdict.baseline)} on {verdict.metric} "
+        f"({verdict.comparison}): {outcome_label(verdict.outcome, verdict.baseline, verdict.candidate)}. The best "
+        f"checkpoint is that of {winner.run.arm}, seed {winner.run.seed}, at step {winner.checkpoint.step}, "
+        f"{winner.metric} {winner.value:.4f}. Promotion: {promotion}."
     )
-    return PromotionDecision(promotion == "always" or (promotion == "verdict" and settled), winner, best, reason)
+    promote = promotion == "always" or (promotion == "verdict" and settled)
+    return PromotionDecision(promote, winner, best, verdict, reason)
 
 
 def deciding_verdict(analysis: Analysis) -> Verdict:
