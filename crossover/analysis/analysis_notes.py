@@ -25,17 +25,28 @@ def plan_notes(columns: Columns, plan: AnalysisPlan) -> list[str]:
         others = sorted(set(np.unique(column).tolist()) - tested)
         if others:
             notes.append(f"Not tested, because the plan does not name it: {noun} {', '.join(others)}.")
-    if len(plan.metrics) > 1:
-        notes.append(
-            f"The p values are Holm-adjusted over {len(plan.metrics)} metrics within one axis and comparison; "
-            "axes and comparisons are views of the same runs and are not adjusted for."
-        )
+    notes += _multiplicity(plan)
     if "best-so-far" in plan.comparisons:
         notes.append(
             "Best so far picks each run's best point on the data it is measured on, so it flatters both arms; it is a "
             "bound on what early stopping gives."
         )
     return notes
+
+
+def _multiplicity(plan: AnalysisPlan) -> list[str]:
+    """What Holm adjusts the p values over; empty for a single test."""
+    metrics, axes = len(plan.metrics), len(plan.axes)
+    if metrics * axes == 1:
+        return []
+    if plan.multiplicity == "none" or (plan.multiplicity == "metrics" and metrics == 1):
+        return ["The p values are not adjusted over metrics and axes."]
+    if plan.multiplicity == "metrics":
+        adjusted, rest = f"{metrics} metrics within one axis and comparison", "Axes and comparisons"
+    else:
+        adjusted = f"{metrics * axes} tests, {metrics} metrics on {axes} axes, within one comparison"
+        rest = "Comparisons"
+    return [f"The p values are Holm-adjusted over {adjusted}. {rest} are views of the same runs and not adjusted for."]
 
 
 def metric_notes(

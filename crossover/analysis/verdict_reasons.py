@@ -1,13 +1,23 @@
-"""Reasons as plain sentences with figures and units. What was not tested is not claimed."""
+"""The reason of each verdict as one sentence with figures and units. What was not tested is not claimed.
+
+Tests are compared with the level of the evidence, which is that of this look; intervals are at the plan's level.
+"""
 
 from __future__ import annotations
 
-from crossover.analysis.analysis_plan import AnalysisPlan, Axis, Comparison, MetricPlan
+from dataclasses import dataclass
+
+from crossover.analysis.analysis_plan import AnalysisPlan, Axis, Comparison, MetricPlan, Multiplicity
 from crossover.analysis.analysis_result import Outcome
 from crossover.analysis.arm_labels import arm_label
 from crossover.analysis.inference.verdict import Decision, Evidence, PValues
 from crossover.analysis.inference.windows import WindowTest
 
+_ADJUSTED_FOR: dict[Multiplicity, str] = {
+    "metrics-and-axes": "both directions, metrics and axes",
+    "metrics": "both directions and metrics",
+    "none": "both directions",
+}
 _SUFFIXES = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e4, "k"))
 
 
@@ -25,14 +35,27 @@ def reason(
     reach: float | None = None,
     picks: tuple[str, ...] = (),
 ) -> str:
-    """Why this outcome, in one sentence that ends in a full stop."""
+    """Explain an outcome in one sentence that ends in a full stop.
+
+    Args:
+        evidence: what was measured.
+        decision: the outcome.
+        adjusted: p values after Holm.
+        metric: its title, unit, direction and delta.
+        plan: the arms and the levels.
+        axis: what the curves stand on.
+        comparison: what is held equal.
+        further: seed pairs to add that would settle it; None where that cannot be estimated.
+        drawn: the same if the Monte Carlo error were removed, where pairs alone do not settle it.
+        reach: where the trend would settle it.
+        picks: against tuned arms, the arm chosen for each seed.
+    """
     early, late = evidence.early, evidence.late
     if evidence.problem or early is None or late is None:
         return f"{evidence.problem}."
     if picks:
         plan = plan.model_copy(update={"baseline": plan.tuned_name, "tuned": ()})
-    told = _Telling(evidence, adjusted, metric, plan, axis)
-    parts = [told.sentence(decision.outcome, early, late)]
+    parts = [_OutcomeSentence(evidence.alpha, adjusted, metric, plan, axis).text(decision.outcome, early, late)]
     if decision.obstacle:
         parts.append(decision.obstacle)
     if evidence.sign_changes > 1 and comparison == "matched":
@@ -47,7 +70,9 @@ def reason(
             f"p holds against every tuned arm; for the estimate one was chosen for each seed on the others: {named}"
         )
     if plan.looks:
-        parts.append(f"at this look p may be at most {evidence.alpha:.2g}")
+        parts.append(
+            f"tested at {evidence.alpha:.2g}, the level of this look; intervals are at the plan's {_confidence(plan)}"
+        )
     if decision.outcome == "insufficient evidence":
         error = f"{late.monte_carlo:.2g} {metric.unit}".rstrip()
         parts.append(_further(further) if drawn is None else _more_draws(drawn, error))
@@ -64,16 +89,18 @@ def matched(axis: Axis, comparison: Comparison) -> str:
     return text + added.get(comparison, "")
 
 
-class _Telling:
-    """The sentence of each outcome."""
+@dataclass(frozen=True)
+class _OutcomeSentence:
+    """The first part of a reason: the outcome with the figures that decided it."""
 
-    def __init__(
-        self, evidence: Evidence, adjusted: PValues, metric: MetricPlan, plan: AnalysisPlan, axis: Axis
-    ) -> None:
-        self.adjusted, self.metric, self.plan, self.axis = adjusted, metric, plan, axis
-        self.changed = evidence.sign_changes
+    alpha: float
+    """The level that p values were compared with."""
+    adjusted: PValues
+    metric: MetricPlan
+    plan: AnalysisPlan
+    axis: Axis
 
-    def sentence(self, outcome: Outcome, early: WindowTest, late: WindowTest) -> str:
+    def text(self, outcome: Outcome, early: WindowTest, late: WindowTest) -> str:
         if outcome == "crossover":
             return self._crossover(early, late)
         if outcome in ("baseline", "candidate"):
@@ -81,7 +108,7 @@ class _Telling:
         if outcome == "equivalent":
             return (
                 f"The late difference is {self._figures(late)}, inside ±{self._delta()} by two one-sided tests "
-                f"(adjusted {p_words(self.adjusted.same)}); the early window is not part of this test"
+                f"(adjusted {p_text(self.adjusted.same)}); the early window is not part of this test"
             )
         return self._insufficient(early, late)
 
@@ -90,38 +117,38 @@ class _Telling:
         second = self._arm_at(late)
         return (
             f"{_capital(first)} is better early (mean difference {self._amount(early.mean)} over "
-            f"{span(self.axis, early)}, {p_words(_smaller(early))}) and {second} late "
-            f"({signed(late.mean)} over {span(self.axis, late)}, {p_words(_smaller(late))}); "
-            f"adjusted for both directions and for metrics {p_words(self.adjusted.crossover)}"
+            f"{span(self.axis, early)}, {p_text(_smaller(early))}) and {second} late "
+            f"({signed(late.mean)} over {span(self.axis, late)}, {p_text(_smaller(late))}); "
+            f"adjusted for {_ADJUSTED_FOR[self.plan.multiplicity]} {p_text(self.adjusted.crossover)}"
         )
 
     def _better(self, outcome: Outcome, early: WindowTest, late: WindowTest) -> str:
         name = arm_label(self.plan.baseline if outcome == "baseline" else self.plan.candidate)
         small = f", which is smaller than δ = {self._delta()}" if abs(late.mean) < self.metric.delta else ""
         return (
-            f"{_capital(name)} is better late ({self._figures(late)}, adjusted {p_words(self.adjusted.late)}){small}; "
+            f"{_capital(name)} is better late ({self._figures(late)}, adjusted {p_text(self.adjusted.late)}){small}; "
             f"{self._early(early)}"
         )
 
     def _early(self, early: WindowTest) -> str:
         p = 2 * _smaller(early)
-        if p <= self.plan.alpha:
-            return f"early {self._arm_at(early)} is better too ({self._figures(early)}, {p_words(p)})"
-        return f"early the difference is not clear of zero ({self._figures(early)}, {p_words(p)})"
+        if p <= self.alpha:
+            return f"early {self._arm_at(early)} is better too ({self._figures(early)}, {p_text(p)})"
+        return f"early the difference is not clear of zero ({self._figures(early)}, {p_text(p)})"
 
     def _insufficient(self, early: WindowTest, late: WindowTest) -> str:
         low, high = late.interval(self.plan.alpha)
-        interval = f"{100 * (1 - self.plan.alpha):g} % interval {signed(low)} to {signed(high)}"
-        if self.adjusted.late is not None and self.adjusted.late <= self.plan.alpha:
+        interval = f"{_confidence(self.plan)} interval {signed(low)} to {signed(high)}"
+        if self.adjusted.late is not None and self.adjusted.late <= self.alpha:
             return (
                 f"Late {self._arm_at(late)} is better ({self._figures(late)}, {interval}), but early "
                 f"{self._arm_at(early)} is ({self._figures(early)}), and a crossing is not established "
-                f"(adjusted {p_words(self.adjusted.crossover)})"
+                f"(adjusted {p_text(self.adjusted.crossover)})"
             )
         return (
-            f"The late difference is {self._figures(late)} ({interval}, adjusted {p_words(self.adjusted.late)}): "
+            f"The late difference is {self._figures(late)} ({interval}, adjusted {p_text(self.adjusted.late)}): "
             f"neither clear of zero nor shown to be inside ±{self._delta()}; "
-            f"crossing, adjusted {p_words(self.adjusted.crossover)}"
+            f"crossing, adjusted {p_text(self.adjusted.crossover)}"
         )
 
     def _figures(self, test: WindowTest) -> str:
@@ -136,6 +163,10 @@ class _Telling:
     def _arm_at(self, test: WindowTest) -> str:
         candidate = (test.mean < 0) == (self.metric.direction == "lower")
         return arm_label(self.plan.candidate if candidate else self.plan.baseline)
+
+
+def _confidence(plan: AnalysisPlan) -> str:
+    return f"{100 * (1 - plan.alpha):g} %"
 
 
 def _smaller(test: WindowTest) -> float:
@@ -159,7 +190,7 @@ def _capital(text: str) -> str:
     return text[0].upper() + text[1:] if text.startswith("tuned ") else text
 
 
-def p_words(p: float | None) -> str:
+def p_text(p: float | None) -> str:
     """`p = 0.0004`, `p < 0.0001`, or `p not tested`."""
     if p is None:
         return "p not tested"

@@ -84,24 +84,39 @@ def _cell(context: StudyContext, name: str, analysis: Analysis, runs: Sequence[E
 
 
 def _training_facts(study: StudyConfig) -> list[Fact]:
+    """How the runs were trained and measured."""
     training, evaluation = study.training, study.evaluation
-    return [
+    families = {study.arm(name).family for name in study.arms}
+    optimizer = f"AdamW ({training.beta1:g}, {training.beta2:g})"
+    if training.optimizer == "muon":
+        optimizer = f"Muon (momentum {training.beta2:g}) for the matrices of the blocks, {optimizer} for the rest"
+    decay = f"decay to {100 * training.final_rate:g} %"
+    schedule = {
+        "constant": f"constant after {training.warmup_steps} steps",
+        "wsd": f"constant after {training.warmup_steps} steps, with a linear {decay} over the last "
+        f"{100 * training.decay_fraction:g} % of each budget",
+        "cosine": f"after {training.warmup_steps} steps, then a cosine {decay} over the run",
+    }[training.schedule]
+    facts = [
         Fact(label="Arms", value=", ".join(study.arms)),
         Fact(label="Seeds (pairs share data order and initial weights)", value=", ".join(map(str, study.seeds))),
         Fact(label="Epochs", value=f"{training.epochs:g}"),
         Fact(label="Batch", value=f"{training.batch_size} × {study.data.sequence_length} tokens"),
         Fact(
             label="Optimizer",
-            value=f"AdamW ({training.beta1:g}, {training.beta2:g}), rate {training.learning_rate:g} constant after "
-            f"{training.warmup_steps} steps, weight decay {training.weight_decay:g}, clip {training.gradient_clip:g}",
+            value=f"{optimizer}, rate {training.learning_rate:g} {schedule}, "
+            f"weight decay {training.weight_decay:g}, clip {training.gradient_clip:g}",
         ),
-        Fact(label="DLM loss in training", value="exact-count masks, stratified over the batch, weight L/k"),
-        Fact(
-            label="DLM loss in evaluation",
-            value=f"NELBO (upper bound), {evaluation.nelbo_draws} frozen stratified masks an example",
-        ),
-        Fact(label="AR loss in evaluation", value="exact, first token included (BOS)"),
     ]
+    if "DLM" in families:
+        masks = f"{evaluation.nelbo_draws} frozen stratified masks an example"
+        facts += [
+            Fact(label="DLM loss in training", value="exact-count masks, stratified over the batch, weight L/k"),
+            Fact(label="DLM loss in evaluation", value=f"NELBO (upper bound), {masks}"),
+        ]
+    if "AR" in families:
+        facts.append(Fact(label="AR loss in evaluation", value="exact, first token included (BOS)"))
+    return facts
 
 
 def key_figures(analyses: Mapping[str, Analysis]) -> dict[str, float]:

@@ -6,8 +6,14 @@ import numpy as np
 import pytest
 from scipy import special
 
-from crossover.analysis.analysis_plan import Spending
+from benchmarks.simulations.simulated_curves import SCENARIOS, study_table
+from benchmarks.simulations.simulated_rounds import judge
+from crossover.analysis import AnalysisPlan, MetricPlan, analyse
+from crossover.analysis.analysis_plan import Multiplicity, Spending
 from crossover.analysis.inference.looks import nominal_alpha, spent
+from tests.crossover.analysis.analysis_curves import LOSS
+from tests.crossover.analysis_across.growing import PLAN as GROWING
+from tests.crossover.analysis_across.growing import exact_pairs
 
 FIFTHS = (1, 2, 3, 4, 5)
 
@@ -60,3 +66,36 @@ def test_a_look_with_hardly_any_share_tests_nothing_and_is_no_error(looks: tuple
     assert first is not None and last is not None
     assert 0 <= first < 1e-9
     assert last == pytest.approx(alpha, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("early", "late", "outcome", "phrase"),
+    [
+        (0.0277, -0.1, "candidate", "early the difference is not clear of zero"),
+        (0.0, -0.0277, "insufficient evidence", "neither clear of zero nor"),
+    ],
+)
+def test_the_reason_uses_the_level_of_the_look(early: float, late: float, outcome: str, phrase: str) -> None:
+    # both p values lie between the level of the look at 5 pairs (0.027) and the plan's (0.05)
+    judged = judge(exact_pairs(early, late, 0.02), GROWING)
+    assert judged.outcome == outcome
+    assert phrase in judged.reason
+    assert "tested at 0.027, the level of this look; intervals are at the plan's 95 %" in judged.reason
+
+
+@pytest.mark.parametrize(
+    ("multiplicity", "note", "reason"),
+    [
+        ("metrics-and-axes", "over 4 tests, 2 metrics on 2 axes", "both directions, metrics and axes"),
+        ("metrics", "over 2 metrics within one axis", "both directions and metrics"),
+        ("none", "not adjusted over metrics and axes", "both directions"),
+    ],
+)
+def test_notes_and_reasons_say_what_holm_adjusts_over(multiplicity: Multiplicity, note: str, reason: str) -> None:
+    metrics = (LOSS, MetricPlan(name="other", direction="lower", delta=0.02))
+    plan = AnalysisPlan(metrics=metrics, axes=("tokens", "flops"), multiplicity=multiplicity)
+    curves = study_table(np.random.default_rng(3), SCENARIOS[5], 8, metrics=("loss", "other"))
+    analysis = analyse(curves, plan)
+    assert any(note in text for text in analysis.notes)
+    assert analysis.headline.outcome == "crossover"
+    assert f"adjusted for {reason} p" in analysis.headline.reason

@@ -109,7 +109,7 @@ def test_between_planned_looks_nothing_is_tested() -> None:
     assert early.outcome == final.outcome == "crossover"
     assert early.alpha < 0.05
     assert final.alpha < 0.05
-    assert "at this look p may be at most" in early.reason
+    assert "the level of this look" in early.reason
     assert between.outcome == "insufficient evidence"
     assert between.p_crossover is None
     assert "looks at 5, 8 seed pairs, and there are 7: add 1 more" in between.reason
