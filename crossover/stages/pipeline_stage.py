@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqlalchemy import make_url
-from sqlalchemy.exc import ArgumentError
-
 from crossover.errors import RegistryError
 from crossover.failures import reporting
 from crossover.stages.study_context import StudyContext, open_study
+from crossover.url_masking import mask_password
 
 
 @contextmanager
@@ -39,11 +37,7 @@ def refuse_password(registry: str) -> None:
     Raises:
         RegistryError: the URL holds a password.
     """
-    try:
-        url = make_url(registry) if registry else None
-    except ArgumentError:
-        return  # not a URL, which the registry reports
-    if url is not None and (url.password is not None or "password" in url.query):
+    if mask_password(registry) != registry:
         raise RegistryError(
             "registry.password-in-parameter",
             field="pipeline parameter `registry`",

@@ -7,16 +7,20 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
-from crossover.registry import Registry
+from crossover.registry import Registry, upgrade
+from tests.postgres import server
 
 # What a study of two seeds may cost here; the pipeline starts eleven processes.
 pytestmark = pytest.mark.timeout(240)
+PASSWORD = "pa55-of-the-registry"  # noqa: S105 - of a server for this test
 
 
 def command(study: str | Path, home: Path, *flags: str) -> list[str]:
@@ -33,6 +37,26 @@ def run(study: str | Path, home: Path, *flags: str) -> subprocess.CompletedProce
     )
 
 
+def run_watched(study: str, home: Path, url: str) -> tuple[subprocess.CompletedProcess[str], set[str]]:
+    """Run with a registry's URL; also returns the command lines of all processes but the run itself, meanwhile."""
+    seen: set[str] = set()
+    with subprocess.Popen(
+        command(study, home, "--promote", "always", "--registry", url),
+        env=environment(home),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        while True:
+            for path in Path("/proc").glob("[0-9]*/cmdline"):
+                with suppress(OSError):  # of a process that ended meanwhile
+                    if path.parent.name != str(process.pid):
+                        seen.add(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+            with suppress(subprocess.TimeoutExpired):
+                output, error = process.communicate(timeout=0.2)
+                return subprocess.CompletedProcess([], process.returncode, output, error), seen
+
+
 def has_resume_point(runs: Path) -> bool:
     """Whether a run has saved something to go on from; folders may vanish while we look."""
     return any(
@@ -41,19 +65,29 @@ def has_resume_point(runs: Path) -> bool:
     )
 
 
-def query(home: Path, sql: str) -> tuple[tuple[object, ...], ...]:
-    with Registry.open(f"sqlite:///{home}/registry.sqlite") as registry:
+def query(home: Path, sql: str, url: str = "") -> tuple[tuple[object, ...], ...]:
+    with Registry.open(url or f"sqlite:///{home}/registry.sqlite") as registry:
         return registry.query(sql).rows
 
 
-def test_two_seeds_run_end_to_end_and_yield_insufficient_evidence(tmp_path: Path) -> None:
-    result = run("smoke", tmp_path, "--promote", "always")
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[str]:
+    """URL of an empty database on a server that takes any password."""
+    with server() as template:
+        yield template.format(database="postgres").replace("@/", f":{PASSWORD}@/")
+
+
+def test_two_seeds_run_end_to_end_and_yield_insufficient_evidence(tmp_path: Path, postgres: str) -> None:
+    """The registry's URL holds a password, which must be in no file, no line of output and no child's command line."""
+    upgrade(postgres)
+    result, command_lines = run_watched("smoke", tmp_path, postgres)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "VERDICT: insufficient evidence" in result.stdout
-    assert {word for (word,) in query(tmp_path, "SELECT verdict FROM v_verdicts")} == {"insufficient evidence"}
-    assert query(tmp_path, "SELECT COUNT(*) FROM v_runs WHERE status = 'done'") == ((4,),)
-    assert query(tmp_path, "SELECT COUNT(*) FROM v_deployments") == ((1,),)
-    counts = query(tmp_path, "SELECT metric, COUNT(*) FROM v_curves GROUP BY metric")
+    rows = partial(query, tmp_path, url=postgres)
+    assert {outcome for (outcome,) in rows("SELECT outcome FROM v_verdicts")} == {"insufficient evidence"}
+    assert rows("SELECT COUNT(*) FROM v_runs WHERE status = 'done'") == ((4,),)
+    assert rows("SELECT COUNT(*) FROM v_deployments") == ((1,),)
+    counts = rows("SELECT metric, COUNT(*) FROM v_curves GROUP BY metric")
     assert dict(counts)["validation_bpb"] == dict(counts)["domain-cloze_margin"] == 12
     page = (tmp_path / "ws" / "analysis" / "report.html").read_text("utf-8")
     HTMLParser().feed(page)
@@ -65,19 +99,27 @@ def test_two_seeds_run_end_to_end_and_yield_insufficient_evidence(tmp_path: Path
     assert (Path(deployment["uri"]) / "model.safetensors").is_file()
 
     stamps = {p: p.stat().st_mtime_ns for p in (tmp_path / "ws" / "runs").rglob("*") if p.is_file()}
-    again = run("smoke", tmp_path, "--json")
+    again = run("smoke", tmp_path, "--json", "--registry", postgres)
     assert again.returncode == 0, again.stderr
     assert json.loads(again.stdout)["decision"]["decision"] == "hold"
     assert {p: p.stat().st_mtime_ns for p in stamps} == stamps, "a finished study is not trained or measured again"
 
+    assert any("crossover_pipelines.local" in line for line in command_lines), "the children were seen"
+    assert [line for line in command_lines if PASSWORD in line] == []
+    files = [p for p in tmp_path.rglob("*") if p.is_file()]
+    assert {".log", ".json"} <= {p.suffix for p in files}
+    assert [p for p in files if PASSWORD.encode() in p.read_bytes()] == []
+    assert PASSWORD not in result.stdout + result.stderr + again.stdout + again.stderr
 
-def test_a_failing_step_s_own_error_is_shown(tmp_path: Path) -> None:
+
+def test_a_failing_stage_is_named_with_its_own_error(tmp_path: Path) -> None:
     study = tmp_path / "bad.yaml"
     study.write_text("name: bad\ndata: {source: 'text:/nowhere/*.txt'}\nseeds: 2\n")
     result = run(study, tmp_path)
     assert result.returncode == 2
     assert result.stderr.count("\n") == 1
-    assert "data.source: 'text:/nowhere/*.txt' matches no file" in result.stderr
+    message = "crossover: stage data_preparation: data.source: 'text:/nowhere/*.txt' matches no file; "
+    assert result.stderr.startswith(message)
     assert len(list((tmp_path / "ws" / "logs").glob("run-*.log"))) == 1
 
 
