@@ -80,8 +80,12 @@ def _add_study(parser: argparse.ArgumentParser, *, optional: bool = False) -> No
     parser.add_argument(
         "study", metavar="STUDY", nargs=count, help="a study file (YAML) or a preset: demo, factors, map, smoke"
     )
-    parser.add_argument("--out", help="workspace: a folder or s3://bucket/prefix (default: studies/<name>)")
+    _add_workspace(parser)
     _add_registry_url(parser)
+
+
+def _add_workspace(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", help="workspace: a folder or s3://bucket/prefix (default: studies/<name>)")
 
 
 def _add_registry_url(parser: argparse.ArgumentParser) -> None:
@@ -110,6 +114,7 @@ def _add_study_verbs(verbs: "_Verbs[argparse.ArgumentParser]") -> None:  # noqa:
     plan = _verb(verbs, "plan", text, "plan_command", "train")
     plan.add_argument("study", metavar="STUDY", help="a study file (YAML) or a preset: demo, factors, map, smoke")
     plan.add_argument("--out", help="workspace, of which finished runs cost nothing (default: studies/<name>)")
+    _add_workspace(plan)
     plan.add_argument("--processes", type=int, default=1, help="devices that train one run together (default 1)")
     plan.add_argument("--measure", action="store_true", help="time some steps on this machine, do not assume an MFU")
     plan.add_argument("--json", action="store_true", help="print as JSON")

@@ -1,7 +1,7 @@
-"""Progress of long work: a bar with an ETA on a terminal, plain lines elsewhere, events for a parent that wants them.
+"""Progress of long work: a bar with an ETA on a terminal, plain lines elsewhere, events for a parent process.
 
-A process started with CROSSOVER_EVENTS=1 prints one line an event, `@crossover {json}`. `crossover run` starts the
-steps so, draws one bar for the whole study, and finds a failed step's own error among them.
+A process with CROSSOVER_EVENTS=1 in its environment prints one line per event, `@crossover {json}`. `crossover run`
+sets it for the stages of the pipeline, draws one bar for the study from their events, and reports their errors.
 """
 
 from __future__ import annotations
@@ -21,17 +21,22 @@ EVENT_SECONDS = 0.5
 
 
 def events_wanted() -> bool:
-    """Whether a parent process reads our events."""
+    """Whether a parent process reads the events of this one."""
     return os.environ.get("CROSSOVER_EVENTS") == "1"
 
 
 def emit(kind: str, **fields: object) -> None:
-    """Print one event line."""
+    """Print one event.
+
+    Args:
+        kind: `progress` or `error`.
+        fields: of the event; JSON values.
+    """
     print(EVENT_MARK + json.dumps({"event": kind, **fields}), flush=True)
 
 
 def parse_event(line: str) -> dict[str, Any] | None:
-    """The event in a line of a step's output, whatever a log prefix stands before it; None when there is none."""
+    """Parse a line of a stage's output, with any log prefix; returns None when it holds no event."""
     _, mark, text = line.partition(EVENT_MARK)
     if not mark:
         return None
@@ -46,11 +51,11 @@ class Meter:
     """Counts units of work of one phase of one run.
 
     Args:
-        phase: `pretrain`, `evaluate`, ...: what is being done.
-        label: what it is done to.
-        total: units in all.
-        initial: units that an earlier attempt did.
-        unit: what a unit is called.
+        phase: `pretrain`, `evaluate`, ...
+        label: what the phase works on, such as the key of a run.
+        total: number of units.
+        initial: units that an earlier attempt completed.
+        unit: name of a unit.
     """
 
     def __init__(self, phase: str, label: str, total: int, *, initial: int = 0, unit: str = "step") -> None:
@@ -73,7 +78,12 @@ class Meter:
         self._bar.close()
 
     def advance(self, units: int = 1, **facts: float) -> None:
-        """Count units done; `facts` (loss, tokens/s) are shown beside the bar."""
+        """Count completed units.
+
+        Args:
+            units: completed since the last call.
+            facts: values to show beside the bar, such as loss and tokens/s.
+        """
         self.done += units
         if self._tty:
             self._bar.set_postfix({name: f"{value:.4g}" for name, value in facts.items()}, refresh=False)

@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 
 from crossover.cli import build_parser, main
-from crossover.study.study_config import StudyConfig, load_study, study_presets
+from crossover.study.load_study import load_study, study_presets
+from crossover.study.study_config import StudyConfig
 from tests.conftest import write_corpus
 
 FROZEN = {
     "run": "study out registry promote seeds_per_task rounds print_study json",
     "next": "study out registry json",
-    "plan": "study processes measure json",
+    "plan": "study out processes measure json",
     "compile": "out",
     "doctor": "json",
     "prepare": "study out registry",
@@ -56,11 +57,11 @@ def small(tmp_path: Path) -> Path:
 
 
 def test_verbs_and_flags_are_frozen() -> None:
-    found = {
+    flags = {
         name: [a.dest for a in parser._actions if a.dest not in ("help", "registry_verb")]
         for name, parser in verbs_of(build_parser()).items()
     }
-    assert found == {name: flags.split() for name, flags in FROZEN.items()}
+    assert flags == {name: frozen.split() for name, frozen in FROZEN.items()}
     assert set(verbs_of(verbs_of(build_parser())["registry"])) == {"upgrade", "query"}
 
 
@@ -71,7 +72,7 @@ def test_help_does_not_import_anything_heavy() -> None:
     assert "HEAVY []" in output
 
 
-def test_steps_one_by_one_are_the_whole_study(small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_stages_one_by_one_are_the_full_study(small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = ["--out", str(tmp_path / "ws"), "--registry", f"sqlite:///{tmp_path}/r.sqlite"]
     assert main(["prepare", str(small), *out]) == 0
     assert main(["pretrain", str(small), "--arm", "dlm", "--seed", "1", *out]) == 0
@@ -92,14 +93,14 @@ def test_steps_one_by_one_are_the_whole_study(small: Path, tmp_path: Path, capsy
     )
     assert "This cell was not run" in capsys.readouterr().out
     written = tmp_path / "ws" / "analysis" / "report.json"
-    whole = written.read_text("utf-8")
-    written.write_text(whole.replace('"overview"', '"underview"', 1), "utf-8")
+    text = written.read_text("utf-8")
+    written.write_text(text.replace('"overview"', '"underview"', 1), "utf-8")
     assert main(["report", str(tmp_path / "ws")]) == 2
     assert "run `crossover analyse` on the study again" in capsys.readouterr().err
-    written.write_text(whole, "utf-8")
+    written.write_text(text, "utf-8")
     for wrong in (["--unique-tokens", "1e6"], ["--unique-tokens", "-1", "--parameters", "9"], ["--flops", "1e9"]):
         assert main(["advise", str(tmp_path / "ws"), *wrong]) == 2
-        assert "[advise.budget]" in capsys.readouterr().err
+        assert "[advise.bad-budget]" in capsys.readouterr().err
 
 
 def test_doctor_names_every_setting(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""What verbs share: where a study goes by default."""
+"""Options that several verbs have: the study, its workspace, the registry."""
 
 from __future__ import annotations
 
@@ -10,15 +10,19 @@ from crossover.study.study_config import StudyConfig
 
 
 def study_of(options: argparse.Namespace) -> StudyConfig:
-    """The study that was named on the command line."""
+    """Load the study named on the command line.
+
+    Raises:
+        StudyError: it is neither a preset nor a valid study file.
+    """
     return load_study(options.study)
 
 
 def workspace_of(options: argparse.Namespace, study: StudyConfig) -> str:
-    """The workspace: what --out says, or a folder with the study's name below the home folder."""
+    """The workspace: --out, by default the folder with the study's name in the home folder."""
     return options.out or str(get_settings().home / study.name)
 
 
 def registry_of(options: argparse.Namespace) -> str:
-    """The registry: what --registry says, or the one of the settings."""
+    """SQLAlchemy URL of the registry: --registry, by default the one of the settings."""
     return options.registry or get_settings().registry

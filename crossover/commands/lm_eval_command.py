@@ -1,4 +1,4 @@
-"""`crossover lm-eval`: lm-evaluation-harness with our checkpoints as models."""
+"""`crossover lm-eval`: lm-evaluation-harness with Crossover's checkpoints as models."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 
 
 def lm_eval(options: argparse.Namespace) -> int:
-    """Hand all arguments over to the harness."""
+    """Pass all arguments on to the harness; returns its exit code."""
     from crossover.evaluation.lm_eval_adapter import run
 
     return run(options.arguments)

@@ -1,4 +1,4 @@
-"""`crossover plan`: what a study will cost, before anything runs."""
+"""`crossover plan`: the cost of the runs that a study still needs, before anything runs."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def plan(options: argparse.Namespace) -> int:
     if reuse.reused:
         print("\n".join((*reuse.table(), "")))
     if not cost.runs:
-        print("nothing to train: every run is there")
+        print("nothing to train: every run is finished")
         return 0
     header = ("run", "seeds", "parameters", "active", "epochs", "tokens", "steps", "FLOPs", "memory", "disk", "hours")
     rows = [
@@ -74,7 +74,7 @@ def plan(options: argparse.Namespace) -> int:
 
 
 def _size(amount: float) -> str:
-    """Bytes for people."""
+    """A number of bytes with a unit."""
     for unit in ("B", "KiB", "MiB", "GiB"):
         if amount < 1024:
             return f"{amount:.4g} {unit}"
