@@ -34,7 +34,7 @@ def register(registry: Registry, run: RunId, *, epoch_tokens: int | None = None)
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
     with server() as template:
-        yield template
+        yield template.format(database="postgres")
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -42,19 +42,30 @@ def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of an empty database."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/registry.sqlite"
-    template: str = request.getfixturevalue("postgres")
-    name = f"t{next(_NUMBER)}"
-    engine = create_engine(template.format(database="postgres"), isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+    url: str = request.getfixturevalue("postgres")
+    schema = f"t{next(_NUMBER)}"  # in one database: a database of its own would be a thousand files
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"CREATE SCHEMA {schema}")
     engine.dispose()
-    return template.format(database=name)
+    return f"{url}&options=-csearch_path%3D{schema}"
+
+
+@pytest.fixture(scope="session")
+def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """An empty SQLite registry of this version's schema."""
+    path = tmp_path_factory.mktemp("migrated") / "registry.sqlite"
+    upgrade(f"sqlite:///{path}")
+    return path.read_bytes()
 
 
 @pytest.fixture
-def url(empty_url: str) -> str:
+def url(empty_url: str, migrated_file: bytes, tmp_path: Path) -> str:
     """The URL of a migrated database."""
-    upgrade(empty_url)
+    if empty_url.startswith("sqlite"):
+        (tmp_path / "registry.sqlite").write_bytes(migrated_file)
+    else:
+        upgrade(empty_url)
     return empty_url
 
 
