@@ -18,7 +18,7 @@ from minio.commonconfig import CopySource
 from minio.deleteobjects import DeleteObject
 from minio.error import MinioException, S3Error, ServerError
 from urllib3 import BaseHTTPResponse
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, MaxRetryError
 
 from crossover.errors import StorageError
 from crossover.storage.artifact_store import ANY, AnyVersion
@@ -231,7 +231,8 @@ class Bucket:
                 raise self._no_bucket() from error
             raise self._failed(f"{error.code}: {error.message}", str(error.code)) from error
         except (MinioException, HTTPError, ParseError) as error:
-            raise self.unreachable(str(error).splitlines()[0][:200]) from error
+            reason = error.reason if isinstance(error, MaxRetryError) and error.reason else error
+            raise self.unreachable(str(reason).partition("\n")[0][:200]) from error
 
     def _supports_conditions(self) -> bool:
         """Whether the store honours If-None-Match: a second creation of one object must fail."""

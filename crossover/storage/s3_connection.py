@@ -26,6 +26,15 @@ from crossover.settings import Settings
 WORKERS = 8
 """Transfers at once; as many connections are kept open."""
 
+_IDENTITY_VARIABLES = (
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+)
+
+TIMEOUT = Timeout(connect=5, read=60)
+"""Of one attempt, in seconds."""
+
 RETRIES = Retry(
     total=4,
     backoff_factor=0.25,
@@ -46,9 +55,7 @@ def connect(settings: Settings) -> Minio:
     host, secure = _endpoint(settings)
     region = settings.s3_region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
     certificates = os.environ.get("AWS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE") or certifi.where()
-    pool = PoolManager(
-        timeout=Timeout(connect=5, read=120), maxsize=WORKERS, retries=RETRIES, ca_certs=certificates, num_pools=4
-    )
+    pool = PoolManager(timeout=TIMEOUT, maxsize=WORKERS, retries=RETRIES, ca_certs=certificates)
     try:
         return Minio(
             host, secure=secure, region=region or None, http_client=pool, credentials=_CheckedCredentials(settings)
@@ -102,10 +109,10 @@ class _CheckedCredentials(Provider):
 
 def _identity_of_environment() -> Provider:
     sources: list[Provider] = [EnvAWSProvider(), AWSConfigProvider()]
-    by_token = os.environ.get("AWS_WEB_IDENTITY_TOKEN_FILE")
-    if by_token or os.environ.get("AWS_EC2_METADATA_DISABLED", "").lower() != "true":
+    has_identity = any(os.environ.get(name) for name in _IDENTITY_VARIABLES)
+    if has_identity or os.environ.get("AWS_EC2_METADATA_DISABLED", "").lower() != "true":
         pool = PoolManager(timeout=Timeout(connect=1, read=10), retries=Retry(total=2, backoff_factor=0.2))
-        token_service = os.environ.get("AWS_ENDPOINT_URL_STS") if by_token else None
+        token_service = os.environ.get("AWS_ENDPOINT_URL_STS") if os.environ.get(_IDENTITY_VARIABLES[0]) else None
         sources.append(IamAwsProvider(http_client=pool, custom_endpoint=token_service))
     return ChainedProvider(sources)
 
