@@ -13,11 +13,10 @@ from crossover.data.tokenizer import BOS, EOS, encode
 from crossover.errors import CheckpointError, StudyError
 from crossover.evaluation import memorisation
 from crossover.evaluation.memorisation import extraction, ngram_hashes, overlap
-from crossover.evaluation.sample_quality import perplexity, quality, reference, write_samples
+from crossover.evaluation.sample_quality import matched_held_out, perplexity, quality, write_samples
 from crossover.evaluation.writing_metrics import measure_writing
 from crossover.model.transformer import Transformer
 from crossover.study.study_parts import EvaluationConfig
-from crossover.training.training_objectives import ar_nll, masked_nll
 from tests.conftest import tiny_model
 from tests.crossover.evaluation.test_tasks import save_model
 
@@ -30,22 +29,27 @@ def rows(texts: tuple[str, ...]) -> np.ndarray:
 
 
 def memorised(*, causal: bool) -> Transformer:
-    """A model that was shown four texts until it knew them by heart."""
-    model = tiny_model(causal=causal, vocab=259, length=LENGTH)
-    tokens = torch.from_numpy(rows(TEXTS).astype(np.int64))
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
-    draw = torch.Generator().manual_seed(0)
-    for _ in range(300 if causal else 2000):
-        if causal:
-            loss = ar_nll(model, tokens, BOS).mean()
-        else:
-            masked = torch.rand(tokens.shape, generator=draw) < torch.rand(4, 1, generator=draw)
-            masked[:, -1] |= ~masked.any(dim=1)
-            loss = masked_nll(model, tokens, masked).mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    return model.eval()
+    """A model that knows four texts by heart, by construction: what its training would reach depends on the processor.
+
+    A token has a logit of 20 where a text has it that agrees with all that the position sees, and of 0 elsewhere.
+    """
+    model = tiny_model(causal=causal, vocab=259, length=LENGTH, seed=1)
+    texts_NL = torch.from_numpy(rows(TEXTS).astype(np.int64))
+
+    def forward(tokens_BL: torch.Tensor, visible_BL: torch.Tensor | None = None) -> torch.Tensor:
+        length = tokens_BL.shape[1]
+        known_NL = texts_NL[:, :length]
+        if causal:  # the input is shifted: BOS, then the tokens before
+            known_NL = torch.cat((torch.full((len(texts_NL), 1), BOS), texts_NL), dim=1)[:, :length]
+        agrees_BNL = (tokens_BL[:, None] == known_NL) | (tokens_BL[:, None] == model.mask_id)
+        if visible_BL is not None:
+            agrees_BNL |= ~visible_BL[:, None]
+        fits_BNL = agrees_BNL.cumprod(2).bool() if causal else agrees_BNL.all(dim=2, keepdim=True).expand_as(agrees_BNL)
+        one_hot_NLV = torch.nn.functional.one_hot(texts_NL[:, :length], 259).float()
+        return 20 * torch.einsum("bnl,nlv->blv", fits_BNL.float(), one_hot_NLV).clamp(max=1)
+
+    model.forward = forward  # type: ignore[assignment]
+    return model
 
 
 @pytest.mark.parametrize("causal", [True, False])
@@ -78,13 +82,13 @@ def test_overlap_is_that_of_plain_sets(data: st.DataObject) -> None:
     n = data.draw(st.sampled_from([1, 2, 4, 8]))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(memorisation, "ROWS_AT_ONCE", 2)
-        found = overlap(texts, examples, n)
+        share = overlap(texts, examples, n)
     known = {tuple(row[i : i + n]) for row in examples.tolist() for i in range(len(row) - n + 1)}
     grams = [tuple(text[i : i + n]) for text in (t.tolist() for t in texts) for i in range(len(text) - n + 1)]
     if not grams:
-        assert math.isnan(found)
+        assert math.isnan(share)
     else:
-        assert found == pytest.approx(sum(gram in known for gram in grams) / len(grams))
+        assert share == pytest.approx(sum(gram in known for gram in grams) / len(grams))
 
 
 def test_hashes_of_different_ngrams_differ() -> None:
@@ -113,8 +117,8 @@ def test_quality_of_known_texts() -> None:
 def test_the_control_is_held_out_text_of_the_same_lengths() -> None:
     held_out = rows(TEXTS).copy()
     held_out[1, 3] = EOS
-    found = reference([np.arange(5), np.arange(0), np.arange(7), np.arange(2)], held_out)
-    assert [text.tolist() for text in found] == [held_out[0, :5].tolist(), [], held_out[3, :7].tolist()]
+    texts = matched_held_out([np.arange(5), np.arange(0), np.arange(7), np.arange(2)], held_out)
+    assert [text.tolist() for text in texts] == [held_out[0, :5].tolist(), [], held_out[3, :7].tolist()]
 
 
 @pytest.mark.parametrize("causal", [True, False])
@@ -136,7 +140,7 @@ def test_perplexity_is_that_of_an_even_scorer() -> None:
     assert math.isnan(perplexity(scorer, [], writer))
     with pytest.raises(ValueError, match="autoregressive"):
         perplexity(writer, [np.arange(9)], scorer)
-    with pytest.raises(ValueError, match="must not be the model that wrote"):
+    with pytest.raises(ValueError, match="must not be the model that generated"):
         perplexity(scorer, [np.arange(9)], scorer)
 
 
@@ -144,17 +148,17 @@ def test_probes_stand_beside_their_controls(tmp_path: Path) -> None:
     save_model(tmp_path / "scorer", causal=True, length=LENGTH)
     config = EvaluationConfig(samples=6, passages=4, scorer=str(tmp_path / "scorer"))
     held_out = rows(("zz top band is me", "12345678901234567"))
-    found = {m.metric: m for m in measure_writing(memorised(causal=True), rows(TEXTS), held_out, config)}
-    assert found["extraction_rate"].value == 1.0
-    assert found["heldout_extraction_rate"].value == 0.0
-    assert found["sample_copied_8"].value > found["heldout_copied_8"].value == 0.0
-    assert found["sample_perplexity"].value > 1
-    assert {m.estimator for m in found.values()} == {"none"}
+    values = {m.metric: m for m in measure_writing(memorised(causal=True), rows(TEXTS), held_out, config)}
+    assert values["extraction_rate"].value == 1.0
+    assert values["heldout_extraction_rate"].value == 0.0
+    assert values["sample_copied_8"].value > values["heldout_copied_8"].value == 0.0
+    assert values["sample_perplexity"].value > 1
+    assert {m.estimator for m in values.values()} == {"none"}
     assert measure_writing(memorised(causal=True), rows(TEXTS), held_out, EvaluationConfig(samples=0, passages=0)) == []
     save_model(tmp_path / "dlm", causal=False, length=LENGTH)
     save_model(tmp_path / "same", causal=True, length=LENGTH)
     for name, error, words in (
-        ("same", StudyError, "wrote the texts"),
+        ("same", StudyError, "generated the texts"),
         ("dlm", StudyError, "autoregressive"),
         ("none", CheckpointError, "manifest"),
     ):

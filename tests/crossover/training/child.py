@@ -14,24 +14,28 @@ from crossover.training.run_spec import RunSpec
 from crossover.training.trainer import Trainer
 
 
-class Printer(NoRecorder):
-    """Prints the training losses."""
+class LossFile(NoRecorder):
+    """Writes the training losses to a file, one JSON line a step."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
 
     def point(self, at: Progress, metric: str, value: float) -> None:
-        """Print one."""
+        """Write one."""
         if metric == "training_loss":
-            print(json.dumps([at.step, value]), flush=True)
+            with self.file.open("a") as lines:
+                lines.write(json.dumps([at.step, value]) + "\n")
 
 
-def main() -> None:
-    """Arguments: study file, arm, examples, folder."""
-    study_file, arm, examples, folder = sys.argv[1:5]
+def train(folder: Path, arm: str) -> None:
+    """Train the study and examples of a folder; only the leading process records losses."""
     torch.set_num_threads(1)
-    study = parse_study(Path(study_file).read_text())
+    study = parse_study((folder / "study.json").read_text())
     spec = RunSpec(study=study, cell=study.cells[-1], arm=arm, seed=0)
     with open_world() as world:
-        Trainer(spec, np.load(examples), Path(folder), Printer(), world=world).run()
+        recorder = LossFile(folder / "losses.jsonl")
+        Trainer(spec, np.load(folder / "examples.npy"), folder / "run", recorder, world=world).run()
 
 
 if __name__ == "__main__":
-    main()
+    train(Path(sys.argv[1]), sys.argv[2])

@@ -5,12 +5,12 @@ two files of an upload), drawn by a seeded generator; the victim says where it i
 """
 
 import json
-import multiprocessing
 import os
 import shutil
 import signal
 import threading
 from collections.abc import Callable
+from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from crossover.training import checkpoint
 from crossover.training.recorder import NoRecorder
 from crossover.training.run_spec import RunSpec
 from crossover.training.trainer import Trainer
+from tests.processes import start
 
 KILLS = 20
 
@@ -79,25 +80,22 @@ def test_twenty_kills_change_no_bit(
     study = tiny_study.model_dump(mode="json")
     study["training"] |= {"schedule": schedule, "epochs": 12}
     text = json.dumps(study)
-    monkeypatch.setenv("CROSSOVER_RESUME_MINUTES", "0.0001")  # so that saves overlap the steps
-    victims = multiprocessing.get_context("forkserver")
-    victims.set_forkserver_preload(["crossover.training.trainer"])
+    monkeypatch.setenv("CROSSOVER_RESUME_MINUTES", "1e-9")  # a save after each step, however fast the machine
     rng = np.random.default_rng(7)
     killed: dict[str, int] = {}
     ended = False
     while not ended:
-        here, there = victims.Pipe()
-        process = victims.Process(target=victim, args=(text, "ar-dropout", examples, tmp_path / "cut", there))
-        process.start()
+        here, there = Pipe()
+        process = start(victim, text, "ar-dropout", examples, tmp_path / "cut", there)
         there.close()
         moment, patience = ("step", "save", "upload")[sum(killed.values()) % 3], int(rng.integers(1, 9))
         while True:
             try:
-                said = here.recv()
+                reached = here.recv()
             except EOFError:
                 ended = True
                 break
-            patience -= said == moment
+            patience -= reached == moment
             if patience <= 0 and sum(killed.values()) < KILLS:
                 assert process.pid is not None
                 os.kill(process.pid, signal.SIGKILL)
@@ -107,8 +105,8 @@ def test_twenty_kills_change_no_bit(
         process.join()
         assert process.exitcode == (0 if ended else -signal.SIGKILL)
     assert sum(killed.values()) == KILLS, killed
-    whole = victims.Process(target=victim, args=(text, "ar-dropout", examples, tmp_path / "whole", None))
-    whole.start()
-    whole.join()
-    assert all_weights(tmp_path / "cut") == all_weights(tmp_path / "whole")
+    undisturbed = start(victim, text, "ar-dropout", examples, tmp_path / "undisturbed", None)
+    undisturbed.join()
+    assert undisturbed.exitcode == 0
+    assert all_weights(tmp_path / "cut") == all_weights(tmp_path / "undisturbed")
     assert not list((tmp_path / "cut" / "run").rglob(".step-*"))

@@ -1,0 +1,72 @@
+"""Child processes that start in milliseconds: forked from one server that imported torch and the trainer once."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable
+from multiprocessing.connection import wait
+from multiprocessing.context import ForkServerProcess
+
+from torch.distributed import TCPStore
+
+from crossover.settings import get_settings
+
+PRELOAD = ["crossover.training.trainer", "torch._dynamo"]
+"""The first optimizer imports torch's compiler, which takes as long as torch itself."""
+
+
+def _enter(environment: dict[str, str], target: Callable[..., None], arguments: tuple[object, ...]) -> None:
+    """Run a target under an environment of its own: a forked process has that of the server's first start."""
+    os.environ.clear()
+    os.environ.update(environment)
+    get_settings.cache_clear()
+    target(*arguments)
+
+
+def start(target: Callable[..., None], *arguments: object, **variables: str) -> ForkServerProcess:
+    """Start a process that calls a target.
+
+    Args:
+        target: A function of a module.
+        arguments: Its arguments.
+        variables: Environment variables of the process, beside those of this one.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOAD)
+    process = context.Process(target=_enter, args=({**os.environ, **variables}, target, arguments))
+    process.start()
+    return process
+
+
+def run_ranks(processes: int, target: Callable[..., None], *arguments: object) -> None:
+    """Run a target on that many ranks, with the environment that torchrun gives them, and wait for all.
+
+    Args:
+        processes: Number of ranks.
+        target: A function of a module; each rank calls it.
+        arguments: Its arguments, the same for every rank.
+
+    Raises:
+        AssertionError: A rank ended with an error; the others, which would wait for it, are killed.
+    """
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)  # as torchrun's agent keeps it
+    common = {
+        "WORLD_SIZE": str(processes),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(store.port),
+        "TORCHELASTIC_USE_AGENT_STORE": "True",
+        "TORCHELASTIC_RESTART_COUNT": "0",
+    }
+    ranks = [start(target, *arguments, RANK=str(n), LOCAL_RANK=str(n), **common) for n in range(processes)]
+    running = {rank.sentinel: rank for rank in ranks}
+    try:
+        while running:
+            for sentinel in wait(list(running)):
+                rank = running.pop(sentinel)  # type: ignore[call-overload]
+                rank.join()
+                assert rank.exitcode == 0, f"{rank.name} ended with {rank.exitcode}"
+    finally:
+        for rank in running.values():
+            rank.kill()
+            rank.join()
