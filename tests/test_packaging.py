@@ -23,7 +23,7 @@ import sys
 sys.meta_path = [f for f in sys.meta_path if "_EditableFinder" not in getattr(f, "__name__", type(f).__name__)]
 """
 """Without the finder of the editable installation, which would offer the checkout's modules."""
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)  # a study in twelve processes
 
 
 def run(*command: str, folder: Path, **environment: str) -> str:
@@ -86,6 +86,8 @@ def test_a_study_runs_with_the_installed_wheel_from_an_empty_folder(wheel: Path,
     files = run(sys.executable, "-c", code, folder=empty, **environment).split()
     assert [Path(file).parents[1] for file in files] == [target] * len(OURS)
 
-    output = run(str(target / "bin" / "crossover"), "run", "smoke", folder=empty, **environment)
+    output = run(
+        str(target / "bin" / "crossover"), "run", "smoke", "--seeds-per-task", "2", folder=empty, **environment
+    )
     assert "VERDICT: insufficient evidence" in output
     assert (empty / "studies" / "smoke" / "analysis" / "report.html").is_file()
