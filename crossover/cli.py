@@ -113,7 +113,6 @@ def _add_study_verbs(verbs: "_Verbs[argparse.ArgumentParser]") -> None:  # noqa:
     text = "estimate the cost of a study: parameters, FLOPs, memory, hours, disk, price"
     plan = _verb(verbs, "plan", text, "plan_command", "train")
     plan.add_argument("study", metavar="STUDY", help="a study file (YAML) or a preset: demo, factors, map, smoke")
-    plan.add_argument("--out", help="workspace, of which finished runs cost nothing (default: studies/<name>)")
     _add_workspace(plan)
     plan.add_argument("--processes", type=int, default=1, help="devices that train one run together (default 1)")
     plan.add_argument("--measure", action="store_true", help="time some steps on this machine, do not assume an MFU")

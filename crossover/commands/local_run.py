@@ -64,7 +64,7 @@ class StudyProgress:
             if event["phase"] == "evaluate":
                 self.trained[event["label"]] = 1.0
                 self.evaluated[event["label"]] = done
-            else:
+            elif event["phase"] == "pretrain":
                 self.trained[event["label"]] = done
         return event
 

@@ -114,4 +114,4 @@ def registry_error(url: URL, error: Exception) -> RegistryError:
         "locked": "wait for the process that holds it, then run again",
     }
     remedy = next((r for sign, r in remedies.items() if sign in text), "check that the database runs and the URL")
-    return RegistryError("registry.database", field="registry url", problem=f"{masked(url)}: {text}", remedy=remedy)
+    return RegistryError("registry.unusable", field="registry url", problem=f"{masked(url)}: {text}", remedy=remedy)

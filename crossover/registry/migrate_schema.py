@@ -34,12 +34,12 @@ def check_schema(url: URL) -> None:
     """Check that an existing registry has this version's schema; writes nothing.
 
     Raises:
-        RegistryError: `registry.absent` when the SQLite file does not exist, `registry.schema` or
+        RegistryError: `registry.missing` when the SQLite file does not exist, `registry.old-schema` or
             `registry.unknown-schema` when the schema is another one.
     """
     if is_sqlite(url) and not file_of(url).exists():
         raise RegistryError(
-            "registry.absent",
+            "registry.missing",
             field="registry url",
             problem=f"{masked(url)}: there is no such file",
             remedy="run a study first (`crossover run` makes its registry), or name another with --registry",
@@ -96,7 +96,7 @@ def _schema_error(url: URL, revision: str | None) -> RegistryError:
     known = {script.revision for script in ScriptDirectory(str(MIGRATIONS)).walk_revisions()}
     if revision is None or revision in known:
         return RegistryError(
-            "registry.schema",
+            "registry.old-schema",
             field="registry url",
             problem=f"{masked(url)}: its schema is {revision or 'empty'}, this version needs {head_revision()}",
             remedy="run `crossover registry upgrade`",

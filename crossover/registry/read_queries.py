@@ -69,7 +69,7 @@ def select_rows(url: URL, sql: str, limit: int) -> QueryResult:
         problem = (str(cause).splitlines() or [type(cause).__name__])[0]
         timeout = problem in _TIMEOUTS
         raise RegistryError(
-            "registry.query",
+            "registry.bad-query",
             field="SQL",
             problem=f"it took longer than {QUERY_SECONDS:g} s" if timeout else problem,
             remedy="select less, one study, cell or metric at a time"

@@ -82,7 +82,7 @@ class Registry:
             url: SQLAlchemy URL.
 
         Raises:
-            RegistryError: as `open`, and `registry.absent` when the SQLite file does not exist.
+            RegistryError: as `open`, and `registry.missing` when the SQLite file does not exist.
         """
         parsed = parse_url(url)
         check_schema(parsed)

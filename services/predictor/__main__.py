@@ -74,7 +74,7 @@ def _listen(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), backlog=128)
     except OSError as error:
         raise WorkspaceError(
-            "serve.port",
+            "serve.cannot-listen",
             field="--port",
             problem=f"cannot listen on {host}:{port} ({error.strerror})",
             remedy="give another --port, or 0 for a free one",
