@@ -50,11 +50,15 @@ class Settings(BaseSettings):
     image: str = Field(
         default="ghcr.io/crossover/crossover-python:0.1.0", description="Image of the pipeline's components."
     )
-    s3_endpoint: str = Field(default="", description="host:port of the object store, for s3:// workspaces.")
-    s3_access_key: SecretStr = Field(default=SecretStr(""), description="Access key of the object store.")
-    s3_secret_key: SecretStr = Field(default=SecretStr(""), description="Secret key of the object store.")
-    s3_region: str = Field(default="", description="Region, where the object store has them.")
-    s3_secure: bool = Field(default=True, description="Whether to speak TLS to the object store.")
+    s3_endpoint: str = Field(
+        default="", description="host:port or URL of the object store; empty means that of the AWS variables."
+    )
+    s3_access_key: SecretStr = Field(
+        default=SecretStr(""), description="Access key; empty means AWS variables or the pod's identity."
+    )
+    s3_secret_key: SecretStr = Field(default=SecretStr(""), description="Secret key that belongs to the access key.")
+    s3_region: str = Field(default="", description="Region; empty means AWS_REGION, or asking the object store.")
+    s3_secure: bool = Field(default=True, description="Whether to use TLS with a CROSSOVER_S3_ENDPOINT of host:port.")
 
     @field_validator("scratch", mode="before")
     @classmethod
