@@ -113,8 +113,8 @@ def _bernoulli(
 def _stalls(engine: TrainEngine, examples: NDArray[np.uint16]) -> None:
     """Time from before a step's save to after the next step, with the save beside it, in line, and without any."""
     info = CheckpointInfo(
-        study="0" * 64,
         run="benchmark",
+        run_digest="0" * 64,
         arm="dlm",
         family="DLM",
         seed=0,

@@ -25,21 +25,24 @@ from numpy.typing import NDArray
 
 from benchmarks.estimators import BATCH, STEPS, small_engine, standard_library
 from crossover.data import tokenizer
-from crossover.data.prepare_dataset import prepare
+from crossover.data.prepare_dataset import prepare_cloze, prepare_dataset
+from crossover.data.split_corpus import read_corpus
 from crossover.data.task_packs import evenly, find_pack, read_pack
 from crossover.evaluation.continuation_scoring import encode_pair, score_items
-from crossover.evaluation.evaluate_checkpoint import Share, evaluate_checkpoint
+from crossover.evaluation.evaluate_checkpoint import evaluate_checkpoint
 from crossover.evaluation.scored_forward import masked_losses
 from crossover.evaluation.tasks import FORMATS, Continuation
 from crossover.model.model_presets import preset
 from crossover.model.transformer import Transformer
 from crossover.settings import available_cores
+from crossover.stages.evaluate_stage import evaluation_inputs, planned_parts
 from crossover.study.arms import Family
 from crossover.study.load_study import load_study
+from crossover.study.study_parts import DOMAIN_CLOZE
 from crossover.training.batch_order import batch_at
-from crossover.training.checkpoint import CheckpointInfo, save_checkpoint
+from crossover.training.checkpoint import CheckpointInfo, save_checkpoint, step_folder
 from crossover.training.recorder import NoRecorder
-from crossover.training.run_spec import RunSpec, milestones
+from crossover.training.run_spec import RunSpec
 from crossover.training.token_masking import mask_exactly
 from crossover.training.trainer import Trainer
 
@@ -87,7 +90,7 @@ def _against_hf(name: str, task: str, items: list[list[Continuation]], rounds: i
     model = _model(name, causal=True)
     family: Family = "AR"
     info = CheckpointInfo(
-        study="", run="", arm="ar", family=family, seed=0, step=0, tokens=0, flops=0, seconds=0, model=model.config
+        run="", run_digest="", arm="ar", family=family, seed=0, step=0, tokens=0, flops=0, seconds=0, model=model.config
     )
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "checkpoint"
@@ -197,17 +200,20 @@ def _share_of_a_study() -> None:
     print("|---|---|---|---|")
     with tempfile.TemporaryDirectory() as place:
         root = Path(place)
-        dataset = prepare(study, root / "dataset")
+        with read_corpus(study.data, root) as corpus:
+            dataset = prepare_dataset(study, corpus, root / "dataset")
+            tasks = {DOMAIN_CLOZE: prepare_cloze(study, dataset, corpus, root / "cloze")}
+        inputs = evaluation_inputs(study, dataset, tasks, study.cells[0].unique_tokens)
         for arm in study.arms:
             spec = RunSpec(study=study, cell=study.cells[0], arm=arm, seed=0)
             began = time.perf_counter()
             Trainer(spec, dataset.train(study.cells[0].unique_tokens), root / arm, NoRecorder()).run()
             trained = time.perf_counter()
-            for step, folder, digest in (found := milestones(spec, root / arm)):
-                config, rank = study.evaluation, len(found) - 1 - [one[0] for one in found].index(step)
-                evenly_spread = -(-len(found) // max(1, config.chain_rule_points))
-                share = Share(chain_rule=rank % evenly_spread == 0, writing=rank < config.writing_points)
-                evaluate_checkpoint(folder, digest, dataset, config, share, unique_tokens=spec.cell.unique_tokens)
+            for step, parts in planned_parts(study, inputs, spec.id, spec.digest).items():
+                folder = step_folder(root / arm / "checkpoints", step)
+                evaluate_checkpoint(
+                    folder, "", parts, dataset, tasks, study.evaluation, unique_tokens=spec.cell.unique_tokens
+                )
             done = time.perf_counter()
             training, measuring = trained - began, done - trained
             print(f"| {arm} | {training:.1f} | {measuring:.1f} | {measuring / (done - began):.1%} |", flush=True)

@@ -18,7 +18,7 @@ import altair as alt
 import vl_convert
 
 from crossover.data.dataset import Dataset
-from crossover.evaluation.evaluation_records import load_evaluation
+from crossover.evaluation.evaluation_records import load_part
 from crossover.files import write_text
 
 PARTS = {"gold_nll": "true option", "distractor_nll": "other options", "margin": "margin"}
@@ -45,15 +45,17 @@ def main() -> int:
 
 def _values(study: Path, task: str) -> Values:
     """Values by arm, part and epoch, one a seed, of the largest budget."""
-    budget = max(Dataset.open(study / "dataset").manifest.budgets, key=lambda b: b.unique_tokens)
+    datasets = [Dataset.open(manifest.parent) for manifest in (study / "datasets").glob("*/manifest.json")]
+    budget = max((b for d in datasets for b in d.manifest.budgets), key=lambda b: b.unique_tokens)
+    pattern = f"u{budget.unique_tokens}-*/*/seed-*/*/evaluations/step-*/task-{task}-*.json"
     values: Values = defaultdict(list)
-    for path in sorted((study / "runs").glob(f"u{budget.unique_tokens}-*/*/seed-*/evaluation/step-*.json")):
-        found = load_evaluation(path)
-        if found is None:
+    for path in sorted((study / "runs").glob(pattern)):
+        scores = load_part(path)
+        if scores is None:
             raise SystemExit(f"{path} is not an evaluation; run the study again")
-        by_name = {m.metric: m.value for m in found.measurements}
+        by_name = {m.metric: m.value for m in scores.measurements}
         for part in PARTS:
-            values[path.parts[-4], part, found.tokens / budget.tokens].append(by_name[f"{task}_{part}"])
+            values[path.parts[-6], part, scores.tokens / budget.tokens].append(by_name[f"{task}_{part}"])
     if not values:
         raise SystemExit(f"{study} holds no evaluations of {task}")
     return values

@@ -1,7 +1,7 @@
-"""Counter-based randomness: a draw depends on what it is for, never on what was drawn before.
+"""Counter-based random numbers: a draw depends on its purpose, never on earlier draws.
 
 Philox (Salmon et al. 2011, numpy's implementation) keyed by (seed, stream) with the counter (epoch, example): order and
-corruption are the same on any number of processes, after any restart, and in any order of evaluation.
+masks are the same on any number of processes, after any restart, and in any order of evaluation.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 
 
 class Stream(IntEnum):
-    """What the numbers are for; two streams never share a draw."""
+    """Purpose of the numbers; two streams never share a draw."""
 
     ORDER = 1
     CORRUPTION = 2
@@ -31,8 +31,8 @@ def generator(seed: int, stream: Stream, *, epoch: int = 0, example: int = 0) ->
 
     Args:
         seed: the run's seed, 0 or more, below 2**63.
-        stream: what the numbers are for.
-        epoch: pass over the data, 0 first; steps where a stream has no epochs.
+        stream: purpose of the numbers.
+        epoch: pass over the data, from 0; the optimizer step for streams without epochs.
         example: index within the data set.
     """
     key = np.array([seed, int(stream)], dtype=np.uint64)

@@ -16,18 +16,18 @@ class Metric:
     """What a recorded value means."""
 
     name: str
-    """As recorded; for a task metric the part behind `<task>_`."""
+    """Name under which values are recorded; in `TASK_METRICS` the part after `<task>_`."""
     unit: str
     direction: Direction
     """Which side is better; `none` where neither is."""
     label: str
-    """How figures and tables call it."""
+    """Name in figures and tables."""
     measured_in: MeasuredIn
     description: str
     estimator: MetricEstimator = "none"
     """`likelihood`: exact for AR, an upper bound for a DLM. `chain rule`: exact for one order of the tokens."""
     delta: float | None = None
-    """Default smallest difference that matters, in `unit`; None where a study that compares it must state its own."""
+    """Default of the smallest difference that matters, in `unit`; None: a plan that compares it must state its own."""
 
     @property
     def by_likelihood(self) -> bool:
@@ -46,22 +46,38 @@ _TRAINING = (
         "lower",
         "Training loss",
         "training",
-        "Loss of the logged step's batch. Exact for AR, one draw of the bound for a DLM: shown, never compared.",
+        "Loss of the step's batch: exact for AR, a single draw of the bound for a DLM, hence never compared.",
     ),
     Metric("gradient_norm", "1", "none", "Gradient norm", "training", "Global L2 norm before clipping."),
-    Metric("learning_rate", "1", "none", "Learning rate", "training", "Rate of the logged step."),
-    Metric("tokens_per_second", "tokens/s", "higher", "Throughput", "training", "Training tokens a second."),
+    Metric("learning_rate", "1", "none", "Learning rate", "training", "Learning rate of the step."),
+    Metric("tokens_per_second", "tokens/s", "higher", "Throughput", "training", "Training tokens per second."),
     Metric(
         "mfu",
         "fraction",
         "higher",
         "Model FLOP/s utilization",
         "training",
-        "FLOP/s of the model over the device's peak, where the peak is known.",
+        "Model FLOP/s over the peak of all devices, where the peak is known.",
     ),
-    Metric("data_wait", "fraction", "lower", "Data wait", "training", "Share of the time spent waiting for batches."),
-    Metric("peak_memory_gib", "GiB", "lower", "Peak memory", "training", "Peak memory of the process or device."),
-    Metric("energy_joules", "J", "lower", "Energy", "training", "Energy since the attempt began, where metered."),
+    Metric(
+        "data_wait", "fraction", "lower", "Data wait", "training", "Fraction of the time spent on preparing batches."
+    ),
+    Metric(
+        "peak_memory_gib",
+        "GiB",
+        "lower",
+        "Peak memory",
+        "training",
+        "Peak memory of the GPU, or of the process on a CPU.",
+    ),
+    Metric(
+        "energy_joules",
+        "J",
+        "lower",
+        "Energy",
+        "training",
+        "Energy since the attempt began, where the driver reports it.",
+    ),
 )
 
 _LOSSES = (
@@ -81,7 +97,7 @@ _LOSSES = (
         "lower",
         "Validation loss",
         "evaluation",
-        "`validation_nll` in bits a byte of text, which does not depend on the tokenizer.",
+        "`validation_nll` in bits per byte of text, independent of the tokenizer.",
         "likelihood",
         0.02,
     ),
@@ -91,7 +107,7 @@ _LOSSES = (
         "lower",
         "Chain-rule loss",
         "evaluation",
-        "A subset of the held-out text read left to right; AR on the same subset.",
+        "A subset of the held-out text, revealed left to right by a DLM; AR on the same subset.",
         "chain rule",
         0.02,
     ),
@@ -101,7 +117,7 @@ _LOSSES = (
         "lower",
         "Chain-rule loss, right to left",
         "evaluation",
-        "The same subset read right to left; DLM only.",
+        "The same subset revealed right to left; DLM only.",
         "chain rule",
     ),
     Metric(
@@ -110,20 +126,20 @@ _LOSSES = (
         "lower",
         "Chain-rule loss, most confident first",
         "evaluation",
-        "The same subset read where the model is most confident next; DLM only.",
+        "The same subset, the most confident position revealed first; DLM only.",
         "chain rule",
     ),
 )
 
 
 def _samples(prefix: str, label: str, texts: str, delta: float | None) -> tuple[Metric, ...]:
-    """Statistics of texts: of samples, and of held-out texts of the same lengths as their control.
+    """Statistics of generated texts, or of held-out texts of the same lengths, their control.
 
     Args:
         prefix: of the names.
-        label: how the texts are called in labels.
-        texts: how the texts are called in descriptions.
-        delta: of the fractions; None for the control, which no study compares.
+        label: name of the texts in labels.
+        texts: name of the texts in descriptions.
+        delta: default delta of the fractions; None for the control.
     """
     return (
         Metric(
@@ -132,7 +148,7 @@ def _samples(prefix: str, label: str, texts: str, delta: float | None) -> tuple[
             "higher",
             f"{label} entropy",
             "writing",
-            f"Entropy of the tokens of {texts}.",
+            f"Unigram entropy of {texts}.",
         ),
         Metric(
             f"{prefix}_distinct_4",
@@ -140,7 +156,7 @@ def _samples(prefix: str, label: str, texts: str, delta: float | None) -> tuple[
             "higher",
             f"{label} distinct 4-grams",
             "writing",
-            f"Share of the 4-grams of {texts} that are distinct.",
+            f"Distinct 4-grams over all 4-grams of {texts}.",
             delta=delta,
         ),
         Metric(
@@ -149,7 +165,7 @@ def _samples(prefix: str, label: str, texts: str, delta: float | None) -> tuple[
             "lower",
             f"{label} repetition",
             "writing",
-            f"Share of the 8-grams of {texts} that stood in the same text before.",
+            f"Fraction of the 8-grams of {texts} that occurred earlier in the same text.",
             delta=delta,
         ),
         Metric(
@@ -158,14 +174,14 @@ def _samples(prefix: str, label: str, texts: str, delta: float | None) -> tuple[
             "lower",
             f"{label} collapse",
             "writing",
-            f"Share of {texts} that repeat one token for more than half their length.",
+            f"Fraction of {texts} in which a run of one token is longer than half the text.",
             delta=delta,
         ),
     )
 
 
 def _extraction(prefix: str, label: str, passages: str, delta: float | None) -> tuple[Metric, ...]:
-    """Verbatim recall of passages: of training passages, and of held-out passages as their control."""
+    """Extraction of training passages, or of held-out passages, their control."""
     return (
         Metric(
             f"{prefix}extraction_rate",
@@ -173,7 +189,7 @@ def _extraction(prefix: str, label: str, passages: str, delta: float | None) -> 
             "lower",
             f"{label} rate",
             "writing",
-            f"Share of {passages} whose second half is decoded greedily, exactly, from the first half.",
+            f"Fraction of {passages} whose second half greedy decoding reproduces exactly from the first half.",
             delta=delta,
         ),
         Metric(
@@ -182,7 +198,7 @@ def _extraction(prefix: str, label: str, passages: str, delta: float | None) -> 
             "lower",
             f"{label}, tokens",
             "writing",
-            f"Share of the tokens of these second halves of {passages} that are right.",
+            f"Fraction of the tokens of the second halves of {passages} that greedy decoding reproduces.",
             delta=delta,
         ),
     )
@@ -216,7 +232,7 @@ NUMBERED_METRICS = _by_name(
             "lower",
             "Sample n-grams copied",
             "writing",
-            "Share of the samples' n-grams that occur in the training examples; n is 32, or less for short examples.",
+            "Fraction of the samples' n-grams that occur in the training examples; n is 32, less for short examples.",
             delta=0.02,
         ),
         Metric(
@@ -225,7 +241,7 @@ NUMBERED_METRICS = _by_name(
             "lower",
             "Held-out n-grams copied",
             "writing",
-            "The same share of held-out texts of the samples' lengths.",
+            "The same fraction for held-out texts of the samples' lengths.",
         ),
     )
 )
@@ -239,7 +255,7 @@ TASK_METRICS = _by_name(
             "higher",
             "accuracy",
             "task",
-            "The likeliest option, by the sum of its NLL, is the right one; ties count in parts.",
+            "Fraction of items whose most likely option, by its total NLL, is the right one; ties count in parts.",
             "likelihood",
             0.02,
         ),
@@ -249,7 +265,7 @@ TASK_METRICS = _by_name(
             "higher",
             "normalized accuracy",
             "task",
-            "The same by the NLL a character of the option.",
+            "The same by the NLL per character of the option.",
             "likelihood",
             0.02,
         ),
@@ -259,7 +275,7 @@ TASK_METRICS = _by_name(
             "higher",
             "margin",
             "task",
-            "Mean NLL of the wrong options minus that of the right one.",
+            "Mean NLL of the wrong options minus NLL of the right one.",
             "likelihood",
             0.02,
         ),
@@ -269,7 +285,7 @@ TASK_METRICS = _by_name(
             "lower",
             "NLL of the right option",
             "task",
-            "The one part of the margin.",
+            "The right option's part of the margin, or the NLL of the expected text.",
             "likelihood",
             0.02,
         ),
@@ -279,7 +295,7 @@ TASK_METRICS = _by_name(
             "higher",
             "NLL of the wrong options",
             "task",
-            "The other part of the margin.",
+            "The wrong options' part of the margin.",
             "likelihood",
             0.02,
         ),
@@ -289,7 +305,7 @@ TASK_METRICS = _by_name(
             "higher",
             "exact match",
             "task",
-            "The text that the model wrote is the expected one.",
+            "Fraction of items whose greedy completion is the expected text.",
             delta=0.02,
         ),
         Metric(
@@ -298,7 +314,7 @@ TASK_METRICS = _by_name(
             "higher",
             "pass@1",
             "task",
-            "The program that the model wrote passes its tests in the sandbox.",
+            "Fraction of items whose generated program passes its tests in the sandbox.",
             delta=0.02,
         ),
     )

@@ -125,15 +125,14 @@ def show_samples(url: str) -> bool:
         Whether the model can fill holes.
     """
     card = _call(f"{url}/v1/models")["data"][0]
-    request: dict[str, Any] = {
+    request = {
         "prompt": SAMPLE_PROMPT,
         "max_tokens": min(SAMPLE_TOKENS, card["max_length"] // 2),
         "temperature": SAMPLE_TEMPERATURE,
         "n": SAMPLES,
-        "block_length": 1,
     }
-    if card["family"] == "autoregressive":
-        del request["block_length"]
+    if card["family"] != "autoregressive":
+        request["block_length"] = 1
     _show(url, request, card["family"])
     if card["infill"]:
         hole = {"prompt": HOLE_PREFIX, "suffix": HOLE_SUFFIX, "max_tokens": HOLE_TOKENS, "temperature": 0}
@@ -147,11 +146,9 @@ def _show(url: str, request: dict[str, Any], family: str) -> None:
     samples = [choice["text"] for choice in response["choices"]]
     number = next((i for i, text in enumerate(samples) if text.strip()), 0)
     kind = "infill" if "suffix" in request else "completion"
-    which = f", sample {number + 1} of {len(samples)}" if len(samples) > 1 else ""
-    print(
-        f"  {kind}, {response['usage']['forward_passes']} forward passes "
-        f"({family}, temperature {request['temperature']:g}{which})"
-    )
+    which = f"sample {number + 1} of {len(samples)}, " if len(samples) > 1 else ""
+    passes = response["usage"]["forward_passes"]
+    print(f"  {kind} ({family}, temperature {request['temperature']:g}): {which}{passes} forward passes")
     for line in f"{request['prompt']}⟦{readable(samples[number])}⟧{request.get('suffix', '')}".rstrip("\n").split("\n"):
         print(f"    | {line}")
 

@@ -1,4 +1,4 @@
-"""Where documents come from: the standard library, text files, JSON lines. Streams; never holds a corpus in memory."""
+"""Sources of documents: the standard library, text files, JSON lines. They are streamed, never held in memory."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _STDLIB_LEFT_OUT = {
 
 @dataclass
 class SourceCounts:
-    """What was met on the way, for the manifest."""
+    """Counts of files and of skipped documents, for the manifest."""
 
     files: int = 0
     undecodable: list[str] = field(default_factory=list)
@@ -38,7 +38,14 @@ class SourceCounts:
 
 
 def documents(config: DataConfig, counts: SourceCounts) -> Iterator[tuple[str, str]]:
-    """Yield (name, normalised text) of each document that is not empty, in a fixed order.
+    """Documents of a corpus in a fixed order.
+
+    Args:
+        config: the source.
+        counts: updated while the documents are read.
+
+    Yields:
+        Name and normalised text of each document that is not empty.
 
     Raises:
         DataError: the source has no file, a file cannot be read or is not UTF-8, or a JSON line is malformed.
@@ -49,9 +56,9 @@ def documents(config: DataConfig, counts: SourceCounts) -> Iterator[tuple[str, s
         counts.files += 1
         try:
             for inner, text in _documents_of(path, scheme, config):
-                normal = normalise(text)
-                if normal:
-                    yield f"{name}{inner}", normal
+                normalised = normalise(text)
+                if normalised:
+                    yield f"{name}{inner}", normalised
                 else:
                     counts.empty += 1
         except UnicodeDecodeError as error:
@@ -74,35 +81,35 @@ def documents(config: DataConfig, counts: SourceCounts) -> Iterator[tuple[str, s
 
 
 def normalise(text: str) -> str:
-    """Unicode NFC, line ends as newlines, no NUL, no blanks at line ends, no blank lines at either end."""
+    """Normalise: Unicode NFC, newlines as line ends, no NUL, no trailing spaces, no leading or trailing blank lines."""
     text = unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n").replace("\x00", ""))
     return "\n".join(line.rstrip() for line in text.split("\n")).strip("\n")
 
 
 def _standard_library() -> list[tuple[Path, str]]:
     root = Path(sysconfig.get_path("stdlib"))
-    found = [
+    files = [
         (path, path.relative_to(root).as_posix())
         for path in root.rglob("*.py")
         if not _STDLIB_LEFT_OUT.intersection(path.relative_to(root).parts)
     ]
-    return sorted(found, key=lambda pair: pair[1])
+    return sorted(files, key=lambda pair: pair[1])
 
 
 def _matching(source: str, pattern: str) -> list[tuple[Path, str]]:
-    found = [Path(p) for p in sorted(glob.glob(pattern, recursive=True)) if Path(p).is_file()]
-    if not found:
+    files = [Path(p) for p in sorted(glob.glob(pattern, recursive=True)) if Path(p).is_file()]
+    if not files:
         raise DataError(
             "data.missing",
             field="data.source",
             problem=f"{source!r} matches no file",
-            remedy="check the path; relative paths start at the current folder",
+            remedy="check the path; relative paths are relative to the current folder",
         )
-    return [(path, path.as_posix()) for path in found]
+    return [(path, path.as_posix()) for path in files]
 
 
 def open_packed(path: Path) -> BinaryIO | gzip.GzipFile | lzma.LZMAFile:
-    """Open a file for reading bytes, unpacking `.gz` and `.xz`."""
+    """Open a file for reading bytes, decompressing `.gz` and `.xz`."""
     if path.suffix == ".gz":
         return gzip.open(path, "rb")
     if path.suffix == ".xz":
@@ -133,7 +140,7 @@ def _json_lines(path: Path, file: Iterable[bytes], text_field: str) -> Iterator[
                 "data.bad-json-line",
                 field="data.text_field",
                 problem=f"{path} line {number} is not a JSON object with the field {text_field!r}",
-                remedy="mend the line or set data.text_field",
+                remedy="correct the line or set data.text_field",
             ) from error
         if not isinstance(text, str):
             raise DataError(
@@ -146,10 +153,10 @@ def _json_lines(path: Path, file: Iterable[bytes], text_field: str) -> Iterator[
 
 
 def _separated(file: BinaryIO | gzip.GzipFile | lzma.LZMAFile, separator: str) -> Iterator[tuple[str, str]]:
-    mark, rest, number = separator.encode(), b"", 0
+    delimiter, rest, number = separator.encode(), b"", 0
     while chunk := file.read(1 << 20):
-        *whole, rest = (rest + chunk).split(mark)
-        for piece in whole:
+        *pieces, rest = (rest + chunk).split(delimiter)
+        for piece in pieces:
             number += 1
             yield f"#{number}", piece.decode("utf-8")
     yield f"#{number + 1}", rest.decode("utf-8")

@@ -1,7 +1,7 @@
-"""The domain cloze task, made from the corpus itself: which of four continuations is the true one?
+"""The domain cloze task, built from the held-out documents: which of four continuations is the true one?
 
-Every option has the same number of tokens; the three distractors are continuations cut from other held-out documents.
-Deterministic; the true option stands equally often in each of the four places. The cluster of an item is its document.
+All options have the same number of tokens; the three distractors are cut from other held-out documents. Deterministic;
+the true option is equally often at each of the four indices. The cluster of an item is its document.
 """
 
 from __future__ import annotations
@@ -20,70 +20,71 @@ OPTIONS = 4
 
 
 class ClozeItem(BaseModel):
-    """One question."""
+    """One item of the task."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: str
     cluster: str
-    """Name of the document the context comes from."""
+    """Name of the document that the context is from."""
     context: tuple[int, ...]
+    """Token ids."""
     options: tuple[tuple[int, ...], ...]
-    """Four continuations of equal length, in tokens."""
+    """Token ids of four continuations of equal length."""
     gold: int
-    """Index of the true one."""
+    """Index of the true continuation."""
 
 
 class HeldOut:
-    """The held-out documents end to end, and where an item may be cut from them.
+    """The concatenated held-out documents, and the offsets at which items can be cut.
 
     Args:
-        tokens: all documents, each closed by EOS.
-        names: one per document.
-        lengths: tokens of each document, EOS included.
-        sequence_length: context and option together; the last quarter is the option.
+        tokens: token ids of all documents, each ended by EOS.
+        names: of the documents.
+        lengths: tokens of each document, including EOS.
+        sequence_length: tokens of context and option; the option is the last quarter.
     """
 
     def __init__(self, tokens: NDArray[np.uint16], names: list[str], lengths: list[int], sequence_length: int) -> None:
         self.tokens, self.names, self.length = tokens, names, sequence_length
         self.option_length = max(2, sequence_length // 4)
         self.starts = np.cumsum(lengths) - np.asarray(lengths)
-        self.rooms = np.asarray(lengths) - 1 - sequence_length
-        self.usable = np.flatnonzero(self.rooms >= 0)
+        self.last_offsets = np.asarray(lengths) - 1 - sequence_length
+        self.usable = np.flatnonzero(self.last_offsets >= 0)
 
     def cut(self, document: int, offset: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Context and continuation at a place."""
+        """Context and continuation at an offset within a document."""
         begin = int(self.starts[document]) + offset
         row = self.tokens[begin : begin + self.length].tolist()
         return tuple(row[: -self.option_length]), tuple(row[-self.option_length :])
 
     def distractors(self, document: int, truth: tuple[int, ...], draw: np.random.Generator) -> list[tuple[int, ...]]:
-        """Three continuations from three other documents, all different and none the truth.
+        """Three distinct continuations from three other documents, none of them the truth.
 
         Raises:
-            DataError: the documents are too alike.
+            DataError: the documents are too similar.
         """
-        found: list[tuple[int, ...]] = []
+        distractors: list[tuple[int, ...]] = []
         for other in draw.permutation(self.usable[self.usable != document]):
-            _, candidate = self.cut(int(other), int(draw.integers(0, self.rooms[other] + 1)))
-            if candidate != truth and candidate not in found:
-                found.append(candidate)
-            if len(found) == OPTIONS - 1:
-                return found
+            _, candidate = self.cut(int(other), int(draw.integers(0, self.last_offsets[other] + 1)))
+            if candidate != truth and candidate not in distractors:
+                distractors.append(candidate)
+            if len(distractors) == OPTIONS - 1:
+                return distractors
         raise DataError(
             "data.cloze-not-distinct",
             field="evaluation.tasks",
-            problem="domain-cloze cannot find three distinct distractors: the held-out documents are alike",
-            remedy="give more varied documents or drop domain-cloze",
+            problem="domain-cloze needs three distinct distractors, and the held-out documents are too similar",
+            remedy="add more varied documents or drop domain-cloze",
         )
 
 
-def build_items(held_out: HeldOut, wanted: int) -> list[ClozeItem]:
-    """Make up to `wanted` items (a multiple of four) from held-out documents, as evenly over documents as they allow.
+def build_items(held_out: HeldOut, count: int) -> list[ClozeItem]:
+    """Build items from held-out documents, spread as evenly over the documents as possible.
 
     Args:
         held_out: the documents.
-        wanted: how many; fewer come when the documents do not have that many distinct places.
+        count: number of items, a multiple of four; fewer if the documents have too few distinct offsets.
 
     Raises:
         DataError: fewer than four held-out documents are long enough.
@@ -94,16 +95,16 @@ def build_items(held_out: HeldOut, wanted: int) -> list[ClozeItem]:
             "data.too-few-cloze-documents",
             field="evaluation.tasks",
             problem=f"domain-cloze needs {OPTIONS} held-out documents longer than {held_out.length} tokens, "
-            f"found {len(usable)}",
-            remedy="give more documents, raise data.validation_fraction, or drop domain-cloze",
+            f"and there are {len(usable)}",
+            remedy="add documents, raise data.validation_fraction, or drop domain-cloze",
         )
     draw = generator(0, Stream.TASKS)
-    places = dict.fromkeys(
+    offsets = dict.fromkeys(
         (int(document), int(offset))
-        for _ in range(-(-wanted // len(usable)))
-        for document, offset in zip(usable, draw.integers(0, held_out.rooms[usable] + 1), strict=True)
+        for _ in range(-(-count // len(usable)))
+        for document, offset in zip(usable, draw.integers(0, held_out.last_offsets[usable] + 1), strict=True)
     )
-    chosen = [list(places)[i] for i in draw.permutation(len(places))][: min(wanted, len(places)) // OPTIONS * OPTIONS]
+    chosen = [list(offsets)[i] for i in draw.permutation(len(offsets))][: min(count, len(offsets)) // OPTIONS * OPTIONS]
     golds = draw.permutation(np.tile(np.arange(OPTIONS), len(chosen) // OPTIONS))
     items = []
     for number, ((document, offset), gold) in enumerate(zip(chosen, golds, strict=True)):
@@ -123,10 +124,10 @@ _ITEMS = TypeAdapter(list[ClozeItem])
 
 
 def write_items(path: Path, items: list[ClozeItem]) -> None:
-    """Write the task file atomically."""
+    """Write items to a file atomically."""
     write_json(path, _ITEMS.dump_python(items, mode="json"))
 
 
 def read_items(path: Path) -> list[ClozeItem]:
-    """Read a task file that `write_items` wrote."""
+    """Read the items that `write_items` wrote."""
     return _ITEMS.validate_python(read_json(path))

@@ -1,7 +1,7 @@
-"""Task packs: evaluation sets as files with digests and licences. No format of a task is known here.
+"""Task packs: evaluation sets as files with digests and licences; `crossover.evaluation.tasks` knows their formats.
 
-A pack is a YAML file that says where the documents are and what they are; `catalogue.yaml` holds the well-known ones.
-The documents are JSON lines in the folder of the setting `tasks`, or come from the Hugging Face hub through `datasets`.
+A pack is a YAML file that describes the documents and their location; `catalogue.yaml` has the well-known ones. The
+documents are JSON lines in the folder of the setting `tasks`, or are loaded from the Hugging Face hub by `datasets`.
 """
 
 from __future__ import annotations
@@ -22,26 +22,27 @@ from crossover.errors import DataError
 from crossover.files import digest_of_file
 
 Document = Mapping[str, Any]
-Taken = TypeVar("Taken")
+Item = TypeVar("Item")
 
 
 class Pack(BaseModel):
-    """Where a task's documents are, and how they are read."""
+    """Location and format of a task's documents."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")
-    format: str = Field(description="How documents become questions; a key of `crossover.evaluation.tasks.FORMATS`.")
+    format: str = Field(description="Format of the documents; a key of `crossover.evaluation.tasks.FORMATS`.")
     licence: str = Field(min_length=1)
-    source: str = Field(default="", description="Where the documents come from, in words.")
+    source: str = Field(default="", description="Origin of the documents, as free text.")
     file: str = Field(default="", description="JSON lines (`.gz`, `.xz` too), relative to the tasks folder.")
-    sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$", description="Of the file as it is.")
-    hub: str = Field(default="", description="A dataset that `datasets.load_dataset` knows, instead of a file.")
+    sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$", description="SHA-256 of the file.")
+    hub: str = Field(default="", description="Name of a dataset on the Hugging Face hub, instead of a file.")
     subset: str = Field(default="", description="The hub dataset's configuration.")
     split: str = Field(default="test", description="The hub dataset's split.")
-    revision: str = Field(default="", description="Commit of the hub dataset; fixes what is read.")
+    revision: str = Field(default="", description="Commit of the hub dataset.")
     where: dict[str, str | int | tuple[int, int]] = Field(
-        default_factory=dict, description="Keep documents with this value of a field, or one in this range [from, to]."
+        default_factory=dict,
+        description="Keep documents whose field has this value, or a value in this range [from, to].",
     )
     template: str = Field(default="", description="Context from a document's fields, such as `{query}\\nAnswer:`.")
 
@@ -52,7 +53,7 @@ class Pack(BaseModel):
         if self.file and not self.sha256:
             raise ValueError("sha256 of the file is missing")
         if self.hub and not self.revision:
-            raise ValueError("revision of the hub dataset is missing: without it the task may change unseen")
+            raise ValueError("revision of the hub dataset is missing: without it the task could change unnoticed")
         return self
 
 
@@ -68,10 +69,10 @@ def catalogue() -> dict[str, dict[str, Any]]:
 def find_pack(name: str, folder: Path) -> Pack:
     """The pack of a name: `<name>.yaml` in the tasks folder, else the catalogue's.
 
-    A file may name a pack of the catalogue as its `base` and change some fields.
+    A file may have a pack of the catalogue as its `base` and replace some of its fields.
 
     Raises:
-        DataError: no such pack, or its description is wrong; names the field.
+        DataError: no such pack, or an invalid field.
     """
     own = folder / f"{name}.yaml"
     try:
@@ -104,34 +105,34 @@ def find_pack(name: str, folder: Path) -> Pack:
 
 
 def read_pack(pack: Pack, folder: Path) -> Iterator[Document]:
-    """The documents of a pack, in their order, after checking its digest.
+    """The documents of a pack in their order, after its digest has been verified.
 
     Raises:
-        DataError: the file is absent, altered or malformed, or the hub dataset cannot be had.
+        DataError: the file is missing, altered or malformed, or the hub dataset cannot be loaded.
     """
     documents = _from_hub(pack) if pack.hub else _from_file(pack, folder)
     for document in documents:
-        if all(_is_in(document.get(field), wanted) for field, wanted in pack.where.items()):
+        if all(_matches(document.get(field), accepted) for field, accepted in pack.where.items()):
             yield document
 
 
-def _is_in(value: object, wanted: str | int | tuple[int, int]) -> bool:
-    if isinstance(wanted, tuple):
-        return isinstance(value, int) and wanted[0] <= value <= wanted[1]
-    return value == wanted
+def _matches(value: object, accepted: str | int | tuple[int, int]) -> bool:
+    if isinstance(accepted, tuple):
+        return isinstance(value, int) and accepted[0] <= value <= accepted[1]
+    return value == accepted
 
 
-def evenly(documents: Iterable[Taken], wanted: int) -> list[Taken]:
-    """So many of the documents, evenly spaced over their order, so that every part of a sorted pack is drawn from.
+def evenly(documents: Iterable[Item], count: int) -> list[Item]:
+    """A subset evenly spaced over the order of the documents, so that every part of a sorted pack is represented.
 
     Args:
-        documents: all of them.
-        wanted: how many; 0 takes all.
+        documents: all documents.
+        count: size of the subset; 0 takes all.
     """
-    found = list(documents)
-    if not wanted or wanted >= len(found):
-        return found
-    return [found[(2 * place + 1) * len(found) // (2 * wanted)] for place in range(wanted)]
+    items = list(documents)
+    if not count or count >= len(items):
+        return items
+    return [items[(2 * i + 1) * len(items) // (2 * count)] for i in range(count)]
 
 
 def _from_file(pack: Pack, folder: Path) -> Iterator[Document]:
@@ -141,7 +142,7 @@ def _from_file(pack: Pack, folder: Path) -> Iterator[Document]:
             "tasks.missing",
             field=f"evaluation.tasks: {pack.name}",
             problem=f"{path} does not exist",
-            remedy="put the file there, or set CROSSOVER_TASKS to the folder that holds it",
+            remedy="put the file there, or set CROSSOVER_TASKS to its folder",
         )
     if digest_of_file(path) != f"sha256:{pack.sha256}":
         raise DataError(
@@ -166,7 +167,7 @@ def _malformed(pack: Pack, line: int) -> DataError:
         "tasks.malformed",
         field=f"evaluation.tasks: {pack.name}",
         problem=f"{pack.file} line {line} is not a JSON object",
-        remedy="mend the file and its digest",
+        remedy="correct the file and its digest",
     )
 
 
@@ -177,7 +178,7 @@ def _from_hub(pack: Pack) -> Iterator[Document]:
         raise DataError(
             "tasks.no-datasets",
             field=f"evaluation.tasks: {pack.name}",
-            problem="comes from the hub, and the package datasets is not installed",
+            problem="is on the Hugging Face hub, and the package datasets is not installed",
             remedy="run: pip install 'crossover[eval]'",
         ) from error
     try:
@@ -186,7 +187,7 @@ def _from_hub(pack: Pack) -> Iterator[Document]:
         raise DataError(
             "tasks.hub-unreachable",
             field=f"evaluation.tasks: {pack.name}",
-            problem=f"{pack.hub} cannot be had from the hub ({str(error).splitlines()[0]})",
+            problem=f"{pack.hub} cannot be loaded from the Hugging Face hub ({str(error).splitlines()[0]})",
             remedy="check the name, the revision and the network, or use a file",
         ) from error
     yield from rows

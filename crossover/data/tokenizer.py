@@ -1,4 +1,4 @@
-"""Byte-level tokens: 256 bytes, then BOS, EOS and MASK. One byte is one token, and a text has exactly one encoding."""
+"""Byte-level tokenizer: 256 bytes, then BOS, EOS and MASK. Every text has exactly one encoding."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ SPECIAL = {BOS: "<|bos|>", EOS: "<|eos|>", MASK: "<|mask|>"}
 
 
 def encode(text: str) -> NDArray[np.uint16]:
-    """UTF-8 bytes of a text as token ids, without BOS or EOS. Shape (bytes,)."""
+    """Token ids of a text, its UTF-8 bytes, without BOS and EOS. Shape (L,)."""
     return np.frombuffer(text.encode(), dtype=np.uint8).astype(np.uint16)
 
 
 def decode(tokens: NDArray[np.integer] | list[int]) -> str:
-    """Text of token ids; special tokens vanish, broken UTF-8 becomes U+FFFD."""
+    """Text of token ids; special tokens are dropped, invalid UTF-8 becomes U+FFFD."""
     return bytes(int(t) for t in tokens if t < BOS).decode("utf-8", errors="replace")
 
 
 def hugging_face_config(max_length: int) -> dict[str, object]:
-    """The `tokenizer_config.json` beside it; without one, transformers takes the tokenizer to be Qwen's own."""
+    """The Hugging Face `tokenizer_config.json`; without it, transformers loads Qwen's tokenizer."""
     return {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "bos_token": SPECIAL[BOS],
@@ -33,10 +33,10 @@ def hugging_face_config(max_length: int) -> dict[str, object]:
 
 
 def hugging_face_json() -> dict[str, object]:
-    """The same tokenizer as a Hugging Face `tokenizer.json`: byte-level BPE without merges."""
+    """The Hugging Face `tokenizer.json` of this tokenizer: byte-level BPE without merges."""
     printable = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    spare = iter(range(0x100, 0x200))
-    symbol = {byte: chr(byte if byte in printable else next(spare)) for byte in range(256)}
+    substitutes = iter(range(0x100, 0x200))
+    symbol = {byte: chr(byte if byte in printable else next(substitutes)) for byte in range(256)}
     vocabulary = {symbol[byte]: byte for byte in range(256)} | {name: id_ for id_, name in SPECIAL.items()}
     added = [
         {

@@ -1,4 +1,4 @@
-"""Samplers for both families, behind one engine: batches, streams, and infilling for the DLM."""
+"""Text generation with models of both families: batches, streams, and infilling with a DLM."""
 
 from crossover.decoding.generate_text import generate, stream
 from crossover.decoding.generation_request import Completion, Generation

@@ -1,6 +1,6 @@
-"""A request while it is being decoded: AR from left to right, DLM by unmasking. The engine runs the forward passes.
+"""Decoding state of one request: left to right for AR, unmasking for a DLM. `generate_text` runs the forward passes.
 
-Shapes: L tokens of the input, V vocabulary.
+Shapes: L tokens of the input, P masked positions, V vocabulary.
 """
 
 from __future__ import annotations
@@ -20,28 +20,32 @@ Tokens = NDArray[np.int64]
 
 
 class DecodingSequence(Protocol):
-    """One request in progress."""
+    """Decoding state of one request."""
 
     done: bool
 
     def inputs(self) -> Tokens:
-        """What the model must see next. Shape (L,)."""
+        """Input token ids of the next forward pass, shape (L,)."""
 
     def advance(self, logits_LV: Floats) -> None:
-        """Take the logits of those inputs and commit at least one token."""
+        """Commit at least one token from the logits of `inputs()`."""
 
     def committed(self) -> list[int]:
-        """The tokens that are final, from the left without a gap."""
+        """Leading tokens of the completion that are final."""
 
     def completion(self) -> Completion:
-        """The answer, once done."""
+        """The completion, once done."""
 
 
 class ARSequence:
-    """Left to right. The window slides when prompt and completion outgrow the model's context.
+    """Left-to-right decoding; the context window slides when prompt and completion outgrow it.
+
+    Args:
+        request: the request.
+        max_length: the model's context in tokens.
 
     Raises:
-        RequestError: a suffix was given; a causal model cannot see it.
+        RequestError: the request has a suffix, to which a causal model cannot attend.
     """
 
     def __init__(self, request: Generation, max_length: int) -> None:
@@ -49,8 +53,8 @@ class ARSequence:
             raise RequestError(
                 "request.suffix-unsupported",
                 field="suffix",
-                problem="an autoregressive model cannot see what follows a hole",
-                remedy="serve the diffusion model, or leave suffix out",
+                problem="an autoregressive model cannot attend to text after the completion",
+                remedy="serve a masked diffusion model, or omit suffix",
             )
         self.request, self.max_length = request, max_length
         self.prompt = tokenizer.encode(request.prompt).astype(np.int64)
@@ -62,7 +66,7 @@ class ARSequence:
         self._draw = generator(request.seed, Stream.SAMPLING)
 
     def inputs(self) -> Tokens:
-        """BOS and as many of the last tokens as fit, with room for one more."""
+        """BOS and the last tokens that fit into the context."""
         seen = np.concatenate((self.prompt, np.asarray(self.new, dtype=np.int64)))[-self.max_length :]
         return np.concatenate(([tokenizer.BOS], seen)).astype(np.int64)
 
@@ -79,39 +83,39 @@ class ARSequence:
         self.done = self._ended or len(self.new) >= self.request.max_tokens
 
     def committed(self) -> list[int]:
-        """All tokens so far."""
+        """All tokens generated so far."""
         return self.new
 
     def completion(self) -> Completion:
-        """The answer."""
+        """The completion."""
         kept = min(len(self.prompt), self.max_length)
         return _finish(self.request, self.new, self.logprobs, kept, len(self.prompt) - kept, self.passes)
 
 
 class DLMSequence:
-    """Prompt, a hole of MASKs, suffix: the hole is filled block by block, the surest places first.
+    """Unmasking: prompt, a hole of MASKs, suffix; the hole is filled block by block, by default by confidence.
 
     Args:
-        request: what is asked.
-        max_length: the model's context.
-        block_length: of a block diffusion model, whose own blocks set the order; 0 otherwise.
+        request: the request.
+        max_length: the model's context in tokens.
+        block_length: of a block diffusion model, whose blocks set the order; 0 otherwise.
 
     Raises:
-        RequestError: the hole is longer than the model's context, or a suffix that the model cannot see.
+        RequestError: the hole is longer than the model's context, or a block diffusion model was given a suffix.
     """
 
     def __init__(self, request: Generation, max_length: int, block_length: int = 0) -> None:
         hole = request.max_tokens
         if block_length and request.suffix:
             raise RequestError(
-                "request.suffix",
+                "request.suffix-unsupported",
                 field="suffix",
-                problem="a block diffusion model writes from left to right and cannot see what follows",
-                remedy="leave the suffix out, or ask a masked diffusion model (arm dlm)",
+                problem="a block diffusion model generates its blocks left to right and cannot attend to a suffix",
+                remedy="omit suffix, or use a masked diffusion model (arm dlm)",
             )
         if hole > max_length:
             raise RequestError(
-                "request.max-tokens",
+                "request.too-many-tokens",
                 field="max_tokens",
                 problem=f"this diffusion model's context is {max_length} tokens",
                 remedy=f"ask for at most {max_length}",
@@ -119,7 +123,7 @@ class DLMSequence:
         self.request, self.hole = request, hole
         prompt = tokenizer.encode(request.prompt).astype(np.int64)
         suffix = tokenizer.encode(request.suffix or "").astype(np.int64)
-        left, right = fair_shares(len(prompt), len(suffix), max_length - hole)
+        left, right = truncate_both(len(prompt), len(suffix), max_length - hole)
         self.truncated = len(prompt) + len(suffix) - left - right
         self.begin = left
         masks = np.full(hole, tokenizer.MASK, dtype=np.int64)
@@ -133,18 +137,18 @@ class DLMSequence:
         self._draw = generator(request.seed, Stream.SAMPLING)
 
     def inputs(self) -> Tokens:
-        """The whole canvas."""
+        """Prompt, hole and suffix."""
         return self.tokens
 
     def advance(self, logits_LV: Floats) -> None:
-        """Commit an even share of the current block's masked places."""
+        """Commit the next tokens of the current block."""
         self.passes += 1
         masked = self._masked_in_block()
         logits_PV = logits_LV[masked].copy()
         logits_PV[:, self._forbidden] = -np.inf
         tokens_P, logprob_P = choose(logits_PV, self.request.temperature, self.request.top_p, self._draw)
-        sureness = logprob_P if self.request.remasking == "confidence" else self._draw.random(len(masked))
-        chosen = np.argsort(-sureness, kind="stable")[: self._share()]
+        priority = logprob_P if self.request.remasking == "confidence" else self._draw.random(len(masked))
+        chosen = np.argsort(-priority, kind="stable")[: self._tokens_per_pass()]
         self.tokens[masked[chosen]] = tokens_P[chosen]
         self.logprobs[masked[chosen] - self.begin] = logprob_P[chosen]
         self.done = not (self.tokens[self._hole] == tokenizer.MASK).any()
@@ -154,18 +158,18 @@ class DLMSequence:
         return slice(self.begin, self.begin + self.hole)
 
     def _masked_in_block(self) -> NDArray[np.int64]:
-        """Masked places of the first block that has any, as indices into the canvas."""
+        """Masked positions of the first block that has any, as indices into `tokens`."""
         masked = self.begin + np.flatnonzero(self.tokens[self._hole] == tokenizer.MASK)
         block = (masked[0] - self._origin) // self.block
         first: NDArray[np.int64] = masked[(masked - self._origin) // self.block == block]
         return first
 
-    def _share(self) -> int:
-        """Places to commit in one pass, so that all the hole takes about `steps` passes."""
+    def _tokens_per_pass(self) -> int:
+        """Tokens to commit in one forward pass, so that the hole takes about `steps` passes."""
         return 1 if not self.request.steps else max(1, -(-self.hole // self.request.steps))
 
     def committed(self) -> list[int]:
-        """Tokens of finished blocks."""
+        """Tokens of the completed blocks."""
         hole = self.tokens[self._hole]
         masked = np.flatnonzero(hole == tokenizer.MASK)
         shift = self.begin - self._origin
@@ -173,14 +177,17 @@ class DLMSequence:
         return [int(token) for token in hole[:ready]]
 
     def completion(self) -> Completion:
-        """The answer."""
+        """The completion."""
         hole = [int(token) for token in self.tokens[self._hole]]
         seen = len(self.tokens) - self.hole
         return _finish(self.request, hole, self.logprobs.tolist(), seen, self.truncated, self.passes)
 
 
-def fair_shares(left: int, right: int, room: int) -> tuple[int, int]:
-    """How much of two lengths to keep in a room: all when it fits, else half each, and what one does not need."""
+def truncate_both(left: int, right: int, room: int) -> tuple[int, int]:
+    """How many tokens of two texts to keep within `room` tokens.
+
+    All where they fit; else half of the room each, and what one text leaves free goes to the other.
+    """
     if left + right <= room:
         return left, right
     half = room // 2
@@ -194,14 +201,14 @@ def fair_shares(left: int, right: int, room: int) -> tuple[int, int]:
 def _finish(
     request: Generation, tokens: list[int], logprobs: list[float], seen: int, truncated: int, passes: int
 ) -> Completion:
-    """Cut at EOS and at the first stop text."""
+    """The completion, cut at EOS and at the first stop sequence."""
     ended = tokenizer.EOS in tokens
     if ended:
         tokens = tokens[: tokens.index(tokenizer.EOS)]
     text = tokenizer.decode(tokens)
-    places = [place for stop in request.stop if (place := text.find(stop)) >= 0]
-    if places:
-        ended, text = True, text[: min(places)]
+    stops = [index for stop in request.stop if (index := text.find(stop)) >= 0]
+    if stops:
+        ended, text = True, text[: min(stops)]
         tokens = tokens[: len(text.encode())] if tokenizer.decode(tokens).isascii() else tokens
     return Completion(
         tokens=tokens,

@@ -1,4 +1,4 @@
-"""Runs requests through a model: batches of any lengths, or one request as a stream of text.
+"""Generates text for a batch of requests of any lengths, or for one request as a stream.
 
 Shapes: B requests, L tokens, V vocabulary.
 """
@@ -17,13 +17,14 @@ from crossover.decoding.generation_request import Completion, Generation
 from crossover.model.transformer import Transformer
 
 MAX_BATCH = 16
+"""Requests in one forward pass."""
 
 
 def start(model: Transformer, request: Generation) -> DecodingSequence:
-    """A request ready to be decoded by this family of model.
+    """The decoding state of a request, for the model's family.
 
     Raises:
-        RequestError: the family cannot do what is asked.
+        RequestError: the model's family does not support the request.
     """
     length = model.config.max_length
     if model.causal:
@@ -32,10 +33,10 @@ def start(model: Transformer, request: Generation) -> DecodingSequence:
 
 
 def generate(model: Transformer, requests: Sequence[Generation]) -> list[Completion]:
-    """Complete requests; each answer is the same in a batch as alone.
+    """Complete requests; a completion does not depend on the other requests of its batch.
 
     Raises:
-        RequestError: the family cannot do what one of them asks.
+        RequestError: the model's family does not support one of the requests.
     """
     sequences = [start(model, request) for request in requests]
     while active := [sequence for sequence in sequences if not sequence.done]:
@@ -44,17 +45,27 @@ def generate(model: Transformer, requests: Sequence[Generation]) -> list[Complet
 
 
 def stream(model: Transformer, request: Generation) -> Iterator[str | Completion]:
-    """Yield the completion's text piece by piece as it becomes final, then the completion itself.
+    """Complete one request as a stream.
 
-    A piece never ends inside a UTF-8 character, and the pieces joined are the completion's text. With stop texts all
-    but the last piece is held back by the length of the longest, so that no part of a stop text is ever sent.
+    The pieces joined are the completion's text; none ends inside a UTF-8 character. With stop sequences, text is held
+    back by the length of the longest one, so that no part of a stop sequence is ever yielded.
+
+    Args:
+        model: of either family.
+        request: the request.
+
+    Yields:
+        Pieces of text as they become final, then the completion.
+
+    Raises:
+        RequestError: the model's family does not support the request.
     """
     sequence = start(model, request)
     held = max((len(text) for text in request.stop), default=1) - 1
     sent = ""
     while not sequence.done:
         _step(model, [sequence])
-        ready = _whole_characters(sequence.committed())
+        ready = _complete_characters(sequence.committed())
         ready = ready[: len(ready) - held] if held else ready
         if not sequence.done and len(ready) > len(sent):
             yield ready[len(sent) :]
@@ -65,21 +76,21 @@ def stream(model: Transformer, request: Generation) -> Iterator[str | Completion
     yield completion
 
 
-def _whole_characters(tokens: list[int]) -> str:
-    """Text of the tokens before EOS, without an unfinished character at the end."""
+def _complete_characters(tokens: list[int]) -> str:
+    """Text of the tokens before EOS, without an incomplete character at the end."""
     cut = tokens[: tokens.index(tokenizer.EOS)] if tokenizer.EOS in tokens else tokens
     return codecs.getincrementaldecoder("utf-8")("replace").decode(bytes(t for t in cut if t < tokenizer.BOS))
 
 
 def _step(model: Transformer, sequences: Sequence[DecodingSequence]) -> None:
-    """One forward pass for all; shorter inputs are padded on the right, where nothing attends to."""
+    """Run one forward pass over all sequences, shorter ones padded on the right, and advance each."""
     inputs = [sequence.inputs() for sequence in sequences]
     width = max(len(row) for row in inputs)
     tokens_BL = np.full((len(inputs), width), tokenizer.EOS, dtype=np.int64)
     visible_BL = np.zeros((len(inputs), width), dtype=np.bool_)
-    for place, row in enumerate(inputs):
-        tokens_BL[place, : len(row)] = row
-        visible_BL[place, : len(row)] = True
+    for i, row in enumerate(inputs):
+        tokens_BL[i, : len(row)] = row
+        visible_BL[i, : len(row)] = True
     device = model.lm_head.weight.device
     visible = None if visible_BL.all() else torch.from_numpy(visible_BL).to(device)
     with torch.inference_mode():

@@ -1,4 +1,4 @@
-"""What is asked of a decoder, and what it answers."""
+"""A generation request and its completion."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ MAX_NEW_TOKENS = 4096
 
 @dataclass(frozen=True, kw_only=True)
 class Generation:
-    """One request.
+    """A request to generate text.
 
     Args:
-        prompt: what stands before the completion.
-        suffix: what stands after it; only a DLM can fill the hole between. None when there is nothing.
-        max_tokens: how many tokens to complete with; a DLM with a suffix fills exactly so many.
-        temperature: 0 takes the likeliest token; 1 samples from the model.
-        top_p: sample only among the likeliest tokens that hold this much probability.
-        seed: equal seeds give equal answers, whatever else is in the batch.
-        stop: texts that end the completion; they are not part of it.
-        block_length: a DLM finishes a block of so many tokens before the next; 0 is all at once.
-        steps: forward passes a DLM may use; 0 is one a token, the most exact.
-        remasking: which places a DLM commits first: those it is surest of, or random ones.
+        prompt: text before the completion.
+        suffix: text after the completion, which only a masked diffusion model can condition on; None for none.
+        max_tokens: largest number of tokens of the completion; exact for a DLM with a suffix.
+        temperature: 0 is greedy; 1 samples from the model's distribution.
+        top_p: nucleus sampling: sample among the most likely tokens that hold this much probability.
+        seed: of the random numbers; the completion does not depend on the other requests of its batch.
+        stop: sequences that end the completion and are not part of it.
+        block_length: a DLM completes a block of this many tokens before the next one; 0 is a single block.
+        steps: forward passes that a DLM uses; 0 is one per token, the most accurate.
+        remasking: which positions a DLM commits first: the most confident, or random ones.
     """
 
     prompt: str
@@ -39,10 +39,10 @@ class Generation:
     remasking: Literal["confidence", "random"] = "confidence"
 
     def __post_init__(self) -> None:
-        """Refuse what no decoder can do.
+        """Validate the fields.
 
         Raises:
-            RequestError: names the field.
+            RequestError: a field is out of range.
         """
         _require(1 <= self.max_tokens <= MAX_NEW_TOKENS, "max_tokens", f"must be 1 to {MAX_NEW_TOKENS}")
         _require(0 <= self.temperature <= 10, "temperature", "must be 0 to 10")
@@ -60,15 +60,15 @@ def _require(ok: bool, field_name: str, problem: str) -> None:
 
 @dataclass(kw_only=True)
 class Completion:
-    """One answer."""
+    """The response to a `Generation`."""
 
     tokens: list[int]
     text: str
     finish_reason: Literal["stop", "length"]
     prompt_tokens: int
-    """Tokens of prompt and suffix that the model saw."""
+    """Tokens of prompt and suffix that fit into the model's context."""
     truncated_tokens: int
-    """Tokens of prompt and suffix that did not fit and were left out."""
+    """Tokens of prompt and suffix that did not fit and were cut."""
     forward_passes: int
     logprobs: list[float] = field(default_factory=list)
-    """Log probability of each token when it was committed, at temperature 1."""
+    """Log-probability of each token in nats when it was committed, at temperature 1."""

@@ -1,6 +1,6 @@
-"""Choosing tokens from logits, in float64: float32 Gumbel noise lowers the temperature in effect (arXiv 2409.02908).
+"""Sampling tokens from logits in float64: float32 Gumbel noise lowers the effective temperature (arXiv 2409.02908).
 
-Shapes: P places, V vocabulary.
+Shapes: P positions, V vocabulary.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ Floats = NDArray[np.float64]
 
 
 def log_softmax(logits_PV: Floats) -> Floats:
-    """Log probabilities along the last axis; -inf stays -inf."""
+    """Log-probabilities along the last axis; -inf stays -inf."""
     shifted = logits_PV - logits_PV.max(axis=-1, keepdims=True)
     result: Floats = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
     return result
@@ -21,13 +21,16 @@ def log_softmax(logits_PV: Floats) -> Floats:
 def choose(
     logits_PV: Floats, temperature: float, top_p: float, draw: np.random.Generator
 ) -> tuple[NDArray[np.int64], Floats]:
-    """A token for each place, and its log probability at temperature 1.
+    """Sample a token for each position.
 
     Args:
-        logits_PV: -inf where a token must not be chosen.
-        temperature: 0 takes the likeliest.
-        top_p: keep only the likeliest tokens that hold this much probability.
-        draw: the request's own generator.
+        logits_PV: -inf for tokens that must not be sampled.
+        temperature: 0 is greedy.
+        top_p: sample among the most likely tokens that hold this much probability.
+        draw: the request's random generator.
+
+    Returns:
+        Token ids (P,), and their log-probabilities (P,) in nats at temperature 1.
     """
     logp_PV = log_softmax(logits_PV)
     if temperature == 0:
@@ -39,7 +42,7 @@ def choose(
 
 
 def _nucleus(logits_PV: Floats, top_p: float) -> Floats:
-    """-inf for all but the smallest set of likeliest tokens that holds `top_p` of the probability."""
+    """Logits with -inf outside the smallest set of most likely tokens that holds `top_p` of the probability."""
     if top_p >= 1:
         return logits_PV
     order_PV = np.argsort(-logits_PV, axis=-1, kind="stable")

@@ -1,10 +1,10 @@
-"""How likely is each continuation of its context? Exact for AR, an upper bound for a DLM, in few forward passes.
+"""NLL of continuations given their contexts: exact for AR, an upper bound for a DLM, in few forward passes.
 
-AR reads a context once for all options of an item: options branch off it, and no branch sees another. A DLM is asked
-under masks that all options of an item share (common random numbers), so that the noise of their difference is small;
-short options have all their masks enumerated, and inputs that are equal, as those of single tokens are, run once.
+AR: the options of an item that share a context run as branches of one sequence; a branch attends to the context and to
+itself only. DLM: all options of an item share their masks (common random numbers), which reduces the variance of their
+differences; the masks of short options are enumerated, and equal inputs run once.
 
-Shapes: T positions that run, M tokens of a continuation, K draws, N scored tokens.
+Shapes: B batch, T positions of the input, M tokens of a continuation, K draws, N scored tokens.
 """
 
 from __future__ import annotations
@@ -25,75 +25,86 @@ from crossover.errors import DataError
 from crossover.evaluation.nelbo_estimator import bound_of_draws, squared_stderr
 from crossover.evaluation.scored_forward import device_of, rows_per_forward, scored_nll
 from crossover.evaluation.tasks.task_interface import Continuation, Scored, Text
-from crossover.model.attention import View
+from crossover.model.attention import AttentionContext
 from crossover.model.transformer import Transformer
 from crossover.training.token_masking import block_lengths, mask_blocks
 from crossover.training.training_objectives import clean_and_noisy
 
 Tokens = NDArray[np.int64]
 ITEMS_AT_ONCE = 64
-"""Items whose inputs are held at once; they are sorted by length among themselves."""
+"""Items whose inputs are batched together, sorted by length."""
 
 
 class ItemLikelihoods(NamedTuple):
-    """The continuations of one item."""
+    """Results of the continuations of one item."""
 
     scored: list[Scored]
     truncated: int
-    """Tokens of context that did not fit and were left out, over all continuations."""
+    """Tokens of context that did not fit into the model and were cut, over all continuations."""
     greedy: list[bool]
-    """Whether each continuation is what AR would write; False for a DLM, which has no such order."""
+    """Whether greedy AR decoding generates each continuation; always False for a DLM."""
 
 
-class _Sight(TypedDict, total=False):
-    """What `scored_nll` takes besides tokens."""
+class _AttentionArguments(TypedDict, total=False):
+    """Optional arguments of `scored_nll`."""
 
     visible_BT: torch.Tensor
     mask: torch.Tensor
     positions: torch.Tensor
-    view: View
+    attention: AttentionContext
 
 
 @dataclass
 class _Input:
-    """One sequence to run, and what is asked of it."""
+    """One input sequence, the tokens scored on it, and their results."""
 
     tokens_T: Tokens
-    places: list[int] = field(default_factory=list)
-    """Positions that predict."""
+    positions: list[int] = field(default_factory=list)
+    """Positions whose logits are scored."""
     targets: list[int] = field(default_factory=list)
+    """Target token of each scored position."""
     branches: list[int] = field(default_factory=list)
-    """Lengths of the branches at its end, which see the trunk and themselves; none where all is one text."""
+    """Lengths of the branches at the end of the sequence; empty without branches."""
     nll: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    """NLL of each target in nats, once the input has run."""
     greedy: NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, dtype=np.bool_))
+    """Whether each target is the argmax, once the input has run."""
 
-    def ask(self, places: Sequence[int], targets: Sequence[int]) -> slice:
-        """Ask for these targets at these places; returns where the answers will stand."""
-        start = len(self.places)
-        self.places.extend(places)
+    def add_targets(self, positions: Sequence[int], targets: Sequence[int]) -> slice:
+        """Score these targets at these positions.
+
+        Returns:
+            Where their results will be in `nll` and `greedy`.
+        """
+        start = len(self.positions)
+        self.positions.extend(positions)
         self.targets.extend(targets)
-        return slice(start, len(self.places))
+        return slice(start, len(self.positions))
 
 
 def encode_pair(
     context: Text, continuation: Text, encode: Callable[[str], NDArray[np.integer]] = tokenizer.encode
 ) -> tuple[Tokens, Tokens]:
-    """Tokens of a context and its continuation; together they are the tokens of the whole text.
+    """Tokens of a context and of its continuation; concatenated they are the tokens of the full text.
 
-    Blanks at the end of the context belong to the continuation. Where a token spans the boundary, the continuation
-    starts with it: every character of it is scored, under every option alike.
+    Trailing spaces of the context belong to the continuation. A token that spans the boundary belongs to the
+    continuation, so that all its characters are scored under every option.
+
+    Args:
+        context: text or token ids.
+        continuation: text or token ids.
+        encode: the tokenizer.
     """
     if not isinstance(context, str) or not isinstance(continuation, str):
-        parts = (encode(part) if isinstance(part, str) else np.asarray(part) for part in (context, continuation))
-        first, second = parts
+        texts = (context, continuation)
+        first, second = (encode(text) if isinstance(text, str) else np.asarray(text) for text in texts)
         return first.astype(np.int64), second.astype(np.int64)
-    bare = context.rstrip(" ")
-    whole = encode(context + continuation).astype(np.int64)
-    before = encode(bare).astype(np.int64)
-    common = min(len(before), len(whole))
-    differs = np.flatnonzero(before[:common] != whole[:common])
+    full = encode(context + continuation).astype(np.int64)
+    prefix = encode(context.rstrip(" ")).astype(np.int64)
+    common = min(len(prefix), len(full))
+    differs = np.flatnonzero(prefix[:common] != full[:common])
     split = int(differs[0]) if differs.size else common
-    return whole[:split], whole[split:]
+    return full[:split], full[split:]
 
 
 def score_items(
@@ -103,9 +114,9 @@ def score_items(
 
     Args:
         model: of either family.
-        items: each with its continuations.
-        draws: masks of a continuation under a DLM; fewer where it has fewer.
-        first: index of the first item, on which the masks depend.
+        items: continuations of each item.
+        draws: masks per continuation under a DLM; fewer where all masks are enumerated.
+        first: index of the first item; an item's masks depend on its index.
 
     Raises:
         DataError: a continuation is longer than the model's context.
@@ -115,33 +126,33 @@ def score_items(
             _plan(model, item, draws, first + start + number)
             for number, item in enumerate(items[start : start + ITEMS_AT_ONCE])
         ]
-        _run(model, [row for plan in plans for row in plan.inputs])
+        _run(model, [item_input for plan in plans for item_input in plan.inputs])
         for plan in plans:
             yield plan.finish()
 
 
 @dataclass
 class _Plan:
-    """What to run for one item, and how to read the results."""
+    """Inputs of one item, and the function that computes its results once they have run."""
 
     inputs: list[_Input]
     finish: Callable[[], ItemLikelihoods]
 
 
 def _plan(model: Transformer, item: Sequence[Continuation], draws: int, index: int) -> _Plan:
-    pairs = [encode_pair(one.context, one.continuation) for one in item]
+    pairs = [encode_pair(request.context, request.continuation) for request in item]
     longest = max(len(option) for _, option in pairs)
-    room = model.config.max_length - longest
-    if room < 0:
+    budget = model.config.max_length - longest
+    if budget < 0:
         raise DataError(
             "tasks.too-long",
             field="evaluation.tasks",
-            problem=f"a continuation of {longest} tokens is longer than the model's context of {longest + room}",
-            remedy="raise data.sequence_length or leave such items out",
+            problem=f"a continuation of {longest} tokens is longer than the model's context of {longest + budget}",
+            remedy="raise data.sequence_length or drop such items",
         )
-    truncated = sum(max(0, len(context) - room) for context, _ in pairs)
-    pairs = [(context[max(0, len(context) - room) :], option) for context, option in pairs]
-    characters = [_characters(one.continuation) for one in item]
+    truncated = sum(max(0, len(context) - budget) for context, _ in pairs)
+    pairs = [(context[max(0, len(context) - budget) :], option) for context, option in pairs]
+    characters = [_characters(request.continuation) for request in item]
     if model.causal:
         return _causal_plan(pairs, characters, truncated)
     return _masked_plan(model, pairs, characters, truncated, draws, index)
@@ -152,51 +163,53 @@ def _characters(text: Text) -> int:
 
 
 def _causal_plan(pairs: list[tuple[Tokens, Tokens]], characters: list[int], truncated: int) -> _Plan:
-    """One input a context, its options as branches; or one an option, where contexts are too short to gain by it.
+    """One input per context with the options as branches, or one per option where the context is short.
 
-    The trunk goes on as far as the options agree: single letters need no branch at all.
+    The trunk is the context and the common prefix of all options, so that single-token options need no branch.
     """
     inputs: dict[bytes, _Input] = {}
-    asked = []
+    targets = []
     longest = max(len(option) for _, option in pairs)
     common = _common_prefix([option[:-1] for _, option in pairs])
     for number, (context, option) in enumerate(pairs):
         shared = len(context) >= longest
         trunk = np.concatenate(([tokenizer.BOS], context, option[:common])).astype(np.int64)
         row = inputs.setdefault(trunk.tobytes() if shared else str(number).encode(), _Input(trunk))
-        own, end = option[common:-1], len(row.tokens_T)
-        row.tokens_T = np.concatenate((row.tokens_T, own))
-        row.branches += [len(own)] if shared and len(own) else []
-        places = [*range(len(context), len(trunk)), *range(end, end + len(own))]
-        asked.append((row, row.ask(places, option.tolist())))
+        branch, end = option[common:-1], len(row.tokens_T)
+        row.tokens_T = np.concatenate((row.tokens_T, branch))
+        row.branches += [len(branch)] if shared and len(branch) else []
+        positions = [*range(len(context), len(trunk)), *range(end, end + len(branch))]
+        targets.append((row, row.add_targets(positions, option.tolist())))
     for row in inputs.values():
         row.branches = row.branches if len(row.branches) > 1 else []
 
     def finish() -> ItemLikelihoods:
         scored = [
             Scored(float(row.nll[part].sum()), 0.0, part.stop - part.start, letters, 1)
-            for (row, part), letters in zip(asked, characters, strict=True)
+            for (row, part), letters in zip(targets, characters, strict=True)
         ]
-        return ItemLikelihoods(scored, truncated, [bool(row.greedy[part].all()) for row, part in asked])
+        return ItemLikelihoods(scored, truncated, [bool(row.greedy[part].all()) for row, part in targets])
 
     return _Plan(list(inputs.values()), finish)
 
 
 def _common_prefix(texts: Sequence[Tokens]) -> int:
-    """How many tokens all texts begin with."""
-    for place, tokens in enumerate(zip(*texts, strict=False)):
+    """Length of the common prefix of token sequences."""
+    for i, tokens in enumerate(zip(*texts, strict=False)):
         if len(set(tokens)) > 1:
-            return place
+            return i
     return min(len(text) for text in texts)
 
 
 class _Masks(NamedTuple):
-    """Masks of one continuation (K, M), and each one's probability where they are all there are."""
+    """Masks of one continuation."""
 
     masked_KM: NDArray[np.bool_]
+    """True where a token is masked."""
     lengths: NDArray[np.int64]
     """Tokens in each of the model's blocks."""
     probability_K: NDArray[np.float64] | None
+    """Probability of each mask where all masks are enumerated; None for random draws."""
 
 
 def _masked_plan(
@@ -211,22 +224,22 @@ def _masked_plan(
     draw = generator(0, Stream.TASKS, epoch=1, example=index)
     offset, noise_KM = float(draw.random()), draw.random((draws, longest))
     inputs: dict[bytes, _Input] = {}
-    asked: list[tuple[_Masks, list[tuple[_Input, slice]]]] = []
+    targets: list[tuple[_Masks, list[tuple[_Input, slice]]]] = []
     for context, option in pairs:
         masks = _masks(len(context), len(option), model.block_length, offset, noise_KM)
         parts = []
         for masked_M in masks.masked_KM:
             row = _masked_input(model, inputs, context, np.where(masked_M, model.mask_id, option), option)
             noisy = len(row.tokens_T) - len(option)
-            parts.append((row, row.ask((noisy + np.flatnonzero(masked_M)).tolist(), option[masked_M].tolist())))
-        asked.append((masks, parts))
+            parts.append((row, row.add_targets((noisy + np.flatnonzero(masked_M)).tolist(), option[masked_M].tolist())))
+        targets.append((masks, parts))
 
     def finish() -> ItemLikelihoods:
         scored = []
-        for (masks, parts), letters in zip(asked, characters, strict=True):
+        for (masks, parts), letters in zip(targets, characters, strict=True):
             nll_KM = np.zeros(masks.masked_KM.shape)
-            for place, (row, part) in enumerate(parts):
-                nll_KM[place, masks.masked_KM[place]] = row.nll[part]
+            for k, (row, part) in enumerate(parts):
+                nll_KM[k, masks.masked_KM[k]] = row.nll[part]
             value, stderr = _bound(masks, nll_KM)
             draws, tokens = masks.masked_KM.shape
             scored.append(Scored(value, stderr, tokens, letters, draws))
@@ -238,7 +251,7 @@ def _masked_plan(
 def _masked_input(
     model: Transformer, inputs: dict[bytes, _Input], context: Tokens, corrupted: Tokens, option: Tokens
 ) -> _Input:
-    """The input that shows this; one that is there already where it can be."""
+    """The input with this corrupted option; an equal input that exists already is reused."""
     tokens_T = np.concatenate((context, corrupted))
     if model.block_length:
         tokens_T = np.concatenate((context, option, tokens_T))
@@ -246,27 +259,27 @@ def _masked_input(
 
 
 def _masks(context: int, option: int, block_length: int, offset: float, noise_KM: NDArray[np.float64]) -> _Masks:
-    """All masks of an option if they are no more than the draws; else exact counts in strata."""
+    """All masks of an option if there are at most as many as draws; else exact-count masks with stratified counts."""
     lengths = option_blocks(context, option, block_length)
     draws = len(noise_KM)
     if len(lengths) == 1 and 2**option - 1 <= draws:
-        every = np.array([mask for mask in itertools.product([False, True], repeat=option) if any(mask)])
-        probability = [1 / (option * math.comb(option, int(count))) for count in every.sum(axis=1)]
-        return _Masks(every, lengths, np.array(probability))
+        masked_KM = np.array([mask for mask in itertools.product([False, True], repeat=option) if any(mask)])
+        probability = [1 / (option * math.comb(option, int(count))) for count in masked_KM.sum(axis=1)]
+        return _Masks(masked_KM, lengths, np.array(probability))
     offset_K = (offset + np.arange(draws) / (draws * len(lengths))) % 1.0
     masked_KM, _ = mask_blocks(offset_K, noise_KM[:, :option], lengths)
     return _Masks(masked_KM, lengths, None)
 
 
 def option_blocks(context: int, option: int, block_length: int) -> NDArray[np.int64]:
-    """How many of an option's tokens lie in each of the model's blocks; without blocks, all in one."""
+    """Number of an option's tokens in each block of the model; without blocks, one entry with all of them."""
     first = min(option, block_length - context % block_length) if block_length else option
     rest = block_lengths(option - first, block_length) if option > first else np.empty(0, dtype=np.int64)
     return np.concatenate(([first], rest)).astype(np.int64)
 
 
 def _bound(masks: _Masks, nll_KM: NDArray[np.float64]) -> tuple[float, float]:
-    """The bound on the whole option's NLL in nats, and its Monte Carlo standard error."""
+    """Upper bound on the NLL of all tokens of an option in nats, and its Monte Carlo standard error."""
     counts_K = masks.masked_KM.sum(axis=1)
     if masks.probability_K is not None:
         option = nll_KM.shape[1]
@@ -282,67 +295,68 @@ def _bound(masks: _Masks, nll_KM: NDArray[np.float64]) -> tuple[float, float]:
 
 
 def _run(model: Transformer, rows: list[_Input]) -> None:
-    """Fill every input's answers, in batches of similar lengths."""
+    """Compute the results of every input, in batches of similar lengths."""
     rows = sorted(rows, key=lambda row: (bool(row.branches), -len(row.tokens_T)))
     start = 0
     while start < len(rows):
         width = len(rows[start].tokens_T)
-        end, most = start, rows_per_forward(model, width)
-        while end < len(rows) and end - start < most and _fits(model, rows[start], rows[end]):
+        end, limit = start, rows_per_forward(model, width)
+        while end < len(rows) and end - start < limit and _can_batch(model, rows[start], rows[end]):
             end += 1
         _run_batch(model, rows[start:end], width)
         start = end
 
 
-def _fits(model: Transformer, first: _Input, other: _Input) -> bool:
-    """Whether both may stand in one batch: a block model's clean and noisy halves must align, branches need a mask."""
-    same = bool(first.branches) == bool(other.branches)
-    return same and (not model.block_length or len(first.tokens_T) == len(other.tokens_T))
+def _can_batch(model: Transformer, first: _Input, other: _Input) -> bool:
+    """Whether two inputs can share a batch: the halves of a block model must align, and branches need a mask."""
+    same_kind = bool(first.branches) == bool(other.branches)
+    return same_kind and (not model.block_length or len(first.tokens_T) == len(other.tokens_T))
 
 
 def _run_batch(model: Transformer, rows: list[_Input], width: int) -> None:
     device = device_of(model)
     inputs_BT = np.full((len(rows), width), tokenizer.EOS, dtype=np.int64)
-    for place, row in enumerate(rows):
-        inputs_BT[place, : len(row.tokens_T)] = row.tokens_T
-    scored = np.concatenate([place * width + np.asarray(row.places) for place, row in enumerate(rows)])
+    for i, row in enumerate(rows):
+        inputs_BT[i, : len(row.tokens_T)] = row.tokens_T
+    scored = np.concatenate([i * width + np.asarray(row.positions) for i, row in enumerate(rows)])
     targets = np.concatenate([row.targets for row in rows])
-    arrays = [torch.from_numpy(part).to(device) for part in (inputs_BT, scored, targets)]
+    arrays = [torch.from_numpy(array).to(device) for array in (inputs_BT, scored, targets)]
     with torch.inference_mode():
-        nll_N, greedy_N = scored_nll(model, *arrays, **_view(model, rows, width, device))
+        nll_N, greedy_N = scored_nll(model, *arrays, **_attention(model, rows, width, device))
     nll, greedy = nll_N.cpu().numpy(), greedy_N.cpu().numpy()
-    ends = np.cumsum([len(row.places) for row in rows])
+    ends = np.cumsum([len(row.positions) for row in rows])
     for row, end in zip(rows, ends, strict=True):
-        part = slice(end - len(row.places), end)
+        part = slice(end - len(row.positions), end)
         row.nll, row.greedy = nll[part], greedy[part]
 
 
-def _view(model: Transformer, rows: list[_Input], width: int, device: torch.device) -> _Sight:
-    """Who sees whom, and where everyone stands, where it is not the family's own rule over unpadded rows."""
+def _attention(model: Transformer, rows: list[_Input], width: int, device: torch.device) -> _AttentionArguments:
+    """Masks and positions of a batch; empty where the family's own attention over unpadded rows is right."""
     if rows[0].branches:
-        return {"view": _branching(model, rows, width)}
+        return {"attention": _branched_attention(model, rows, width)}
     if model.block_length:
         mask, positions = clean_and_noisy(width // 2, model.block_length, device)
         return {"mask": mask, "positions": positions}
     if model.causal or all(len(row.tokens_T) == width for row in rows):
-        return {}  # padding on the right is after everything that a causal model scores
+        return {}  # a causal model's scored positions cannot see the padding on their right
     visible_BT = np.arange(width)[None, :] < np.array([len(row.tokens_T) for row in rows])[:, None]
     return {"visible_BT": torch.from_numpy(visible_BT).to(device)}
 
 
-def _branching(model: Transformer, rows: list[_Input], width: int) -> View:
-    """A branch sees the trunk and itself, and stands as if it followed the trunk."""
+def _branched_attention(model: Transformer, rows: list[_Input], width: int) -> AttentionContext:
+    """A branch attends to the trunk and to itself, with positions that continue the trunk's."""
     branch_BT = np.full((len(rows), width), -1, dtype=np.int64)
     position_BT = np.zeros((len(rows), width), dtype=np.int64)
-    for place, row in enumerate(rows):
+    for i, row in enumerate(rows):
         trunk = end = len(row.tokens_T) - sum(row.branches)
-        branch_BT[place, :trunk], position_BT[place, :trunk] = 0, np.arange(trunk)
+        branch_BT[i, :trunk], position_BT[i, :trunk] = 0, np.arange(trunk)
         for number, length in enumerate(row.branches, start=1):
-            branch_BT[place, end : end + length] = number
-            position_BT[place, end : end + length] = np.arange(trunk, trunk + length)
+            branch_BT[i, end : end + length] = number
+            position_BT[i, end : end + length] = np.arange(trunk, trunk + length)
             end += length
     keys_B1T = torch.from_numpy(branch_BT).to(device_of(model))[:, None]
-    seen_BTT = ((keys_B1T == keys_B1T.mT) | (keys_B1T == 0)).tril()
-    mask = torch.zeros(seen_BTT.shape, device=seen_BTT.device).masked_fill(~seen_BTT, -torch.inf)
+    visible_BTT = ((keys_B1T == keys_B1T.mT) | (keys_B1T == 0)).tril()
+    mask = torch.zeros(visible_BTT.shape, device=visible_BTT.device).masked_fill(~visible_BTT, -torch.inf)
     positions = torch.from_numpy(position_BT).to(model.cos_LK.device)
-    return View(model.cos_LK[positions][:, None], model.sin_LK[positions][:, None], mask[:, None], is_causal=False)
+    cos, sin = model.cos_LK[positions][:, None], model.sin_LK[positions][:, None]
+    return AttentionContext(cos, sin, mask[:, None], is_causal=False)

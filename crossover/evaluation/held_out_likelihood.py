@@ -1,6 +1,6 @@
-"""Likelihood of held-out tokens: exact for AR; for a DLM an upper bound (NELBO), and the chain rule in three orders.
+"""NLL of held-out tokens: exact for AR; for a DLM an upper bound (NELBO), and the chain rule in three orders.
 
-Shapes: N examples, L length, K draws, B batch. Values are nats a token, and carry their estimator and draws.
+Shapes: N examples, L length, K draws, B batch, V vocabulary. Values are nats per token, with estimator and draws.
 """
 
 from __future__ import annotations
@@ -25,37 +25,40 @@ Estimator = Literal["exact", "upper bound", "chain rule"]
 Order = Literal["left-to-right", "right-to-left", "confidence"]
 CHAIN_ORDERS: tuple[Order, ...] = ("left-to-right", "right-to-left", "confidence")
 MOST_ROUNDS = 16
-"""Rounds of draws, at most, when a standard error is asked for."""
+"""Largest number of rounds of draws when a target standard error is given."""
 ROWS_AT_ONCE = 4096
-"""Masked rows held in memory at once, about so many."""
+"""Approximate number of masked rows held in memory."""
 
 
 class Likelihood(NamedTuple):
-    """Mean negative log likelihood over examples."""
+    """Mean negative log-likelihood over examples."""
 
     nats_per_token: float
     stderr: float
-    """Monte Carlo standard error, given these examples; 0.0 when there is no Monte Carlo, NaN with a single draw."""
+    """Monte Carlo standard error, given these examples; 0.0 for exact values, NaN with a single draw."""
     estimator: Estimator
     draws: int
     per_example: NDArray[np.float64]
-    """Shape (N,)."""
+    """NLL of each example, nats per token, shape (N,)."""
 
 
 def frozen_masks(
     examples: int, length: int, draws: int, block_length: int = 0, *, first: int = 0, round_: int = 0
 ) -> NDArray[np.bool_]:
-    """Masks (N, K, L) that depend on the example's index only: the same for all checkpoints, arms and runs.
+    """Masks that depend only on the example's index and the round: the same for all checkpoints, arms and runs.
 
-    Within an example the K counts are stratified over 1..L, or over each block's 1..block length.
+    Within an example the K mask counts are stratified over 1..L, or over 1..block length in each block.
 
     Args:
-        examples: how many.
-        length: tokens in each.
-        draws: masks of each.
+        examples: number of examples N.
+        length: tokens of each, L.
+        draws: masks of each, K.
         block_length: of a block diffusion model; 0 otherwise.
         first: index of the first example.
-        round_: further rounds give further masks, independent of the rounds before.
+        round_: number of the round; the masks of different rounds are independent.
+
+    Returns:
+        True where a token is masked, shape (N, K, L).
     """
     lengths = block_lengths(length, block_length or length)
     masks = np.empty((examples, draws, length), dtype=np.bool_)
@@ -67,7 +70,7 @@ def frozen_masks(
 
 
 def exact_nll(model: Transformer, tokens_NL: NDArray[np.integer]) -> Likelihood:
-    """Exact NLL under an AR model; the first token is scored too, given BOS."""
+    """Exact NLL under an AR model of examples (N, L); the first token is scored given BOS."""
     size = rows_per_forward(model, tokens_NL.shape[1])
     with torch.inference_mode():
         parts = [ar_nll(model, batch, tokenizer.BOS).double().mean(dim=1) for batch in _batches(model, tokens_NL, size)]
@@ -78,8 +81,13 @@ def exact_nll(model: Transformer, tokens_NL: NDArray[np.integer]) -> Likelihood:
 def nelbo(model: Transformer, tokens_NL: NDArray[np.integer], masks_NKL: NDArray[np.bool_]) -> Likelihood:
     """The any-order upper bound on the NLL under a masked diffusion model, from exact-count stratified masks.
 
-    Under a block diffusion model it is the bound of each block given the blocks before it. Unbiased at any K; see
-    `crossover.evaluation.nelbo_estimator` for what makes it quiet.
+    Under a block diffusion model it is the bound of each block given the blocks before it. Unbiased at any K;
+    `crossover.evaluation.nelbo_estimator` describes the variance reduction.
+
+    Args:
+        model: a DLM.
+        tokens_NL: token ids.
+        masks_NKL: True where a token is masked.
     """
     examples, draws, length = masks_NKL.shape
     flat_tokens = np.repeat(np.asarray(tokens_NL), draws, axis=0)
@@ -98,13 +106,13 @@ def nelbo(model: Transformer, tokens_NL: NDArray[np.integer], masks_NKL: NDArray
 def measured_nelbo(
     model: Transformer, tokens_NL: NDArray[np.integer], *, draws: int, wanted_stderr: float = 0.0
 ) -> Likelihood:
-    """The bound under frozen masks, with as many rounds of draws as a standard error takes.
+    """The bound under frozen masks, with as many rounds of draws as the target standard error needs.
 
     Args:
         model: a DLM.
-        tokens_NL: examples.
+        tokens_NL: token ids.
         draws: masks of each example in a round.
-        wanted_stderr: nats a token; 0 is content with one round. At most MOST_ROUNDS are drawn.
+        wanted_stderr: target standard error, nats per token; 0 draws one round. At most MOST_ROUNDS are drawn.
     """
     rounds: list[Likelihood] = []
     while True:
@@ -117,7 +125,7 @@ def measured_nelbo(
 
 
 def _nelbo_round(model: Transformer, tokens_NL: NDArray[np.integer], draws: int, round_: int) -> Likelihood:
-    """One round, a few examples at a time, so that memory is bounded."""
+    """One round, in chunks of examples to bound memory."""
     examples, length = tokens_NL.shape
     size = max(1, ROWS_AT_ONCE // draws)
     parts = []
@@ -131,12 +139,17 @@ def _nelbo_round(model: Transformer, tokens_NL: NDArray[np.integer], draws: int,
 
 
 def chain_rule_nll(model: Transformer, tokens_NL: NDArray[np.integer], order: Order = "left-to-right") -> Likelihood:
-    """NLL of a masked diffusion model read token by token, what is not yet read masked: exact for the order.
+    """Exact NLL of a masked diffusion model that reveals tokens one by one in an order, the rest masked.
 
-    `confidence` reads where the model is surest next, judged from what it has read, never from the token to be read:
-    the order is a function of the tokens before, hence this too is a probability over texts. A block diffusion model
-    is read block after block, in the order within each. Costs L forward passes an example, batched over positions, or
-    over examples where the order depends on them.
+    `confidence` reveals the position with the most probable prediction next. That depends only on the tokens revealed
+    so far, never on the token to be revealed, so this order too defines a probability over texts. A block diffusion
+    model reveals block after block, in the order within each. Costs L forward passes per example, batched over
+    positions, or over examples where the order depends on the tokens.
+
+    Args:
+        model: a DLM.
+        tokens_NL: token ids.
+        order: in which tokens are revealed.
     """
     if order == "confidence":
         per_example = _by_confidence(model, np.asarray(tokens_NL).astype(np.int64))
@@ -147,16 +160,16 @@ def chain_rule_nll(model: Transformer, tokens_NL: NDArray[np.integer], order: Or
 
 
 def _ranks(length: int, model: Transformer, *, reverse: bool) -> NDArray[np.int64]:
-    """When each position is read."""
-    place_L = np.arange(length)
+    """Rank of each position in the order, shape (L,)."""
+    position_L = np.arange(length)
     if not reverse:
-        return place_L
+        return position_L
     block = model.block_length or length
-    return np.lexsort((-place_L, place_L // block)).argsort()
+    return np.lexsort((-position_L, position_L // block)).argsort()
 
 
 def _in_order(model: Transformer, tokens_NL: NDArray[np.int64], rank_L: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Mean NLL of each example when read by rank: one row a position, where its rank and all later ones are masked."""
+    """Mean NLL of each example, shape (N,): one row per position, in which it and all later ranks are masked."""
     examples, length = tokens_NL.shape
     device = device_of(model)
     hidden_LL = torch.from_numpy(rank_L[None, :] >= rank_L[:, None]).to(device)
@@ -176,7 +189,7 @@ def _in_order(model: Transformer, tokens_NL: NDArray[np.int64], rank_L: NDArray[
 
 
 def _by_confidence(model: Transformer, tokens_NL: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Mean NLL of each example when the position with the likeliest guess is read next."""
+    """Mean NLL of each example, shape (N,), when the position with the most probable prediction is revealed next."""
     length = tokens_NL.shape[1]
     block = model.block_length or length
     size = rows_per_forward(model, length)
@@ -186,10 +199,10 @@ def _by_confidence(model: Transformer, tokens_NL: NDArray[np.int64]) -> NDArray[
             row_B = torch.arange(len(tokens_BL), device=tokens_BL.device)
             hidden_BL = torch.ones_like(tokens_BL, dtype=torch.bool)
             total_B = torch.zeros(len(tokens_BL), dtype=torch.float64, device=tokens_BL.device)
-            for read in range(length):
+            for revealed in range(length):
                 logp_BLV = model(tokens_BL.masked_fill(hidden_BL, model.mask_id)).double().log_softmax(dim=-1)
                 open_BL = hidden_BL.clone()
-                open_BL[:, (read // block + 1) * block :] = False  # the blocks after this one wait
+                open_BL[:, (revealed // block + 1) * block :] = False  # later blocks are not open yet
                 place_B = logp_BLV.amax(dim=-1).masked_fill(~open_BL, -torch.inf).argmax(dim=1)
                 total_B -= logp_BLV[row_B, place_B, tokens_BL[row_B, place_B]]
                 hidden_BL[row_B, place_B] = False
@@ -199,6 +212,6 @@ def _by_confidence(model: Transformer, tokens_NL: NDArray[np.int64]) -> NDArray[
 
 
 def _batches(model: Transformer, rows: NDArray[np.integer], size: int) -> list[Tensor]:
-    """Cut (n, L) into batches of int64 on the model's device."""
-    whole = torch.from_numpy(np.ascontiguousarray(rows, dtype=np.int64))
-    return [part.to(device_of(model)) for part in torch.split(whole, size)]
+    """Split rows (n, L) into batches of int64 on the model's device."""
+    tokens = torch.from_numpy(np.ascontiguousarray(rows, dtype=np.int64))
+    return [batch.to(device_of(model)) for batch in torch.split(tokens, size)]

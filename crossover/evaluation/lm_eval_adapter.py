@@ -1,7 +1,7 @@
-"""Our checkpoints, of both families, as models of lm-evaluation-harness.
+"""Checkpoints of both families as models of lm-evaluation-harness.
 
-`crossover lm-eval --model crossover --model_args checkpoint=FOLDER ...` is the harness's own command, with this model
-known to it.
+`crossover lm-eval --model crossover --model_args checkpoint=FOLDER ...` is the harness's own command with this model
+registered.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 from crossover.data import tokenizer
 from crossover.decoding import Generation, generate
 from crossover.evaluation.continuation_scoring import ItemLikelihoods, score_items
-from crossover.evaluation.task_scores import fitted
+from crossover.evaluation.task_scores import limit_to_model
 from crossover.evaluation.tasks import Continuation
 from crossover.training.checkpoint import load_checkpoint
 
 
 @register_model("crossover")  # type: ignore[no-untyped-call]
 class CrossoverLM(LM):
-    """A checkpoint folder behind the harness's interface.
+    """A checkpoint as a model of the harness.
 
-    AR: exact log-likelihoods. DLM: lower bounds on them, with masks that all options of a document share.
+    AR: exact log-likelihoods. DLM: lower bounds, under masks that all options of a document share.
 
     Args:
-        checkpoint: the folder.
-        draws: masks of a continuation under a DLM.
-        device: where to compute.
-        batch_size: ignored; batches have a bounded number of tokens. The command line always gives one.
+        checkpoint: the checkpoint folder.
+        draws: masks per continuation under a DLM.
+        device: of the model; default CPU.
+        batch_size: ignored, since batches are bounded by tokens; the harness's command line always passes one.
         max_batch_size: ignored.
     """
 
@@ -55,31 +55,32 @@ class CrossoverLM(LM):
         self.truncated = 0
 
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
-        """Log-likelihood of each continuation in nats, and whether it is what AR would write."""
+        """Log-likelihood of each continuation in nats, and whether greedy AR decoding generates it."""
         del disable_tqdm
         groups = [list(group) for _, group in itertools.groupby(requests, key=_document)]
         items = [[Continuation(*request.args) for request in group] for group in groups]
-        return [answer for found in self._scored(items) for answer in self._answers(found)]
+        return [response for item in self._scored(items) for response in self._responses(item)]
 
     def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = False) -> list[float]:
-        """Log-likelihood of whole texts, in the harness's windows."""
+        """Log-likelihood of full texts in nats, over the harness's disjoint windows."""
         del disable_tqdm
         items = [self._windows(str(request.args[0])) for request in requests]
-        return [sum(value for value, _ in self._answers(found)) for found in self._scored(items)]
+        return [sum(value for value, _ in self._responses(item)) for item in self._scored(items)]
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
-        """Completions, cut at the stop texts."""
+        """Completions, cut at the stop sequences."""
         del disable_tqdm
-        wanted = [_generation(str(request.args[0]), dict(request.args[1])) for request in requests]
-        return [one.text for one in generate(self.model, [fitted(self.model, request) for request in wanted])]
+        generations = [_generation(str(request.args[0]), dict(request.args[1])) for request in requests]
+        limited = [limit_to_model(self.model, generation) for generation in generations]
+        return [completion.text for completion in generate(self.model, limited)]
 
     def _scored(self, items: Sequence[Sequence[Continuation]]) -> list[ItemLikelihoods]:
-        found = list(score_items(self.model, items, draws=self.draws))
-        self.truncated += sum(item.truncated for item in found)
-        return found
+        scored = list(score_items(self.model, items, draws=self.draws))
+        self.truncated += sum(item.truncated for item in scored)
+        return scored
 
     @staticmethod
-    def _answers(item: ItemLikelihoods) -> list[tuple[float, bool]]:
+    def _responses(item: ItemLikelihoods) -> list[tuple[float, bool]]:
         return [(-scored.nll, greedy) for scored, greedy in zip(item.scored, item.greedy, strict=True)]
 
     def _windows(self, text: str) -> list[Continuation]:
@@ -90,12 +91,12 @@ class CrossoverLM(LM):
 
 
 def _document(request: Instance) -> tuple[str | None, int | None]:
-    """What the options of one question share."""
+    """Key of the document that a request belongs to; the options of one question share it."""
     return request.task_name, request.doc_id
 
 
 def _generation(prompt: str, options: dict[str, Any]) -> Generation:
-    """The harness's generation arguments as a request."""
+    """A request from the harness's generation arguments."""
     until = options.get("until") or []
     sampled = bool(options.get("do_sample", False))
     return Generation(
@@ -108,7 +109,7 @@ def _generation(prompt: str, options: dict[str, Any]) -> Generation:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """The harness's command line, as if it had been called with these arguments."""
+    """Run the harness's command line with these arguments."""
     from lm_eval.__main__ import cli_evaluate
 
     sys.argv = ["lm-eval", *arguments]

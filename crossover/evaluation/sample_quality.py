@@ -1,9 +1,9 @@
-"""How good is what a model writes? Entropy, variety, repetition, and how likely an independent model finds it.
+"""Quality of generated samples: entropy, distinct n-grams, repetition, and perplexity under an independent model.
 
-No figure stands alone: text of low entropy is likely to any scorer (arXiv 2409.02908), hence perplexity goes with
-entropy, and entropy with that of held-out text of the same size, on which it depends.
+Read the metrics together: low-entropy text is likely under any scorer (arXiv 2409.02908), so perplexity needs entropy
+beside it, and entropy depends on the amount of text, so it needs that of held-out text of the same size beside it.
 
-Shapes: L tokens of a sample.
+Shapes: L tokens of a sample, n held-out examples.
 """
 
 from __future__ import annotations
@@ -24,80 +24,89 @@ from crossover.model.transformer import Transformer
 
 Tokens = NDArray[np.integer]
 REPEATED = 8
-"""Tokens of a phrase that counts as repeated."""
+"""Length of the n-grams that repetition counts, in tokens."""
 
 
 class Quality(NamedTuple):
-    """Of a set of texts."""
+    """Statistics of a set of texts."""
 
     entropy: float
-    """Of single tokens, bits a token."""
+    """Unigram entropy, bits per token."""
     distinct: tuple[float, ...]
-    """Distinct n-grams over all n-grams, n = 1..4 (Li et al. 2016, arXiv 1510.03055)."""
+    """Number of distinct n-grams over number of n-grams, for n = 1..4 (Li et al. 2016, arXiv 1510.03055)."""
     repetition: float
-    """Share of the phrases of 8 tokens that stood in the same text before; 0 where no text is so long."""
+    """Fraction of 8-grams that occurred earlier in the same text; 0 where no text has 8 tokens."""
     collapsed: float
-    """Share of texts that are one token over and over for more than half their length."""
+    """Fraction of texts in which a run of one token is longer than half the text."""
 
 
 def write_samples(model: Transformer, count: int, length: int, seed: int = 0) -> list[Tokens]:
-    """Texts written from nothing at temperature 1, each ended by EOS or at `length` tokens.
+    """Unconditional samples at temperature 1, each ended by EOS or at `length` tokens.
 
-    A DLM commits one token a forward pass, at a random place: to commit where it is surest would sharpen what it
-    samples from. Each text depends on its own seed only, not on the others.
+    A DLM commits one token per forward pass at a random position: committing the most confident position first would
+    sharpen the distribution that it samples from.
+
+    Args:
+        model: of either family.
+        count: number of samples.
+        length: largest number of tokens of a sample.
+        seed: of the first sample; sample i depends on seed + i only.
+
+    Returns:
+        Token ids of each sample, shape (L,), without EOS.
     """
     requests = [
-        Generation(prompt="", max_tokens=length, temperature=1.0, seed=seed + place, remasking="random")
-        for place in range(count)
+        Generation(prompt="", max_tokens=length, temperature=1.0, seed=seed + i, remasking="random")
+        for i in range(count)
     ]
     return [np.asarray(completion.tokens, dtype=np.int64) for completion in generate(model, requests)]
 
 
 def quality(texts: Sequence[Tokens]) -> Quality:
-    """Entropy, variety and repetition of texts; NaN where there is no token."""
-    every = np.concatenate([*texts, np.empty(0, dtype=np.int64)]).astype(np.int64)
-    if not every.size:
+    """Statistics of texts (token ids of each); NaN where there is no token."""
+    tokens = np.concatenate([*texts, np.empty(0, dtype=np.int64)]).astype(np.int64)
+    if not tokens.size:
         return Quality(math.nan, (math.nan,) * 4, math.nan, math.nan)
-    share = np.bincount(every) / every.size
+    share = np.bincount(tokens) / tokens.size
     share = share[share > 0]
     return Quality(
         entropy=float(-(share * np.log2(share)).sum()),
-        distinct=tuple(_distinct([phrase for text in texts for phrase in _phrases(text, n)]) for n in range(1, 5)),
+        distinct=tuple(_distinct([ngram for text in texts for ngram in _ngrams(text, n)]) for n in range(1, 5)),
         repetition=_repetition(texts),
         collapsed=sum(2 * _longest_run(text) > len(text) > 1 for text in texts) / len(texts),
     )
 
 
-def _phrases(text: Tokens, n: int) -> list[bytes]:
+def _ngrams(text: Tokens, n: int) -> list[bytes]:
     tokens = np.ascontiguousarray(text, dtype=np.int64)
-    return [tokens[place : place + n].tobytes() for place in range(len(tokens) - n + 1)]
+    return [tokens[i : i + n].tobytes() for i in range(len(tokens) - n + 1)]
 
 
-def _distinct(phrases: list[bytes]) -> float:
-    return len(set(phrases)) / len(phrases) if phrases else math.nan
+def _distinct(ngrams: list[bytes]) -> float:
+    return len(set(ngrams)) / len(ngrams) if ngrams else math.nan
 
 
 def _repetition(texts: Sequence[Tokens]) -> float:
-    phrases = [_phrases(text, REPEATED) for text in texts]
-    total = sum(len(part) for part in phrases)
-    return sum(len(part) - len(set(part)) for part in phrases) / total if total else 0.0
+    ngrams = [_ngrams(text, REPEATED) for text in texts]
+    total = sum(len(of_text) for of_text in ngrams)
+    return sum(len(of_text) - len(set(of_text)) for of_text in ngrams) / total if total else 0.0
 
 
 def _longest_run(text: Tokens) -> int:
-    """Tokens of the longest run of one token; 0 in an empty text."""
+    """Length of the longest run of one token; 0 for an empty text."""
     edges = np.flatnonzero(np.r_[True, np.diff(text) != 0, True])
     return int(np.diff(edges).max(initial=0)) if len(text) else 0
 
 
-def reference(texts: Sequence[Tokens], held_out_nL: Tokens) -> list[Tokens]:
-    """Held-out text of the same lengths as these texts, to be measured beside them.
+def matched_held_out(texts: Sequence[Tokens], held_out_nL: Tokens) -> list[Tokens]:
+    """Held-out texts of the same lengths as generated ones, the control of their statistics.
 
     Args:
-        texts: what a model wrote, none longer than a held-out example.
+        texts: token ids of generated texts, none longer than a held-out example.
         held_out_nL: held-out examples, in random order.
 
     Returns:
-        One for each text; fewer where held-out examples without special tokens run out.
+        One held-out text per generated text; fewer where too few examples are free of special tokens.
     """
     longest = max((len(text) for text in texts), default=0)
     plain = (row for row in held_out_nL if (row[:longest] < tokenizer.BOS).all())
@@ -105,17 +114,22 @@ def reference(texts: Sequence[Tokens], held_out_nL: Tokens) -> list[Tokens]:
 
 
 def perplexity(scorer: Transformer, texts: Sequence[Tokens], writer: Transformer) -> float:
-    """Exp of the mean NLL a token under an AR model that is not the writer; NaN where there is no token.
+    """Generative perplexity: exp of the mean NLL per token under an AR model; NaN where there is no token.
+
+    Args:
+        scorer: the AR model that scores.
+        texts: token ids of each text.
+        writer: the model that generated them.
 
     Raises:
-        ValueError: the scorer is a diffusion model, which gives a bound only, or has the writer's own weights.
+        ValueError: the scorer is a diffusion model, which gives only a bound, or has the writer's weights.
     """
     if not scorer.causal:
-        raise ValueError("an independent scorer must be autoregressive: a diffusion model bounds the likelihood only")
+        raise ValueError("an independent scorer must be autoregressive: a diffusion model only bounds the likelihood")
     if writer.causal and torch.equal(scorer.lm_head.weight.cpu(), writer.lm_head.weight.cpu()):
-        raise ValueError("an independent scorer must not be the model that wrote the texts")
+        raise ValueError("an independent scorer must not be the model that generated the texts")
     longest = scorer.config.max_length
     items = [[Continuation((), tuple(text[:longest].tolist()))] for text in texts if len(text)]
-    found = [one for item in score_items(scorer, items, draws=1) for one in item.scored]
-    tokens = sum(one.tokens for one in found)
-    return math.exp(sum(one.nll for one in found) / tokens) if tokens else math.nan
+    scored = [score for item in score_items(scorer, items, draws=1) for score in item.scored]
+    tokens = sum(score.tokens for score in scored)
+    return math.exp(sum(score.nll for score in scored) / tokens) if tokens else math.nan

@@ -1,6 +1,6 @@
-"""Forward passes for measuring: the NLL of chosen tokens only, in batches of a bounded size.
+"""Forward passes of evaluation: the NLL of selected tokens only, in batches of bounded size.
 
-Shapes: B batch, T positions that run, N scored tokens, L tokens of text, V vocabulary.
+Shapes: B batch, R rows, T positions of the input, N scored tokens, L tokens of text, V vocabulary.
 """
 
 from __future__ import annotations
@@ -11,24 +11,24 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from crossover.model.attention import View
+from crossover.model.attention import AttentionContext
 from crossover.model.transformer import Transformer, suppress
 from crossover.training.training_objectives import clean_and_noisy
 
 FEATURES_PER_FORWARD = {"cpu": 2**17, "cuda": 2**26}
-"""Positions x hidden size in one forward pass, about so many: on a CPU what stays in its caches, measured."""
+"""Approximate positions x hidden size of one forward pass; on a CPU, measured: what fits its caches."""
 LEAST_POSITIONS = 1024
-"""Positions in one forward pass, however wide the model."""
+"""Smallest number of positions of one forward pass, however wide the model."""
 
 
 def rows_per_forward(model: Transformer, width: int) -> int:
-    """How many rows of so many positions go through the model at once."""
+    """Number of rows of `width` positions in one forward pass."""
     positions = FEATURES_PER_FORWARD[device_of(model).type] // model.lm_head.in_features
     return max(1, max(LEAST_POSITIONS, positions) // width)
 
 
 def device_of(model: Transformer) -> torch.device:
-    """Where the model's weights are."""
+    """Device of the model's weights."""
     return model.lm_head.weight.device
 
 
@@ -41,19 +41,22 @@ def scored_nll(
     visible_BT: Tensor | None = None,
     mask: Tensor | None = None,
     positions: Tensor | None = None,
-    view: View | None = None,
+    attention: AttentionContext | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """NLL in nats of tokens (N,), and whether each is AR's likeliest; only their logits are computed.
+    """NLL of the target tokens; logits are computed at the scored positions only.
 
     Args:
-        model: the model.
-        inputs_BT: what it reads.
-        scored_N: flat indices into (B x T) of the positions that predict.
-        targets_N: the tokens they should predict.
+        model: of either family.
+        inputs_BT: input token ids.
+        scored_N: flat indices into (B x T) of the positions whose logits are scored.
+        targets_N: target token ids.
         visible_BT: False where an input is padding.
-        mask: who sees whom (T, T), in place of the family's rule.
-        positions: where each input stands (T,), when not at its index.
-        view: in place of all of these.
+        mask: attention mask (T, T), True where a key is visible; default: the family's own.
+        positions: RoPE position of each input (T,); default: its index.
+        attention: mask and rotary tables of the forward pass, in place of the three arguments above.
+
+    Returns:
+        NLL in nats, float64, shape (N,); and whether each target is the argmax, shape (N,), always False for a DLM.
     """
 
     def readout(hidden_BTD: Tensor, head_VD: Tensor, _: Tensor | None) -> Tensor:
@@ -62,16 +65,23 @@ def scored_nll(
         likeliest_N = logits_NV.argmax(dim=-1) == targets_N if model.causal else torch.zeros_like(nll_N)
         return torch.stack((nll_N, likeliest_N.double()))
 
-    nll_N, greedy_N = model(inputs_BT, visible_BT, mask_LL=mask, positions_L=positions, view=view, readout=readout)
+    nll_N, greedy_N = model(
+        inputs_BT, visible_BT, mask_LL=mask, positions_L=positions, attention=attention, readout=readout
+    )
     return nll_N, greedy_N.bool()
 
 
 def masked_losses(
     model: Transformer, tokens_RL: NDArray[np.integer], masked_RL: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
-    """NLL in nats of each masked token given the visible ones, 0 elsewhere. Shape (R, L).
+    """NLL of each masked token given the visible ones, 0 elsewhere. Shape (R, L), nats.
 
-    To a block diffusion model the blocks before a token's own are visible whole.
+    A block diffusion model sees the blocks before a token's own unmasked.
+
+    Args:
+        model: a DLM.
+        tokens_RL: token ids.
+        masked_RL: True where a token is masked.
     """
     rows, length = masked_RL.shape
     passes = 2 if model.block_length else 1
@@ -88,7 +98,7 @@ def masked_losses(
 def _masked_batch(
     model: Transformer, tokens_BL: NDArray[np.int64], masked_BL: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
-    """NLL of the masked tokens of one batch, in row order."""
+    """NLL in nats of the masked tokens of one batch, in row-major order."""
     device, length = device_of(model), tokens_BL.shape[1]
     inputs_BT = np.where(masked_BL, model.mask_id, tokens_BL)
     row_N, column_N = masked_BL.nonzero()
@@ -98,7 +108,7 @@ def _masked_batch(
         column_N = column_N + length
         mask, positions = clean_and_noisy(length, model.block_length, device)
     arrays = (inputs_BT, row_N * inputs_BT.shape[1] + column_N, tokens_BL[masked_BL])
-    inputs, scored, targets = (torch.from_numpy(part).to(device) for part in arrays)
+    inputs, scored, targets = (torch.from_numpy(array).to(device) for array in arrays)
     nll_N, _ = scored_nll(model, inputs, scored, targets, mask=mask, positions=positions)
     values: NDArray[np.float64] = nll_N.cpu().numpy()
     return values

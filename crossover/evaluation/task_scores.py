@@ -1,4 +1,4 @@
-"""Runs a task through a model: requests, responses, per-item scores, means."""
+"""Evaluates a model on a task: requests, responses, per-item scores, means."""
 
 from __future__ import annotations
 
@@ -22,35 +22,35 @@ class TaskScores(NamedTuple):
     clusters: tuple[str, ...]
     items: tuple[ItemScore, ...]
     draws: int
-    """Most masks of any continuation; 1 for AR and for tasks that only write."""
+    """Largest number of masks of any continuation; 1 for AR and for tasks that only generate."""
     truncated: int
-    """Tokens of context that did not fit and were left out, over all requests."""
+    """Tokens of context that did not fit into the model and were cut, over all requests."""
 
     def mean(self, metric: str) -> float:
-        """Mean over the items."""
+        """Mean of a metric over the items."""
         return sum(item.values[metric] for item in self.items) / len(self.items)
 
 
 def score_task(
     model: Transformer, task: Task, pack: Pack, documents: Sequence[tuple[int, Document]], *, draws: int
 ) -> TaskScores:
-    """Ask a model all that a task asks, and judge the answers.
+    """Send a task's requests to a model and score the responses.
 
     Args:
         model: of either family.
-        task: how to ask.
-        pack: what the documents are of.
-        documents: numbered as in the pack; the numbers name items and seed nothing.
-        draws: masks of a continuation under a DLM.
+        task: the format of the documents.
+        pack: the pack that the documents are from.
+        documents: with their number within the pack, which names items without an id.
+        draws: masks per continuation under a DLM.
     """
     requests = [list(task.requests(document, pack)) for _, document in documents]
-    continuations = [[one for one in item if isinstance(one, Continuation)] for item in requests]
-    writing = [[one for one in item if isinstance(one, Generation)] for item in requests]
+    continuations = [[request for request in item if isinstance(request, Continuation)] for item in requests]
+    generations = [request for item in requests for request in item if isinstance(request, Generation)]
     likelihoods = list(score_items(model, continuations, draws=draws)) if any(continuations) else []
-    completions = generate(model, [fitted(model, one) for item in writing for one in item])
-    scored = iter([one for item in likelihoods for one in item.scored])
-    written = iter(completions)
-    responses = [_in_order(item, scored, written) for item in requests]
+    completions = generate(model, [limit_to_model(model, request) for request in generations])
+    scored = iter([score for item in likelihoods for score in item.scored])
+    generated = iter(completions)
+    responses = [_in_order(item, scored, generated) for item in requests]
     with ThreadPoolExecutor(available_cores() if task.executes else 1) as pool:
         items = pool.map(lambda pair: task.score(pair[0][1], pack, pair[1]), zip(documents, responses, strict=True))
         names = [task.identity(document, number) for number, document in documents]
@@ -58,13 +58,17 @@ def score_task(
             ids=tuple(name for name, _ in names),
             clusters=tuple(cluster for _, cluster in names),
             items=tuple(items),
-            draws=max((one.draws for item in likelihoods for one in item.scored), default=1),
-            truncated=sum(item.truncated for item in likelihoods) + sum(one.truncated_tokens for one in completions),
+            draws=max((score.draws for item in likelihoods for score in item.scored), default=1),
+            truncated=sum(item.truncated for item in likelihoods)
+            + sum(completion.truncated_tokens for completion in completions),
         )
 
 
-def fitted(model: Transformer, request: Generation) -> Generation:
-    """The request as this model can serve it: half its context at most to be written, and a suffix only where seen."""
+def limit_to_model(model: Transformer, request: Generation) -> Generation:
+    """The request as the model can serve it.
+
+    AR and block diffusion models cannot attend to a suffix, so it is dropped; a DLM generates at most half its context.
+    """
     sees_suffix = not model.causal and not model.block_length
     longest = max(1, model.config.max_length // 2)
     return dataclasses.replace(
@@ -74,5 +78,6 @@ def fitted(model: Transformer, request: Generation) -> Generation:
     )
 
 
-def _in_order(item: Sequence[Request], scored: Iterator[Scored], written: Iterator[Completion]) -> list[Response]:
-    return [next(scored) if isinstance(request, Continuation) else next(written) for request in item]
+def _in_order(item: Sequence[Request], scored: Iterator[Scored], generated: Iterator[Completion]) -> list[Response]:
+    """Responses in the order of an item's requests."""
+    return [next(scored) if isinstance(request, Continuation) else next(generated) for request in item]

@@ -1,6 +1,6 @@
-"""Attention, and what a token may see: the past, everything, or all blocks up to its own.
+"""Multi-head attention and its masks: causal, full, or block-causal.
 
-Shapes: B batch, L length, D hidden, H heads, K features per head.
+Shapes: B batch, L length, D hidden size, H heads, K features per head.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from crossover.model.model_config import ModelConfig
 
 
 class RMSNorm(nn.Module):
-    """Root mean square norm with a learned gain (Zhang & Sennrich 2019)."""
+    """RMS normalization with a learned gain (Zhang & Sennrich 2019, arXiv 1910.07467)."""
 
     def __init__(self, size: int, eps: float) -> None:
         super().__init__()
@@ -23,12 +23,21 @@ class RMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise the last axis of `x`."""
+        """Normalize the last axis of `x`."""
         return F.rms_norm(x, self.weight.shape, self.weight.to(x.dtype), self.eps)
 
 
 def rotary_table(length: int, head_dim: int, theta: float) -> tuple[Tensor, Tensor]:
-    """Cosines and sines of RoPE, each (length, head_dim), in the half-split layout of Hugging Face; on the CPU."""
+    """Cosines and sines of RoPE (Su et al. 2021, arXiv 2104.09864), in the half-split layout of Hugging Face.
+
+    Args:
+        length: number of positions L.
+        head_dim: features per head K.
+        theta: base of the frequencies.
+
+    Returns:
+        Two float32 tensors (L, K) on the CPU.
+    """
     frequency = theta ** (-torch.arange(0, head_dim, 2, dtype=torch.float64, device="cpu") / head_dim)
     angle = torch.outer(torch.arange(length, dtype=torch.float64, device="cpu"), frequency)
     angle_LK = torch.cat((angle, angle), dim=-1)
@@ -41,27 +50,28 @@ def _rotate(x_BHLK: Tensor, cos_LK: Tensor, sin_LK: Tensor) -> Tensor:
 
 
 def causal_mask(length: int, device: torch.device) -> Tensor:
-    """True where the key (column) is not after the query (row). Shape (L, L)."""
+    """Causal mask: True where the key (column) is not after the query (row). Shape (L, L)."""
     return torch.ones(length, length, dtype=torch.bool, device=device).tril()
 
 
 def block_mask(length: int, block_length: int, device: torch.device) -> Tensor:
-    """True where the key's block is not after the query's: any order within a block. Shape (L, L)."""
+    """Block-causal mask: True where the key's block is not after the query's block. Shape (L, L)."""
     block_L = torch.arange(length, device=device) // block_length
     return block_L[None, :] <= block_L[:, None]
 
 
 @dataclass(frozen=True)
-class View:
-    """Who sees whom in one forward pass, and where everyone stands."""
+class AttentionContext:
+    """Attention mask and RoPE tables of one forward pass, shared by all layers."""
 
     cos_LK: Tensor
-    """Broadcasts to (B, heads, L, K)."""
+    """Cosines at the tokens' positions; broadcasts to (B, H, L, K)."""
     sin_LK: Tensor
+    """Sines at the tokens' positions; broadcasts to (B, H, L, K)."""
     mask: Tensor | None
-    """True (or 0) where a key may be seen, else False (or -inf); broadcasts to (B, 1, L, L). None: see `is_causal`."""
+    """Boolean (True: visible) or additive (0: visible, -inf: hidden); broadcasts to (B, 1, L, L). None: no mask."""
     is_causal: bool
-    """Causal without a mask tensor, so that the fused kernels apply."""
+    """Causal attention without a mask tensor, which lets the fused kernels run."""
 
 
 class Attention(nn.Module):
@@ -77,14 +87,14 @@ class Attention(nn.Module):
         self.q_norm = RMSNorm(config.head_dim, config.norm_eps)
         self.k_norm = RMSNorm(config.head_dim, config.norm_eps)
 
-    def forward(self, x_BLD: Tensor, view: View) -> Tensor:
-        """Attend as `view` says."""
+    def forward(self, x_BLD: Tensor, context: AttentionContext) -> Tensor:
+        """Attention output, shape (B, L, D)."""
         batch, length, _ = x_BLD.shape
         shape = (batch, length, self.heads, -1)
-        q = _rotate(self.q_norm(self.q_proj(x_BLD).view(shape)).transpose(1, 2), view.cos_LK, view.sin_LK)
-        k = _rotate(self.k_norm(self.k_proj(x_BLD).view(shape)).transpose(1, 2), view.cos_LK, view.sin_LK)
+        q = _rotate(self.q_norm(self.q_proj(x_BLD).view(shape)).transpose(1, 2), context.cos_LK, context.sin_LK)
+        k = _rotate(self.k_norm(self.k_proj(x_BLD).view(shape)).transpose(1, 2), context.cos_LK, context.sin_LK)
         v = self.v_proj(x_BLD).view(shape).transpose(1, 2)
         q, k = q.to(v.dtype), k.to(v.dtype)
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=view.mask, is_causal=view.is_causal)
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=context.mask, is_causal=context.is_causal)
         output: Tensor = self.o_proj(mixed.transpose(1, 2).reshape(batch, length, -1))
         return output

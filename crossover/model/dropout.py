@@ -1,7 +1,7 @@
-"""Dropout whose pattern is a function of what it is for: (example's key, site, position, feature).
+"""Counter-based dropout: whether an element is dropped is a hash of (example's key, site, position, feature).
 
-torch's dropout draws from one stream, so its pattern depends on the batch's cut and the number of processes. This one
-is a counter-based hash of integers, the same on any topology and after any restart.
+torch's dropout draws from one stream, so its pattern depends on the microbatches and the number of processes. This one
+is the same on any topology and after any restart.
 
 Shapes: B batch, L length, D features.
 """
@@ -15,14 +15,19 @@ from torch import Tensor
 
 
 class Dropout(NamedTuple):
-    """A rate, and one key for each example."""
+    """A dropout rate, and a key for each example."""
 
     rate: float
     keys_B: Tensor
-    """Shape (B,), int32, random and different for each (seed, epoch, example)."""
+    """Random int32 of each (seed, epoch, example), shape (B,)."""
 
     def __call__(self, x_BLD: Tensor, site: int) -> Tensor:
-        """Zero each feature with probability `rate` and scale the rest up; `site` tells places in the model apart."""
+        """Zero each feature with probability `rate` and scale the others by 1 / (1 - rate).
+
+        Args:
+            x_BLD: activations.
+            site: number of the place in the model, which has its own pattern.
+        """
         length, features = x_BLD.shape[1:]
         index_LD = torch.arange(length * features, dtype=torch.int32, device=x_BLD.device).view(length, features)
         bits_BLD = _mix(_mix(index_LD ^ _mix(self.keys_B[:, None, None] + site * 7919)))
@@ -31,7 +36,7 @@ class Dropout(NamedTuple):
 
 
 def _mix(x: Tensor) -> Tensor:
-    """A bijection of 32-bit integers with full avalanche (Wellons' lowbias32); int32 products wrap around."""
+    """Hash of 32-bit integers (Wellons' lowbias32, a bijection with full avalanche); int32 products wrap around."""
     x = x ^ _shift(x, 16)
     x = x * 0x7FEB352D
     x = x ^ _shift(x, 15)
@@ -40,5 +45,5 @@ def _mix(x: Tensor) -> Tensor:
 
 
 def _shift(x: Tensor, by: int) -> Tensor:
-    """Logical shift right; torch's own keeps the sign."""
+    """Logical right shift; torch's is arithmetic."""
     return (x >> by) & ((1 << (32 - by)) - 1)

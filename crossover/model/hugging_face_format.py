@@ -1,6 +1,6 @@
-"""Hugging Face layout: config.json and parameter names of Qwen3 (dense) and Qwen3-MoE (sparse).
+"""Hugging Face format: config.json and parameter names of Qwen3 (dense) and Qwen3-MoE (sparse).
 
-A causal checkpoint loads in `transformers` without custom code. A diffusion model's config names no stock architecture.
+A causal checkpoint loads in `transformers` without custom code; a diffusion model has an architecture of its own.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ def to_hugging_face(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Parameters by their Hugging Face names; stacked experts (E, in, out) become one (out, in) matrix each."""
     named: dict[str, Tensor] = {}
     for name, tensor in weights.items():
-        found = _STACKED.fullmatch(name)
-        if found is None:
+        match = _STACKED.fullmatch(name)
+        if match is None:
             named[name] = tensor.contiguous()
             continue
         for expert, matrix in enumerate(tensor):
-            named[f"{found[1]}.{expert}.{found[2]}.weight"] = matrix.T.contiguous()
+            named[f"{match[1]}.{expert}.{match[2]}.weight"] = matrix.T.contiguous()
     return named
 
 
@@ -60,11 +60,11 @@ def config_json(
     """The Hugging Face config, plus a `crossover` section.
 
     Args:
-        model: the shape.
+        model: the architecture.
         family: AR or DLM.
         special: ids of BOS, EOS and MASK.
         block_length: of a block diffusion model; 0 otherwise.
-        expert_choice: whether experts choose tokens.
+        expert_choice: whether the model routes by expert choice.
     """
     bos, eos, mask = special
     causal, sparse = family == "AR", bool(model.num_experts)

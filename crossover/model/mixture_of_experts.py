@@ -1,10 +1,10 @@
-"""Mixture of experts: which tokens meet which experts, and the experts' grouped matrix products.
+"""Mixture of experts: routing, and the experts' grouped matrix products.
 
-Token choice (Shazeer 2017; dropless): each token takes its best `experts_per_token` experts. Expert choice (Zhou et al.
-2022, arXiv 2202.09368): each expert takes its best tokens of each sequence, which balances load for free but looks at
-the whole sequence, hence is illegal where attention is causal.
+Token choice (Shazeer et al. 2017, arXiv 1701.06538; dropless): each token is routed to its top `experts_per_token`
+experts. Expert choice (Zhou et al. 2022, arXiv 2202.09368): each expert takes its top tokens of each sequence, which
+balances the load by construction but routes over the full sequence, so causal attention rules it out.
 
-Shapes: B batch, L length, D hidden, F width of an expert, E experts, K experts a token, C tokens an expert takes,
+Shapes: B batch, L length, D hidden size, F width of an expert, E experts, K experts per token, C tokens per expert,
 N = B x L x K.
 """
 
@@ -20,7 +20,7 @@ from crossover.model.model_config import ModelConfig
 
 
 class Experts(nn.Module):
-    """E SwiGLUs, their weights stacked so that one grouped product runs them all."""
+    """E SwiGLUs with stacked weights, computed by one grouped matrix product."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -30,24 +30,24 @@ class Experts(nn.Module):
         self.down_proj = nn.Parameter(torch.empty(experts, width, hidden))
 
     def grouped(self, x_ND: Tensor, ends_E: Tensor) -> Tensor:
-        """Rows sorted by expert; expert e runs rows ends[e-1]..ends[e]. Shape (N, D)."""
+        """Outputs (N, D) for rows sorted by expert; expert e takes the rows ends_E[e-1]..ends_E[e]."""
         x_ND, gate, up, down = (
             t.to(_compute_dtype(x_ND)) for t in (x_ND, self.gate_proj, self.up_proj, self.down_proj)
         )
-        if x_ND.is_cuda and x_ND.dtype != torch.bfloat16:  # the GPU's grouped product is for bfloat16 only
+        if x_ND.is_cuda and x_ND.dtype != torch.bfloat16:  # CUDA has a grouped product for bfloat16 only
             parts = torch.tensor_split(x_ND, ends_E[:-1].cpu())
             return torch.cat([(F.silu(part @ gate[e]) * (part @ up[e])) @ down[e] for e, part in enumerate(parts)])
         inner_NF = F.silu(F.grouped_mm(x_ND, gate, offs=ends_E)) * F.grouped_mm(x_ND, up, offs=ends_E)
         return F.grouped_mm(inner_NF, down, offs=ends_E)
 
     def batched(self, x_END: Tensor) -> Tensor:
-        """The same number of rows for each expert. Shape (E, N, D)."""
+        """Outputs (E, N, D) for the same number of rows per expert."""
         inner_ENF = F.silu(torch.bmm(x_END, self.gate_proj)) * torch.bmm(x_END, self.up_proj)
         return torch.bmm(inner_ENF, self.down_proj)
 
 
 def _compute_dtype(x: Tensor) -> torch.dtype:
-    """What a matrix product runs in: the autocast type where one is on (grouped products do not follow it)."""
+    """Data type of matrix products: that of autocast where it is enabled, since grouped products ignore autocast."""
     kind = x.device.type
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
 
@@ -56,8 +56,8 @@ class MixtureOfExperts(nn.Module):
     """A router and its experts, in place of a dense feed-forward.
 
     Args:
-        config: the shape.
-        expert_choice: experts choose tokens, instead of tokens experts; only without causality.
+        config: the architecture.
+        expert_choice: expert choice instead of token choice; only with full attention.
     """
 
     def __init__(self, config: ModelConfig, *, expert_choice: bool) -> None:
@@ -105,7 +105,7 @@ class MixtureOfExperts(nn.Module):
         batch, length, hidden = x_BLD.shape
         capacity = min(length, math.ceil(self.per_token * length / self.num_experts))
         weight_BEC, token_BEC = scores_BLE.transpose(1, 2).topk(capacity, dim=-1)
-        if visible_BL is not None:  # what a sequence's experts take is by its own length, not by its padding
+        if visible_BL is not None:  # capacity follows a sequence's own length, without padding
             takes_B = (visible_BL.sum(dim=1) * self.per_token / self.num_experts).ceil()
             taken_BC = torch.arange(capacity, device=x_BLD.device) < takes_B[:, None]
             weight_BEC = weight_BEC * taken_BC[:, None]

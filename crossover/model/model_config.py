@@ -1,4 +1,4 @@
-"""The shape of a transformer and its exact counts. No torch here: planning reads sizes without a tensor library."""
+"""Architecture of a transformer, with exact parameter and FLOP counts. No torch: planning reads sizes without it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class ModelConfig(BaseModel):
-    """The shape of one transformer; both arms get the very same one.
+    """Architecture of one transformer, the same for all arms.
 
     Names follow Hugging Face's Qwen3 and Qwen3-MoE, whose architectures these are: RMSNorm, RoPE, SwiGLU, QK-norm, no
     biases; with experts, each block's feed-forward is a mixture of `num_experts` SwiGLUs.
@@ -14,14 +14,14 @@ class ModelConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    vocab_size: int = Field(gt=3, description="All rows of the embedding, BOS, EOS and MASK included.")
+    vocab_size: int = Field(gt=3, description="Rows of the embedding, including BOS, EOS and MASK.")
     hidden_size: int = Field(gt=0)
     num_layers: int = Field(gt=0)
     num_heads: int = Field(gt=0)
     intermediate_size: int = Field(gt=0, description="Width of the SwiGLU feed-forward, or of one expert.")
     max_length: int = Field(gt=0, description="Longest sequence, in tokens, BOS not counted.")
     num_experts: int = Field(default=0, ge=0, description="Experts in a block; 0 is a dense feed-forward.")
-    experts_per_token: int = Field(default=0, ge=0, description="Experts that a token visits (on average).")
+    experts_per_token: int = Field(default=0, ge=0, description="Experts per token (on average).")
     rope_theta: float = 10_000.0
     tie_embeddings: bool = False
     norm_eps: float = 1e-6
@@ -46,23 +46,23 @@ class ModelConfig(BaseModel):
 
     @property
     def parameters(self) -> int:
-        """Exact number of trainable parameters, embeddings and every expert included."""
+        """Exact number of trainable parameters, including embeddings and all experts."""
         rows = self.vocab_size * self.hidden_size
         return self._blocks(self.num_experts) + self._norms + (1 if self.tie_embeddings else 2) * rows
 
     @property
     def active_parameters(self) -> int:
-        """Parameters that one token meets; all of them in a dense model."""
+        """Parameters used per token; all of them in a dense model."""
         idle = (self.num_experts - self.experts_per_token) * 3 * self.hidden_size * self.intermediate_size
         return self.parameters - self.num_layers * idle
 
     @property
     def matmul_parameters(self) -> int:
-        """Parameters that multiply every token: the matrices of the blocks (of the experts it visits) and the head."""
+        """Parameters of the matrix products per token: the blocks (of a token's experts only) and the head."""
         return self._blocks(self.experts_per_token) + self.vocab_size * self.hidden_size
 
     def _blocks(self, experts: int) -> int:
-        """Parameters of all blocks' matrices when `experts` of the experts count."""
+        """Matrix parameters of all blocks, counting `experts` experts per block."""
         feed_forward = 3 * self.hidden_size * self.intermediate_size * max(1, experts)
         router = self.num_experts * self.hidden_size
         return self.num_layers * (4 * self.hidden_size**2 + feed_forward + router)
@@ -71,21 +71,13 @@ class ModelConfig(BaseModel):
     def _norms(self) -> int:
         return self.num_layers * (2 * self.hidden_size + 2 * self.head_dim) + self.hidden_size
 
-    def forward_flops_per_token(self, *, length: int, causal: bool) -> float:
-        """Floating point operations to run one token forward in a sequence of `length` tokens.
-
-        2 per parameter and token for the matrices; for attention 4 x hidden per visible key and layer, where a token
-        sees `length` keys without causality and (length + 1) / 2 on average with it. Backward costs twice as much.
-        """
-        return self.forward_flops(keys=(length + 1) / 2 if causal else float(length))
-
     def forward_flops(self, *, keys: float, passes: float = 1.0, scored: float = 1.0) -> float:
-        """Floating point operations to score one token of text, forward.
+        """Forward FLOPs per token of text: 2 per matrix parameter, 4 x hidden size per visible key and layer.
 
         Args:
-            keys: visible keys, averaged over the positions that run.
-            passes: positions that run through the blocks per token of text (2 where a clean copy runs along).
-            scored: share of the tokens of text whose logits are computed.
+            keys: visible keys, averaged over the input positions.
+            passes: input positions per token of text (2 for block diffusion, whose input has a clean copy).
+            scored: fraction of the tokens of text whose logits are computed.
         """
         head = self.vocab_size * self.hidden_size
         blocks = 2.0 * (self.matmul_parameters - head) + 4.0 * self.num_layers * self.hidden_size * keys

@@ -1,4 +1,4 @@
-"""Named model sizes; large ones follow the study (arXiv 2511.03276). Parameters depend on the vocabulary."""
+"""Named model sizes; the large ones follow arXiv 2511.03276. Parameter counts depend on the vocabulary."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     "coder-1.7b": _dense(2048, 28, 16, 6144),
     "8b-a1b": _sparse(2048, 19, 16, 1024, experts=64, active=4),
 }
-"""`1b` and `coder-1.7b` have the study's width, heads and feed-forward; `8b-a1b` has 8 billion parameters of which
-a token meets 0.8 billion, embeddings aside; `mini-moe` is its small sibling."""
+"""`1b` and `coder-1.7b` have that paper's width, heads and feed-forward. `8b-a1b` has 8 billion parameters, 0.8 billion
+active per token (without embeddings); `mini-moe` is a small model of the same kind."""
 
 
 def model_presets() -> tuple[str, ...]:
@@ -43,6 +43,6 @@ def preset(name: str, *, vocab_size: int, max_length: int) -> ModelConfig:
     """The named size for a vocabulary and a sequence length.
 
     Raises:
-        KeyError: if there is no such preset; see `model_presets`.
+        KeyError: there is no such preset; see `model_presets`.
     """
     return ModelConfig.model_validate(PRESETS[name] | {"vocab_size": vocab_size, "max_length": max_length})

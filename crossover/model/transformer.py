@@ -1,6 +1,6 @@
-"""One transformer for both families; what a token may see is an argument, and nothing else differs.
+"""One transformer for both families: they differ in the attention mask only.
 
-Shapes: B batch, L length, V vocabulary, D hidden, K features per head.
+Shapes: B batch, L length, V vocabulary, D hidden size, K features per head.
 Parameter names are those of Hugging Face's Qwen3, so that a causal checkpoint loads there without custom code.
 """
 
@@ -13,17 +13,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from crossover.model.attention import Attention, RMSNorm, View, block_mask, causal_mask, rotary_table
+from crossover.model.attention import Attention, AttentionContext, RMSNorm, block_mask, causal_mask, rotary_table
 from crossover.model.dropout import Dropout
 from crossover.model.mixture_of_experts import MixtureOfExperts
 from crossover.model.model_config import ModelConfig
 
 Readout = Callable[[Tensor, Tensor, Tensor | None], Tensor]
-"""From (hidden (B, L, D), head weight (V, D), router losses (layers, 2) or None) to what a forward pass returns."""
+"""Maps (hidden states (B, L, D), head weight (V, D), router losses (layers, 2) or None) to what forward returns."""
 
 
 class FeedForward(nn.Module):
-    """SwiGLU (Shazeer 2020)."""
+    """SwiGLU feed-forward (Shazeer 2020, arXiv 2002.05202)."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -32,13 +32,13 @@ class FeedForward(nn.Module):
         self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
 
     def forward(self, x_BLD: Tensor) -> Tensor:
-        """Transform each token by itself."""
+        """Map each token independently, shape (B, L, D)."""
         output: Tensor = self.down_proj(F.silu(self.gate_proj(x_BLD)) * self.up_proj(x_BLD))
         return output
 
 
 class Block(nn.Module):
-    """Pre-norm attention and feed-forward, dense or sparse, with residuals."""
+    """Pre-norm residual block: attention, then a dense or sparse feed-forward."""
 
     def __init__(self, config: ModelConfig, index: int, *, expert_choice: bool) -> None:
         super().__init__()
@@ -53,10 +53,10 @@ class Block(nn.Module):
             self.mlp = FeedForward(config)
 
     def forward(
-        self, x_BLD: Tensor, view: View, visible_BL: Tensor | None, dropout: Dropout | None
+        self, x_BLD: Tensor, context: AttentionContext, visible_BL: Tensor | None, dropout: Dropout | None
     ) -> tuple[Tensor, Tensor | None]:
-        """One residual block, and its router losses if it is sparse."""
-        attended = self.self_attn(self.input_layernorm(x_BLD), view)
+        """Output (B, L, D), and the router losses (2,) of a sparse block, else None."""
+        attended = self.self_attn(self.input_layernorm(x_BLD), context)
         x_BLD = x_BLD + (attended if dropout is None else dropout(attended, 2 * self.index))
         normed, losses = self.post_attention_layernorm(x_BLD), None
         if isinstance(self.mlp, MixtureOfExperts):
@@ -78,14 +78,14 @@ class Transformer(nn.Module):
     """Tokens to logits.
 
     Args:
-        config: the shape.
-        causal: True for AR (a token sees itself and what is before it), False for DLM (it sees all).
-        mask_id: row whose logit is suppressed in both arms, so that neither can predict MASK.
-        block_length: without causality, a token sees its block of this many and all blocks before it; 0 sees all.
-        expert_choice: experts choose tokens, where the config has experts.
+        config: the architecture.
+        causal: True for AR (causal attention), False for a DLM (full attention).
+        mask_id: id of MASK, whose logit is -inf in both families.
+        block_length: without `causal`, block-causal attention with blocks of this many tokens; 0 is full attention.
+        expert_choice: expert-choice routing, where the config has experts.
 
     Raises:
-        ValueError: expert choice together with attention that may not look ahead.
+        ValueError: expert choice together with causal or block-causal attention.
     """
 
     def __init__(
@@ -99,7 +99,9 @@ class Transformer(nn.Module):
     ) -> None:
         super().__init__()
         if expert_choice and (causal or block_length):
-            raise ValueError("expert choice looks at the whole sequence: it would leak later tokens into earlier ones")
+            raise ValueError(
+                "expert choice routes over the full sequence: it would leak later tokens into earlier ones"
+            )
         self.config, self.causal, self.mask_id, self.block_length = config, causal, mask_id, block_length
         self.checkpoint_activations = False
         self.model = _Body(config, expert_choice=expert_choice)
@@ -113,15 +115,22 @@ class Transformer(nn.Module):
         self.reset_buffers("cpu")
 
     def reset_buffers(self, device: torch.device | str) -> None:
-        """Compute the rotary tables anew on a device: after `to_empty`, which leaves buffers without content."""
+        """Recompute the RoPE tables on a device, needed after `to_empty`, which leaves buffers uninitialized."""
         length, theta = self.config.max_length + 1, self.config.rope_theta
         cos_LK, sin_LK = rotary_table(length, self.config.head_dim, theta)
         self.cos_LK, self.sin_LK = cos_LK.to(device), sin_LK.to(device)
 
     def draws(self, generator: torch.Generator) -> Iterator[tuple[str, Tensor]]:
-        """Fresh values of every parameter, on the CPU: N(0, init_std), residual outputs by 1/sqrt(2 x layers), norms 1.
+        """Initial values of every parameter, on the CPU.
 
-        They depend on the generator and the shapes only, hence a pair of arms starts from the same weights.
+        Matrices: N(0, init_std), those that write to the residual stream scaled by 1/sqrt(2 x layers); gains: 1. The
+        values depend only on the generator and the shapes, so a pair of arms starts from the same weights.
+
+        Args:
+            generator: source of the random numbers.
+
+        Yields:
+            Name and value of each parameter.
         """
         residual_std = self.config.init_std / (2 * self.config.num_layers) ** 0.5
         for name, parameter in self.named_parameters():
@@ -132,7 +141,7 @@ class Transformer(nn.Module):
             yield name, value
 
     def initialise(self, generator: torch.Generator) -> None:
-        """Set every weight to a fresh draw."""
+        """Set every parameter to its initial value from `draws`."""
         parameters = dict(self.named_parameters())
         with torch.no_grad():
             for name, value in self.draws(generator):
@@ -145,37 +154,43 @@ class Transformer(nn.Module):
         *,
         mask_LL: Tensor | None = None,
         positions_L: Tensor | None = None,
-        view: View | None = None,
+        attention: AttentionContext | None = None,
         dropout: Dropout | None = None,
         readout: Readout | None = None,
     ) -> Tensor:
-        """Logits (B, L, V) in float32; the MASK column is -inf. Or whatever `readout` makes of the last hidden states.
+        """Run the model.
 
         Args:
             tokens_BL: token ids, L at most max_length + 1 (one more for BOS).
-            visible_BL: False where a token is padding and must not be attended to; None when there is none.
-            mask_LL: True where a key (column) may be seen, in place of the family's own rule.
-            positions_L: where each token stands, when not at its index.
-            view: in place of all of these.
+            visible_BL: False where a token is padding and must not be attended to; None without padding.
+            mask_LL: attention mask, True where a key (column) is visible; default: the family's own.
+            positions_L: RoPE position of each token; default: its index.
+            attention: mask and RoPE tables, in place of the three arguments above.
             dropout: applied to the output of each residual branch; None for none.
-            readout: called within the forward pass, so that sharded weights are whole when it reads them.
+            readout: computes the result from the last hidden states within the forward pass, where FSDP has gathered
+                the head's weight.
+
+        Returns:
+            Logits (B, L, V) in float32, the MASK column -inf; or the result of `readout`.
         """
-        if view is None:
-            view = self._view(tokens_BL.shape[1], visible_BL, mask_LL, positions_L)
+        if attention is None:
+            attention = self._attention(tokens_BL.shape[1], visible_BL, mask_LL, positions_L)
         x_BLD = self.model.embed_tokens(tokens_BL)
         losses = []
         for block in self.model.layers:
             if self.checkpoint_activations and torch.is_grad_enabled():
-                x_BLD, loss = checkpoint(block, x_BLD, view, visible_BL, dropout, use_reentrant=False)
+                x_BLD, loss = checkpoint(block, x_BLD, attention, visible_BL, dropout, use_reentrant=False)
             else:
-                x_BLD, loss = block(x_BLD, view, visible_BL, dropout)
+                x_BLD, loss = block(x_BLD, attention, visible_BL, dropout)
             losses.append(loss)
         x_BLD = self.model.norm(x_BLD)
         if readout is not None:
             return readout(x_BLD, self.lm_head.weight, None if losses[0] is None else torch.stack(losses))
         return suppress(self.lm_head(x_BLD).float(), self.mask_id)
 
-    def _view(self, length: int, visible_BL: Tensor | None, mask_LL: Tensor | None, positions_L: Tensor | None) -> View:
+    def _attention(
+        self, length: int, visible_BL: Tensor | None, mask_LL: Tensor | None, positions_L: Tensor | None
+    ) -> AttentionContext:
         device = self.cos_LK.device
         if mask_LL is None and self.block_length:
             mask_LL = block_mask(length, self.block_length, device)
@@ -186,7 +201,7 @@ class Transformer(nn.Module):
             if causal or mask_LL is not None:
                 mask = mask & (causal_mask(length, device) if mask_LL is None else mask_LL)
         rows: slice | Tensor = slice(length) if positions_L is None else positions_L
-        return View(self.cos_LK[rows], self.sin_LK[rows], mask, is_causal=causal and mask is None)
+        return AttentionContext(self.cos_LK[rows], self.sin_LK[rows], mask, is_causal=causal and mask is None)
 
 
 def suppress(logits: Tensor, mask_id: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Saves checkpoints beside the training: one writer thread, one save in flight."""
+"""Writes checkpoints in the background: one writer thread, one job at a time."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ Result = TypeVar("Result")
 
 
 class BackgroundWriter:
-    """Runs one job after another on a thread of its own; what follows a job runs on the caller's thread.
+    """Runs jobs one after another on a background thread, and their callbacks on the caller's thread.
 
-    `submit` waits for the job before it. A job's exception is raised by the next `submit`, `poll` or `wait`, so a run
-    whose disk is full stops at its next step.
+    `submit` waits for the previous job. A job's exception is raised by the next `submit`, `poll` or `wait`, so that a
+    run stops at its next step when the disk is full.
     """
 
     def __init__(self) -> None:
@@ -21,7 +21,12 @@ class BackgroundWriter:
         self._job: Future[Callable[[], None]] | None = None
 
     def submit(self, job: Callable[[], Result], then: Callable[[Result], None]) -> None:
-        """Run `job` on the thread, and `then`, with what it returns, on this one at a later `poll` or `wait`."""
+        """Run a job in the background.
+
+        Args:
+            job: runs on the background thread.
+            then: callback for its result; runs on the caller's thread at a later `poll` or `wait`.
+        """
         self.wait()
 
         def work() -> Callable[[], None]:
@@ -31,16 +36,16 @@ class BackgroundWriter:
         self._job = self._pool.submit(work)
 
     def poll(self) -> None:
-        """Follow up on the job if it is done."""
+        """Run the callback of the job if it is done."""
         if self._job is not None and self._job.done():
             self.wait()
 
     def wait(self) -> None:
-        """Wait for the job and follow up on it."""
+        """Wait for the job and run its callback."""
         if self._job is not None:
             job, self._job = self._job, None
             job.result()()
 
     def close(self) -> None:
-        """Let the job in flight finish; its outcome is not looked at."""
+        """Let the current job finish and discard its result."""
         self._pool.shutdown(wait=True)

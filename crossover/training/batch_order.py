@@ -1,7 +1,7 @@
-"""Which examples are in which batch: a shuffle of each epoch, one endless stream, cut into batches.
+"""Order of the training examples: each epoch is a permutation, and their concatenation is cut into batches.
 
-The order depends on (seed, epoch) only, so the arms of a pair see the same batches, and a resumed run goes on with the
-very batch it would have had. A batch may straddle two epochs; nothing is dropped, and an epoch shows each example once.
+The order depends on (seed, epoch) only, so the arms of a pair see the same batches, and a resumed run continues with
+the same batch. A batch may span two epochs; no example is dropped, and an epoch has each example once.
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ from crossover.counter_rng import Stream, generator
 
 
 class Batch(NamedTuple):
-    """The slots of one global batch, each of shape (B,)."""
+    """The examples of one global batch, one per slot."""
 
     epochs_B: NDArray[np.int64]
+    """Epoch of each slot, from 0."""
     examples_B: NDArray[np.int64]
+    """Index of each slot's example in the training examples."""
 
 
 @lru_cache(maxsize=4)
@@ -28,11 +30,18 @@ def _epoch_order(seed: int, epoch: int, examples: int) -> NDArray[np.int64]:
 
 
 def batch_at(seed: int, step: int, *, batch_size: int, examples: int) -> Batch:
-    """The batch of a step, counted from 0."""
-    place_B = step * batch_size + np.arange(batch_size, dtype=np.int64)
-    epochs_B = place_B // examples
-    examples_B = np.empty_like(place_B)
+    """The global batch of an optimizer step.
+
+    Args:
+        seed: the run's seed.
+        step: optimizer step, from 0.
+        batch_size: examples per global batch, B.
+        examples: number of training examples.
+    """
+    index_B = step * batch_size + np.arange(batch_size, dtype=np.int64)
+    epochs_B = index_B // examples
+    examples_B = np.empty_like(index_B)
     for epoch in np.unique(epochs_B):
-        here = epochs_B == epoch
-        examples_B[here] = _epoch_order(seed, int(epoch), examples)[place_B[here] % examples]
+        in_epoch_B = epochs_B == epoch
+        examples_B[in_epoch_B] = _epoch_order(seed, int(epoch), examples)[index_B[in_epoch_B] % examples]
     return Batch(epochs_B, examples_B)

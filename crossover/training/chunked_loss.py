@@ -1,6 +1,6 @@
-"""Weighted negative log likelihood straight from hidden states, without ever holding all logits.
+"""Weighted negative log-likelihood from hidden states, in chunks so that the full logits never exist.
 
-Shapes: N scored positions, D hidden, V vocabulary, C positions of one chunk.
+Shapes: N scored positions, D hidden size, V vocabulary, C positions of one chunk.
 """
 
 from __future__ import annotations
@@ -13,27 +13,27 @@ from torch.nn import functional as F
 
 from crossover.model.transformer import suppress
 
-WHOLE_LOGITS = 2**25
-"""Numbers of float32 logits (128 MiB) up to which they are held at once; above, they are made chunk by chunk."""
+MAX_LOGITS = 2**25
+"""Largest number of float32 logits (128 MiB) computed at once; more are computed in chunks."""
 
 
-def fits_whole(positions: int, vocab_size: int) -> bool:
-    """Whether a microbatch's logits are few enough to be held at once."""
-    return positions * vocab_size <= WHOLE_LOGITS
+def fits_unchunked(positions: int, vocab_size: int) -> bool:
+    """Whether a microbatch's logits are computed at once, without chunks."""
+    return positions * vocab_size <= MAX_LOGITS
 
 
 def weighted_nll(
     hidden_ND: Tensor, head_VD: Tensor, targets_N: Tensor, weights_N: Tensor, *, mask_id: int, chunked: bool
 ) -> Tensor:
-    """Sum over positions of weight x NLL of the target, in nats; logits and loss in float32.
+    """Sum over positions of weight x NLL of the target in nats; logits and loss in float32.
 
     Args:
         hidden_ND: last hidden states of the scored positions.
         head_VD: the output head.
         targets_N: token ids.
-        weights_N: float32.
-        mask_id: the column that nobody may predict.
-        chunked: recompute nothing and hold `WHOLE_LOGITS` / 4 logits at most: the gradients are made with the loss.
+        weights_N: weight of each position, float32.
+        mask_id: id of MASK, whose logit is -inf.
+        chunked: hold at most `MAX_LOGITS` / 4 logits, and compute the gradients in the forward pass.
     """
     if chunked:
         loss: Tensor = _ChunkedNLL.apply(hidden_ND, head_VD, targets_N, weights_N, mask_id)  # type: ignore[no-untyped-call]
@@ -43,18 +43,18 @@ def weighted_nll(
 
 
 class _ChunkedNLL(torch.autograd.Function):
-    """Forward makes both gradients, as in Liger's fused linear cross-entropy (Hsu et al. 2024, arXiv 2410.10989)."""
+    """Computes both gradients in the forward pass, like Liger (Hsu et al. 2024, arXiv 2410.10989)."""
 
     @staticmethod
     def forward(
-        ctx: Any,  # noqa: ANN401 - torch gives no type for it
+        ctx: Any,  # noqa: ANN401 - untyped in torch
         hidden_ND: Tensor,
         head_VD: Tensor,
         targets_N: Tensor,
         weights_N: Tensor,
         mask_id: int,
     ) -> Tensor:
-        rows = max(1, WHOLE_LOGITS // 4 // head_VD.shape[0])
+        rows = max(1, MAX_LOGITS // 4 // head_VD.shape[0])
         kind = hidden_ND.device.type
         compute = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden_ND.dtype
         head = head_VD.to(compute)
@@ -69,16 +69,16 @@ class _ChunkedNLL(torch.autograd.Function):
                 logits_CV[:, mask_id] = -torch.inf
                 logp_CV = logits_CV.log_softmax(dim=-1)
                 loss -= (logp_CV.gather(1, targets_C1)[:, 0] * weights_N[part]).sum()
-                slope_CV = logp_CV.exp_().scatter_add_(
+                d_logits_CV = logp_CV.exp_().scatter_add_(
                     1, targets_C1, torch.full_like(targets_C1, -1.0, dtype=torch.float32)
                 )
-                slope_CV = slope_CV.mul_(weights_N[part, None]).to(compute)
-                d_hidden_ND[part] = (slope_CV @ head).to(d_hidden_ND.dtype)
-                d_head_VD += slope_CV.T @ hidden_CD
+                d_logits_CV = d_logits_CV.mul_(weights_N[part, None]).to(compute)
+                d_hidden_ND[part] = (d_logits_CV @ head).to(d_hidden_ND.dtype)
+                d_head_VD += d_logits_CV.T @ hidden_CD
         ctx.save_for_backward(d_hidden_ND, d_head_VD.to(head_VD.dtype))
         return loss
 
     @staticmethod
-    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, Tensor, None, None, None]:  # noqa: ANN401
+    def backward(ctx: Any, *d_losses: Tensor) -> tuple[Tensor, Tensor, None, None, None]:  # noqa: ANN401
         d_hidden_ND, d_head_VD = ctx.saved_tensors
-        return d_hidden_ND * slopes[0], d_head_VD * slopes[0], None, None, None
+        return d_hidden_ND * d_losses[0], d_head_VD * d_losses[0], None, None, None

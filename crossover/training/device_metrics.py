@@ -1,8 +1,8 @@
-"""How fast, how much memory, how much energy: what is measured beside every run.
+"""Peak FLOP/s, peak memory and energy of a training device.
 
-MFU is model FLOPs utilisation (Chowdhery et al. 2022, PaLM, appendix B): FLOPs that the model's mathematics needs (see
-`ModelConfig.forward_flops`; attention counted for the mask in use, logits for the tokens that are scored, backward
-twice the forward, recomputation not counted), per second, over the peak of all devices.
+MFU is model FLOPs utilization (PaLM, Chowdhery et al. 2022, arXiv 2204.02311, appendix B): model FLOPs per second over
+the peak of all devices. Model FLOPs (`ModelConfig.forward_flops`) count attention for the mask in use, logits of the
+scored tokens, and the backward pass as twice the forward pass; recomputation is not counted.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 PEAK_TFLOPS: dict[str, tuple[float, float]] = {
-    # name in torch.cuda.get_device_name: dense peak TFLOP/s in bf16 and fp32, from the vendor's data sheets
+    # part of torch.cuda.get_device_name: dense peak TFLOP/s in bf16 and fp32, from the vendor's data sheets
     "B200": (2250.0, 80.0),
     "H200": (989.0, 67.0),
     "H100 PCIe": (756.0, 51.0),
@@ -28,33 +28,33 @@ _RAPL = Path("/sys/class/powercap/intel-rapl:0")
 
 
 def peak_flops(device: torch.device, precision: str, override_tflops: float = 0.0) -> float:
-    """Peak FLOP/s of one device; 0.0 when it is not known, and then no MFU is reported.
+    """Peak FLOP/s of one device; 0.0 if unknown, in which case no MFU is recorded.
 
     Args:
-        device: where training runs.
+        device: of the training.
         precision: fp32 or bf16.
-        override_tflops: the setting `peak_tflops`; wins when positive.
+        override_tflops: the setting `peak_tflops`; used if positive.
     """
     if override_tflops:
         return override_tflops * 1e12
     if device.type != "cuda":
         return 0.0
     name = torch.cuda.get_device_name(device)
-    found = next((peaks for key, peaks in PEAK_TFLOPS.items() if key in name), (0.0, 0.0))
-    return found[0 if precision == "bf16" else 1] * 1e12
+    peaks = next((peaks for key, peaks in PEAK_TFLOPS.items() if key in name), (0.0, 0.0))
+    return peaks[0 if precision == "bf16" else 1] * 1e12
 
 
 def peak_memory(device: torch.device) -> int:
-    """Bytes: the most that was allocated on a GPU, or resident in this process."""
+    """Peak memory in bytes: allocated on a GPU, or resident in this process on a CPU."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 class EnergyMeter:
-    """Joules used since it was made, by the GPU or the CPU package, where the driver tells.
+    """Energy of the GPU or the CPU package since the meter was created, where the driver reports it.
 
-    The CPU's counter is of the whole package and needs read permission.
+    The CPU's counter (RAPL) covers the full package and needs read permission.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -65,7 +65,7 @@ class EnergyMeter:
         self._start = self._reading()
 
     def joules(self) -> float | None:
-        """Energy so far; None when it is not known. A counter that wrapped around restarts the count."""
+        """Energy so far in joules; None if unknown. Restarts at 0 when the counter wraps around."""
         now = self._reading()
         if now is None or self._start is None:
             return None
@@ -88,13 +88,13 @@ def _rapl_joules() -> float | None:
 
 
 def _nvml_handle(device: torch.device) -> object:
-    """NVIDIA's management handle; None without its library or where the GPU does not count energy."""
+    """NVML handle of the GPU; None without NVML or where the GPU has no energy counter."""
     try:
         import pynvml
 
         pynvml.nvmlInit()
         handle: object = pynvml.nvmlDeviceGetHandleByIndex(device.index or 0)
         pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)
-    except Exception:  # the library raises types of its own, and energy is optional
+    except Exception:  # NVML raises its own exception types, and energy is optional
         return None
     return handle

@@ -1,6 +1,6 @@
-"""The processes that train one run together: who this one is, and how they begin and end.
+"""The process group that trains one run.
 
-Started by `torchrun` (or a TrainJob), which sets WORLD_SIZE, RANK, LOCAL_RANK and the rendezvous; alone without it.
+`torchrun` (or a TrainJob) sets WORLD_SIZE, RANK, LOCAL_RANK and the rendezvous; without it there is one process.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ COLLECTIVE_TIMEOUT = timedelta(minutes=30)
 
 @dataclass(frozen=True)
 class World:
-    """This process among those of the run."""
+    """Rank of this process, and size of the process group."""
 
     rank: int = 0
     size: int = 1
@@ -30,44 +30,48 @@ class World:
 
     @property
     def leads(self) -> bool:
-        """Whether this process writes: checkpoints, registry, terminal."""
+        """Whether this is rank 0, which writes checkpoints, the registry and the terminal."""
         return self.rank == 0
 
     def device(self, kind: str) -> torch.device:
         """This process's device.
 
         Raises:
-            StudyError: CUDA is asked for and there is none, or not enough of it.
+            StudyError: CUDA is requested, and there are too few CUDA devices.
         """
         if kind != "cuda":
             return torch.device(kind)
-        found = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if self.local_rank >= found:
+        available = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if self.local_rank >= available:
             raise StudyError(
                 "device.missing",
                 field="training.device",
-                problem=f"asks for cuda, and this machine has {found} CUDA devices for {self.local_rank + 1} processes",
-                remedy="set training.device to cpu, start fewer processes, or run where there are GPUs",
+                problem=f"is cuda, and this machine has {available} CUDA devices for {self.local_rank + 1} processes",
+                remedy="set training.device to cpu, start fewer processes, or run on a machine with enough GPUs",
             )
         return torch.device("cuda", self.local_rank)
 
     def barrier(self) -> None:
-        """Wait for all."""
+        """Wait for all processes."""
         if self.size > 1:
             dist.barrier()
 
-    def share(self, value: Any) -> Any:  # noqa: ANN401 - what goes in comes out
-        """The leading process's value, on every process."""
+    def share(self, value: Any) -> Any:  # noqa: ANN401 - any picklable value
+        """Broadcast rank 0's value to every process."""
         if self.size == 1:
             return value
-        box = [value]
-        dist.broadcast_object_list(box, src=0)
-        return box[0]
+        values = [value]
+        dist.broadcast_object_list(values, src=0)
+        return values[0]
 
 
 @contextmanager
 def open_world(kind: str = "cpu") -> Iterator[World]:
-    """Join the other processes, if the environment says that there are any, and leave them at the end."""
+    """Join the process group that the environment describes, if any, and leave it at the end.
+
+    Args:
+        kind: device type, cpu or cuda.
+    """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         yield World()

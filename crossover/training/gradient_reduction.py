@@ -1,11 +1,11 @@
-"""One sum of gradients, the same to the bit however the batch is spread over processes.
+"""Gradient sums that are bit-identical on any number of processes.
 
-Floating point addition does not associate, so a sum depends on its tree. Here the tree is fixed by the microbatches
-alone: neighbours first, then neighbouring pairs, and so on. A process sums the subtree of its own microbatches; then
-processes swap and add along the same tree (recursive doubling). With a power of two of processes and of microbatches
-on each, the result has the same bits on any number of processes.
+Floating-point addition is not associative, so a sum depends on its tree. Here the microbatches alone fix the tree:
+neighbours are added first, then neighbouring pairs, and so on. A process sums the subtree of its own microbatches; then
+the processes exchange and add partial sums along the same tree (recursive doubling). With a power of two of processes
+and of microbatches per process, the result is bit-identical on any number of processes.
 
-docs/adr/0004-one-gradient-on-any-number-of-processes.md says why this is not `DistributedDataParallel`.
+docs/adr/0004-one-gradient-on-any-number-of-processes.md explains why this is not `DistributedDataParallel`.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-SWAP_NUMBERS = 2**26
-"""Numbers in one exchange between two processes: 256 MiB of float32."""
+BUCKET_ELEMENTS = 2**26
+"""Elements exchanged at once between two processes: 256 MiB of float32."""
 
 
 class TreeSum:
-    """Adds lists of tensors pairwise, as a balanced tree over the order in which they come.
+    """Sums lists of tensors pairwise, as a balanced tree in the order of the lists.
 
-    Holds one list per level at most, hence log2(n) + 1 of them for n lists.
+    Holds at most one list per level of the tree, log2(n) + 1 for n lists.
     """
 
     def __init__(self) -> None:
         self._stack: list[tuple[int, list[Tensor]]] = []
 
     def push(self, leaf: list[Tensor]) -> None:
-        """Take the next list; its tensors may be changed."""
+        """Add the next list; its tensors may be modified."""
         level, node = 0, leaf
         while self._stack and self._stack[-1][0] == level:
             _, left = self._stack.pop()
@@ -49,7 +49,7 @@ class TreeSum:
 
 
 def all_reduce(tensors: Sequence[Tensor]) -> None:
-    """Sum over all processes, in place: along the fixed tree where their number is a power of two."""
+    """Sum over all processes in place, along the fixed tree if their number is a power of two."""
     size = dist.get_world_size() if dist.is_initialized() else 1
     if size == 1:
         return
@@ -64,24 +64,24 @@ def all_reduce(tensors: Sequence[Tensor]) -> None:
 
 
 def _recursive_doubling(flat: Tensor, rank: int, size: int) -> None:
-    theirs = torch.empty_like(flat)
+    received = torch.empty_like(flat)
     distance = 1
     while distance < size:
         peer = rank ^ distance
-        swaps = [dist.P2POp(dist.isend, flat, peer), dist.P2POp(dist.irecv, theirs, peer)]
+        swaps = [dist.P2POp(dist.isend, flat, peer), dist.P2POp(dist.irecv, received, peer)]
         for request in dist.batch_isend_irecv(swaps if rank < peer else swaps[::-1]):
             request.wait()
-        flat.add_(theirs)
+        flat.add_(received)
         distance *= 2
 
 
 def _buckets(tensors: Sequence[Tensor]) -> list[list[Tensor]]:
     buckets: list[list[Tensor]] = [[]]
-    room = SWAP_NUMBERS
+    room = BUCKET_ELEMENTS
     for tensor in tensors:
         if tensor.numel() > room and buckets[-1]:
             buckets.append([])
-            room = SWAP_NUMBERS
+            room = BUCKET_ELEMENTS
         buckets[-1].append(tensor)
         room -= tensor.numel()
     return buckets

@@ -1,4 +1,4 @@
-"""Losses that must not be learnt from: not finite, or a spike far above the recent ones."""
+"""Detects losses that must not be trained on: not finite, or a spike far above the recent ones."""
 
 from __future__ import annotations
 
@@ -7,30 +7,36 @@ import statistics
 from collections import deque
 
 WINDOW = 128
-"""Recent losses that a spike is measured against."""
+"""Number of recent losses that a spike is measured against."""
 SETTLED = 32
-"""Losses needed before anything is called a spike."""
+"""Number of losses needed before a spike can be detected."""
 LEAST_JUMP = 1.0
-"""Nats a token above the median that a spike has at least: a run that has overfitted has tiny deviations."""
+"""Smallest height of a spike above the median, nats per token: the losses of an overfitted run deviate little."""
 SKIPPED_WINDOW = 8
-"""Batches skipped after a roll-back: the one that showed it and those that led up to it."""
+"""Number of batches skipped after a roll-back: the one with the fault and those before it."""
 MOST_ROLLBACKS = 3
-"""Roll-backs of one attempt before it stops after all."""
+"""Largest number of roll-backs of one attempt; the next fault stops it."""
 
 
 class LossGuard:
-    """Looks at each loss before it is learnt from.
+    """Checks each loss before the optimizer step.
 
     Args:
-        factor: deviations (1.4826 x median absolute deviation) above the median that are a spike; 0 looks for none.
+        factor: height of a spike above the median in robust deviations (1.4826 x median absolute deviation); 0
+            disables spike detection.
     """
 
     def __init__(self, factor: float) -> None:
         self.factor = factor
         self._recent: deque[float] = deque(maxlen=WINDOW)
 
-    def objection(self, loss: float, gradient_norm: float) -> str | None:
-        """Why this step must not be applied; None when it may."""
+    def fault(self, loss: float, gradient_norm: float) -> str | None:
+        """Why this step must not be applied; None if it may be.
+
+        Args:
+            loss: nats per token.
+            gradient_norm: before clipping.
+        """
         if not math.isfinite(loss):
             return f"the loss is {loss}"
         if not math.isfinite(gradient_norm):
@@ -43,6 +49,6 @@ class LossGuard:
         self._recent.append(loss)
         return None
 
-    def forget(self) -> None:
-        """Start anew, after a roll-back."""
+    def reset(self) -> None:
+        """Discard the recent losses, after a roll-back."""
         self._recent.clear()

@@ -1,8 +1,8 @@
-"""How much memory a training step needs, found by running it on tensors without content.
+"""Estimates the memory of a training step by running it on fake tensors, which have no storage.
 
-Every tensor of a step is followed from its making to its end, so activations, gradients, logits and optimizer state are
-counted as they are, not by a formula. Kernels' own scratch space and the allocator's fragments are not seen; compiled
-blocks need less than what is found.
+The storage of every tensor is counted from its creation to its release: activations, gradients, logits and optimizer
+state are measured, not computed by a formula. Not counted are the kernels' workspaces and the allocator's
+fragmentation; compiled blocks need less than the estimate.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from crossover.training.batch_order import Batch
 from crossover.training.distributed import World
 from crossover.training.train_engine import TrainEngine
 
-WHOLE_BLOCKS = 3
-"""Blocks that sharded training holds whole at once: one, the next one, and its gradients."""
+UNSHARDED_BLOCKS = 3
+"""Unsharded blocks that sharded training holds at once: the current one, the next one, and its gradients."""
 
 
 class StepMemory(NamedTuple):
-    """Bytes on one device."""
+    """Memory of a training step on one device, in bytes."""
 
     state: int
-    """Weights and optimizer state: what stays between steps."""
+    """Weights and optimizer state, which persist between steps."""
     peak: int
-    """The most in a step, state included."""
+    """Peak within a step, including `state`."""
 
 
 class _LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the bytes of all storages alive that were made under it."""
+    """Counts the bytes of all live storages that were created under this mode."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -46,7 +46,7 @@ class _LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._seen: dict[int, weakref.ref[Any]] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401
-        if func is torch.ops.aten._grouped_mm.default:  # its shape rule knows bf16 only; the CPU runs others too
+        if func is torch.ops.aten._grouped_mm.default:  # its meta kernel supports bf16 only
             output = _grouped_shape(*args)
         else:
             output = func(*args, **(kwargs or {}))
@@ -71,19 +71,19 @@ class _LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _grouped_shape(a: torch.Tensor, b: torch.Tensor, ends_E: torch.Tensor, *_: object) -> torch.Tensor:
-    """An empty result of a grouped product: rows by matrices, or, in the backward pass, a matrix per group."""
+    """Empty result of a grouped product: rows times matrices, or, in the backward pass, one matrix per group."""
     return a.new_empty((a.shape[0], b.shape[2]) if b.ndim == 3 else (len(ends_E), a.shape[0], b.shape[1]))
 
 
 def step_memory(config: TrainingConfig, shape: ModelConfig, arm: Arm, *, length: int, processes: int = 1) -> StepMemory:
-    """Memory of one device in a training step.
+    """Estimate the memory of a training step on one device.
 
     Args:
-        config: the study's settings; the device asked for need not be here.
-        shape: the model's.
+        config: training settings of the study; its device need not be present.
+        shape: architecture of the model.
         arm: the recipe.
-        length: tokens of text in an example.
-        processes: devices that train the run together.
+        length: tokens of text per example.
+        processes: number of devices that train the run.
     """
     settings = config.model_copy(
         update={
@@ -104,12 +104,12 @@ def step_memory(config: TrainingConfig, shape: ModelConfig, arm: Arm, *, length:
             engine.backward(part, slots)
             engine.apply(0.0)
         state = counter.live
-    waiting = 4 * shape.parameters * int(math.log2(len(engine.slots)))  # sums that the tree keeps back
-    peak = counter.peak - state + waiting
+    partial_sums = 4 * shape.parameters * int(math.log2(len(engine.slots)))  # held by the tree sum
+    peak = counter.peak - state + partial_sums
     if config.data_parallel == "shard" and processes > 1:
         block = 4 * max(1, shape.parameters // shape.num_layers)
         gradients = 4 * shape.parameters
-        state, peak = state // processes, peak - gradients + gradients // processes + WHOLE_BLOCKS * block
+        state, peak = state // processes, peak - gradients + gradients // processes + UNSHARDED_BLOCKS * block
     return StepMemory(state, state + peak)
 
 

@@ -1,4 +1,4 @@
-"""AdamW, or Muon for the blocks' matrices beside it; and their state as flat named tensors."""
+"""Optimizers: AdamW, or AdamW with Muon for the blocks' matrices; and their state as flat named tensors."""
 
 from __future__ import annotations
 
@@ -12,16 +12,19 @@ from crossover.study.study_parts import TrainingConfig
 
 _KINDS = ("step", "exp_avg", "exp_avg_sq", "momentum_buffer")
 MUON_RATE_MATCH = "match_rms_adamw"
-"""Muon's steps are scaled to the size of AdamW's (Moonshot, arXiv 2502.16982), so that one learning rate fits both."""
+"""Scales Muon's updates to the RMS of AdamW's (Moonshot, arXiv 2502.16982), so that both share a learning rate."""
 
 
 def build_optimizers(
     parameters: Iterable[tuple[str, nn.Parameter | Tensor]], config: TrainingConfig, arm: Arm
 ) -> list[torch.optim.Optimizer]:
-    """The optimizers of named parameters; matrices decay, gains of norms do not. The arm may replace the decay.
+    """Build the optimizers of named parameters. Matrices have weight decay, gains of norms have none.
 
-    Muon (Jordan et al. 2024), when asked for, takes the two-dimensional matrices of the blocks; embedding, head,
-    experts and norms stay with AdamW.
+    Args:
+        parameters: name and tensor of each.
+        config: optimizer and hyperparameters. With `muon`, Muon (Jordan et al. 2024) optimizes the two-dimensional
+            matrices of the blocks, and AdamW the embedding, the head, experts and norms.
+        arm: the recipe, whose weight decay, if set, replaces that of `config`.
     """
     decay = config.weight_decay if arm.weight_decay is None else arm.weight_decay
     muon: list[Tensor] = []
@@ -49,14 +52,14 @@ def build_optimizers(
 
 
 def set_rate(optimizers: Iterable[torch.optim.Optimizer], rate: float) -> None:
-    """Give every group this learning rate."""
+    """Set the learning rate of every parameter group."""
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["lr"] = rate
 
 
 def optimizer_state(optimizers: Iterable[torch.optim.Optimizer], parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The optimizers' tensors by parameter name, `<kind>.<parameter>`: not copies."""
+    """The optimizers' state tensors, not copied, named `<kind>.<parameter>`."""
     names = {id(parameter): name for name, parameter in parameters.items()}
     return {
         f"{kind}.{names[id(parameter)]}": state[kind]
@@ -70,12 +73,12 @@ def optimizer_state(optimizers: Iterable[torch.optim.Optimizer], parameters: Map
 def restore_optimizers(
     optimizers: Iterable[torch.optim.Optimizer], parameters: Mapping[str, Tensor], tensors: Mapping[str, Tensor]
 ) -> None:
-    """Put back what `optimizer_state` took; parameters without state stay without."""
+    """Restore the state that `optimizer_state` returned; parameters without saved state get none."""
     names = {id(parameter): name for name, parameter in parameters.items()}
     for optimizer in optimizers:
         optimizer.state.clear()
         for group in optimizer.param_groups:
             for parameter in group["params"]:
-                found = {kind: tensors.get(f"{kind}.{names[id(parameter)]}") for kind in _KINDS}
-                if any(tensor is not None for tensor in found.values()):
-                    optimizer.state[parameter] = {k: t.clone() for k, t in found.items() if t is not None}
+                saved = {kind: tensors.get(f"{kind}.{names[id(parameter)]}") for kind in _KINDS}
+                if any(tensor is not None for tensor in saved.values()):
+                    optimizer.state[parameter] = {k: t.clone() for k, t in saved.items() if t is not None}

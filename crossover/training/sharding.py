@@ -1,4 +1,4 @@
-"""FSDP2 applied to the model from outside; and whole tensors in and out of sharded ones."""
+"""FSDP2 sharding of a model, and conversion between full and sharded tensors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,13 @@ from crossover.model.transformer import Transformer
 
 
 def shard(model: Transformer, precision: str, device: torch.device) -> None:
-    """Shard each block and what is left over all processes; parameters in bf16 where asked, reductions in fp32."""
+    """Shard each block and the remaining parameters over all processes; reductions are in fp32.
+
+    Args:
+        model: on the meta device.
+        precision: of the parameters in forward and backward, fp32 or bf16.
+        device: this process's device.
+    """
     mesh = init_device_mesh(device.type, (torch.distributed.get_world_size(),))
     kind = torch.bfloat16 if precision == "bf16" else torch.float32
     policy = MixedPrecisionPolicy(param_dtype=kind, reduce_dtype=torch.float32, cast_forward_inputs=False)
@@ -21,13 +27,13 @@ def shard(model: Transformer, precision: str, device: torch.device) -> None:
     fully_shard(model, mesh=mesh, mp_policy=policy)
 
 
-def whole(tensor: Tensor) -> Tensor:
-    """The whole of a tensor that may be sharded; every process must ask."""
+def full_tensor(tensor: Tensor) -> Tensor:
+    """The full tensor of a possibly sharded one; a collective, so every process must call it."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
-def like(parameter: Tensor, value: Tensor) -> Tensor:
-    """A whole value, placed and sharded like a parameter. Every process holds the same whole value."""
+def shard_like(parameter: Tensor, value: Tensor) -> Tensor:
+    """A full tensor, the same on every process, moved and sharded like a parameter."""
     if not isinstance(parameter, DTensor):
         return value.to(parameter.device)
     return distribute_tensor(
@@ -36,5 +42,5 @@ def like(parameter: Tensor, value: Tensor) -> Tensor:
 
 
 def assign(parameter: Tensor, value: Tensor) -> None:
-    """Set a parameter to a whole value."""
-    parameter.copy_(like(parameter, value))
+    """Set a possibly sharded parameter to a full tensor."""
+    parameter.copy_(shard_like(parameter, value))

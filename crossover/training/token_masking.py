@@ -1,11 +1,11 @@
-"""Which tokens are masked. By default exact counts, stratified over the batch.
+"""Masks of diffusion training. By default exact counts, stratified over the batch.
 
 Exact count: draw k uniformly from 1..L, mask exactly k positions, weight L / k. That is unbiased for the any-order
 bound, needs no epsilon, and never yields an empty mask (LLaDA, arXiv 2502.09992, eq. 6; Ou et al., arXiv 2406.03736).
 Bernoulli: draw t uniformly from (0, 1], mask each position with probability t, weight 1 / t; unbiased too, and noisier.
 Blocks: exact counts within each block (BD3-LM, arXiv 2503.09573), weight block length / k.
 
-Shapes: B slots of the global batch, or n of them that one process works on; L length.
+Shapes: B examples of the global batch, n of them in one microbatch, L length, b blocks.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from crossover.study.arms import MaskSampling
 from crossover.training.batch_order import Batch
 
 Masks = tuple[NDArray[np.bool_], NDArray[np.float32]]
-"""Which tokens are masked (n, L), and the weight of each token's NLL (n, L): 0 where it is not masked."""
+"""True where a token is masked (n, L), and the weight of each token's NLL (n, L), 0 where it is not masked."""
 
 
 def stratified_counts(batch: int, length: int, offset: float) -> NDArray[np.int64]:
-    """Mask counts k in 1..length, one per slot of the global batch, evenly spread.
+    """Mask counts k in 1..length, one per example of the global batch, evenly spread.
 
-    Slot j gets 1 + floor(length x frac(offset + j / batch)); with offset uniform on [0, 1) each k is uniform on
+    Example j gets 1 + floor(length x frac(offset + j / batch)); with offset uniform on [0, 1) each k is uniform on
     1..length.
 
     Args:
-        batch: examples in the *global* batch, so that the strata do not depend on the number of processes.
+        batch: size of the *global* batch, so that the strata do not depend on the number of processes.
         length: tokens per example.
         offset: in [0, 1), the same for the whole batch.
     """
@@ -40,33 +40,33 @@ def _counts(fraction: NDArray[np.float64], lengths: NDArray[np.int64]) -> NDArra
 
 
 def mask_exactly(counts_B: NDArray[np.int64], noise_BL: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Mask, in each row, the `count` positions with the smallest noise. Shape (B, L)."""
+    """Mask the `count` positions of each row with the smallest noise. Shape (B, L)."""
     rank_BL = noise_BL.argsort(axis=1, kind="stable").argsort(axis=1, kind="stable")
     return rank_BL < counts_B[:, None]
 
 
 def block_lengths(length: int, block_length: int) -> NDArray[np.int64]:
-    """Tokens in each block; the last may be shorter."""
+    """Number of tokens of each block; the last block may be shorter. Shape (b,)."""
     starts = np.arange(0, length, block_length)
     return np.minimum(block_length, length - starts)
 
 
 def mask_blocks(offset_n: NDArray[np.float64], noise_nL: NDArray[np.float64], lengths: NDArray[np.int64]) -> Masks:
-    """Exact counts within each block, the counts of a row's blocks evenly spread from the row's offset in [0, 1).
+    """Exact counts within each block, spread evenly over a row's blocks from the row's offset.
 
     Args:
-        offset_n: one per row.
-        noise_nL: uniform noise.
-        lengths: tokens in each block; they sum up to L.
+        offset_n: in [0, 1), one per row.
+        noise_nL: uniform noise on [0, 1).
+        lengths: tokens of each block, L in total.
     """
     fraction_nb = (offset_n[:, None] + np.arange(len(lengths)) / len(lengths)) % 1.0
     counts_nb = _counts(fraction_nb, lengths)
     masked_nL = np.zeros(noise_nL.shape, dtype=np.bool_)
     weights_nL = np.zeros(noise_nL.shape, dtype=np.float32)
     for block, (end, size) in enumerate(zip(lengths.cumsum(), lengths, strict=True)):
-        here = slice(int(end - size), int(end))
-        masked_nL[:, here] = mask_exactly(counts_nb[:, block], noise_nL[:, here])
-        weights_nL[:, here] = masked_nL[:, here] * (size / counts_nb[:, block, None])
+        columns = slice(int(end - size), int(end))
+        masked_nL[:, columns] = mask_exactly(counts_nb[:, block], noise_nL[:, columns])
+        weights_nL[:, columns] = masked_nL[:, columns] * (size / counts_nb[:, block, None])
     return masked_nL, weights_nL
 
 
@@ -80,7 +80,17 @@ def training_masks(
     mask_sampling: MaskSampling = "exact-count",
     block_length: int = 0,
 ) -> Masks:
-    """Masks and weights of the batch's `slots`; counts depend on (step, slot), positions on (epoch, example)."""
+    """Masks and weights of a microbatch; counts depend on (step, slot), positions on (epoch, example).
+
+    Args:
+        seed: the run's seed.
+        step: optimizer step, from 0.
+        batch: the global batch.
+        slots: slots of the global batch that form the microbatch.
+        length: tokens per example.
+        mask_sampling: exact counts, or Bernoulli.
+        block_length: of block diffusion; 0 otherwise.
+    """
     noise_nL = example_noise(seed, Stream.CORRUPTION, batch, slots, length)
     slots_B = len(batch.examples_B)
     draws = generator(seed, Stream.MASK_COUNT, epoch=step)
@@ -99,7 +109,7 @@ def training_masks(
 
 
 def example_noise(seed: int, stream: Stream, batch: Batch, slots: slice, length: int) -> NDArray[np.float64]:
-    """Uniform noise on [0, 1) of each slot's example in its epoch, (n, L): the same on any number of processes."""
+    """Uniform noise on [0, 1) per (epoch, example), shape (n, L): the same on any number of processes."""
     pairs = zip(batch.epochs_B[slots], batch.examples_B[slots], strict=True)
     return np.stack(
         [generator(seed, stream, epoch=int(epoch), example=int(example)).random(length) for epoch, example in pairs]

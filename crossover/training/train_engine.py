@@ -1,6 +1,6 @@
-"""The model, its optimizers, and one step of them, on one process or on many.
+"""A model in training with its optimizers: gradients and optimizer steps, on one or many processes.
 
-Shapes: B slots of the global batch, L tokens of text in each.
+Shapes: B examples of the global batch, n examples of a microbatch or of the data set, L tokens of text.
 """
 
 from __future__ import annotations
@@ -24,37 +24,37 @@ from crossover.study.arms import Arm
 from crossover.study.study_parts import TrainingConfig
 from crossover.training import sharding
 from crossover.training.batch_order import Batch
-from crossover.training.chunked_loss import fits_whole
+from crossover.training.chunked_loss import fits_unchunked
 from crossover.training.distributed import World
 from crossover.training.gradient_reduction import TreeSum, all_reduce
 from crossover.training.optimizer import build_optimizers, optimizer_state, restore_optimizers, set_rate
 from crossover.training.training_objectives import Microbatch, TrainingObjective, sum_of_losses
 
 Snapshot = tuple[dict[str, Tensor], dict[str, Tensor]]
-"""Weights, and optimizer state, by name."""
+"""Weights and optimizer state, by name."""
 
 
 class StepLosses(NamedTuple):
-    """What a step's forward passes said, over the whole batch and all processes."""
+    """Results of a step over the global batch and all processes."""
 
     nll: float
-    """The objective, nats a token."""
+    """The objective, nats per token."""
     gradient_norm: float
-    """Before clipping."""
+    """Global L2 norm before clipping."""
     data_seconds: float
-    """Time that this process spent making its part of the batch."""
+    """Time that this process spent on preparing its part of the batch."""
 
 
 class TrainEngine:
     """One model in training.
 
     Args:
-        config: the study's settings.
-        shape: the model's.
+        config: training settings of the study.
+        shape: architecture of the model.
         arm: the recipe.
-        seed: the run's.
-        length: tokens of text in an example.
-        world: the processes that train together.
+        seed: the run's seed.
+        length: tokens of text per example, L.
+        world: the process group.
 
     Raises:
         StudyError: the batch does not divide, the device is missing, or there is no compiler.
@@ -67,7 +67,7 @@ class TrainEngine:
         self.device = world.device(config.device)
         self.objective = TrainingObjective(arm, length, seed)
         self.slots = split_slots(config, world)
-        self.chunked = not fits_whole((self.slots[0].stop - self.slots[0].start) * length, shape.vocab_size)
+        self.chunked = not fits_unchunked((self.slots[0].stop - self.slots[0].start) * length, shape.vocab_size)
         self.sharded = config.data_parallel == "shard" and world.size > 1
         with torch.device("meta" if self.sharded else self.device):
             self.model = Transformer(
@@ -91,69 +91,71 @@ class TrainEngine:
         forward = shape.forward_flops(
             keys=self.objective.visible_keys,
             passes=self.objective.passes,
-            scored=self.objective.scored_share if self.chunked else 1.0,
+            scored=self.objective.scored_fraction if self.chunked else 1.0,
         )
         self.flops_per_step = 3.0 * forward * config.batch_size * length
 
     def set_weights(self, values: Iterable[tuple[str, Tensor]]) -> None:
-        """Set parameters to whole values, on the CPU."""
+        """Set parameters to full tensors, given by name on the CPU."""
         with torch.no_grad():
             for name, value in values:
                 sharding.assign(self.parameters[name], value)
 
     def restore(self, weights: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
-        """Go to a snapshot of the leading process; the others give empty mappings."""
+        """Restore a snapshot that rank 0 holds; other ranks pass empty mappings."""
         names = self.world.share([(name, tensor.shape, tensor.dtype) for name, tensor in state.items()])
-        self.set_weights((name, self._sent(weights.get(name), p.shape, p.dtype)) for name, p in self.parameters.items())
+        self.set_weights(
+            (name, self._broadcast(weights.get(name), p.shape, p.dtype)) for name, p in self.parameters.items()
+        )
         tensors = {}
         for name, shape, dtype in names:
-            whole = self._sent(state.get(name), shape, dtype)
-            like = self.parameters[name.partition(".")[2]]
-            tensors[name] = sharding.like(like, whole) if shape else whole.to(self.device)
+            full = self._broadcast(state.get(name), shape, dtype)
+            parameter = self.parameters[name.partition(".")[2]]
+            tensors[name] = sharding.shard_like(parameter, full) if shape else full.to(self.device)
         restore_optimizers(self.optimizers, self.parameters, tensors)
 
-    def _sent(self, tensor: Tensor | None, shape: torch.Size, dtype: torch.dtype) -> Tensor:
-        """A tensor of the leading process, on every process, on the CPU."""
-        whole = torch.empty(shape, dtype=dtype) if tensor is None else tensor.cpu().contiguous()
+    def _broadcast(self, tensor: Tensor | None, shape: torch.Size, dtype: torch.dtype) -> Tensor:
+        """Rank 0's tensor on every process, on the CPU."""
+        full = torch.empty(shape, dtype=dtype) if tensor is None else tensor.cpu().contiguous()
         if self.world.size > 1:
-            dist.broadcast(whole, src=0)
-        return whole
+            dist.broadcast(full, src=0)
+        return full
 
-    def forget(self) -> None:
-        """Drop the optimizers' state."""
+    def reset_optimizers(self) -> None:
+        """Discard the optimizers' state."""
         restore_optimizers(self.optimizers, self.parameters, {})
 
     def snapshot(self, *, optimizer: bool = True) -> Snapshot:
-        """Copies of weights and optimizer state, whole, on the CPU; empty on processes that do not lead."""
+        """Copies of weights and optimizer state as full tensors on the CPU; empty on ranks other than 0."""
         state = optimizer_state(self.optimizers, self.parameters) if optimizer else {}
         return self._copies(self.parameters), self._copies(state)
 
     def _copies(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         copies = {}
         for name, tensor in tensors.items():
-            value = sharding.whole(tensor).detach()
+            value = sharding.full_tensor(tensor).detach()
             if self.world.leads:
                 copies[name] = value.to("cpu", copy=True)
         return copies
 
     def gradients(self, step: int, batch: Batch, examples: NDArray[np.uint16]) -> StepLosses:
-        """Fill the parameters' gradients with those of the whole batch's mean loss.
+        """Set the parameters' gradients to those of the global batch's mean loss.
 
         Args:
             step: optimizer step, from 0.
             batch: the global batch.
-            examples: all training examples (n, L).
+            examples: token ids of all training examples (n, L).
 
         Raises:
-            StudyError: out of memory; says what to lower.
+            StudyError: out of memory.
         """
-        waited, sums = 0.0, TreeSum()
+        data_seconds, sums = 0.0, TreeSum()
         try:
             for index, slots in enumerate(self.slots):
                 began = time.perf_counter()
                 tokens_nL = examples[batch.examples_B[slots]].astype(np.int64)
                 part = self.objective.microbatch(step, batch, slots, tokens_nL, sparse=self.chunked, device=self.device)
-                waited += time.perf_counter() - began
+                data_seconds += time.perf_counter() - began
                 if self.sharded:
                     self.model.set_requires_gradient_sync(index == len(self.slots) - 1)  # type: ignore[operator]
                 nll = self.backward(part, slots)
@@ -166,12 +168,12 @@ class TrainEngine:
             for parameter, gradient in zip(self.parameters.values(), total[1:], strict=True):
                 parameter.grad = gradient
         grads = [p.grad for p in self.parameters.values() if p.grad is not None]
-        self._norm = sharding.whole(torch.nn.utils.get_total_norm(grads))
+        self._norm = sharding.full_tensor(torch.nn.utils.get_total_norm(grads))
         nll_value, norm_value = torch.stack((total[0], self._norm)).tolist()
-        return StepLosses(nll_value, norm_value, waited)
+        return StepLosses(nll_value, norm_value, data_seconds)
 
     def backward(self, part: Microbatch, slots: slice) -> Tensor:
-        """One forward and backward pass; returns the microbatch's share of the objective, nats a token."""
+        """Forward and backward pass of a microbatch; returns its part of the objective, nats per token."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocasts):
             losses = sum_of_losses(self.model, part, self.arm, tokenizer.MASK, chunked=self.chunked)
         loss, nll = self._mean(losses, slots)
@@ -183,22 +185,22 @@ class TrainEngine:
         return self.config.precision == "bf16" and not self.sharded
 
     def _mean(self, losses: Tensor, slots: slice) -> tuple[Tensor, Tensor]:
-        """This microbatch's share of the batch's mean: what to differentiate, and the objective alone."""
+        """This microbatch's part of the mean loss: with router losses, to differentiate; and the objective alone."""
         nll = losses[0] / (self.config.batch_size * self.length)
-        share = (slots.stop - slots.start) / self.config.batch_size
+        fraction = (slots.stop - slots.start) / self.config.batch_size
         router = self.config.router_balance * losses[1] + self.config.router_z * losses[2]
-        loss = nll + share * router if self.model.config.num_experts else nll
+        loss = nll + fraction * router if self.model.config.num_experts else nll
         return loss * self.world.size if self.sharded else loss, nll.detach()
 
     def _take_gradients(self) -> list[Tensor]:
-        taken = []
+        gradients = []
         for parameter in self.parameters.values():
-            taken.append(torch.zeros_like(parameter) if parameter.grad is None else parameter.grad)
+            gradients.append(torch.zeros_like(parameter) if parameter.grad is None else parameter.grad)
             parameter.grad = None
-        return taken
+        return gradients
 
     def apply(self, rate: float) -> None:
-        """Clip the gradients by the norm that `gradients` found, and take a step at this learning rate."""
+        """Clip the gradients, whose norm `gradients` computed, and take an optimizer step at this learning rate."""
         torch.nn.utils.clip_grads_with_norm_(self.parameters.values(), self.config.gradient_clip, self._norm)
         set_rate(self.optimizers, rate)
         for optimizer in self.optimizers:
@@ -206,13 +208,13 @@ class TrainEngine:
         self.discard()
 
     def discard(self) -> None:
-        """Drop the gradients."""
+        """Discard the gradients."""
         for parameter in self.parameters.values():
             parameter.grad = None
 
 
 def split_slots(config: TrainingConfig, world: World) -> list[slice]:
-    """The microbatches of this process: neighbouring slots of the global batch.
+    """Slots of the global batch that form each microbatch of this process; they are contiguous.
 
     Raises:
         StudyError: the batch does not divide among the processes and microbatches.
@@ -234,7 +236,7 @@ def _compile_blocks(model: Transformer, device: torch.device) -> None:
         raise StudyError(
             "training.no-compiler",
             field="training.compile",
-            problem="asks for compiled blocks, and there is no C++ compiler (g++)",
+            problem="is set, and there is no C++ compiler (g++)",
             remedy="install g++ or set training.compile to false",
         )
     for block in model.model.layers:
@@ -242,14 +244,14 @@ def _compile_blocks(model: Transformer, device: torch.device) -> None:
 
 
 def _out_of_memory(error: RuntimeError, config: TrainingConfig) -> Exception:
-    """The user's error if memory ran out, else the error itself."""
+    """A StudyError if memory ran out, else the error itself."""
     if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
         return error
     size = config.microbatch_size or config.batch_size
     return StudyError(
         "training.out-of-memory",
         field="training.microbatch_size",
-        problem=f"memory ran out with {size} examples in one forward pass",
+        problem=f"out of memory with {size} examples in one forward pass",
         remedy=f"lower it to {max(1, size // 2)}, set activation_checkpointing, or shard over more processes; "
-        "`crossover plan` says what fits",
+        "`crossover plan` estimates what fits",
     )

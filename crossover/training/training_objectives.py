@@ -1,7 +1,8 @@
-"""The objectives. Each is a mean over all B x L tokens of text, in nats a token, and all score the very same tokens.
+"""Training objectives of all arms: each is a mean over the same B x L tokens of text, in nats per token.
 
-An objective turns a batch of text into what the model reads and what each token's NLL weighs; the loss is the same for
-all. Shapes: B global batch, n slots of it, L tokens of text, T positions that run (2 L where a clean copy runs along).
+An objective turns a batch of text into the model's input and the weight of each token's NLL; the loss function is the
+same for all. Shapes: B global batch, n examples of a microbatch, L tokens of text, T positions of the input (2 L for
+block diffusion, whose input has a clean copy of the text), N scored tokens, D hidden size, V vocabulary.
 """
 
 from __future__ import annotations
@@ -26,24 +27,24 @@ from crossover.training.token_masking import block_lengths, example_noise, train
 
 
 class Microbatch(NamedTuple):
-    """What one forward pass takes, as tensors on the model's device."""
+    """Inputs of one forward pass, as tensors on the model's device."""
 
     inputs_nT: Tensor
     targets_nL: Tensor
     weights_nL: Tensor | None
     """Weight of each token's NLL, float32; None where all are 1."""
     scored: Tensor | None
-    """Flat indices into (n x L) of the tokens with a weight; None to compute the logits of all."""
+    """Flat indices into (n x L) of the tokens with a nonzero weight; None computes the logits of all tokens."""
     dropout: Dropout | None
 
 
 @dataclass(frozen=True)
 class TrainingObjective:
-    """An arm's objective on texts of `length` tokens.
+    """The objective of an arm.
 
     Args:
         arm: the recipe.
-        length: tokens of text in an example.
+        length: tokens of text per example, L.
         seed: the run's seed.
     """
 
@@ -53,23 +54,23 @@ class TrainingObjective:
 
     @property
     def passes(self) -> int:
-        """Positions that run through the blocks per token of text."""
+        """Input positions per token of text."""
         return 2 if self.arm.block_length else 1
 
     @property
     def visible_keys(self) -> float:
-        """Keys that a position sees, averaged over the positions that run."""
+        """Visible keys per input position, averaged over the input positions."""
         if self.arm.causal:
             return (self.length + 1) / 2
         if not self.arm.block_length:
             return float(self.length)
         lengths = block_lengths(self.length, self.arm.block_length)
-        # a clean block sees all clean blocks up to itself; a noisy one itself and the clean ones before it: as many
+        # a clean block sees the clean blocks up to itself, a noisy one as many: itself and the clean ones before it
         return float((lengths * lengths.cumsum()).sum() / self.length)
 
     @property
-    def scored_share(self) -> float:
-        """Expected share of the tokens that carry loss: what a chunked loss computes logits of."""
+    def scored_fraction(self) -> float:
+        """Expected fraction of tokens with a nonzero weight, whose logits a chunked loss computes."""
         if self.arm.causal:
             return 1.0
         if self.arm.mask_sampling == "bernoulli":
@@ -80,15 +81,15 @@ class TrainingObjective:
     def microbatch(
         self, step: int, batch: Batch, slots: slice, tokens_nL: NDArray[np.int64], *, sparse: bool, device: torch.device
     ) -> Microbatch:
-        """Corrupt the text of the batch's `slots`.
+        """Inputs, targets and weights of a microbatch.
 
         Args:
             step: optimizer step, from 0.
             batch: the global batch.
-            slots: which of its slots this pass works on.
-            tokens_nL: their text.
-            sparse: name the tokens with a weight, so that only their logits are computed.
-            device: where the tensors go.
+            slots: slots of the global batch that form the microbatch.
+            tokens_nL: their token ids.
+            sparse: list the tokens with a nonzero weight, so that only their logits are computed.
+            device: of the tensors.
         """
         weights_nL, scored = None, None
         if self.arm.causal:
@@ -116,7 +117,7 @@ class TrainingObjective:
         )
 
     def _shifted(self, batch: Batch, slots: slice, tokens_nL: NDArray[np.int64]) -> NDArray[np.int64]:
-        """BOS, then all but the last token, some of them masked if the arm asks for it."""
+        """BOS, then all but the last token, some of them masked if the arm has `input_mask`."""
         inputs_nL = np.roll(tokens_nL, 1, axis=1)
         if self.arm.input_mask:
             hidden = example_noise(self.seed, Stream.INPUT_MASKS, batch, slots, self.length) < self.arm.input_mask
@@ -139,10 +140,10 @@ def sum_of_losses(model: torch.nn.Module, part: Microbatch, arm: Arm, mask_id: i
 
     Args:
         model: a `Transformer`, possibly wrapped; its forward pass is called once.
-        part: what `TrainingObjective.microbatch` made.
+        part: from `TrainingObjective.microbatch`.
         arm: the recipe.
-        mask_id: the column that nobody may predict.
-        chunked: never hold all logits at once.
+        mask_id: id of MASK, whose logit is -inf.
+        chunked: compute the logits in chunks.
     """
     length = part.targets_nL.shape[1]
 
@@ -167,10 +168,18 @@ def sum_of_losses(model: torch.nn.Module, part: Microbatch, arm: Arm, mask_id: i
 
 
 def clean_and_noisy(length: int, block_length: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Who sees whom, (2 L, 2 L), and where everyone stands, (2 L,), when a clean copy of the text precedes a noisy one.
+    """Attention mask and positions of block diffusion, whose input is a clean copy of the text, then the noisy text.
 
-    A clean token sees the clean blocks up to its own; a noisy one its own noisy block and the clean ones before it
-    (BD3-LM, arXiv 2503.09573, section 3).
+    A clean token sees the clean blocks up to its own; a noisy one sees its own noisy block and the clean blocks before
+    it (BD3-LM, arXiv 2503.09573, section 3).
+
+    Args:
+        length: tokens of text, L.
+        block_length: tokens of a block.
+        device: of the tensors.
+
+    Returns:
+        Mask (2 L, 2 L), True where a key is visible, and positions (2 L,).
     """
     block_L = torch.arange(length, device=device) // block_length
     before_LL, same_LL = block_L[None, :] < block_L[:, None], block_L[None, :] == block_L[:, None]
@@ -180,13 +189,13 @@ def clean_and_noisy(length: int, block_length: int, device: torch.device) -> tup
 
 
 def shifted_inputs(tokens_BL: Tensor, bos_id: int) -> Tensor:
-    """What the AR arm reads to predict `tokens_BL`: BOS, then all but the last token. Shape (B, L)."""
+    """Inputs of AR that predict `tokens_BL`: BOS, then all but the last token. Shape (B, L)."""
     bos_B1 = torch.full_like(tokens_BL[:, :1], bos_id)
     return torch.cat((bos_B1, tokens_BL[:, :-1]), dim=1)
 
 
 def token_nll(logits_BLV: Tensor, tokens_BL: Tensor) -> Tensor:
-    """Negative log likelihood of each token under its logits, in nats. Shape (B, L), float32."""
+    """Negative log-likelihood of each token under its logits in nats. Shape (B, L), float32."""
     return F.cross_entropy(logits_BLV.transpose(1, 2), tokens_BL, reduction="none")
 
 
@@ -210,7 +219,10 @@ def masked_nll(model: Transformer, tokens_BL: Tensor, masked_BL: Tensor) -> Tens
 
 
 def weighted_token_nll(model: Transformer, tokens_BL: Tensor, masked_BL: Tensor, weights_BL: Tensor) -> Tensor:
-    """Weight x NLL of each masked token given the visible ones (B, L); to block diffusion earlier blocks are clean."""
+    """Weight x NLL of each masked token given the visible ones, in nats. Shape (B, L).
+
+    Under block diffusion the blocks before a token's own are clean.
+    """
     inputs_BL = tokens_BL.masked_fill(masked_BL, model.mask_id)
     if not model.block_length:
         return token_nll(model(inputs_BL), tokens_BL) * weights_BL

@@ -1,4 +1,4 @@
-"""The KServe model: v1 `:predict` and v2 `infer` over the same queue as the OpenAI-style routes."""
+"""The KServe model: v1 `:predict` and v2 `infer`, over the same request queue as the OpenAI-style routes."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class CrossoverModel(Model):
     """A checkpoint of either family, loaded before the server starts.
 
     Args:
-        name: what clients call it.
-        checkpoint: its folder.
+        name: of the model in requests.
+        checkpoint: the checkpoint folder.
 
     Raises:
-        CheckpointError: torn, tampered with, or not a checkpoint.
+        CheckpointError: incomplete, altered, or not a checkpoint.
     """
 
     def __init__(self, name: str, checkpoint: Path) -> None:
@@ -44,12 +44,12 @@ class CrossoverModel(Model):
         """Complete every instance (v1) or every element of the input `prompt` (v2)."""
         try:
             if isinstance(payload, InferRequest):
-                answers = await self.batcher.complete(_from_tensors(payload))
-                return _to_tensors(self.name, payload, answers)
-            answers = await self.batcher.complete([_from_instance(item) for item in payload["instances"]])
+                completions = await self.batcher.complete(_from_tensors(payload))
+                return _to_tensors(self.name, payload, completions)
+            completions = await self.batcher.complete([_from_instance(item) for item in payload["instances"]])
         except RequestError as error:
             raise InvalidInput(str(error)) from error  # type: ignore[no-untyped-call]
-        return {"predictions": [_prediction(answer) for answer in answers]}
+        return {"predictions": [_prediction(completion) for completion in completions]}
 
     def get_input_types(self) -> list[dict[str, Any]]:
         """Inputs in v2 metadata."""
@@ -60,23 +60,23 @@ class CrossoverModel(Model):
         return [{"name": "completion", "datatype": "BYTES", "shape": [-1]}]
 
 
-def _prediction(answer: Completion) -> dict[str, object]:
+def _prediction(completion: Completion) -> dict[str, object]:
     return {
-        "completion": answer.text,
-        "finish_reason": answer.finish_reason,
-        "forward_passes": answer.forward_passes,
-        "truncated_tokens": answer.truncated_tokens,
+        "completion": completion.text,
+        "finish_reason": completion.finish_reason,
+        "forward_passes": completion.forward_passes,
+        "truncated_tokens": completion.truncated_tokens,
     }
 
 
 def _from_instance(instance: object) -> Generation:
-    """A text, or an object with the fields of `Generation`."""
+    """A request from a string, or from an object with the fields of `Generation`."""
     if isinstance(instance, str):
         return Generation(prompt=instance)
     if not isinstance(instance, dict) or not isinstance(instance.get("prompt"), str):
-        raise _bad("instances", "each must be a text, or an object with a text `prompt`")
+        raise _bad("instances", "each must be a string, or an object with a string `prompt`")
     if unknown := set(instance) - _FIELDS:
-        raise _bad("instances", f"unknown field {sorted(unknown)[0]!r}; known are {', '.join(sorted(_FIELDS))}")
+        raise _bad("instances", f"unknown field {sorted(unknown)[0]!r}; the fields are {', '.join(sorted(_FIELDS))}")
     try:
         return Generation(**{**instance, "stop": tuple(instance.get("stop", ()))})
     except TypeError as error:
@@ -87,7 +87,7 @@ def _from_tensors(request: InferRequest) -> list[Generation]:
     texts = {tensor.name: [_text(value) for value in tensor.data] for tensor in request.inputs}
     prompts = texts.get("prompt")
     if prompts is None:
-        raise _bad("inputs", "there must be a BYTES tensor named `prompt`")
+        raise _bad("inputs", "a BYTES tensor named `prompt` is required")
     suffixes: list[str | None] = [*texts.get("suffix", [None] * len(prompts))]
     if len(suffixes) != len(prompts):
         raise _bad("inputs", "`suffix` must have as many elements as `prompt`")
@@ -105,8 +105,10 @@ def _text(value: object) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
-def _to_tensors(name: str, request: InferRequest, answers: list[Completion]) -> InferResponse:
-    output = InferOutput(name="completion", datatype="BYTES", shape=[len(answers)], data=[a.text for a in answers])
+def _to_tensors(name: str, request: InferRequest, completions: list[Completion]) -> InferResponse:
+    output = InferOutput(
+        name="completion", datatype="BYTES", shape=[len(completions)], data=[c.text for c in completions]
+    )
     return InferResponse(response_id=request.id or uuid.uuid4().hex, model_name=name, infer_outputs=[output])
 
 

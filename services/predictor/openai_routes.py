@@ -1,4 +1,4 @@
-"""OpenAI-style routes on KServe's application, under /v1 and /openai/v1. Errors have OpenAI's shape."""
+"""OpenAI-style routes on KServe's application, under /v1 and /openai/v1. Errors have OpenAI's format."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PREFIXES = ("/v1", "/openai/v1")
 
 
 def error_response(status: int, message: str, *, field: str | None = None, code: str | None = None) -> JSONResponse:
-    """An error as the official client shows it."""
+    """An error in OpenAI's format."""
     kind = "not_found_error" if status == 404 else "invalid_request_error"
     return JSONResponse({"error": {"message": message, "type": kind, "param": field, "code": code}}, status)
 
@@ -31,9 +31,9 @@ class OpenAIRoutes:
     """The routes for one model.
 
     Args:
-        name: what clients call the model.
-        batcher: the model.
-        metrics: where requests are counted.
+        name: of the model in requests.
+        batcher: request queue of the model.
+        metrics: counts the requests.
     """
 
     def __init__(self, name: str, batcher: Batcher, metrics: Metrics) -> None:
@@ -51,8 +51,8 @@ class OpenAIRoutes:
         return router
 
     def _card(self) -> dict[str, object]:
-        """A superset of OpenAI's model object and of what KServe's v1 protocol answers at the same path."""
-        family = "autoregressive" if self.batcher.model.causal else "masked diffusion"
+        """The model's description: a superset of OpenAI's model object and of KServe's v1 response at the same path."""
+        family = "autoregressive" if self.batcher.model.causal else "mcompletion_request diffusion"
         return {
             "id": self.name,
             "object": "model",
@@ -84,85 +84,99 @@ class OpenAIRoutes:
         """POST completions."""
         began = time.perf_counter()
         try:
-            asked = CompletionRequest.model_validate_json(await request.body())
-            if asked.model != self.name:
-                return self._counted(self._unknown(asked.model))
-            if asked.stream:
-                return await self._stream(asked)
-            answers = await self.batcher.complete(asked.generations())
+            parameters = CompletionRequest.model_validate_json(await request.body())
+            if parameters.model != self.name:
+                return self._counted(self._unknown(parameters.model))
+            if parameters.stream:
+                return await self._stream(parameters)
+            completions = await self.batcher.complete(parameters.generations())
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             field = ".".join(str(part) for part in first["loc"]) or "body"
             return self._counted(error_response(400, f"{field}: {first['msg']}", field=field, code="request.invalid"))
         except RequestError as error:
             return self._counted(error_response(400, str(error), field=error.field, code=error.code))
-        self.metrics.answered(answers, time.perf_counter() - began)
-        return self._body(asked, [self._choice(asked, i, answer) for i, answer in enumerate(answers)], usage(answers))
+        self.metrics.completed(completions, time.perf_counter() - began)
+        return self._body(
+            parameters,
+            [self._choice(parameters, i, completion) for i, completion in enumerate(completions)],
+            usage(completions),
+        )
 
     def _counted(self, response: JSONResponse) -> JSONResponse:
         self.metrics.requests.labels(code=str(response.status_code)).inc()
         return response
 
-    def _body(self, asked: CompletionRequest, choices: list[dict[str, Any]], used: object = None) -> dict[str, Any]:
+    def _body(
+        self, parameters: CompletionRequest, choices: list[dict[str, Any]], used: object = None
+    ) -> dict[str, Any]:
         body = {
             "id": f"cmpl-{uuid.uuid4().hex}",
             "object": "text_completion",
             "created": int(time.time()),
-            "model": asked.model,
+            "model": parameters.model,
             "choices": choices,
         }
         return body | ({"usage": used} if used else {})
 
-    def _choice(self, asked: CompletionRequest, index: int, answer: Completion) -> dict[str, Any]:
-        prompt = asked.prompts[index // asked.n] if asked.echo else ""
-        text = prompt + answer.text + ((asked.suffix or "") if asked.echo else "")
+    def _choice(self, parameters: CompletionRequest, index: int, completion: Completion) -> dict[str, Any]:
+        prompt = parameters.prompts[index // parameters.n] if parameters.echo else ""
+        text = prompt + completion.text + ((parameters.suffix or "") if parameters.echo else "")
         logprobs = None
-        if asked.logprobs is not None:
-            tokens = [bytes([token]).decode("utf-8", "replace") for token in answer.tokens]
-            logprobs = {"tokens": tokens, "token_logprobs": answer.logprobs, "top_logprobs": None, "text_offset": None}
-        return {"index": index, "text": text, "logprobs": logprobs, "finish_reason": answer.finish_reason}
+        if parameters.logprobs is not None:
+            tokens = [bytes([token]).decode("utf-8", "replace") for token in completion.tokens]
+            logprobs = {
+                "tokens": tokens,
+                "token_logprobs": completion.logprobs,
+                "top_logprobs": None,
+                "text_offset": None,
+            }
+        return {"index": index, "text": text, "logprobs": logprobs, "finish_reason": completion.finish_reason}
 
-    async def _stream(self, asked: CompletionRequest) -> StreamingResponse:
+    async def _stream(self, parameters: CompletionRequest) -> StreamingResponse:
         """Server-sent events; one id for the whole stream. The first piece is awaited, so that errors are still 400."""
-        generations = asked.generations()
+        generations = parameters.generations()
         if len(generations) > 1:
             raise RequestError(
-                "request.stream-one", field="n", problem="a stream has one choice", remedy="ask for one prompt and n=1"
+                "request.stream-of-several",
+                field="n",
+                problem="a stream has one choice",
+                remedy="ask for one prompt and n=1",
             )
         pieces = self.batcher.stream(generations[0])
         first = await anext(pieces)
-        return StreamingResponse(self._events(asked, first, pieces), media_type="text/event-stream")
+        return StreamingResponse(self._events(parameters, first, pieces), media_type="text/event-stream")
 
     async def _events(
-        self, asked: CompletionRequest, first: str | Completion, pieces: AsyncIterator[str | Completion]
+        self, parameters: CompletionRequest, first: str | Completion, pieces: AsyncIterator[str | Completion]
     ) -> AsyncIterator[str]:
         began = time.perf_counter()
-        body = self._body(asked, [])
+        body = self._body(parameters, [])
 
         def event(text: str, reason: str | None) -> str:
             choice = {"index": 0, "text": text, "logprobs": None, "finish_reason": reason}
             return f"data: {json.dumps(body | {'choices': [choice]})}\n\n"
 
-        if asked.echo:
-            yield event(asked.prompts[0], None)
+        if parameters.echo:
+            yield event(parameters.prompts[0], None)
         piece: str | Completion = first
         while isinstance(piece, str):
             yield event(piece, None)
             piece = await anext(pieces)
-        self.metrics.answered([piece], time.perf_counter() - began)
+        self.metrics.completed([piece], time.perf_counter() - began)
         yield event("", piece.finish_reason)
-        if asked.stream_options.include_usage:
+        if parameters.stream_options.include_usage:
             yield f"data: {json.dumps(body | {'choices': [], 'usage': usage([piece])})}\n\n"
         yield "data: [DONE]\n\n"
 
 
-def usage(answers: Sequence[Completion]) -> dict[str, int]:
-    """Token counts, and what only we can tell: forward passes, and tokens that did not fit."""
-    prompt, new = sum(a.prompt_tokens for a in answers), sum(len(a.tokens) for a in answers)
+def usage(completions: Sequence[Completion]) -> dict[str, int]:
+    """OpenAI's token counts, plus forward passes and tokens that did not fit into the context."""
+    prompt, new = sum(c.prompt_tokens for c in completions), sum(len(c.tokens) for c in completions)
     return {
         "prompt_tokens": prompt,
         "completion_tokens": new,
         "total_tokens": prompt + new,
-        "forward_passes": sum(a.forward_passes for a in answers),
-        "truncated_tokens": sum(a.truncated_tokens for a in answers),
+        "forward_passes": sum(c.forward_passes for c in completions),
+        "truncated_tokens": sum(c.truncated_tokens for c in completions),
     }

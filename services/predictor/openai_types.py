@@ -1,4 +1,4 @@
-"""Bodies of our OpenAI-style routes. KServe's own OpenAI types need vLLM, hence these."""
+"""Request bodies of the OpenAI-style routes; KServe's OpenAI types need vLLM."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from crossover.decoding import Generation
 
 
 class StreamOptions(BaseModel):
-    """What a stream ends with."""
+    """Options of a streamed response."""
 
     model_config = ConfigDict(extra="ignore")
     include_usage: bool = False
 
 
 class CompletionRequest(BaseModel):
-    """POST /v1/completions. Unknown fields are ignored, as clients send many."""
+    """POST /v1/completions; unknown fields are ignored."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -34,17 +34,19 @@ class CompletionRequest(BaseModel):
     logprobs: int | None = Field(default=None, ge=0, le=5)
     stream: bool = False
     stream_options: StreamOptions = StreamOptions()
-    steps: int = Field(default=0, ge=0, description="DLM: forward passes; 0 is one a token.")
-    block_length: int = Field(default=0, ge=0, description="DLM: tokens finished before the next block; 0 is all.")
+    steps: int = Field(default=0, ge=0, description="DLM: forward passes; 0 is one per token.")
+    block_length: int = Field(
+        default=0, ge=0, description="DLM: tokens of a block, completed before the next; 0 is one block."
+    )
     remasking: Literal["confidence", "random"] = "confidence"
 
     @property
     def prompts(self) -> list[str]:
-        """One or several."""
+        """The prompts as a list."""
         return [self.prompt] if isinstance(self.prompt, str) else self.prompt
 
     def generations(self) -> list[Generation]:
-        """One for each prompt and choice; choice i of a prompt samples with seed + i."""
+        """One request per prompt and choice; choice i of a prompt samples with seed + i."""
         stop = () if self.stop is None else (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)
         return [
             Generation(

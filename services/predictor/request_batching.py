@@ -1,4 +1,4 @@
-"""One queue before the model: concurrent requests become batches; torch runs in a thread, never on the event loop."""
+"""Batches concurrent requests; the model runs in a thread, never on the event loop."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from crossover.decoding.generate_text import start as check
 from crossover.model.transformer import Transformer
 
 GATHER_SECONDS = 0.002
-"""How long the first request of a batch waits for company."""
+"""How long the first request of a batch waits for others."""
 
 
 class Batcher:
-    """Serves one model; safe to call from many coroutines of one event loop."""
+    """Queue of requests to one model; safe to call from many coroutines of one event loop."""
 
     def __init__(self, model: Transformer) -> None:
         self.model = model
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
         self._waiting: list[tuple[Generation, asyncio.Future[Completion]]] = []
         self._worker: asyncio.Task[None] | None = None
 
     async def complete(self, requests: Sequence[Generation]) -> list[Completion]:
-        """Complete requests, in batches with whatever else is asked at the same time.
+        """Complete requests, batched with those of other callers.
 
         Raises:
-            RequestError: this family cannot do what is asked; nothing of the batch is lost.
+            RequestError: the model's family does not support one of the requests; other callers are not affected.
         """
         for request in requests:
             check(self.model, request)
@@ -46,7 +46,7 @@ class Batcher:
             batch = [(request, future) for request, future in batch if not future.cancelled()]
             try:
                 results = await asyncio.to_thread(self._generate, [request for request, _ in batch])
-            except Exception as error:  # every caller that waits gets it
+            except Exception as error:  # raised again in every waiting caller
                 for _, future in batch:
                     if not future.done():
                         future.set_exception(error)
@@ -56,7 +56,7 @@ class Batcher:
                     future.set_result(result)
 
     def _generate(self, requests: Sequence[Generation]) -> list[Completion]:
-        with self._turn:
+        with self._lock:
             return generate(self.model, requests)
 
     async def stream(self, request: Generation) -> AsyncIterator[str | Completion]:
@@ -66,5 +66,5 @@ class Batcher:
             yield piece
 
     def _next(self, pieces: Iterator[str | Completion]) -> str | Completion | None:
-        with self._turn:
+        with self._lock:
             return next(pieces, None)

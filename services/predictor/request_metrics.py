@@ -1,4 +1,4 @@
-"""Our own metrics, on KServe's /metrics: KServe has none for OpenAI-style routes."""
+"""Prometheus metrics of the OpenAI-style routes, on KServe's /metrics; KServe has none for them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from crossover.decoding import Completion
 
 
 class Metrics:
-    """Requests, tokens, forward passes, seconds."""
+    """Counters of requests, tokens and forward passes, and a histogram of latency."""
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
         self.requests = Counter(
@@ -20,9 +20,9 @@ class Metrics:
         self.passes = Counter("crossover_forward_passes", "Forward passes, by request.", registry=registry)
         self.seconds = Histogram("crossover_request_seconds", "Seconds from request to answer.", registry=registry)
 
-    def answered(self, answers: Sequence[Completion], seconds: float) -> None:
-        """Count one answered request."""
+    def completed(self, completions: Sequence[Completion], seconds: float) -> None:
+        """Count one completed request."""
         self.requests.labels(code="200").inc()
-        self.tokens.inc(sum(len(answer.tokens) for answer in answers))
-        self.passes.inc(sum(answer.forward_passes for answer in answers))
+        self.tokens.inc(sum(len(completion.tokens) for completion in completions))
+        self.passes.inc(sum(completion.forward_passes for completion in completions))
         self.seconds.observe(seconds)

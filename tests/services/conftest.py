@@ -8,26 +8,25 @@ from pathlib import Path
 import pytest
 
 from crossover.commands.serve_command import serving
-from crossover.model.model_config import ModelConfig
+from crossover.model.transformer import Transformer
 from crossover.training.checkpoint import CheckpointInfo, save_checkpoint
 from tests.conftest import tiny_model
 
 
-def write_checkpoint(folder: Path, *, causal: bool) -> Path:
-    """A small random model, as pretraining would have saved it."""
-    model = tiny_model(causal=causal, vocab=259, length=32)
-    config: ModelConfig = model.config
+def write_checkpoint(folder: Path, *, causal: bool = True, model: Transformer | None = None) -> Path:
+    """A model, by default a small random one, as pretraining saves it."""
+    model = model or tiny_model(causal=causal, vocab=259, length=32)
     info = CheckpointInfo(
-        study="sha256:x",
         run="c/a/seed-0",
-        arm="ar" if causal else "dlm",
-        family="AR" if causal else "DLM",
+        run_digest="sha256:x",
+        arm="ar" if model.causal else "dlm",
+        family="AR" if model.causal else "DLM",
         seed=0,
         step=1,
         tokens=1,
         flops=1.0,
         seconds=1.0,
-        model=config,
+        model=model.config,
     )
     save_checkpoint(folder, info, model.state_dict())
     return folder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -11,9 +12,13 @@ from pathlib import Path
 
 import httpx
 import pytest
+import torch
 from openai import BadRequestError, NotFoundError, OpenAI
 
 from crossover.cli import main
+from crossover.commands.serve_command import serving, show_samples
+from crossover.model.transformer import Transformer
+from tests.conftest import tiny_model
 from tests.services.conftest import write_checkpoint
 
 BOTH = pytest.mark.parametrize("base", ["/v1", "/openai/v1"])
@@ -180,8 +185,33 @@ def test_a_tampered_checkpoint_is_refused(tmp_path: Path) -> None:
     assert "Traceback" not in result.stderr
 
 
-def test_a_trial_serves_asks_and_stops(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_try_shows_a_completion_and_an_infilled_hole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["serve", str(write_checkpoint(tmp_path / "c", causal=False)), "--try"]) == 0
     output = capsys.readouterr().out
-    assert "completion, " in output
-    assert "infill, 2 forward passes" in output
+    assert "completion (masked diffusion, temperature 0.8): sample " in output
+    assert "infill (masked diffusion, temperature 0): 2 forward passes" in output
+
+
+def blank_model() -> Transformer:
+    """A diffusion model that predicts a space everywhere: its hidden states are all ones."""
+    model = tiny_model(causal=False, vocab=259, length=32)
+    with torch.no_grad():
+        model.model.embed_tokens.weight.fill_(1.0)
+        for name, parameter in model.named_parameters():
+            if name.endswith(("o_proj.weight", "down_proj.weight", "lm_head.weight")):
+                parameter.zero_()
+        model.lm_head.weight[ord(" ")] = 10.0
+    return model
+
+
+def test_samples_are_never_shown_blank(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    infills = show_samples(url)
+    shown = re.findall(r"⟦(.*?)⟧", capsys.readouterr().out, re.DOTALL)
+    assert len(shown) == (2 if infills else 1)
+    assert all(text.strip() and all(c.isprintable() or c == "\n" for c in text) for text in shown)
+
+
+def test_blank_samples_are_quoted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with serving(write_checkpoint(tmp_path / "c", model=blank_model())) as url:
+        show_samples(url)
+    assert re.findall(r"⟦(.*?)⟧", capsys.readouterr().out) == [repr(" " * 16), "'  '"]

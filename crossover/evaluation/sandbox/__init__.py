@@ -1,18 +1,18 @@
-"""Runs programs that a language model wrote, and says whether each ran to its very end.
+"""Runs programs that a language model generated, and reports whether each ran to its end.
 
-Linux only, on x86_64 and aarch64; needs neither root nor user namespaces. A program runs in a process of its own that
-has given up, before the first line of the program, all but the system calls on an allow-list (seccomp): it can compute,
-import the standard library and read files, and it cannot write, delete, start, signal, trace or connect anything.
-Resource limits bound its memory and time; it has an empty environment and an empty working folder. Without seccomp
-nothing is run: `require_sandbox` says why.
+Linux only, on x86_64 and aarch64; needs neither root nor user namespaces. A program runs in its own process, which is
+restricted to an allow-list of system calls (seccomp) before the program starts: it can compute, import the standard
+library and read files; it cannot write or delete files, start or signal processes, trace, or open connections. Resource
+limits bound its memory and time; its environment and working folder are empty. Without seccomp no program is run, and
+`require_sandbox` raises.
 
-Reading is the weaker side. Where the kernel has Landlock (5.13, and switched on), only the folders of the standard
-library and of the system's libraries can be read. Without Landlock a program can read whatever the user may read, the
-environment of the caller included (through /proc); still it can neither send nor keep it, since all that leaves is one
-line of `Outcome.detail`.
+Reading is restricted less. Where the kernel has Landlock (since 5.13, if enabled), only the folders of the standard
+library and of the system's libraries are readable. Without Landlock a program can read what the user can read,
+including the caller's environment (through /proc), but can neither send nor store it: all that leaves the process is
+one line, `Outcome.detail`.
 """
 
 from crossover.evaluation.sandbox.confine_process import landlock_abi
-from crossover.evaluation.sandbox.sandbox_runner import Limits, Outcome, require_sandbox, run_program, run_programs
+from crossover.evaluation.sandbox.sandbox_runner import Limits, Outcome, require_sandbox, run_program
 
-__all__ = ["Limits", "Outcome", "landlock_abi", "require_sandbox", "run_program", "run_programs"]
+__all__ = ["Limits", "Outcome", "landlock_abi", "require_sandbox", "run_program"]

@@ -1,6 +1,6 @@
-"""Takes from the calling process, for good, everything that a program of a language model has no need of.
+"""Confines the calling process irrevocably: it keeps only what a generated program needs.
 
-Imported by the child under the bare name `confine_process`, with none of the package around it: only light imports here.
+Imported by the child process under the bare name `confine_process`, without its package; keep the imports light.
 """
 
 from __future__ import annotations
@@ -23,30 +23,30 @@ _OPEN_FILES = 64
 
 
 class _Libc:
-    """The C library's calls that Python has no names for; each raises OSError."""
+    """C library functions that Python does not expose; each raises OSError."""
 
     def __init__(self) -> None:
         self._library = ctypes.CDLL(None, use_errno=True)
 
     def call(self, name: str, *arguments: int | bytes | None) -> int:
-        """Calls a function that returns -1 on an error; integers are passed as machine words."""
-        words = [ctypes.c_ulong(a) if isinstance(a, int) else a for a in arguments]
-        result = int(self._library[name](*words))
+        """Call a function that returns -1 on error; integers are passed as unsigned long."""
+        converted = [ctypes.c_ulong(a) if isinstance(a, int) else a for a in arguments]
+        result = int(self._library[name](*converted))
         if result < 0:
             number = ctypes.get_errno()
             raise OSError(number, f"{name}{arguments[:1]}: {os.strerror(number)}")
         return result
 
     def store(self, descriptor: int, data: bytes) -> None:
-        """Puts data into the buffer of a new C stream, to be written when the process ends by `exit`."""
+        """Put data into the buffer of a new C stream, which is flushed when the process ends by `exit`."""
         self._library.fdopen.restype = ctypes.c_void_p
         stream = ctypes.c_void_p(self._library.fdopen(descriptor, b"w"))
         if not stream or self._library.fwrite(data, 1, len(data), stream) != len(data):
-            raise OSError(f"the descriptor {descriptor} takes no stream")
+            raise OSError(f"cannot open a stream on the descriptor {descriptor}")
 
 
 def landlock_abi() -> int:
-    """The version of Landlock that the kernel offers; 0 where there is none, or it is switched off."""
+    """The kernel's Landlock ABI version; 0 where Landlock is missing or disabled."""
     try:
         return _Libc().call("syscall", _LANDLOCK_CREATE_RULESET, None, 0, 1)
     except OSError:
@@ -54,34 +54,37 @@ def landlock_abi() -> int:
 
 
 def die_with(parent: int) -> None:
-    """Has the kernel kill this process when its parent dies.
+    """Make the kernel kill this process when its parent dies.
 
     Args:
-        parent: the process that must still be the parent.
+        parent: id of the parent process.
+
+    Raises:
+        ProcessLookupError: the parent has ended already.
     """
     _Libc().call("prctl", _PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
-        raise ProcessLookupError("the parent is gone")
+        raise ProcessLookupError("the parent has ended")
 
 
 def write_at_exit(descriptor: int, data: bytes) -> None:
-    """Has libc write data when the process ends by `exit`, which `os._exit` and a signal do not do.
+    """Write data when the process ends by libc's `exit`, but not when `os._exit` or a signal ends it.
 
-    The data then lies in the memory of the C library, where no Python object refers to it.
+    The data is in the memory of the C library, where no Python object refers to it.
     """
     _Libc().store(descriptor, data)
 
 
 def confine(seccomp: bytes, *, memory_bytes: int, cpu_seconds: int) -> None:
-    """Confines this process; nothing undoes it.
+    """Confine this process irrevocably.
 
     Args:
         seccomp: the filter, an array of `struct sock_filter`.
-        memory_bytes: the address space it may use.
-        cpu_seconds: the processor time after which the kernel kills it.
+        memory_bytes: limit of the address space.
+        cpu_seconds: CPU time after which the kernel kills the process.
 
     Raises:
-        OSError: the kernel refused; the process must not run the program.
+        OSError: the kernel refused; the program must not be run.
     """
     libc = _Libc()
     libc.call("capset", struct.pack("=Ii", _CAPABILITY_VERSION_3, 0), bytes(24))
@@ -97,7 +100,7 @@ def confine(seccomp: bytes, *, memory_bytes: int, cpu_seconds: int) -> None:
         (resource.RLIMIT_AS, memory_bytes),
     ):
         _limit(kind, value)
-    # the first second over the limit can be caught by the program, the next cannot
+    # the program can catch the signal at the soft limit, but not the one at the hard limit
     _limit(resource.RLIMIT_CPU, cpu_seconds, cpu_seconds + 1)
     instructions = ctypes.create_string_buffer(seccomp, len(seccomp))
     program = struct.pack("@HP", len(seccomp) // 8, ctypes.addressof(instructions))
@@ -105,16 +108,16 @@ def confine(seccomp: bytes, *, memory_bytes: int, cpu_seconds: int) -> None:
 
 
 def _limit(kind: int, soft: int, hard: int | None = None) -> None:
-    """Sets a limit, or keeps the one in force where it is lower."""
-    now = resource.getrlimit(kind)[1]
+    """Set a resource limit, or keep the current one where it is lower."""
+    current = resource.getrlimit(kind)[1]
     ceiling = hard if hard is not None else soft
-    if now != resource.RLIM_INFINITY:
-        soft, ceiling = min(soft, now), min(ceiling, now)
+    if current != resource.RLIM_INFINITY:
+        soft, ceiling = min(soft, current), min(ceiling, current)
     resource.setrlimit(kind, (soft, ceiling))
 
 
 def _readable() -> list[str]:
-    """What importing the standard library reads; the empty working folder too."""
+    """Paths that stay readable: what importing the standard library needs, and the empty working folder."""
     own = [os.path.join(sys.base_prefix, name) for name in ("lib", "lib64")]
     libraries = ["/usr/lib", "/usr/lib64", "/lib", "/lib64", "/etc/ld.so.cache"]
     return [*own, *libraries, "/usr/share/zoneinfo", "."]
@@ -125,20 +128,20 @@ def _restrict_reading(libc: _Libc) -> None:
     if abi == 0:
         return
     file_rights = {1: 13, 2: 14, 3: 15, 4: 15}.get(abi, 16)
-    words = [(1 << file_rights) - 1]
+    rights = [(1 << file_rights) - 1]
     if abi >= 4:
-        words.append(0b11)  # TCP bind and connect
+        rights.append(0b11)  # TCP bind and connect
     if abi >= 6:
-        words.append(0b11)  # abstract Unix sockets and signals, of processes outside
-    attributes = struct.pack(f"={len(words)}Q", *words)
+        rights.append(0b11)  # abstract Unix sockets and signals, of processes outside
+    attributes = struct.pack(f"={len(rights)}Q", *rights)
     ruleset = libc.call("syscall", _LANDLOCK_CREATE_RULESET, attributes, len(attributes), 0)
     for path in _readable():
         try:
             beneath = os.open(path, os.O_PATH | os.O_CLOEXEC)
         except FileNotFoundError:
             continue
-        rights = _LANDLOCK_READ_FILE | (_LANDLOCK_READ_DIR if os.path.isdir(path) else 0)
-        rule = struct.pack("=Qi", rights, beneath)
+        allowed = _LANDLOCK_READ_FILE | (_LANDLOCK_READ_DIR if os.path.isdir(path) else 0)
+        rule = struct.pack("=Qi", allowed, beneath)
         libc.call("syscall", _LANDLOCK_ADD_RULE, ruleset, _LANDLOCK_RULE_PATH_BENEATH, rule, 0)
         os.close(beneath)
     libc.call("syscall", _LANDLOCK_RESTRICT_SELF, ruleset, 0)

@@ -1,14 +1,14 @@
-"""The process that runs one program: reads it, confines itself, runs it, and reports.
+"""The sandboxed process: reads one program, confines itself, runs the program, and reports.
 
 Started by the runner as `python -s -S -P -B sandbox_child.py DESCRIPTOR`, the request on standard input. It reports on
 DESCRIPTOR: `READY` once confined; then either the token of the request, or one line on why the program failed.
 
-The token is what says that the program ran to its end, and comes in two halves. The first half is a variable of `_run`,
-written by the line after the program. The second lies in a buffer of the C library from before the program starts, and
-is written when the interpreter has ended in the ordinary way. So ending early is no success, however it is done:
-`sys.exit` ends in `_run`, and `os._exit` writes neither half. A program that sets out to deceive can do it, since all
-it would have to imitate is in its own process: walk up the frames to `_run` for the first half, and for the second dig
-up ctypes (which is put out of the way, not out of the process) to call libc's `exit`.
+The token proves that the program ran to its end, and has two halves. The first half is a variable of `_run`, written by
+the line after the program. The second half is in a buffer of the C library since before the program started, and is
+written when the interpreter exits normally. Ending early therefore never counts as success: `sys.exit` ends in `_run`,
+and `os._exit` writes neither half. A deliberately deceptive program can still forge the token, since both halves are
+in its own process: it can walk up the frames to `_run` for the first, and recover ctypes (hidden, not unloaded) to call
+libc's `exit` for the second.
 """
 
 from __future__ import annotations
@@ -27,7 +27,11 @@ _DETAIL_CHARACTERS = 500
 
 
 def _prepare() -> tuple[str, int, bytes]:
-    """Confines this process; gives the program, the descriptor of the report, and the first half of the token."""
+    """Confine this process.
+
+    Returns:
+        The program, the file descriptor of the report, and the first half of the token.
+    """
     report = int(sys.argv[1])
     with open(0, "rb", closefd=False) as stdin:
         request = marshal.loads(stdin.read())  # noqa: S302 - written by the runner
@@ -48,7 +52,7 @@ def _prepare() -> tuple[str, int, bytes]:
 
 
 def _run(code: str, report: int, token: bytes) -> None:
-    # bound before the program can replace them
+    # taken before the program can replace them
     write, leave = os.write, os._exit
     program = type(sys)("__main__")
     sys.modules["__main__"] = program

@@ -1,4 +1,4 @@
-"""The parent's side: starts a confined process for each program, bounds it, and reads the verdict."""
+"""The parent's side of the sandbox: starts a confined process per program, limits it, and reads its report."""
 
 from __future__ import annotations
 
@@ -16,8 +16,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -27,12 +25,12 @@ from crossover.evaluation.sandbox import sandbox_child
 from crossover.evaluation.sandbox.syscall_filter import seccomp_filter
 
 _MIB = 1 << 20
-_STARTUP_SECONDS = 30.0  # to start and confine the interpreter, which is not the program's time
+_STARTUP_SECONDS = 30.0  # to start and confine the interpreter; not counted as the program's time
 _POLL_SECONDS = 0.05
 _DETAIL_CHARACTERS = 500
 _CHUNK_BYTES = 65536
 
-# what must be refused, and what must work, in a process that claims to be confined
+# run once: calls that must be refused, and imports that must work, in a confined process
 _PROBE = """
 import decimal, os
 from _socket import socket
@@ -52,12 +50,12 @@ refused(socket)
 
 @dataclass(frozen=True)
 class Limits:
-    """What one program may use.
+    """Resource limits of one program.
 
     Args:
-        seconds: time by the clock, from the first line of the program; its processor time is bounded a little above.
-        memory_mb: address space, the interpreter's own included (about 30 MB).
-        output_bytes: what it may print before it is stopped.
+        seconds: wall-clock time of the program; its CPU time is limited to slightly more.
+        memory_mb: address space, including the interpreter's (about 30 MB).
+        output_bytes: largest amount of output.
     """
 
     seconds: float = 5.0
@@ -70,12 +68,12 @@ DEFAULT_LIMITS = Limits()
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one program.
+    """Outcome of one program.
 
     Args:
-        status: `passed` if it ran to its very end; `failed` if an exception or an exit ended it earlier; `timeout`;
-            `memory` if an uncaught MemoryError ended it; `killed` if a signal did, or it printed too much.
-        detail: the last line of the exception, or the reason; empty if it passed. Text of the program's making.
+        status: `passed` if it ran to its end; `failed` if an exception or an exit ended it earlier; `timeout`;
+            `memory` if an uncaught MemoryError ended it; `killed` if a signal ended it, or it printed too much.
+        detail: last line of the exception, or the reason; empty if it passed. The program controls this text.
     """
 
     status: Literal["passed", "failed", "timeout", "memory", "killed"]
@@ -83,68 +81,49 @@ class Outcome:
 
 
 def run_program(code: str, limits: Limits = DEFAULT_LIMITS) -> Outcome:
-    """Runs a program as `__main__` in a sandbox.
+    """Run a program as `__main__` in the sandbox.
 
-    `passed` cannot be had by exiting, printing or catching; `sandbox_child` says what a program bent on deceiving could do.
+    A program cannot reach `passed` by exiting, printing or catching; `sandbox_child` documents what deception remains.
 
     Args:
-        code: the text of the program, its tests appended.
-        limits: what it may use.
+        code: source of the program, with its tests appended.
+        limits: its resource limits.
 
     Raises:
-        StudyError: programs cannot be confined here; nothing was run.
+        StudyError: programs cannot be sandboxed on this machine; nothing was run.
     """
     require_sandbox()
     return _run(code, limits)
 
 
-def run_programs(codes: Sequence[str], limits: Limits = DEFAULT_LIMITS, workers: int = 2) -> list[Outcome]:
-    """Runs programs, several at a time.
-
-    Args:
-        codes: the texts of the programs.
-        limits: what each may use.
-        workers: how many run at a time.
-
-    Returns:
-        The outcomes, in the order of the programs.
-
-    Raises:
-        StudyError: programs cannot be confined here; nothing was run.
-    """
-    require_sandbox()
-    with ThreadPoolExecutor(workers) as pool:
-        return list(pool.map(lambda code: _run(code, limits), codes))
-
-
 @functools.cache
 def require_sandbox() -> None:
-    """Checks, once, that programs can be confined here, by confining one.
+    """Check once, by running a probe, that programs can be sandboxed on this machine.
 
     Raises:
         StudyError: they cannot be.
     """
     outcome = _run(_PROBE, Limits(seconds=_STARTUP_SECONDS))
     if outcome.status != "passed":
-        raise _unavailable(f"a confined process was not refused what it must be: {outcome.detail}")
+        raise _unavailable(f"the sandbox did not refuse what it must: {outcome.detail}")
 
 
 def _unavailable(problem: str) -> StudyError:
     return StudyError(
         "sandbox.unavailable",
         field="evaluation.tasks",
-        problem=f"programs of the model cannot be confined here ({problem})",
-        remedy="leave out the tasks that run code, or evaluate on Linux (x86_64 or aarch64) with seccomp",
+        problem=f"generated programs cannot be sandboxed on this machine ({problem})",
+        remedy="drop the tasks that run code, or evaluate on Linux (x86_64 or aarch64) with seccomp",
     )
 
 
 def _filter() -> bytes:
     if sys.platform != "linux":
-        raise _unavailable(f"the system is {sys.platform}")
+        raise _unavailable(f"the operating system is {sys.platform}")
     try:
         return seccomp_filter(platform.machine())
     except KeyError as error:
-        raise _unavailable(f"there is no list of system calls for the machine {error}") from error
+        raise _unavailable(f"no list of system calls for the architecture {error}") from error
 
 
 def _run(code: str, limits: Limits) -> Outcome:
@@ -156,7 +135,7 @@ def _run(code: str, limits: Limits) -> Outcome:
         stdin = stack.enter_context(open(os.memfd_create("request"), "w+b"))
         stdin.write(request)
         stdin.seek(0)
-        # not a pipe, which the program might open again for reading, through /proc
+        # a socket, since the program could reopen a pipe for reading through /proc
         report, report_of_child = socket.socketpair()
         stack.enter_context(report)
         with report_of_child:
@@ -168,7 +147,7 @@ def _run(code: str, limits: Limits) -> Outcome:
                 stderr=subprocess.STDOUT,
                 pass_fds=[report_of_child.fileno()],
                 cwd=folder,
-                env={"PYTHONHASHSEED": "0"},  # the order of a set must not decide a verdict
+                env={"PYTHONHASHSEED": "0"},  # set order must not decide an outcome
                 start_new_session=True,
             )
         stack.enter_context(process)
@@ -186,44 +165,48 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
 
 
 def _watch(process: subprocess.Popen[bytes], output: int, report: int, limits: Limits) -> tuple[Outcome | None, bytes]:
-    """Reads what a child writes until it ends: the outcome if it must be killed, and what it reported once confined."""
-    written = {output: bytearray(), report: bytearray()}
+    """Read a child's output until it ends.
+
+    Returns:
+        The outcome if the child must be killed, else None; and what it reported after it was confined.
+    """
+    received = {output: bytearray(), report: bytearray()}
     deadline = time.monotonic() + _STARTUP_SECONDS
     stopped: Outcome | None = Outcome("timeout", f"ran longer than {limits.seconds:g} s")
     with selectors.PollSelector() as selector:
-        for descriptor in written:
+        for descriptor in received:
             os.set_blocking(descriptor, False)
             selector.register(descriptor, selectors.EVENT_READ)
-        while (left := deadline - time.monotonic()) > 0:
-            # asked before reading: what was written before the end is then read, even where another process,
-            # forked by this one in the meantime, still holds the pipes open
+        while (remaining := deadline - time.monotonic()) > 0:
+            # polled before reading, so that everything written before the exit is read, even if a process that this
+            # one forked in the meantime holds the pipes open
             ended = process.poll() is not None
             if not ended and not selector.get_map():
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(left)
+                    process.wait(remaining)
                 continue
-            ready = selector.select(0 if ended else min(left, _POLL_SECONDS))
+            ready = selector.select(0 if ended else min(remaining, _POLL_SECONDS))
             for key, _ in ready:
                 data = os.read(key.fd, _CHUNK_BYTES)
                 if not data:
                     selector.unregister(key.fd)
-                elif key.fd == report and not written[report]:
+                elif key.fd == report and not received[report]:
                     deadline = time.monotonic() + limits.seconds
-                written[key.fd] += data
-            if max(map(len, written.values())) > limits.output_bytes:
+                received[key.fd] += data
+            if max(map(len, received.values())) > limits.output_bytes:
                 stopped = Outcome("killed", f"wrote more than {limits.output_bytes} bytes")
                 break
             if ended and not ready:
                 stopped = None
                 break
-    if not written[report].startswith(sandbox_child.READY):
-        lines = bytes(written[output]).splitlines() or [b"the confined process did not start"]
+    if not received[report].startswith(sandbox_child.READY):
+        lines = bytes(received[output]).splitlines() or [b"the confined process did not start"]
         raise _unavailable(_printable(lines[-1]))
-    return stopped, bytes(written[report][len(sandbox_child.READY) :])
+    return stopped, bytes(received[report][len(sandbox_child.READY) :])
 
 
 def _printable(text: bytes) -> str:
-    """As one line, without characters that could disturb a terminal or a table."""
+    """One line without control characters."""
     characters = (c if c.isprintable() else " " for c in text.decode("utf-8", "replace").strip())
     return "".join(characters)[:_DETAIL_CHARACTERS]
 

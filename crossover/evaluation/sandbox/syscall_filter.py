@@ -1,7 +1,7 @@
-"""The system calls that a confined program may make, and the seccomp filter that allows no others.
+"""The system calls that a sandboxed program may make, and the seccomp filter that refuses all others with EPERM.
 
-What is not listed fails with EPERM. A call is listed if CPython needs it to import the standard library and to compute,
-and if with the conditions below it can change nothing outside its own process.
+A call is listed if CPython needs it to import the standard library and to compute, and if under the conditions below it
+cannot change anything outside its own process.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Tasks that choose: which option is likeliest to the model? Texts are made as lm-evaluation-harness makes them.
+"""Multiple-choice tasks: the model's answer is its most likely option. Texts are built as in lm-evaluation-harness.
 
-An option is a continuation of a context; a blank between the two belongs to the continuation. Ties share the point.
+An option is a continuation of a context; the space between the two belongs to the continuation. Ties count in parts.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ LETTERS = "ABCDEFGHIJ"
 
 
 class Question(NamedTuple):
-    """A choice: its options, and which is right."""
+    """The options of an item, and the index of the right one."""
 
     options: list[Continuation]
     gold: int
@@ -27,12 +27,12 @@ class Question(NamedTuple):
 
 @dataclass(frozen=True)
 class ChoiceTask:
-    """Asks the likelihood of every option.
+    """Scores the likelihood of every option.
 
     Args:
-        question: from a document and its pack to the question.
-        id_field: names the item; empty numbers them.
-        cluster_field: names what items of a cluster share; empty makes each its own.
+        question: builds the question from a document and its pack.
+        id_field: field of the item's id; empty: the document's number.
+        cluster_field: field whose value the items of a cluster share; empty: every item is its own cluster.
     """
 
     question: Callable[[Document, Pack], Question]
@@ -42,33 +42,33 @@ class ChoiceTask:
     executes: ClassVar[bool] = False
 
     def identity(self, document: Document, number: int) -> tuple[str, str]:
-        """Item and cluster."""
+        """The item's id and cluster."""
         name = str(document[self.id_field]) if self.id_field else f"{number:05d}"
         return name, str(document[self.cluster_field]) if self.cluster_field else name
 
     def requests(self, document: Document, pack: Pack) -> Sequence[Request]:
-        """One continuation an option."""
+        """One continuation per option."""
         question = self.question(document, pack)
         if not 0 <= question.gold < len(question.options):
-            raise ValueError(f"gold {question.gold} names none of {len(question.options)} options")
+            raise ValueError(f"gold {question.gold} is not an index into {len(question.options)} options")
         if len(question.options) < 2:
             raise ValueError("fewer than two options")
-        for place, option in enumerate(question.options):
+        for i, option in enumerate(question.options):
             if not (option.continuation.strip() if isinstance(option.continuation, str) else option.continuation):
-                raise ValueError(f"option {place} is empty")
+                raise ValueError(f"option {i} is empty")
         return question.options
 
     def score(self, document: Document, pack: Pack, responses: Sequence[Response]) -> ItemScore:
-        """The likeliest by its whole NLL, and by its NLL a character."""
+        """Accuracy by the summed NLL and by the NLL per character, and the margin in nats per token."""
         scored = [response for response in responses if isinstance(response, Scored)]
         gold = self.question(document, pack).gold
-        total = np.array([one.nll for one in scored])
-        per_token = total / [one.tokens for one in scored]
+        total = np.array([option.nll for option in scored])
+        per_token = total / [option.tokens for option in scored]
         others = np.delete(per_token, gold)
         correct = first_place(total, gold)
         values = {
             "accuracy": correct,
-            "accuracy_norm": first_place(total / [one.characters for one in scored], gold),
+            "accuracy_norm": first_place(total / [option.characters for option in scored], gold),
             "margin": float(others.mean() - per_token[gold]),
             "gold_nll": float(per_token[gold]),
             "distractor_nll": float(others.mean()),
@@ -77,13 +77,13 @@ class ChoiceTask:
 
 
 def first_place(cost: np.ndarray, gold: int) -> float:
-    """1 if the gold option costs strictly least, a share of 1 if it ties for that, else 0."""
+    """1 if the gold option alone has the lowest cost, 1/n if n options tie for it, else 0."""
     best = cost == cost.min()
     return float(best[gold] / best.sum())
 
 
 def spaced(context: str, options: Sequence[str]) -> list[Continuation]:
-    """Options after one context, a blank between."""
+    """Options that continue one context, separated by a space."""
     return [Continuation(context, f" {option}") for option in options]
 
 

@@ -1,39 +1,40 @@
-"""The interface of a task: documents become requests, and the responses to them per-item scores.
+"""The interface of a task: it turns documents into requests, and a model's responses into per-item scores.
 
-A request is either a continuation whose likelihood is asked, or a text to be generated; both families answer both.
+A request either scores the likelihood of a continuation or generates text; models of both families serve both.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Literal, NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 from crossover.data.task_packs import Document, Pack
 from crossover.decoding.generation_request import Completion, Generation
 
 Text = str | tuple[int, ...]
-"""Text, or tokens where a text has none (a piece cut inside a character)."""
+"""A string, or token ids where the piece is cut inside a character and so has no string."""
 
 
 class Continuation(NamedTuple):
-    """How likely is this continuation of this context?"""
+    """Request for the likelihood of a continuation given its context."""
 
     context: Text
     continuation: Text
 
 
 class Scored(NamedTuple):
-    """The answer to a `Continuation`."""
+    """Response to a `Continuation`."""
 
     nll: float
-    """Of the whole continuation given the context, in nats: exact for AR, an upper bound for a DLM."""
+    """NLL of all tokens of the continuation given the context, in nats: exact for AR, an upper bound for a DLM."""
     stderr: float
     """Monte Carlo standard error of `nll`; 0 where every mask was enumerated, NaN with a single draw."""
     tokens: int
+    """Tokens of the continuation."""
     characters: int
-    """Of the continuation without the blanks around it (tokens, where it is given as tokens)."""
+    """Characters of the continuation without leading and trailing spaces; tokens where it is given as tokens."""
     draws: int
-    """Most masks that any of the item's continuations was scored under; 1 for AR."""
+    """Largest number of masks that any of the item's continuations was scored under; 1 for AR."""
 
 
 Request = Continuation | Generation
@@ -41,55 +42,38 @@ Response = Scored | Completion
 
 
 class ItemScore(NamedTuple):
-    """What one item says of a model."""
+    """Result of one item."""
 
     correct: float
-    """1 right, 0 wrong; a tie for the first place is shared."""
+    """1 right, 0 wrong; 1/n where n options tie for the best."""
     values: dict[str, float]
-    """By metric: what the task's values are means of; keys of METRICS."""
+    """Values by metric, keys of `metric_catalogue.TASK_METRICS`; a task's metrics are their means over items."""
     option_nll: tuple[float, ...] = ()
-    """Nats a token of each option; empty where nothing is chosen from."""
-
-
-class Metric(NamedTuple):
-    """What a value of an item is."""
-
-    unit: str
-    direction: Literal["lower", "higher"]
-    by_likelihood: bool = True
-    """Whether it follows from likelihoods, and carries their estimator and draws."""
-
-
-METRICS = {
-    "accuracy": Metric("fraction", "higher"),
-    "accuracy_norm": Metric("fraction", "higher"),
-    "margin": Metric("nats/token", "higher"),
-    "gold_nll": Metric("nats/token", "lower"),
-    "distractor_nll": Metric("nats/token", "higher"),
-    "exact_match": Metric("fraction", "higher", by_likelihood=False),
-    "pass_at_1": Metric("fraction", "higher", by_likelihood=False),
-}
-"""accuracy: the likeliest option is the right one. accuracy_norm: likeliest per character. margin: mean NLL of the
-distractors minus that of the truth; its two parts tell whether a rising loss still ranks better."""
+    """NLL of each option in nats a token; empty for tasks without options."""
 
 
 class Task(Protocol):
-    """One way to ask: a format of documents. It holds no state; the pack says what else varies."""
+    """A format of documents. It holds no state; what else varies is a field of the pack."""
 
     generates: ClassVar[bool]
-    """Whether models must write text, which costs many forward passes."""
+    """Whether the model generates text, which costs many forward passes."""
     executes: ClassVar[bool]
-    """Whether what they write is run, which needs the sandbox."""
+    """Whether generated programs are run, which needs the sandbox."""
 
     def identity(self, document: Document, number: int) -> tuple[str, str]:
-        """The item's id, and the cluster of items that are not independent of it."""
+        """The item's id and its cluster; items of one cluster are not independent.
+
+        Args:
+            document: the item.
+            number: of the document within its pack, for documents without an id.
+        """
 
     def requests(self, document: Document, pack: Pack) -> Sequence[Request]:
-        """What to ask.
+        """The requests of one item.
 
         Raises:
             ValueError, KeyError, TypeError, IndexError: the document is not of this format.
         """
 
     def score(self, document: Document, pack: Pack, responses: Sequence[Response]) -> ItemScore:
-        """Judge the responses, which are in the order of the requests."""
+        """Score the responses, given in the order of the requests."""

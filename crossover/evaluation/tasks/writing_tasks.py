@@ -1,4 +1,4 @@
-"""Tasks that write: the last word of a passage, and programs that are run in the sandbox."""
+"""Generative tasks: the last word of a passage, and programs that are run in the sandbox."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MBPP_ENDS = ("\nclass ", "\nassert", '\n"""', "\nprint", "\nif ", "[DONE]")
 
 @dataclass(frozen=True)
 class LastWordTask:
-    """`{context, continuation}`: is the greedy completion the very word (LAMBADA), and how likely is it?"""
+    """`{context, continuation}`: the last word of a passage, by greedy decoding and by likelihood (LAMBADA)."""
 
     generates: ClassVar[bool] = True
     executes: ClassVar[bool] = False
@@ -30,7 +30,7 @@ class LastWordTask:
         return f"{number:05d}", f"{number:05d}"
 
     def requests(self, document: Document, pack: Pack) -> Sequence[Request]:
-        """The word's likelihood, and as many tokens as it has."""
+        """The word's likelihood, and a completion of its length."""
         del pack
         word = f" {document['continuation'].strip()}"
         if not word.strip():
@@ -39,7 +39,7 @@ class LastWordTask:
         return Continuation(context, word), Generation(prompt=context, max_tokens=len(word.encode()))
 
     def score(self, document: Document, pack: Pack, responses: Sequence[Response]) -> ItemScore:
-        """Right if the completion is the word."""
+        """Correct if the completion is the word."""
         del pack
         likelihood, completion = responses
         assert isinstance(likelihood, Scored)  # noqa: S101 - in the order of the requests
@@ -50,19 +50,19 @@ class LastWordTask:
 
 
 class Problem(NamedTuple):
-    """A program with a hole, and how it is judged."""
+    """A programming problem, and how a completion is tested."""
 
     request: Generation
     program: Callable[[str], str]
-    """From the completion to the program whose end means success."""
+    """Builds the program, including its tests, from the completion; it passes if it runs to its end."""
 
 
 @dataclass(frozen=True)
 class CodeTask:
-    """Asks for a program, and runs it with its tests in the sandbox.
+    """Generates a program and runs it with its tests in the sandbox.
 
     Args:
-        problem: from a document to the problem.
+        problem: builds the problem from a document.
     """
 
     problem: Callable[[Document], Problem]
@@ -70,7 +70,7 @@ class CodeTask:
     executes: ClassVar[bool] = True
 
     def identity(self, document: Document, number: int) -> tuple[str, str]:
-        """The problem's id; holes in one problem are a cluster."""
+        """The problem's id; the holes of one problem form a cluster."""
         del number
         name = str(document["task_id"])
         kind, _, problem = name.partition("/HumanEval/")
@@ -82,7 +82,7 @@ class CodeTask:
         return (self.problem(document).request,)
 
     def score(self, document: Document, pack: Pack, responses: Sequence[Response]) -> ItemScore:
-        """Passed if the program with its tests ran to its end."""
+        """Correct if the program with its tests runs to its end."""
         del pack
         (completion,) = responses
         assert isinstance(completion, Completion)  # noqa: S101 - the only request
@@ -102,17 +102,17 @@ def _humaneval(document: Document) -> Problem:
 def _mbpp(document: Document) -> Problem:
     """Austin et al. 2021: a function from one sentence and three tests, without examples of other problems."""
     tests = "\n".join(document["test_list"])
-    words = f"{document['text']}\nYour code should pass these tests:\n{tests}"
+    task = f"{document['text']}\nYour code should pass these tests:\n{tests}"
     setup = document.get("test_setup_code", "")
     length = max(PROGRAM_TOKENS, len(document["code"].encode()))
-    request = Generation(prompt=f'"""\n{words}\n"""\n', max_tokens=length, stop=MBPP_ENDS)
+    request = Generation(prompt=f'"""\n{task}\n"""\n', max_tokens=length, stop=MBPP_ENDS)
     return Problem(request, lambda text: f"{setup}\n{text}\n{tests}\n")
 
 
 def _infilling(document: Document) -> Problem:
-    """Bavarian et al. 2022: fill a hole of the true solution's length between two pieces of a program.
+    """Bavarian et al. 2022, arXiv 2207.14255: fill a hole in a program, with as many tokens as the solution has.
 
-    A DLM sees both sides; AR, which cannot see the suffix, completes the prefix in as many tokens.
+    A DLM is given prefix and suffix; AR, which cannot attend to the suffix, completes the prefix.
     """
     prompt, suffix = document["prompt"], document["suffix"]
     check = f"{document['test']}\ncheck({document['entry_point']})\n"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from crossover.data import tokenizer
 from crossover.decoding import Completion, Generation, generate, stream
-from crossover.decoding.decoding_sequences import DLMSequence, fair_shares
+from crossover.decoding.decoding_sequences import DLMSequence, truncate_both
 from crossover.decoding.token_sampling import choose, log_softmax
 from crossover.errors import RequestError
 from crossover.model.transformer import Transformer
@@ -135,7 +135,7 @@ def test_sampling_follows_the_distribution() -> None:
 
 @given(st.integers(0, 50), st.integers(0, 50), st.integers(0, 60))
 def test_shares_are_fair(left: int, right: int, room: int) -> None:
-    a, b = fair_shares(left, right, room)
+    a, b = truncate_both(left, right, room)
     assert 0 <= a <= left
     assert 0 <= b <= right
     assert a + b == min(left + right, room)

@@ -22,7 +22,7 @@ from crossover.errors import DataError
 from crossover.evaluation.evaluate_checkpoint import evaluate_checkpoint
 from crossover.evaluation.evaluation_records import Evaluation, merge_parts
 from crossover.evaluation.measurement_plan import evaluation_parts
-from crossover.evaluation.task_scores import TaskScores, fitted, score_task
+from crossover.evaluation.task_scores import TaskScores, limit_to_model, score_task
 from crossover.evaluation.tasks import FORMATS, Continuation, Scored
 from crossover.evaluation.tasks.choice_tasks import first_place
 from crossover.evaluation.tasks.preparing import prepare_pack, task_of
@@ -248,9 +248,9 @@ def test_what_a_model_cannot_serve_is_left_out_of_the_request() -> None:
     request = Generation(prompt="a", suffix="b", max_tokens=99)
     dlm, ar = tiny_model(causal=False, length=20), tiny_model(causal=True, length=20)
     blocks = tiny_model(causal=False, length=20, block_length=4)
-    assert (fitted(dlm, request).suffix, fitted(dlm, request).max_tokens) == ("b", 10)
-    assert (fitted(ar, request).suffix, fitted(ar, request).max_tokens) == (None, 99)
-    assert fitted(blocks, request).suffix is None
+    assert (limit_to_model(dlm, request).suffix, limit_to_model(dlm, request).max_tokens) == ("b", 10)
+    assert (limit_to_model(ar, request).suffix, limit_to_model(ar, request).max_tokens) == (None, 99)
+    assert limit_to_model(blocks, request).suffix is None
 
 
 def writes(text: str) -> Completion:
@@ -288,7 +288,7 @@ BAD = [
     ("wrong", {"sha256": "0" * 64}, [ROW], "does not have the SHA-256 0000"),
     ("absent", {"file": "elsewhere.jsonl"}, [ROW], "elsewhere.jsonl does not exist"),
     ("blank", {}, [ROW | {"choices": ["four", " "]}], "option 1 is empty"),
-    ("gold", {}, [ROW | {"gold": 7}], "gold 7 names none of 2 options"),
+    ("gold", {}, [ROW | {"gold": 7}], "gold 7 is not an index into 2 options"),
     ("single", {}, [ROW | {"choices": ["four"]}], "fewer than two options"),
     ("field", {}, [{"query": "x"}], "has no field 'choices'"),
     ("kind", {"format": "riddles"}, [ROW], "unknown format 'riddles'"),
@@ -357,5 +357,5 @@ def test_a_pack_may_come_through_datasets(
     items = items_of(with_tasks(tiny_study, "sums"), "sums", tmp_path, tmp_path / "data")
     assert items.manifest.items == 2
     (tmp_path / "gone.yaml").write_text(json.dumps(fields | {"hub": str(tmp_path / "nowhere")}))
-    with pytest.raises(DataError, match="cannot be had from the hub"):
+    with pytest.raises(DataError, match="cannot be loaded from the Hugging Face hub"):
         items_of(with_tasks(tiny_study, "gone"), "gone", tmp_path, tmp_path / "data")

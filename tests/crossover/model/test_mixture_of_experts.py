@@ -246,8 +246,8 @@ def test_a_saved_causal_mixture_loads_by_its_folder(tmp_path: Path) -> None:
     model = Transformer(CONFIG, causal=True, mask_id=258)
     model.initialise(torch.Generator().manual_seed(4))
     info = CheckpointInfo(
-        study="sha256:x", run="c/ar/seed-0", arm="ar", family="AR", seed=0, step=1, tokens=1, flops=1.0, seconds=1.0,
-        model=CONFIG,
+        run="c/ar/seed-0", run_digest="sha256:x", arm="ar", family="AR", seed=0, step=1, tokens=1, flops=1.0,
+        seconds=1.0, model=CONFIG,
     )  # fmt: skip
     save_checkpoint(tmp_path / "c", info, model.state_dict())
     ours, _ = load_checkpoint(tmp_path / "c")
@@ -256,5 +256,5 @@ def test_a_saved_causal_mixture_loads_by_its_folder(tmp_path: Path) -> None:
     tokens = torch.randint(0, 256, (2, 9), generator=torch.Generator().manual_seed(5))
     with torch.inference_mode():
         torch.testing.assert_close(ours(tokens), model(tokens), rtol=0, atol=0)
-        mine, other = model(tokens), theirs(input_ids=tokens).logits
-    torch.testing.assert_close(mine[..., :258], other[..., :258], rtol=0, atol=1e-5)
+        logits, stock = model(tokens), theirs(input_ids=tokens).logits
+    torch.testing.assert_close(logits[..., :258], stock[..., :258], rtol=0, atol=1e-5)

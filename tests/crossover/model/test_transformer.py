@@ -54,8 +54,8 @@ def test_padding_changes_nothing_for_visible_tokens(causal: bool) -> None:
 
 def test_flops_count_attention_for_the_mask_in_use() -> None:
     config = preset("nano", vocab_size=259, max_length=64)
-    causal = config.forward_flops_per_token(length=64, causal=True)
-    both = config.forward_flops_per_token(length=64, causal=False)
+    causal = config.forward_flops(keys=32.5)
+    both = config.forward_flops(keys=64.0)
     assert both - causal == pytest.approx(4 * 2 * 64 * (64 - 32.5))
     assert both == 2 * config.matmul_parameters + 4 * 2 * 64 * 64
 

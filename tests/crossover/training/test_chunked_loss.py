@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from crossover.training import chunked_loss as loss_module
-from crossover.training.chunked_loss import fits_whole, weighted_nll
+from crossover.training.chunked_loss import fits_unchunked, weighted_nll
 
 POSITIONS, HIDDEN, VOCAB, MASK = 23, 16, 11, 10
 CHUNK = 5  # four whole chunks and one of three
@@ -24,7 +24,7 @@ class Result(NamedTuple):
 
 @pytest.fixture(autouse=True)
 def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loss_module, "WHOLE_LOGITS", 4 * VOCAB * CHUNK)
+    monkeypatch.setattr(loss_module, "MAX_LOGITS", 4 * VOCAB * CHUNK)
 
 
 def parts(seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -76,14 +76,14 @@ def test_logits_are_never_held_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_fits_is_held_whole() -> None:
-    assert fits_whole(4 * CHUNK, VOCAB)
-    assert not fits_whole(4 * CHUNK + 1, VOCAB)
+    assert fits_unchunked(4 * CHUNK, VOCAB)
+    assert not fits_unchunked(4 * CHUNK + 1, VOCAB)
 
 
 def test_a_vocabulary_above_the_limit_still_goes_row_by_row(monkeypatch: pytest.MonkeyPatch) -> None:
     given = parts()
     expected = run(*given, chunked=False)
-    monkeypatch.setattr(loss_module, "WHOLE_LOGITS", 1)
+    monkeypatch.setattr(loss_module, "MAX_LOGITS", 1)
     for one, other in zip(expected, run(*given, chunked=True), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
 

@@ -10,7 +10,7 @@ from crossover.training.loss_guard import LEAST_JUMP, SETTLED, WINDOW, LossGuard
 
 def settled(losses: list[float], factor: float = 20.0) -> LossGuard:
     guard = LossGuard(factor)
-    assert all(guard.objection(loss, 1.0) is None for loss in losses)
+    assert all(guard.fault(loss, 1.0) is None for loss in losses)
     return guard
 
 
@@ -18,42 +18,42 @@ def settled(losses: list[float], factor: float = 20.0) -> LossGuard:
 @pytest.mark.parametrize("factor", [0.0, 20.0])
 def test_what_is_not_finite_is_refused_from_the_first_step(bad: float, factor: float) -> None:
     guard = LossGuard(factor)
-    assert guard.objection(bad, 1.0) == f"the loss is {bad}"
-    assert guard.objection(1.0, bad) == f"the gradient norm is {bad}"
-    assert guard.objection(1.0, 1.0) is None
+    assert guard.fault(bad, 1.0) == f"the loss is {bad}"
+    assert guard.fault(1.0, bad) == f"the gradient norm is {bad}"
+    assert guard.fault(1.0, 1.0) is None
 
 
 def test_a_spike_is_one_only_after_settling() -> None:
-    assert settled([3.0] * (SETTLED - 1)).objection(50.0, 1.0) is None
-    assert settled([3.0] * SETTLED).objection(50.0, 1.0) == "the loss jumped to 50.000 from a median of 3.000"
+    assert settled([3.0] * (SETTLED - 1)).fault(50.0, 1.0) is None
+    assert settled([3.0] * SETTLED).fault(50.0, 1.0) == "the loss jumped to 50.000 from a median of 3.000"
 
 
 def test_a_spike_is_measured_in_deviations() -> None:
     losses = [3.0 + 0.2 * (-1) ** i for i in range(64)]  # median 3.0 and deviation 1.4826 x 0.2
     limit = 3.0 + 20 * 1.4826 * 0.2
-    assert settled(losses).objection(limit - 0.01, 1.0) is None
-    assert settled(losses).objection(limit + 0.01, 1.0) is not None
-    assert settled(losses, factor=30.0).objection(limit + 0.01, 1.0) is None
+    assert settled(losses).fault(limit - 0.01, 1.0) is None
+    assert settled(losses).fault(limit + 0.01, 1.0) is not None
+    assert settled(losses, factor=30.0).fault(limit + 0.01, 1.0) is None
 
 
 def test_without_any_deviation_a_jump_is_at_least_one_nat() -> None:
-    assert settled([0.01] * 64).objection(0.01 + LEAST_JUMP - 0.01, 1.0) is None
-    assert settled([0.01] * 64).objection(0.01 + LEAST_JUMP + 0.01, 1.0) is not None
-    assert settled([5.0] * 64).objection(0.0, 1.0) is None  # a fall is no spike
+    assert settled([0.01] * 64).fault(0.01 + LEAST_JUMP - 0.01, 1.0) is None
+    assert settled([0.01] * 64).fault(0.01 + LEAST_JUMP + 0.01, 1.0) is not None
+    assert settled([5.0] * 64).fault(0.0, 1.0) is None  # a fall is no spike
 
 
 def test_a_refused_loss_is_not_remembered() -> None:
     guard = settled([3.0] * SETTLED)
-    assert all(guard.objection(9.0, 1.0) for _ in range(2 * WINDOW))
-    assert guard.objection(3.0, math.inf) is not None
-    assert guard.objection(3.1, 1.0) is None
+    assert all(guard.fault(9.0, 1.0) for _ in range(2 * WINDOW))
+    assert guard.fault(3.0, math.inf) is not None
+    assert guard.fault(3.1, 1.0) is None
 
 
 def test_only_the_recent_window_counts() -> None:
     guard = settled([9.0] * 64 + [8.5] * 64 + [8.0] * WINDOW)
-    assert "from a median of 8.000" in (guard.objection(99.0, 1.0) or "")
+    assert "from a median of 8.000" in (guard.fault(99.0, 1.0) or "")
     rising = LossGuard(20.0)
-    assert all(rising.objection(0.05 * step, 1.0) is None for step in range(500))
+    assert all(rising.fault(0.05 * step, 1.0) is None for step in range(500))
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -65,11 +65,11 @@ def test_noise_is_no_reason(seed: int) -> None:
 
 
 def test_a_factor_of_zero_looks_for_no_spike() -> None:
-    assert settled([3.0] * 100, factor=0.0).objection(1e9, 1.0) is None
+    assert settled([3.0] * 100, factor=0.0).fault(1e9, 1.0) is None
 
 
 def test_forgetting_starts_anew() -> None:
     guard = settled([3.0] * SETTLED)
-    guard.forget()
-    assert all(guard.objection(50.0, 1.0) is None for _ in range(SETTLED))
-    assert guard.objection(60.0, 1.0) == "the loss jumped to 60.000 from a median of 50.000"
+    guard.reset()
+    assert all(guard.fault(50.0, 1.0) is None for _ in range(SETTLED))
+    assert guard.fault(60.0, 1.0) == "the loss jumped to 60.000 from a median of 50.000"

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from crossover.counter_rng import Stream
-from crossover.model.attention import View
+from crossover.model.attention import AttentionContext
 from crossover.model.dropout import Dropout
 from crossover.model.transformer import Transformer
 from crossover.study.arms import ARMS, Recipe, resolve_arm
@@ -106,7 +106,7 @@ def test_scoring_only_the_masked_tokens_and_chunks_change_nothing(arm: str, monk
         block_length=ARMS[arm].block_length,
     )
     model.initialise(torch.Generator().manual_seed(0))
-    monkeypatch.setattr(loss_module, "WHOLE_LOGITS", 259 * 4 * 7)  # chunks of seven, the last one ragged
+    monkeypatch.setattr(loss_module, "MAX_LOGITS", 259 * 4 * 7)  # chunks of seven, the last one ragged
     objective = TrainingObjective(ARMS[arm], 32, 0)
     tokens = np.random.default_rng(0).integers(0, 256, (3, 32))
     batch = batch_at(0, 0, batch_size=3, examples=3)
@@ -268,17 +268,19 @@ def arm_model(arm: str, length: int) -> Transformer:
 @pytest.mark.parametrize("length", [8, 16, 20, 48])
 @pytest.mark.parametrize("arm", ["ar", "dlm", "bd"])
 def test_visible_keys_are_those_that_attention_gets(arm: str, length: int) -> None:
-    model, objective, views = arm_model(arm, length), TrainingObjective(ARMS[arm], length, 0), []
-    model.model.layers[0].self_attn.register_forward_pre_hook(lambda _, given: views.append(given))
+    model, objective, contexts = arm_model(arm, length), TrainingObjective(ARMS[arm], length, 0), []
+    model.model.layers[0].self_attn.register_forward_pre_hook(lambda _, arguments: contexts.append(arguments))
     batch, tokens = batch_at(0, 0, batch_size=2, examples=2), np.zeros((2, length), dtype=np.int64)
     part = objective.microbatch(0, batch, slice(0, 2), tokens, sparse=False, device=torch.device("cpu"))
     sum_of_losses(model, part, ARMS[arm], 258, chunked=False)
-    ((x, view),) = views
-    assert isinstance(view, View)
+    ((x, context),) = contexts
+    assert isinstance(context, AttentionContext)
     positions = x.shape[1]
     assert positions == objective.passes * length == part.inputs_nT.shape[1]
-    mask = torch.ones(positions, positions) if view.mask is None else view.mask.float().expand(positions, positions)
-    seen = mask.tril() if view.is_causal else mask
+    mask = (
+        torch.ones(positions, positions) if context.mask is None else context.mask.float().expand(positions, positions)
+    )
+    seen = mask.tril() if context.is_causal else mask
     assert objective.visible_keys == pytest.approx(float(seen.sum(dim=1).mean()))
 
 
@@ -294,7 +296,7 @@ def test_visible_keys_are_those_that_attention_gets(arm: str, length: int) -> No
     ],
     ids=["ar", "dlm", "bd", "bd-ragged", "bd-short", "bernoulli"],
 )
-def test_the_scored_share_is_what_is_scored(name: str, recipe: Recipe | None, length: int) -> None:
+def test_the_scored_fraction_is_what_is_scored(name: str, recipe: Recipe | None, length: int) -> None:
     """The operations of a run, planned and reported, count logits by it."""
     objective, shares = TrainingObjective(resolve_arm(name, recipe), length, 0), []
     tokens = np.zeros((8, length), dtype=np.int64)
@@ -302,7 +304,7 @@ def test_the_scored_share_is_what_is_scored(name: str, recipe: Recipe | None, le
         batch = batch_at(0, step, batch_size=8, examples=640)
         part = objective.microbatch(step, batch, slice(0, 8), tokens, sparse=True, device=torch.device("cpu"))
         shares.append(1.0 if part.scored is None else len(part.scored) / tokens.size)
-    assert np.mean(shares) == pytest.approx(objective.scored_share, abs=4 * np.std(shares) / math.sqrt(600) + 1e-9)
+    assert np.mean(shares) == pytest.approx(objective.scored_fraction, abs=4 * np.std(shares) / math.sqrt(600) + 1e-9)
 
 
 def test_masked_input_is_otherwise_the_shifted_text_on_any_cut() -> None:
