@@ -13,8 +13,8 @@ import numpy as np
 from benchmarks.calibration.detectors import markdown
 from benchmarks.simulations.simulated_laws import PLANTED, planted
 from crossover.analysis.across.cross_cell_result import CellCrossing, CellFacts, LawForm
-from crossover.analysis.across.laws import KINDS, fit_laws
-from crossover.analysis.across.movement import fit_crossings
+from crossover.analysis.across.crossing_regression import fit_crossings
+from crossover.analysis.across.scaling_law_fits import KINDS, fit_laws
 
 SLOPES = {"log unique tokens": 0.8, "log parameters": -0.4}
 LEVEL = 3.5

@@ -23,9 +23,9 @@ from benchmarks.simulations.simulated_curves import (
     grid,
 )
 from crossover.analysis.analysis_plan import AnalysisPlan, MetricPlan
-from crossover.analysis.columns import FloatArray
-from crossover.analysis.inference.bands import mean_band
-from crossover.analysis.inference.verdict import decide, gather
+from crossover.analysis.curve_columns import FloatArray
+from crossover.analysis.inference.confidence_bands import mean_band
+from crossover.analysis.inference.verdict_rules import decide, gather
 
 PAIRS = (5, 8)
 RESAMPLES = 400

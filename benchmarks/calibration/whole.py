@@ -22,9 +22,9 @@ from benchmarks.simulations.simulated_curves import (
 )
 from crossover.analysis import AnalysisPlan, MetricPlan, analyse
 from crossover.analysis.analysis_result import Crossing, Verdict
-from crossover.analysis.columns import FloatArray
+from crossover.analysis.curve_columns import FloatArray
 from crossover.analysis.inference.item_tests import ItemTable, item_tests
-from crossover.analysis.inference.verdict import decide, gather
+from crossover.analysis.inference.verdict_rules import decide, gather
 
 NULL, CROSSING = SCENARIOS[0], SCENARIOS[5]
 FAMILY = AnalysisPlan(

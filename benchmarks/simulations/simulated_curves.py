@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from crossover.analysis.columns import FloatArray
+from crossover.analysis.curve_columns import FloatArray
 
 CHECKPOINTS = 40
 RANGE = (1.0, 100.0)

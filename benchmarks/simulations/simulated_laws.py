@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from crossover.analysis.across.cross_cell_result import CellFacts, LawForm
-from crossover.analysis.across.law_forms import POSITIVE, Form, Points, form_of
-from crossover.analysis.across.laws import LawCell
+from crossover.analysis.across.scaling_law_fits import LawInput
+from crossover.analysis.across.scaling_law_forms import POSITIVE, Form, Points, form_of
 from crossover.analysis.curves import Curve
 
 GRID = tuple((n, u) for n in (1e6, 4e6, 16e6) for u in (1e6, 4e6, 16e6))
@@ -22,7 +22,7 @@ PLANTED: dict[LawForm, dict[str, float]] = {
 
 def planted(
     kind: LawForm, *, seed: int = 0, sd: float = 0.004, pairs: int = 5, grid: tuple[tuple[float, float], ...] = GRID
-) -> tuple[list[LawCell], dict[str, float]]:
+) -> tuple[list[LawInput], dict[str, float]]:
     """Cells of one arm, `ar`, and the constants that were planted.
 
     Noise is of whole runs and of points, half and half, as a share of the loss.
@@ -42,5 +42,5 @@ def planted(
             noise = sd * (rng.normal() + rng.normal(size=tokens.size)) / np.sqrt(2)
             curves.append(Curve(tokens, clean * np.exp(noise), np.full(tokens.size, np.nan)))
         facts = CellFacts(cell=f"n{n:g}-u{u:g}", unique_tokens=int(u), parameters=int(n))
-        cells.append(LawCell(facts, {"ar": curves}))
+        cells.append(LawInput(facts, {"ar": curves}))
     return cells, PLANTED[kind]

@@ -13,13 +13,13 @@ from typing import Literal
 import numpy as np
 
 from benchmarks.simulations.simulated_curves import Scenario, differences, grid
-from crossover.analysis.across.design import CellOutlook, CellState, design
+from crossover.analysis.across.sequential_design import CellOutlook, CellState, design
 from crossover.analysis.analysis_plan import AnalysisPlan
 from crossover.analysis.analysis_result import Analysis, Outcome, Verdict
-from crossover.analysis.columns import FloatArray
-from crossover.analysis.contrasts import Question, answer
+from crossover.analysis.contrasts import Contrast, judge_contrasts
+from crossover.analysis.curve_columns import FloatArray
 from crossover.analysis.curves import Paired
-from crossover.analysis.inference.verdict import gather
+from crossover.analysis.inference.verdict_rules import gather
 
 SCALE = 3.0
 """The size of the losses that differences are taken of."""
@@ -99,8 +99,8 @@ def judge(difference_SG: FloatArray, plan: AnalysisPlan) -> Verdict:
     seeds = tuple(range(difference_SG.shape[0]))
     zero_SG = np.zeros_like(difference_SG)
     paired = Paired(seeds, x_G, zero_SG, difference_SG, zero_SG)
-    question = Question(metric, plan.axes[0], plan.comparisons[0], plan.baseline, {}, paired, evidence)
-    return answer([question], plan)[0]
+    contrast = Contrast(metric, plan.axes[0], plan.comparisons[0], plan.baseline, {}, paired, evidence)
+    return judge_contrasts([contrast], plan)[0]
 
 
 def analysis_of(difference_SG: FloatArray, plan: AnalysisPlan) -> Analysis:

@@ -8,8 +8,8 @@ from typing import Any
 from crossover.analysis.analysis_notes import metric_notes, plan_notes
 from crossover.analysis.analysis_plan import AnalysisPlan, Axis, Comparison, MetricPlan
 from crossover.analysis.analysis_result import Analysis, ArmSummary, Figure, Verdict
-from crossover.analysis.columns import Columns, read_columns
-from crossover.analysis.contrasts import Question, RunsOf, answer, ask
+from crossover.analysis.contrasts import Contrast, RunsOf, gather_contrast, judge_contrasts
+from crossover.analysis.curve_columns import Columns, read_columns
 from crossover.analysis.curves import best_so_far, complete_seeds, runs_of
 from crossover.analysis.figure_data import figure, summaries
 from crossover.analysis.inference.item_tests import ItemTable, item_tests
@@ -64,7 +64,7 @@ def analyse(
         found = runs_of(columns, metric.name, axis)
         return found if comparison == "matched" else {key: best_so_far(curve, metric) for key, curve in found.items()}
 
-    verdicts, figures, questions = interrogate(runs, plan.model_copy(update={"comparisons": comparisons}))
+    verdicts, figures, contrasts = judge_all_contrasts(runs, plan.model_copy(update={"comparisons": comparisons}))
     return Analysis(
         method=METHOD,
         plan=plan,
@@ -73,13 +73,13 @@ def analyse(
         figures=figures,
         summaries=_summaries(columns, plan),
         items=item_tests(items, plan),
-        notes=(*notes, *plan_notes(columns, plan), *_metric_notes(columns, plan, questions)),
+        notes=(*notes, *plan_notes(columns, plan), *_metric_notes(columns, plan, contrasts)),
     )
 
 
-def interrogate(
+def judge_all_contrasts(
     runs: Callable[[MetricPlan, Axis, Comparison], RunsOf], plan: AnalysisPlan
-) -> tuple[tuple[Verdict, ...], tuple[Figure, ...], list[Question]]:
+) -> tuple[tuple[Verdict, ...], tuple[Figure, ...], list[Contrast]]:
     """Ask all that the plan asks, of the default baseline and then of the best tuned one.
 
     Args:
@@ -91,42 +91,42 @@ def interrogate(
     """
     verdicts: list[Verdict] = []
     figures: list[Figure] = []
-    questions: list[Question] = []
+    contrasts: list[Contrast] = []
     for tuned in (False, True)[: 1 + bool(plan.tuned)]:
         for comparison in plan.comparisons:
             asked = [
-                ask(runs(metric, axis, comparison), metric, plan, axis, comparison, tuned=tuned)
+                gather_contrast(runs(metric, axis, comparison), metric, plan, axis, comparison, tuned=tuned)
                 for axis in plan.axes
                 for metric in plan.metrics
             ]
             for family in _families(asked, plan):
-                verdicts += answer(family, plan)
+                verdicts += judge_contrasts(family, plan)
             if not tuned:
-                figures += [_figure(question, plan) for question in asked]
-            questions += asked
+                figures += [_figure(contrast, plan) for contrast in asked]
+            contrasts += asked
     rank = {name: i for i, name in enumerate((*(m.name for m in plan.metrics), *plan.axes, *plan.comparisons))}
     verdicts.sort(key=lambda v: (rank[v.metric], v.baseline != plan.baseline, rank[v.axis], rank[v.comparison]))
     figures.sort(key=lambda f: (rank[f.metric], rank[f.axis], rank[f.comparison]))
-    return tuple(verdicts), tuple(figures), questions
+    return tuple(verdicts), tuple(figures), contrasts
 
 
-def _families(asked: Sequence[Question], plan: AnalysisPlan) -> list[list[Question]]:
+def _families(asked: Sequence[Contrast], plan: AnalysisPlan) -> list[list[Contrast]]:
     """The questions of one comparison and opponent, in the groups that Holm adjusts over."""
     if plan.multiplicity == "none":
-        return [[question] for question in asked]
+        return [[contrast] for contrast in asked]
     if plan.multiplicity == "metrics":
-        return [[question for question in asked if question.axis == axis] for axis in plan.axes]
+        return [[contrast for contrast in asked if contrast.axis == axis] for axis in plan.axes]
     return [list(asked)]
 
 
-def _figure(question: Question, plan: AnalysisPlan) -> Figure:
+def _figure(contrast: Contrast, plan: AnalysisPlan) -> Figure:
     return figure(
-        question.runs,
-        question.paired,
-        metric=question.metric,
+        contrast.runs,
+        contrast.paired,
+        metric=contrast.metric,
         plan=plan,
-        axis=question.axis,
-        comparison=question.comparison,
+        axis=contrast.axis,
+        comparison=contrast.comparison,
     )
 
 
@@ -139,17 +139,17 @@ def _summaries(columns: Columns, plan: AnalysisPlan) -> tuple[ArmSummary, ...]:
     return tuple(row for metric in plan.metrics for row in summaries(runs_of(columns, metric.name, axis), metric))
 
 
-def _metric_notes(columns: Columns, plan: AnalysisPlan, questions: Sequence[Question]) -> list[str]:
+def _metric_notes(columns: Columns, plan: AnalysisPlan, contrasts: Sequence[Contrast]) -> list[str]:
     """Notes on each metric, from its first axis and comparison."""
     first = {
         q.metric.name: q
-        for q in reversed(questions)
-        if (q.axis, q.comparison, q.baseline) == (plan.axes[0], questions[0].comparison, plan.baseline)
+        for q in reversed(contrasts)
+        if (q.axis, q.comparison, q.baseline) == (plan.axes[0], contrasts[0].comparison, plan.baseline)
     }
     notes: list[str] = []
     for metric in plan.metrics:
-        question = first[metric.name]
+        contrast = first[metric.name]
         notes += metric_notes(
-            columns, metric, plan, runs=question.runs, paired=question.paired, late=question.evidence.late
+            columns, metric, plan, runs=contrast.runs, paired=contrast.paired, late=contrast.evidence.late
         )
     return notes

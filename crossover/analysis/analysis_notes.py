@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from crossover.analysis.analysis_plan import AnalysisPlan, MetricPlan
-from crossover.analysis.columns import Columns
+from crossover.analysis.curve_columns import Columns
 from crossover.analysis.curves import Curve, CurveKey, Paired, dropped_points
-from crossover.analysis.inference.windows import WindowTest
+from crossover.analysis.inference.window_tests import WindowTest
 
 _LOUD_MONTE_CARLO = 0.5
 _SHORT_RANGE = 0.8

@@ -10,10 +10,10 @@ import numpy as np
 from crossover.analysis.analysis_plan import AnalysisPlan, Axis, Comparison, MetricPlan
 from crossover.analysis.analysis_result import Verdict, Window
 from crossover.analysis.curves import Curve, CurveKey, Paired, complete_seeds, pair_up
-from crossover.analysis.inference.power import further_pairs, further_reach
-from crossover.analysis.inference.tuned import against_tuned, without_picking
-from crossover.analysis.inference.verdict import Evidence, PValues, decide, gather, scale_of, too_few
-from crossover.analysis.inference.windows import WindowTest, holm
+from crossover.analysis.inference.further_evidence import further_pairs, further_reach
+from crossover.analysis.inference.tuned_opponents import against_tuned, without_picking
+from crossover.analysis.inference.verdict_rules import Evidence, PValues, decide, gather, scale_of, too_few
+from crossover.analysis.inference.window_tests import WindowTest, holm
 from crossover.analysis.verdict_reasons import reason
 
 RunsOf = Mapping[CurveKey, Curve]
@@ -21,7 +21,7 @@ RunsOf = Mapping[CurveKey, Curve]
 
 
 @dataclass(frozen=True)
-class Question:
+class Contrast:
     """What is asked, with its curves and its evidence."""
 
     metric: MetricPlan
@@ -35,7 +35,7 @@ class Question:
     """Against tuned arms: which one stands for each seed."""
 
 
-def ask(
+def gather_contrast(
     runs: Mapping[CurveKey, Curve],
     metric: MetricPlan,
     plan: AnalysisPlan,
@@ -43,7 +43,7 @@ def ask(
     comparison: Comparison,
     *,
     tuned: bool = False,
-) -> Question:
+) -> Contrast:
     """Gather the evidence of one question.
 
     Args:
@@ -72,17 +72,17 @@ def ask(
             )
         if tuned:
             evidence = without_picking(evidence, runs, paired.seeds, metric, plan, axis)
-    return Question(metric, axis, comparison, baseline, used, paired, evidence, picks)
+    return Contrast(metric, axis, comparison, baseline, used, paired, evidence, picks)
 
 
-def answer(family: Sequence[Question], plan: AnalysisPlan) -> list[Verdict]:
+def judge_contrasts(family: Sequence[Contrast], plan: AnalysisPlan) -> list[Verdict]:
     """Verdicts of questions that Holm adjusts over together, in order."""
     raw = [(q.evidence.raw.crossover, q.evidence.raw.late, q.evidence.raw.same) for q in family]
     adjusted = zip(*(holm(list(ps)) for ps in zip(*raw, strict=True)), strict=True)
     lates = [late for _, late, _ in raw if late is not None]
     return [
-        _verdict(question, PValues(*ps), plan, tests=_factor(question.evidence.raw.late, lates))
-        for question, ps in zip(family, adjusted, strict=True)
+        _verdict(contrast, PValues(*ps), plan, tests=_factor(contrast.evidence.raw.late, lates))
+        for contrast, ps in zip(family, adjusted, strict=True)
     ]
 
 
@@ -115,8 +115,8 @@ def _unpaired(runs: Mapping[CurveKey, Curve], plan: AnalysisPlan, metric: Metric
     return f"The paired runs share no range of {axis}: one ends before another begins"
 
 
-def _verdict(question: Question, adjusted: PValues, plan: AnalysisPlan, *, tests: int) -> Verdict:
-    evidence, metric = question.evidence, question.metric
+def _verdict(contrast: Contrast, adjusted: PValues, plan: AnalysisPlan, *, tests: int) -> Verdict:
+    evidence, metric = contrast.evidence, contrast.metric
     decision = decide(evidence, adjusted, metric, plan)
     pairs, reach, drawn = None, None, None
     if decision.outcome == "insufficient evidence":
@@ -124,14 +124,14 @@ def _verdict(question: Question, adjusted: PValues, plan: AnalysisPlan, *, tests
         if pairs is None and evidence.early is not None and evidence.late is not None:
             early, late = (replace(window, monte_carlo=0.0) for window in (evidence.early, evidence.late))
             drawn = further_pairs(early, late, delta=metric.delta, plan=plan, tests=tests)
-        if evidence.late is not None and question.comparison == "matched":
+        if evidence.late is not None and contrast.comparison == "matched":
             reach = further_reach(evidence.x_G, evidence.difference_SG, plan.alpha)
-    seeds = question.paired.seeds if question.paired else ()
+    seeds = contrast.paired.seeds if contrast.paired else ()
     return Verdict(
         metric=metric.name,
-        axis=question.axis,
-        comparison=question.comparison,
-        baseline=question.baseline,
+        axis=contrast.axis,
+        comparison=contrast.comparison,
+        baseline=contrast.baseline,
         candidate=plan.candidate,
         outcome=decision.outcome,
         reason=reason(
@@ -140,12 +140,12 @@ def _verdict(question: Question, adjusted: PValues, plan: AnalysisPlan, *, tests
             adjusted,
             metric=metric,
             plan=plan,
-            axis=question.axis,
-            comparison=question.comparison,
+            axis=contrast.axis,
+            comparison=contrast.comparison,
             further=pairs,
             drawn=drawn,
             reach=reach,
-            picks=tuple(question.picks.values()),
+            picks=tuple(contrast.picks.values()),
         ),
         pairs=evidence.pairs,
         p_crossover=evidence.raw.crossover,
@@ -157,7 +157,7 @@ def _verdict(question: Question, adjusted: PValues, plan: AnalysisPlan, *, tests
         further_reach=reach,
         sign_changes=evidence.sign_changes,
         turns=evidence.turns,
-        picks=tuple(question.picks[seed] for seed in seeds) if question.picks else (),
+        picks=tuple(contrast.picks[seed] for seed in seeds) if contrast.picks else (),
         alpha=evidence.alpha,
     )
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crossover.analysis.analysis_plan import Axis, MetricPlan
-from crossover.analysis.columns import Columns, FloatArray
+from crossover.analysis.curve_columns import Columns, FloatArray
 
 LARGEST = 1e100
 """A value beyond this has diverged and counts as not finite: its square would overflow."""

@@ -8,9 +8,9 @@ import numpy as np
 
 from crossover.analysis.analysis_plan import AnalysisPlan, Axis, Comparison, MetricPlan
 from crossover.analysis.analysis_result import ArmSummary, Band, Figure, SeedCurve
-from crossover.analysis.columns import FloatArray
+from crossover.analysis.curve_columns import FloatArray
 from crossover.analysis.curves import Curve, CurveKey, Paired, best_so_far, common_grid, errors_on_grid, on_grid
-from crossover.analysis.inference.bands import mean_band
+from crossover.analysis.inference.confidence_bands import mean_band
 
 
 def figure(

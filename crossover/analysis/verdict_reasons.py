@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from crossover.analysis.analysis_plan import AnalysisPlan, Axis, Comparison, MetricPlan, Multiplicity
 from crossover.analysis.analysis_result import Outcome
 from crossover.analysis.arm_labels import arm_label
-from crossover.analysis.inference.verdict import Decision, Evidence, PValues
-from crossover.analysis.inference.windows import WindowTest
+from crossover.analysis.inference.verdict_rules import Decision, Evidence, PValues
+from crossover.analysis.inference.window_tests import WindowTest
 
 _ADJUSTED_FOR: dict[Multiplicity, str] = {
     "metrics-and-axes": "both directions, metrics and axes",

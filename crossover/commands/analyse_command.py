@@ -10,7 +10,7 @@ from pathlib import Path
 
 import crossover
 from crossover.analysis.across.cross_cell_result import CellFacts, Overview
-from crossover.analysis.across.overview import Cell, overview
+from crossover.analysis.across.study_overview import CellInput, overview
 from crossover.analysis.analyse_cell import analyse as judge
 from crossover.analysis.analysis_plan import AnalysisPlan
 from crossover.analysis.analysis_result import Analysis
@@ -34,11 +34,11 @@ def analyse(options: argparse.Namespace) -> int:
     if bool(options.study) == bool(options.curves):
         problem = "stands beside --curves" if options.study else "is missing"
         remedy = "name a study, or give --curves FILE"
-        raise StudyError("analyse.what", field="STUDY", problem=problem, remedy=remedy)
+        raise StudyError("analyse.study-or-curves", field="STUDY", problem=problem, remedy=remedy)
     if options.study:
         if flag := curve_flag(options):
             problem, remedy = "is for --curves, and a study has a plan of its own", "leave it out, or write it there"
-            raise StudyError("analyse.what", field=flag, problem=problem, remedy=remedy)
+            raise StudyError("analyse.study-or-curves", field=flag, problem=problem, remedy=remedy)
         from crossover.commands.stage_commands import analyse as step
 
         return step(options)
@@ -86,7 +86,7 @@ def _count(tokens: float | None) -> int | None:
         return None
     if not 1 <= tokens < MOST_COUNT or tokens != int(tokens):
         raise StudyError(
-            "analyse.unique-tokens",
+            "analyse.bad-unique-tokens",
             field="--unique-tokens",
             problem=f"{tokens:g} is no positive whole number below 2^53",
             remedy="give the tokens of one epoch",
@@ -146,5 +146,5 @@ def _overview(judged: Sequence[Judged], plan: AnalysisPlan) -> Overview:
         if cell.unique_tokens is None or cell.parameters is None:
             return Overview()
         facts = CellFacts(cell=cell.cell, unique_tokens=cell.unique_tokens, parameters=cell.parameters)
-        cells.append(Cell(facts, cell.curves, analysis, cell.unique_tokens))
+        cells.append(CellInput(facts, cell.curves, analysis, cell.unique_tokens))
     return overview(cells, plan)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from crossover.errors import StudyError, WorkspaceError
-from crossover.stages.workspace import Workspace
+from crossover.storage import open_store
 
 if TYPE_CHECKING:
     from crossover.report import ReportContext
@@ -35,8 +35,9 @@ def advise(options: argparse.Namespace) -> int:
     Raises:
         StudyError: a number is not positive, or one of the pair is missing.
     """
-    from crossover.analysis.across.advice import advise as advise_on
-    from crossover.analysis.across.advice import advise_all
+    from crossover.analysis.across.budget_advice import advise as advise_on
+    from crossover.analysis.across.budget_advice import advise_all
+    from crossover.report import choice_label
 
     context = read_report(_report_json(options.workspace))
     analyses = {cell.cell: cell.analysis for cell in context.cells}
@@ -47,7 +48,7 @@ def advise(options: argparse.Namespace) -> int:
         if (value is None and wanted) or (value is not None and not 0 < value < float("inf")):
             problem = "is missing" if value is None else f"is {value:g}, which is no budget"
             remedy = "give --unique-tokens and --parameters together, as positive numbers; --flops if you like"
-            raise StudyError("advise.budget", field=flag, problem=problem, remedy=remedy)
+            raise StudyError("advise.bad-budget", field=flag, problem=problem, remedy=remedy)
     if options.unique_tokens is None:
         found = advise_all(cells)
     else:
@@ -58,7 +59,9 @@ def advise(options: argparse.Namespace) -> int:
         return 0
     for advice in found:
         budget = f", {advice.flops:.3g} FLOPs" if advice.flops else ""
-        print(f"{advice.unique_tokens:,} unique tokens, {advice.parameters:,} parameters{budget}: {advice.choose}")
+        print(
+            f"{advice.unique_tokens:,} unique tokens, {advice.parameters:,} parameters{budget}: {choice_label(advice)}"
+        )
         print(f"  Because: {advice.because}")
         print(f"  Cheapest experiment that could change this: {advice.cheapest}")
     return 0
@@ -85,12 +88,12 @@ def read_report(path: Path) -> ReportContext:
 
 
 def _report_json(workspace: str) -> Path:
-    path = Workspace(workspace).pull("analysis") / "report.json"
-    if not path.is_file():
+    store = open_store(workspace)
+    if store.digest("analysis") is None:
         raise WorkspaceError(
-            "report.none",
+            "report.missing",
             field=workspace,
             problem="holds no report",
             remedy="run `crossover run` on the study first, or name its folder",
         )
-    return path
+    return store.fetch("analysis") / "report.json"

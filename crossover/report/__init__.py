@@ -3,10 +3,10 @@
 Altair, vl-convert and Jinja are imported when a page is rendered, not before.
 """
 
-from crossover.report.across_tables import choice_label
-from crossover.report.markdown import render_markdown
+from crossover.report.overview_tables import choice_label
 from crossover.report.report_data import CellReport, CorpusFacts, Fact, ReportContext, RunRow, Sample
 from crossover.report.report_files import ReportFiles, write_report
+from crossover.report.report_markdown import render_markdown
 from crossover.report.report_page import render_html, render_picture
 from crossover.report.verdict_lines import headline
 from crossover.report.verdict_lines import line as verdict_line

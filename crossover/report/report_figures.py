@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from crossover.analysis.analysis_plan import AnalysisPlan
 from crossover.analysis.analysis_result import Band, Figure, Verdict, Window
 from crossover.analysis.arm_labels import arm_label
-from crossover.report import palette, scales, wording
-from crossover.report.verdict_panel import Frame, Look, Panel, Rows
+from crossover.report import figure_palette, figure_scales
+from crossover.report import number_formats as fmt
+from crossover.report.figure_panel import Frame, Look, Panel, Rows
 
 if TYPE_CHECKING:
     import altair as alt
@@ -42,8 +43,8 @@ def draw(
     frame = _frame(figure, plan, verdict, look)
     if frame is None:
         return None
-    title = wording.metric_title(wording.metric_plan(plan, figure.metric))
-    subtitle = wording.comparison_words(figure.comparison, figure.axis)
+    title = fmt.metric_title(fmt.metric_plan(plan, figure.metric))
+    subtitle = fmt.comparison_words(figure.comparison, figure.axis)
     if upper_bound:
         subtitle += f" · {arm_label(plan.candidate)}: upper bound (NELBO)"
     band = figure.difference
@@ -56,7 +57,7 @@ def draw(
 
 
 def _frame(figure: Figure, plan: AnalysisPlan, verdict: Verdict | None, look: Look) -> Frame | None:
-    domain = scales.x_domain([c.x for c in figure.seeds] + [b.x for b in figure.arms.values()])
+    domain = figure_scales.x_domain([c.x for c in figure.seeds] + [b.x for b in figure.arms.values()])
     if domain is None:
         return None
     unit, title = _axis_unit(figure, domain[1])
@@ -69,12 +70,12 @@ def _frame(figure: Figure, plan: AnalysisPlan, verdict: Verdict | None, look: Lo
         domain=(domain[0] / unit, domain[1] / unit),
         unit=unit,
         axis_title=title,
-        pens=palette.pens(arms, baseline=plan.baseline, candidate=plan.candidate),
+        pens=figure_palette.pens(arms, baseline=plan.baseline, candidate=plan.candidate),
     )
 
 
 def _axis_unit(figure: Figure, high: float) -> tuple[float, str]:
-    title = wording.axis_title(figure.axis)
+    title = fmt.axis_title(figure.axis)
     if figure.axis != "seconds":
         return 1.0, title
     for size, unit in ((86400.0, "days"), (3600.0, "hours"), (60.0, "minutes")):
@@ -85,12 +86,12 @@ def _axis_unit(figure: Figure, high: float) -> tuple[float, str]:
 
 def _curves(frame: Frame, title: str, subtitle: str, *, bottom: bool) -> alt.LayerChart:
     figure, most = frame.figure, frame.look.points
-    bands = {arm: scales.thin_band(band, most) for arm, band in figure.arms.items()}
+    bands = {arm: figure_scales.thin_band(band, most) for arm, band in figure.arms.items()}
     seeds = {arm: _seed_rows(frame, arm) for arm in frame.pens}
     means = {arm: _mean_rows(frame, band) for arm, band in bands.items()}
     core = [row["y"] for rows in (*seeds.values(), *means.values()) for row in rows]
     reach = [v for band in bands.values() for v in (*band.low, *band.high)]
-    panel = Panel(frame, scales.y_domain(core, reach, share=0.1), frame.look.curves, bottom)
+    panel = Panel(frame, figure_scales.y_domain(core, reach, share=0.1), frame.look.curves, bottom)
     _strip(panel, labelled=True)
     for arm, band in bands.items():
         panel.band(band, frame.pens[arm].colour)
@@ -105,13 +106,13 @@ def _curves(frame: Frame, title: str, subtitle: str, *, bottom: bool) -> alt.Lay
 
 def _difference(frame: Frame, difference: Band) -> alt.LayerChart:
     plan = frame.plan
-    band = scales.thin_band(difference, frame.look.points)
-    metric = wording.metric_plan(plan, frame.figure.metric)
+    band = figure_scales.thin_band(difference, frame.look.points)
+    metric = fmt.metric_plan(plan, frame.figure.metric)
     rows = _mean_rows(frame, band)
     windows = [w for w in (frame.verdict.early, frame.verdict.late) if w] if frame.verdict else []
     core = [*(row["y"] for row in rows), 0.0, metric.delta, -metric.delta, *(w.mean for w in windows)]
     reach = [*band.low, *band.high, *(end for w in windows for end in w.interval)]
-    domain = scales.y_domain(core, reach, share=0.35)
+    domain = figure_scales.y_domain(core, reach, share=0.35)
     panel = Panel(frame, domain, frame.look.difference, bottom=True, signed=True)
     early, late = (frame.verdict.early, frame.verdict.late) if frame.verdict else (None, None)
     _window(panel, early, "early")
@@ -120,25 +121,25 @@ def _difference(frame: Frame, difference: Band) -> alt.LayerChart:
     panel.level(0.0, "ink", width=1)
     for side in (metric.delta, -metric.delta):
         panel.level(side, "soft", width=0.9, dash=(2, 3))
-    panel.band(band, palette.light("ink"))
-    panel.lines(rows, palette.Pen(role="ink", dash=(1, 0)), width=2.2)
+    panel.band(band, figure_palette.light("ink"))
+    panel.lines(rows, figure_palette.Pen(role="ink", dash=(1, 0)), width=2.2)
     _sides(panel, lower_is_better=metric.direction == "lower")
     pair = f"{arm_label(plan.candidate)} − {arm_label(plan.baseline)}"
     return panel.chart(f"Difference {pair}", f"dotted: ±δ = {metric.delta:g}", room=8)
 
 
 def _seed_rows(frame: Frame, arm: str) -> Rows:
-    curves = (scales.thin_seed(c, frame.look.points) for c in frame.figure.seeds if c.arm == arm)
+    curves = (figure_scales.thin_seed(c, frame.look.points) for c in frame.figure.seeds if c.arm == arm)
     return [
         {"x": frame.at(x), "y": value, "run": str(curve.seed)}
         for curve in curves
         for x, value in zip(curve.x, curve.value, strict=True)
-        if scales.drawable(x, value)
+        if figure_scales.drawable(x, value)
     ]
 
 
 def _mean_rows(frame: Frame, band: Band) -> Rows:
-    return [{"x": frame.at(x), "y": m} for x, m in zip(band.x, band.mean, strict=True) if scales.drawable(x, m)]
+    return [{"x": frame.at(x), "y": m} for x, m in zip(band.x, band.mean, strict=True) if figure_scales.drawable(x, m)]
 
 
 def _strip(panel: Panel, *, labelled: bool) -> None:
@@ -151,9 +152,9 @@ def _strip(panel: Panel, *, labelled: bool) -> None:
     panel.box((low, high), "strip", opacity=0.16)
     panel.upright(at, "strip", width=1.2)
     if labelled:
-        name = wording.axis_number if frame.look is SMALL and verdict.axis != "epochs" else wording.axis_place
+        name = fmt.axis_number if frame.look is SMALL and verdict.axis != "epochs" else fmt.axis_place
         place = name(verdict.axis, crossing.at)
-        text = f"{place} ({wording.axis_interval(verdict.axis, crossing.low, crossing.high)})"
+        text = f"{place} ({fmt.axis_interval(verdict.axis, crossing.low, crossing.high)})"
         right = frame.domain[0] * (frame.domain[1] / frame.domain[0]) ** 0.7 < at
         left = frame.domain[0] * (frame.domain[1] / frame.domain[0]) ** 0.3 > at
         align: Literal["left", "center", "right"] = "right" if right else "left" if left else "center"
@@ -169,7 +170,7 @@ def _window(panel: Panel, window: Window | None, name: str) -> None:
     panel.box((low, high), "window", opacity=0.11)
     text = f"{name} window" if panel.frame.look is not SMALL else name
     panel.text(low, panel.domain[1], text, "soft", dx=3, dy=9)
-    if scales.drawable(1.0, window.mean, *window.interval):
+    if figure_scales.drawable(1.0, window.mean, *window.interval):
         panel.box((low, high), "window", opacity=0.3, y=window.interval)
         panel.segment(low, high, window.mean, "soft", width=1.4, dash=(4, 2))
 
@@ -190,7 +191,7 @@ def _end_labels(panel: Panel, lines: dict[str, Rows]) -> None:
     ends = {arm: max(rows, key=lambda row: float(row["x"]))["y"] for arm, rows in lines.items() if rows}
     low, high = panel.domain
     shown = [min(max(y, low), high) for y in ends.values()]
-    places = scales.dodge(shown, panel.domain, height=panel.height, gap=_LABEL_GAP)
+    places = figure_scales.dodge(shown, panel.domain, height=panel.height, gap=_LABEL_GAP)
     for arm, y in zip(ends, places, strict=True):
         role = panel.frame.pens[arm].role
         panel.text(panel.frame.domain[1], y, arm_label(arm), role, dx=6, size=13, bold=True)
@@ -198,12 +199,12 @@ def _end_labels(panel: Panel, lines: dict[str, Rows]) -> None:
 
 def config() -> dict[str, Any]:
     """How every figure looks: colours by role, sizes of text."""
-    soft, grid = palette.light("soft"), palette.light("grid")
+    soft, grid = figure_palette.light("soft"), figure_palette.light("grid")
     axis = {
         "labelColor": soft,
         "titleColor": soft,
-        "tickColor": palette.light("line"),
-        "domainColor": palette.light("line"),
+        "tickColor": figure_palette.light("line"),
+        "domainColor": figure_palette.light("line"),
         "gridColor": grid,
         "labelFontSize": 12,
         "titleFontSize": 12,
@@ -222,7 +223,7 @@ def config() -> dict[str, Any]:
         "title": {
             "anchor": "start",
             "frame": "group",
-            "color": palette.light("ink"),
+            "color": figure_palette.light("ink"),
             "fontSize": 13,
             "fontWeight": 600,
             "subtitleColor": soft,

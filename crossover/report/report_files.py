@@ -7,8 +7,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from crossover.report.markdown import render_markdown
 from crossover.report.report_data import ReportContext
+from crossover.report.report_markdown import render_markdown
 from crossover.report.report_page import render_html
 
 

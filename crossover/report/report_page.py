@@ -9,7 +9,18 @@ from importlib import resources
 from typing import Any
 
 from crossover.analysis.arm_labels import arm_label
-from crossover.report import across_tables, across_view, palette, report_tables, report_view, svg, trimming, wording
+from crossover.report import (
+    figure_palette,
+    overview_tables,
+    overview_view,
+    page_trimming,
+    report_tables,
+    report_view,
+    svg_rendering,
+)
+from crossover.report import (
+    number_formats as fmt,
+)
 from crossover.report.report_data import ReportContext
 
 _HERE = "crossover.report"
@@ -27,11 +38,11 @@ def render_html(context: ReportContext) -> str:
     Returns:
         The page. Of a large study, axes other than the first may be left out; the page then says so.
     """
-    cells, study = report_view.build(context), across_view.build(context)
+    cells, study = report_view.build(context), overview_view.build(context)
     page = ""
-    for level, detail in enumerate(trimming.LEVELS):
-        shown = tuple(trimming.trim(cell, detail) for cell in cells)
-        frontiers = tuple(replace(f, cell=trimming.trim(f.cell, detail)) for f in study.frontiers)
+    for level, detail in enumerate(page_trimming.LEVELS):
+        shown = tuple(page_trimming.trim(cell, detail) for cell in cells)
+        frontiers = tuple(replace(f, cell=page_trimming.trim(f.cell, detail)) for f in study.frontiers)
         page = _page(context, shown, replace(study, frontiers=frontiers), reduced=level > 0)
         if len(page.encode()) <= MAXIMUM_BYTES:
             break
@@ -41,11 +52,11 @@ def render_html(context: ReportContext) -> str:
 def render_picture(context: ReportContext) -> str | None:
     """The headline's figure as an SVG file that follows light and dark mode; None when there are no points."""
     drawing = report_view.hero(context)
-    return None if drawing is None else svg.standalone(drawing)
+    return None if drawing is None else svg_rendering.standalone(drawing)
 
 
 def _page(
-    context: ReportContext, cells: tuple[report_view.CellView, ...], study: across_view.StudyView, *, reduced: bool
+    context: ReportContext, cells: tuple[report_view.CellView, ...], study: overview_view.StudyView, *, reduced: bool
 ) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
@@ -65,7 +76,7 @@ def _page(
         "candidate": arm_label(context.cells[0].analysis.plan.candidate),
         "cells": cells,
         "study": study,
-        "health": across_tables.health(context),
+        "health": overview_tables.health(context),
         "lineage": _lineage(context),
         "script": Markup(script),  # noqa: S704 - our own file
         "script_hash": f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}",
@@ -77,7 +88,7 @@ def _page(
         "samples": [(arm_label(arm), rows) for arm, rows in context.samples.items() if rows],
         "css": Markup(_css()),  # noqa: S704 - our own file and palette
         "reduced": reduced,
-        "short": wording.short,
+        "short": fmt.short,
     }
     return environment.get_template("report.html").render(values)
 
@@ -94,13 +105,13 @@ def _lineage(context: ReportContext) -> list[tuple[str, str, str]]:
     kept = [run.checkpoint_digest for run in runs if run.checkpoint_digest]
     steps = []
     if context.corpus is not None:
-        steps.append(("Corpus", wording.short(context.corpus.digest), "corpus"))
-    steps.append(("Study and plan", wording.short(context.study_digest), "how"))
+        steps.append(("Corpus", fmt.short(context.corpus.digest), "corpus"))
+    steps.append(("Study and plan", fmt.short(context.study_digest), "how"))
     if runs:
         several = f"{runs[0].run_key} and {len(runs) - 1} more" if len(runs) > 1 else runs[0].run_key
         steps.append(("Runs", several, "c0-runs"))
     if kept:
-        steps.append(("Checkpoints", f"{wording.short(kept[0])} and {len(kept) - 1} more", "c0-runs"))
+        steps.append(("Checkpoints", f"{fmt.short(kept[0])} and {len(kept) - 1} more", "c0-runs"))
     steps.append(("Verdict", context.cells[0].analysis.method, "c0-verdict"))
     return steps
 
@@ -110,9 +121,9 @@ def _asset(name: str) -> str:
 
 
 def _css() -> str:
-    dark = palette.css_variables(1)
+    dark = figure_palette.css_variables(1)
     return (
-        f":root {{ {palette.css_variables(0)} }}\n"
+        f":root {{ {figure_palette.css_variables(0)} }}\n"
         f"@media screen and (prefers-color-scheme: dark) {{ :root:not([data-theme=light]) {{ {dark} }} }}\n"
         f"@media screen {{ :root[data-theme=dark] {{ {dark} }} }}\n{_asset('report.css')}"
     )

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from crossover.analysis.analysis_plan import AnalysisPlan
 from crossover.analysis.analysis_result import Analysis, Band, Figure, SeedCurve, Verdict
 from crossover.analysis.arm_labels import arm_label, outcome_label
-from crossover.report import scales, verdict_lines, wording
+from crossover.report import figure_scales, verdict_lines
+from crossover.report import number_formats as fmt
 from crossover.report.report_data import CellReport, CorpusFacts, ReportContext
 
 Row = tuple[str, ...]
@@ -37,14 +38,14 @@ def all_verdicts(analysis: Analysis) -> Table:
         (
             *_question(analysis, v),
             outcome_label(v.outcome, v.baseline, v.candidate),
-            wording.axis_number(v.axis, v.crossing.at) if v.crossing else "–",
-            wording.axis_interval(v.axis, v.crossing.low, v.crossing.high) if v.crossing else "–",
-            wording.p_value(v.p_adjusted),
+            fmt.axis_number(v.axis, v.crossing.at) if v.crossing else "–",
+            fmt.axis_interval(v.axis, v.crossing.low, v.crossing.high) if v.crossing else "–",
+            fmt.p_value(v.p_adjusted),
             str(v.pairs),
         )
         for v in analysis.verdicts
     )
-    level = wording.percent(analysis.plan.alpha)
+    level = fmt.percent(analysis.plan.alpha)
     head = (*_QUESTION, "Verdict", "Crosses at", f"{level} interval", "Crossover p (Holm)", "Seed pairs")
     caption = f"All verdicts on {arm_label(analysis.plan.candidate)}"
     return Table(caption, head, rows, figures_from=5, strong=4)
@@ -57,10 +58,10 @@ def evidence(analysis: Analysis) -> Table:
             *_question(analysis, v),
             verdict_lines.window_words(v.early),
             verdict_lines.window_words(v.late),
-            wording.p_value(v.p_crossover),
+            fmt.p_value(v.p_crossover),
             str(v.sign_changes),
             "–" if v.further_pairs is None else str(v.further_pairs),
-            "–" if v.further_reach is None else wording.axis_number(v.axis, v.further_reach),
+            "–" if v.further_reach is None else fmt.axis_number(v.axis, v.further_reach),
             v.reason,
         )
         for v in analysis.verdicts
@@ -76,7 +77,7 @@ def evidence(analysis: Analysis) -> Table:
         "Or runs up to",
         "Why",
     )
-    level = wording.percent(analysis.plan.alpha)
+    level = fmt.percent(analysis.plan.alpha)
     return Table(f"Evidence: window means with {level} intervals", head, rows, figures_from=4, prose=10)
 
 
@@ -85,9 +86,9 @@ _QUESTION = ("Metric", "Axis", "Comparison", "Baseline")
 
 def _question(analysis: Analysis, verdict: Verdict) -> Row:
     return (
-        wording.metric_plan(analysis.plan, verdict.metric).title,
-        wording.axis_word(verdict.axis),
-        wording.comparison_words(verdict.comparison, verdict.axis),
+        fmt.metric_plan(analysis.plan, verdict.metric).title,
+        fmt.axis_word(verdict.axis),
+        fmt.comparison_words(verdict.comparison, verdict.axis),
         arm_label(verdict.baseline),
     )
 
@@ -96,12 +97,12 @@ def summary(context: ReportContext, analysis: Analysis) -> Table:
     """One row per metric and arm: best, at which epoch, final with its deviation over seeds."""
     rows = tuple(
         (
-            wording.metric_title(wording.metric_plan(analysis.plan, s.metric)),
+            fmt.metric_title(fmt.metric_plan(analysis.plan, s.metric)),
             _arm(context, analysis.plan, s.arm, s.metric),
             str(s.seeds),
-            wording.number(s.best_mean),
+            fmt.number(s.best_mean),
             _best_at(s.best_at_epoch),
-            f"{wording.number(s.final_mean)} ± {wording.number(s.final_sd)}",
+            f"{fmt.number(s.final_mean)} ± {fmt.number(s.final_sd)}",
         )
         for s in analysis.summaries
     )
@@ -121,12 +122,12 @@ def means(context: ReportContext, plan: AnalysisPlan, figure: Figure) -> Table:
     by_place = [{x: i for i, x in enumerate(band.x)} for _, band in columns]
     rows = []
     for x in places:
-        row = [wording.axis_number(figure.axis, x)]
+        row = [fmt.axis_number(figure.axis, x)]
         for (_, band), index in zip(columns, by_place, strict=True):
             i = index.get(x)
-            row += ["", "", ""] if i is None else [wording.number(v[i]) for v in (band.mean, band.low, band.high)]
+            row += ["", "", ""] if i is None else [fmt.number(v[i]) for v in (band.mean, band.low, band.high)]
         rows.append(tuple(row))
-    head = (wording.axis_word(figure.axis), *(f"{name} {part}" for name, _ in columns for part in _PARTS))
+    head = (fmt.axis_word(figure.axis), *(f"{name} {part}" for name, _ in columns for part in _PARTS))
     return Table("Means over seeds with simultaneous bands", head, tuple(rows), places=tuple(places))
 
 
@@ -140,15 +141,14 @@ def seed_values(figure: Figure, *, most: int) -> Table:
         figure: the figure.
         most: at most so many points of each run.
     """
-    curves = [scales.thin_seed(curve, most) for curve in figure.seeds]
+    curves = [figure_scales.thin_seed(curve, most) for curve in figure.seeds]
     names = [f"{arm_label(c.arm)} seed {c.seed}" for c in curves]
-    axis = wording.axis_word(figure.axis)
+    axis = fmt.axis_word(figure.axis)
     if len({c.x for c in curves}) <= 1:
         head: Row = (axis, *names)
         places = curves[0].x if curves else ()
         rows = [
-            (wording.axis_number(figure.axis, x), *(wording.number(c.value[i]) for c in curves))
-            for i, x in enumerate(places)
+            (fmt.axis_number(figure.axis, x), *(fmt.number(c.value[i]) for c in curves)) for i, x in enumerate(places)
         ]
     else:
         head = ("point", *(text for name in names for text in (f"{name}: {axis}", f"{name}: value")))
@@ -164,11 +164,11 @@ def runs(cell: CellReport) -> Table:
             r.run_key,
             arm_label(r.arm),
             str(r.seed),
-            wording.short(r.checkpoint_digest) or "–",
+            fmt.short(r.checkpoint_digest) or "–",
             f"{r.steps:,}",
-            wording.count(r.tokens),
-            wording.axis_number("flops", r.flops),
-            wording.duration(r.seconds),
+            fmt.count(r.tokens),
+            fmt.axis_number("flops", r.flops),
+            fmt.duration(r.seconds),
         )
         for r in cell.runs
     )
@@ -199,8 +199,8 @@ def cells(context: ReportContext) -> Table:
         rows.append(
             (
                 cell.cell,
-                "–" if cell.unique_tokens is None else wording.count(cell.unique_tokens),
-                "–" if cell.parameters is None else wording.count(cell.parameters),
+                "–" if cell.unique_tokens is None else fmt.count(cell.unique_tokens),
+                "–" if cell.parameters is None else fmt.count(cell.parameters),
                 verdict_lines.statement(cell.analysis, head),
                 verdict_lines.interval(cell.analysis, head) or "–",
                 str(head.pairs),
@@ -211,19 +211,19 @@ def cells(context: ReportContext) -> Table:
 
 
 def _arm(context: ReportContext, plan: AnalysisPlan, arm: str, metric: str) -> str:
-    bound = arm.startswith(plan.candidate) and wording.is_upper_bound(context, wording.metric_plan(plan, metric))
+    bound = arm.startswith(plan.candidate) and fmt.is_upper_bound(context, fmt.metric_plan(plan, metric))
     return f"{arm_label(arm)} (upper bound)" if bound else arm_label(arm)
 
 
 def _best_at(epoch: float | None) -> str:
-    return "unknown" if epoch is None else wording.axis_number("epochs", epoch)
+    return "unknown" if epoch is None else fmt.axis_number("epochs", epoch)
 
 
 def _points(figure: Figure, curves: list[SeedCurve], i: int) -> Iterable[str]:
     for curve in curves:
         inside = i < len(curve.x)
-        yield wording.axis_number(figure.axis, curve.x[i]) if inside else ""
-        yield wording.number(curve.value[i]) if inside else ""
+        yield fmt.axis_number(figure.axis, curve.x[i]) if inside else ""
+        yield fmt.number(curve.value[i]) if inside else ""
 
 
 def plan_facts(cells: Sequence[CellReport]) -> tuple[Row, ...]:
@@ -233,12 +233,12 @@ def plan_facts(cells: Sequence[CellReport]) -> tuple[Row, ...]:
     seeds = {cell.cell: ", ".join(map(str, cell.analysis.seeds)) or "none" for cell in cells}
     told = seeds.values() if len(set(seeds.values())) == 1 else (f"{cell}: {text}" for cell, text in seeds.items())
     metrics = "; ".join(
-        f"{wording.metric_title(m)} ({m.name}): {m.direction} is better, δ = {m.delta:g}" for m in plan.metrics
+        f"{fmt.metric_title(m)} ({m.name}): {m.direction} is better, δ = {m.delta:g}" for m in plan.metrics
     )
     return (
         ("Method", analysis.method),
         ("Metrics, the first is primary", metrics),
-        ("Axes", ", ".join(wording.axis_title(axis) for axis in plan.axes)),
+        ("Axes", ", ".join(fmt.axis_title(axis) for axis in plan.axes)),
         ("Comparisons", ", ".join(plan.comparisons)),
         ("Arms compared", f"{plan.candidate} (candidate) minus {plan.baseline} (baseline)"),
         ("Early window", _window(plan.early_window)),

@@ -7,10 +7,19 @@ from dataclasses import dataclass
 
 from crossover.analysis.analysis_result import Figure, Verdict
 from crossover.analysis.arm_labels import arm_label
-from crossover.report import across_tables, report_tables, scales, svg, verdict_lines, wording
+from crossover.report import (
+    figure_scales,
+    overview_tables,
+    report_tables,
+    svg_rendering,
+    verdict_lines,
+)
+from crossover.report import (
+    number_formats as fmt,
+)
+from crossover.report.figure_panel import Look
 from crossover.report.report_data import CellReport, ReportContext
 from crossover.report.report_figures import MEDIUM, SMALL, WIDE, draw
-from crossover.report.verdict_panel import Look
 
 SEED_POINTS = 200
 """At most so many points of a run stand in the table behind a figure."""
@@ -86,7 +95,7 @@ def build_cell(context: ReportContext, cell: CellReport, key: str) -> CellView:
         for m in analysis.plan.metrics
         if m.name != head.metric
     ]
-    others = ((wording.axis_title(axis), _views(context, cell, _on(cell, axis), numbered)) for axis in axes)
+    others = ((fmt.axis_title(axis), _views(context, cell, _on(cell, axis), numbered)) for axis in axes)
     return CellView(
         key=key,
         name=cell.cell,
@@ -99,8 +108,8 @@ def build_cell(context: ReportContext, cell: CellReport, key: str) -> CellView:
         changes=verdict_lines.what_would_change_it(cell),
         verdicts=report_tables.all_verdicts(analysis),
         evidence=report_tables.evidence(analysis),
-        items=across_tables.items(analysis),
-        axis=wording.axis_title(head.axis),
+        items=overview_tables.items(analysis),
+        axis=fmt.axis_title(head.axis),
         primary=wide,
         further=tuple((title, views) for title, views in further if views),
         others=tuple((title, views) for title, views in others if views),
@@ -111,7 +120,7 @@ def build_cell(context: ReportContext, cell: CellReport, key: str) -> CellView:
 
 def _facts(cell: CellReport) -> str:
     known = [(cell.unique_tokens, "unique tokens"), (cell.parameters, "parameters")]
-    return " · ".join([*(f"{wording.count(n)} {what}" for n, what in known if n is not None), cell.model]).strip(" ·")
+    return " · ".join([*(f"{fmt.count(n)} {what}" for n, what in known if n is not None), cell.model]).strip(" ·")
 
 
 class Numbers:
@@ -162,7 +171,7 @@ def _views(
                     report_tables.means(context, cell.analysis.plan, figure),
                     report_tables.seed_values(figure, most=SEED_POINTS),
                 ),
-                domain=scales.x_domain([c.x for c in figure.seeds] + [b.x for b in figure.arms.values()]),
+                domain=figure_scales.x_domain([c.x for c in figure.seeds] + [b.x for b in figure.arms.values()]),
             )
         )
     return tuple(views)
@@ -170,17 +179,17 @@ def _views(
 
 def _drawing(context: ReportContext, cell: CellReport, figure: Figure, key: str, look: Look) -> str | None:
     plan = cell.analysis.plan
-    bound = wording.is_upper_bound(context, wording.metric_plan(plan, figure.metric))
+    bound = fmt.is_upper_bound(context, fmt.metric_plan(plan, figure.metric))
     verdict = verdict_lines.find(cell.analysis, figure.metric, figure.axis, figure.comparison)
     spec = draw(figure, plan, verdict, look=look, upper_bound=bound)
     if spec is None:
         return None
-    return svg.render(spec, key=key, title=_title(cell, figure), description=_long_caption(cell, figure))
+    return svg_rendering.render(spec, key=key, title=_title(cell, figure), description=_long_caption(cell, figure))
 
 
 def _title(cell: CellReport, figure: Figure) -> str:
-    metric = wording.metric_plan(cell.analysis.plan, figure.metric)
-    compared = wording.comparison_words(figure.comparison, figure.axis)
+    metric = fmt.metric_plan(cell.analysis.plan, figure.metric)
+    compared = fmt.comparison_words(figure.comparison, figure.axis)
     return f"{metric.title}, {compared}"
 
 
@@ -195,12 +204,12 @@ def _caption(cell: CellReport, figure: Figure) -> str:
 
 def _long_caption(cell: CellReport, figure: Figure) -> str:
     plan = cell.analysis.plan
-    metric = wording.metric_plan(plan, figure.metric)
-    level = wording.percent(plan.alpha)
+    metric = fmt.metric_plan(plan, figure.metric)
+    level = fmt.percent(plan.alpha)
     baseline, candidate = arm_label(plan.baseline), arm_label(plan.candidate)
     below, above = (candidate, baseline) if metric.direction == "lower" else (baseline, candidate)
     text = (
-        f"{_caption(cell, figure)} {metric.title} against {wording.axis_title(figure.axis)}, "
+        f"{_caption(cell, figure)} {metric.title} against {fmt.axis_title(figure.axis)}, "
         f"{metric.direction} is better. Thin lines: one run each. Thick lines: means over seeds "
         f"({baseline} dashed, {candidate} solid), shaded: simultaneous {level} bands."
     )
@@ -218,25 +227,25 @@ def _long_caption(cell: CellReport, figure: Figure) -> str:
 
 
 def _subtitle(cell: CellReport, head: Verdict) -> str:
-    metric = wording.metric_plan(cell.analysis.plan, head.metric)
+    metric = fmt.metric_plan(cell.analysis.plan, head.metric)
     parts = [
         verdict_lines.interval(cell.analysis, head),
         metric.title,
-        wording.comparison_words(head.comparison, head.axis),
-        wording.pairs(head.pairs),
+        fmt.comparison_words(head.comparison, head.axis),
+        fmt.pairs(head.pairs),
     ]
     return " · ".join(part for part in parts if part)
 
 
 def _card(cell: CellReport, head: Verdict) -> tuple[tuple[str, str], ...]:
-    metric = wording.metric_plan(cell.analysis.plan, head.metric)
-    level = wording.percent(cell.analysis.plan.alpha)
+    metric = fmt.metric_plan(cell.analysis.plan, head.metric)
+    level = fmt.percent(cell.analysis.plan.alpha)
     pair = f"{arm_label(head.candidate)} − {arm_label(head.baseline)}"
     unit = f", {metric.unit}" if metric.unit else ""
     rows = []
     if head.crossing is not None:
-        rows.append(("Curves cross at", wording.axis_place(head.axis, head.crossing.at)))
-        rows.append((f"{level} interval", wording.axis_interval(head.axis, head.crossing.low, head.crossing.high)))
+        rows.append(("Curves cross at", fmt.axis_place(head.axis, head.crossing.at)))
+        rows.append((f"{level} interval", fmt.axis_interval(head.axis, head.crossing.low, head.crossing.high)))
         rows += [_on_axis(other) for other in verdict_lines.on_other_axes(cell.analysis, head)]
         rows.append(("By other methods", verdict_lines.other_methods(head) or "not computed"))
     if head.turns:
@@ -247,7 +256,7 @@ def _card(cell: CellReport, head: Verdict) -> tuple[tuple[str, str], ...]:
         rows.append((f"Against {arm_label(tuned.baseline)}", f"{said[0].upper()}{said[1:]}"))
     rows.append((f"Early window, {pair}{unit}", verdict_lines.window_words(head.early)))
     rows.append((f"Late window, {pair}{unit}", verdict_lines.window_words(head.late)))
-    rows.append(("p of a crossover", wording.p_value(head.p_crossover)))
+    rows.append(("p of a crossover", fmt.p_value(head.p_crossover)))
     rows.append(("Complete seed pairs", str(head.pairs)))
     return tuple(rows)
 
@@ -255,9 +264,9 @@ def _card(cell: CellReport, head: Verdict) -> tuple[tuple[str, str], ...]:
 def _on_axis(verdict: Verdict) -> tuple[str, str]:
     crossing = verdict.crossing
     if crossing is None:
-        return (f"In {wording.axis_word(verdict.axis)}", "not located")
-    place = wording.axis_number(verdict.axis, crossing.at)
+        return (f"In {fmt.axis_word(verdict.axis)}", "not located")
+    place = fmt.axis_number(verdict.axis, crossing.at)
     return (
-        f"In {wording.axis_word(verdict.axis)}",
-        f"{place} ({wording.axis_interval(verdict.axis, crossing.low, crossing.high)})",
+        f"In {fmt.axis_word(verdict.axis)}",
+        f"{place} ({fmt.axis_interval(verdict.axis, crossing.low, crossing.high)})",
     )

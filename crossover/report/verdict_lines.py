@@ -5,7 +5,7 @@ from __future__ import annotations
 from crossover.analysis.analysis_plan import Axis, Comparison
 from crossover.analysis.analysis_result import Analysis, Verdict, Window
 from crossover.analysis.arm_labels import arm_label, direction_label
-from crossover.report import wording
+from crossover.report import number_formats as fmt
 from crossover.report.report_data import CellReport, ReportContext
 
 
@@ -22,7 +22,7 @@ def statement(analysis: Analysis, verdict: Verdict) -> str:
     """The verdict as one short sentence without a full stop."""
     if verdict.crossing is not None:
         first, second = _order(verdict)
-        return f"{second} overtakes {first} at {wording.axis_place(verdict.axis, verdict.crossing.at)}"
+        return f"{second} overtakes {first} at {fmt.axis_place(verdict.axis, verdict.crossing.at)}"
     if verdict.outcome in {"baseline", "candidate"}:
         return f"{_winner(verdict)} is better, no crossing shown"
     if verdict.outcome == "crossover":
@@ -34,7 +34,7 @@ def statement(analysis: Analysis, verdict: Verdict) -> str:
 
 def delta(analysis: Analysis, verdict: Verdict) -> str:
     """The smallest difference that matters, with its unit."""
-    metric = wording.metric_plan(analysis.plan, verdict.metric)
+    metric = fmt.metric_plan(analysis.plan, verdict.metric)
     return f"δ = {metric.delta:g} {metric.unit}".strip()
 
 
@@ -42,8 +42,8 @@ def interval(analysis: Analysis, verdict: Verdict) -> str:
     """The crossing's interval with its confidence, or an empty string without a crossing."""
     if verdict.crossing is None:
         return ""
-    text = wording.axis_interval(verdict.axis, verdict.crossing.low, verdict.crossing.high)
-    return f"{wording.percent(analysis.plan.alpha)} interval {text}"
+    text = fmt.axis_interval(verdict.axis, verdict.crossing.low, verdict.crossing.high)
+    return f"{fmt.percent(analysis.plan.alpha)} interval {text}"
 
 
 def window_words(window: Window | None) -> str:
@@ -53,10 +53,10 @@ def window_words(window: Window | None) -> str:
 
 def mean_words(mean: float, interval: tuple[float, float] | None) -> str:
     """A mean with its interval: `+0.48 (+0.44 … +0.52)`."""
-    text = wording.number(mean, sign=True)
+    text = fmt.number(mean, sign=True)
     if interval is None:
         return text
-    low, high = (wording.number(end, sign=True) for end in interval)
+    low, high = (fmt.number(end, sign=True) for end in interval)
     return f"{text} ({low} … {high})"
 
 
@@ -77,26 +77,26 @@ def other_methods(head: Verdict) -> str:
     if head.crossing is None:
         return ""
     places = head.crossing.sensitivity.items()
-    return ", ".join(f"{name} {'none' if x is None else wording.axis_number(head.axis, x)}" for name, x in places)
+    return ", ".join(f"{name} {'none' if x is None else fmt.axis_number(head.axis, x)}" for name, x in places)
 
 
 def turn_words(head: Verdict) -> str:
     """Each of several sign changes with its interval."""
     return "; ".join(
-        f"{direction_label(t, head.baseline, head.candidate)} at {wording.axis_place(head.axis, t.at)} "
-        f"({wording.axis_interval(head.axis, t.low, t.high)})"
+        f"{direction_label(t, head.baseline, head.candidate)} at {fmt.axis_place(head.axis, t.at)} "
+        f"({fmt.axis_interval(head.axis, t.low, t.high)})"
         for t in head.turns
     )
 
 
 def line(analysis: Analysis, verdict: Verdict) -> str:
     """The verdict on one line of plain text, words then figures."""
-    metric = wording.metric_plan(analysis.plan, verdict.metric)
+    metric = fmt.metric_plan(analysis.plan, verdict.metric)
     parts = [
         _word_and_figures(analysis, verdict),
         _lower_first(metric.title),
-        wording.comparison_words(verdict.comparison, verdict.axis),
-        wording.pairs(verdict.pairs),
+        fmt.comparison_words(verdict.comparison, verdict.axis),
+        fmt.pairs(verdict.pairs),
     ]
     text = ", ".join(parts)
     if verdict.outcome == "insufficient evidence" and verdict.further_pairs:
@@ -146,7 +146,7 @@ def _differs_in(verdict: Verdict, head: Verdict) -> str:
     if verdict.metric != head.metric or verdict.candidate != head.candidate:
         return ""
     words = {
-        "axis": f"when counted in {wording.axis_word(verdict.axis)}",
+        "axis": f"when counted in {fmt.axis_word(verdict.axis)}",
         "comparison": "with early stopping (best so far)"
         if verdict.comparison == "best-so-far"
         else "at matched tokens",
@@ -191,7 +191,7 @@ def _cell_lines(analysis: Analysis) -> list[str]:
 def _word_and_figures(analysis: Analysis, verdict: Verdict) -> str:
     if verdict.crossing is not None:
         first, second = _order(verdict)
-        place = wording.axis_place(verdict.axis, verdict.crossing.at)
+        place = fmt.axis_place(verdict.axis, verdict.crossing.at)
         return f"crossover {first}→{second} at {place} ({interval(analysis, verdict)})"
     if verdict.outcome in {"baseline", "candidate"} and verdict.late is not None:
         pair = f"{arm_label(verdict.candidate)} − {arm_label(verdict.baseline)}"

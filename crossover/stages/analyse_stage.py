@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from crossover.analysis import analyse
-from crossover.analysis.across import overview
+from crossover.analysis.across import study_overview
 from crossover.analysis.across.cross_cell_result import CellFacts, Overview
 from crossover.analysis.analyse_cell import METHOD
 from crossover.analysis.analysis_result import Analysis
@@ -65,7 +65,7 @@ def analyse_stage(
         context.registry.record_analysis(study.digest, cell, analysis.model_dump(mode="json"))
     rounds = write_rounds(context, runs, analyses, selection=selected)
     if cells is not None:
-        summary = overview.overview(cells, study.analysis, next_runs=rounds.next_runs)
+        summary = study_overview.overview(cells, study.analysis, next_runs=rounds.next_runs)
     else:
         stored = Overview.model_validate(read_json(context.store.path(FOLDER) / "overview.json"))
         summary = stored.model_copy(update={"next_runs": rounds.next_runs})
@@ -128,11 +128,11 @@ def _stored(context: StudyContext, digest: str) -> dict[str, Analysis]:
 
 def _analyse(
     context: StudyContext, dataset: Dataset, runs: Sequence[EvaluatedRun]
-) -> tuple[dict[str, Analysis], list[overview.Cell]]:
+) -> tuple[dict[str, Analysis], list[study_overview.CellInput]]:
     """The analysis of each cell that has runs, and what the overview needs of it."""
     study = context.study
     analyses: dict[str, Analysis] = {}
-    cells: list[overview.Cell] = []
+    cells: list[study_overview.CellInput] = []
     notes = _notes(context, runs)
     for cell in study.cells:
         of_cell = [(run, results) for run, results in runs if run.id.cell == cell.name]
@@ -153,7 +153,7 @@ def _analyse(
 
 def overview_cell(
     study: StudyConfig, cell: Cell, curves: dict[str, list[Any]], analysis: Analysis, tokens: int
-) -> overview.Cell:
+) -> study_overview.CellInput:
     """What the overview needs of a cell; `tokens` are those of one epoch."""
     model = cell_model(study, cell)
     facts = CellFacts(
@@ -166,4 +166,4 @@ def overview_cell(
     ablations = {
         name: arm.isolates for name in study.arms if name not in compared and (arm := study.arm(name)).isolates
     }
-    return overview.Cell(facts, curves, analysis, tokens, ablations)
+    return study_overview.CellInput(facts, curves, analysis, tokens, ablations)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 from crossover.analysis.across.cross_cell_result import NextRun
-from crossover.analysis.across.design import CellState, Design, design
+from crossover.analysis.across.sequential_design import CellState, Design, design
 from crossover.analysis.analysis_result import Analysis
 from crossover.evaluation.evaluation_records import Evaluation
 from crossover.stages.run_selection import selection_text

@@ -20,8 +20,8 @@ from scipy import special
 
 from crossover.analysis.analysis_plan import AnalysisPlan
 from crossover.analysis.analysis_result import ItemTest
-from crossover.analysis.columns import FloatArray
-from crossover.analysis.inference.windows import holm
+from crossover.analysis.curve_columns import FloatArray
+from crossover.analysis.inference.window_tests import holm
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,8 @@ from benchmarks.simulations.simulated_curves import (
 from crossover.analysis import analyse
 from crossover.analysis.analysis_plan import AnalysisPlan, MetricPlan
 from crossover.analysis.analysis_result import Crossing
-from crossover.analysis.inference.bands import mean_band
-from crossover.analysis.inference.verdict import decide, gather
+from crossover.analysis.inference.confidence_bands import mean_band
+from crossover.analysis.inference.verdict_rules import decide, gather
 
 REPEATS = 400
 PLAN = AnalysisPlan(metrics=(MetricPlan(name="loss", direction="lower", delta=0.02),), axes=("tokens",))

@@ -10,7 +10,7 @@ from benchmarks.simulations.simulated_curves import SCENARIOS, study_table
 from benchmarks.simulations.simulated_rounds import judge
 from crossover.analysis import AnalysisPlan, MetricPlan, analyse
 from crossover.analysis.analysis_plan import Multiplicity, Spending
-from crossover.analysis.inference.looks import nominal_alpha, spent
+from crossover.analysis.inference.alpha_spending import nominal_alpha, spent
 from tests.crossover.analysis.analysis_curves import LOSS
 from tests.crossover.analysis_across.growing import PLAN as GROWING
 from tests.crossover.analysis_across.growing import exact_pairs

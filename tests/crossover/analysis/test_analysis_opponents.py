@@ -7,7 +7,7 @@ import pytest
 
 from crossover.analysis import AnalysisPlan, analyse
 from crossover.analysis.inference.item_tests import ItemTable, grand_mean, item_tests
-from crossover.analysis.inference.windows import holm
+from crossover.analysis.inference.window_tests import holm
 from crossover.errors import CurvesError
 from tests.crossover.analysis.analysis_curves import LOSS, PLAN, Table, joined, noisy, only, table
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from crossover.analysis.inference.bands import critical_value, mean_band
-from crossover.analysis.inference.crossing import locate
-from crossover.analysis.inference.fieller import fieller
-from crossover.analysis.inference.power import further_pairs
-from crossover.analysis.inference.windows import WindowTest, holm, inside, iut_p, sign_flip_p, tost_p, window_test
+from crossover.analysis.across.gap_factors import fieller
+from crossover.analysis.inference.confidence_bands import critical_value, mean_band
+from crossover.analysis.inference.crossing_location import locate
+from crossover.analysis.inference.further_evidence import further_pairs
+from crossover.analysis.inference.window_tests import WindowTest, holm, inside, iut_p, sign_flip_p, tost_p, window_test
 from tests.crossover.analysis.analysis_curves import PLAN
 
 RNG = np.random.default_rng(3)

@@ -7,13 +7,11 @@ import pytest
 
 from crossover.analysis import AnalysisPlan, analyse
 from crossover.analysis.analysis_result import Turn
-from crossover.analysis.columns import FloatArray
-from crossover.analysis.inference.bands import mean_band
-from crossover.analysis.inference.crossing import locate
-from crossover.analysis.inference.power import further_pairs, further_reach
-from crossover.analysis.inference.sensitivity import other_places
-from crossover.analysis.inference.turns import find_turns, sign_changes
-from crossover.analysis.inference.windows import window_test
+from crossover.analysis.curve_columns import FloatArray
+from crossover.analysis.inference.confidence_bands import mean_band
+from crossover.analysis.inference.crossing_location import find_turns, locate, other_places, sign_changes
+from crossover.analysis.inference.further_evidence import further_pairs, further_reach
+from crossover.analysis.inference.window_tests import window_test
 from tests.crossover.analysis.analysis_curves import LOSS, PLAN, crossing_value, noisy, table
 
 X = np.geomspace(1, 100, 21)

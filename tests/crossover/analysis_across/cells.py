@@ -8,14 +8,14 @@ import numpy as np
 
 from crossover.analysis import Analysis, AnalysisPlan, MetricPlan, analyse
 from crossover.analysis.across.cross_cell_result import CellFacts
-from crossover.analysis.across.movement import Analysed
+from crossover.analysis.across.crossing_regression import AnalysedCell
 
 LOSS = MetricPlan(name="loss", direction="lower", delta=0.02, unit="nats/token", label="Validation loss")
 PLAN = AnalysisPlan(metrics=(LOSS,), axes=("epochs", "flops"), comparisons=("matched", "best-so-far"))
 EPOCHS = np.geomspace(1, 100, 17)
 
 
-def cell(unique_tokens: int, parameters: int, crossing: float, *, sd: float = 0.01, pairs: int = 5) -> Analysed:
+def cell(unique_tokens: int, parameters: int, crossing: float, *, sd: float = 0.01, pairs: int = 5) -> AnalysedCell:
     """A cell whose loss differs by 0.15 · log10(crossing / epoch): the DLM is better from the crossing on."""
     facts = CellFacts(cell=f"u{unique_tokens}-n{parameters}", unique_tokens=unique_tokens, parameters=parameters)
     return facts, _analysed(unique_tokens, parameters, crossing, sd, pairs)

@@ -10,8 +10,8 @@ from scipy import special
 from benchmarks.simulations.simulated_curves import CHECKPOINTS
 from benchmarks.simulations.simulated_rounds import analysis_of
 from crossover.analysis import AnalysisPlan, MetricPlan
-from crossover.analysis.across.design import CellState
-from crossover.analysis.columns import FloatArray
+from crossover.analysis.across.sequential_design import CellState
+from crossover.analysis.curve_columns import FloatArray
 
 LOSS = MetricPlan(name="loss", direction="lower", delta=0.02)
 PLAN = AnalysisPlan(metrics=(LOSS,), axes=("tokens",), comparisons=("matched",), looks=(5, 8, 12))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from crossover.analysis import analyse
-from crossover.analysis.across.advice import advise, advise_all
+from crossover.analysis.across.budget_advice import advise, advise_all
 from tests.crossover.analysis_across.cells import PLAN, cell, columns
 
 CELLS = [cell(u, 10**6, 6.0 * (u / 1e6) ** 0.9) for u in (10**6, 2 * 10**6, 4 * 10**6, 8 * 10**6)]

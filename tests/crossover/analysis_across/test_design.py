@@ -13,7 +13,7 @@ from scipy import stats
 
 from benchmarks.simulations.simulated_curves import SCENARIOS
 from benchmarks.simulations.simulated_rounds import ORDERS, Moment, SimulatedCell, SimulatedStudy, simulate
-from crossover.analysis.across.design import CellState, design, next_runs
+from crossover.analysis.across.sequential_design import CellState, design, next_runs
 from crossover.errors import StudyError
 from tests.crossover.analysis_across.growing import PLAN, exact_pairs, state
 

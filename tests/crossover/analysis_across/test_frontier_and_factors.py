@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from crossover.analysis.across.factors import factors
-from crossover.analysis.across.frontier import analyse_frontier, frontier_curves
+from crossover.analysis.across.gap_factors import factors
+from crossover.analysis.across.model_size_frontier import analyse_frontier, frontier_curves
 from crossover.analysis.analysis_plan import AnalysisPlan
 from crossover.analysis.curves import Curve
 from tests.crossover.analysis.analysis_curves import LOSS, Table, noisy, table

@@ -9,11 +9,12 @@ import pytest
 from scipy import special
 
 from benchmarks.simulations.simulated_laws import EPOCHS, GRID, PLANTED, planted
-from crossover.analysis.across import laws
+from crossover.analysis.across import scaling_law_fits
 from crossover.analysis.across.cross_cell_result import LawFit, LawForm
-from crossover.analysis.across.law_forms import REFERENCES, Points, form_of
-from crossover.analysis.across.laws import KINDS, LawCell, fit_laws
+from crossover.analysis.across.scaling_law_fits import KINDS, LawInput, fit_laws
+from crossover.analysis.across.scaling_law_forms import Points, form_of
 from crossover.analysis.curves import Curve
+from crossover.report.published_laws import PUBLISHED_LAWS
 
 
 @cache
@@ -74,7 +75,7 @@ def test_fits_are_deterministic() -> None:
 def test_odd_points_are_left_out_and_counted() -> None:
     cells, _ = planted("monotone", grid=GRID[:3], pairs=2)
     odd = Curve(EPOCHS[:4] * 1e6, np.array([np.nan, np.inf, -1.0, 0.0]), np.full(4, np.nan))
-    spoilt = [LawCell(cells[0].facts, {"ar": [*cells[0].curves["ar"], odd]}), *cells[1:]]
+    spoilt = [LawInput(cells[0].facts, {"ar": [*cells[0].curves["ar"], odd]}), *cells[1:]]
     clean, found = (fit_laws(given, ["ar"], draws=3)[0] for given in (cells, spoilt))
     assert "4 points without a positive finite loss are left out" in found.reason
     assert [c.value for c in found.constants] == [c.value for c in clean.constants]
@@ -84,7 +85,7 @@ def test_of_a_long_run_a_few_points_are_enough() -> None:
     cells, _ = planted("monotone", grid=GRID[:1], pairs=1)
     tokens = 1e4 * np.arange(1, 20_001, dtype=np.float64)
     value = 2 + 3 * (tokens / 1e6) ** -0.3
-    long = LawCell(cells[0].facts, {"ar": [Curve(tokens, value, np.full(tokens.size, np.nan))]})
+    long = LawInput(cells[0].facts, {"ar": [Curve(tokens, value, np.full(tokens.size, np.nan))]})
     fit = fit_laws([long], ["ar"], draws=0)[0]
     assert 15 <= fit.points <= 24
     assert fit.error is not None and fit.error < 0.01
@@ -92,8 +93,8 @@ def test_of_a_long_run_a_few_points_are_enough() -> None:
 
 def test_too_little_is_told_and_not_fitted() -> None:
     cells, _ = planted("monotone", grid=GRID[:1], pairs=1)
-    few = [LawCell(cells[0].facts, {"ar": [Curve(EPOCHS[:3] * 1e6, np.ones(3), np.ones(3))]})]
-    once = [LawCell(cells[0].facts, {"ar": [Curve(np.linspace(1e4, 1e6, 30), np.linspace(4, 3, 30), np.ones(30))]})]
+    few = [LawInput(cells[0].facts, {"ar": [Curve(EPOCHS[:3] * 1e6, np.ones(3), np.ones(3))]})]
+    once = [LawInput(cells[0].facts, {"ar": [Curve(np.linspace(1e4, 1e6, 30), np.linspace(4, 3, 30), np.ones(30))]})]
     for given, reason in ((few, "are needed"), (once, "no run repeats its data"), ([], "are needed")):
         for fit in fit_laws(given, ["ar"]):
             assert fit.constants == () and not fit.best
@@ -106,17 +107,17 @@ def test_too_little_is_told_and_not_fitted() -> None:
 def test_a_decay_that_the_runs_do_not_show_has_no_constant() -> None:
     curve = Curve(EPOCHS * 1e6, 2 + 3 * EPOCHS**-0.5, np.full(EPOCHS.size, np.nan))
     cells, _ = planted("monotone", grid=GRID[:1], pairs=1)
-    for fit in fit_laws([LawCell(cells[0].facts, {"ar": [curve, curve]})], ["ar"], draws=3):
+    for fit in fit_laws([LawInput(cells[0].facts, {"ar": [curve, curve]})], ["ar"], draws=3):
         assert not {"R_D*", "e_p", "γ"} & {c.name for c in fit.constants}
         assert "cannot be told" in fit.reason
         assert fit.error is not None and fit.error < 1e-3
 
 
 def test_published_constants_are_labelled() -> None:
-    assert {reference.kind for reference in REFERENCES} == set(KINDS)
-    for reference in REFERENCES:
-        assert reference.words().startswith("Published, for reference only")
-        assert "arXiv" in reference.words()
+    assert {reference.kind for reference in PUBLISHED_LAWS} == set(KINDS)
+    for reference in PUBLISHED_LAWS:
+        assert reference.sentence().startswith("Published, for reference only")
+        assert "arXiv" in reference.sentence()
 
 
 def test_few_seeds_widen_the_intervals_by_what_drawing_anew_among_them_lacks() -> None:
@@ -125,7 +126,7 @@ def test_few_seeds_widen_the_intervals_by_what_drawing_anew_among_them_lacks() -
     drawn_BK = np.random.default_rng(0).normal(size=(4000, len(form.names)))
     theta = np.zeros(len(form.names))
     for runs, degrees, lacking in ((10, 5, 2.0), (50, 40, 1.25)):
-        constant = laws._constants(form, theta, drawn_BK, runs, degrees, 0.05)[0]
+        constant = scaling_law_fits._constants(form, theta, drawn_BK, runs, degrees, 0.05)[0]
         assert constant.high is not None
         half = float(np.log(constant.high))
         assert half == pytest.approx(float(special.stdtrit(degrees, 0.975)) * np.sqrt(lacking), rel=0.05)
@@ -142,9 +143,9 @@ def test_a_start_that_begins_well_may_end_badly() -> None:
 def test_draws_of_noisy_runs_are_followed_to_their_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """Draws that are cut off stay near the fit, and the intervals come out too narrow."""
     cells, _ = planted("bending", seed=5002, sd=0.02)
-    data = laws._data(cells, "ar")
+    data = scaling_law_fits._data(cells, "ar")
     form = form_of("bending", data.at)
-    theta = laws._solve(form, data, laws._starts(form, data))
-    spread_K = laws._bootstrap(form, theta, data, 8).std(axis=0)
-    monkeypatch.setattr(laws, "_WARM", 1000)
-    np.testing.assert_allclose(spread_K, laws._bootstrap(form, theta, data, 8).std(axis=0), rtol=0.05)
+    theta = scaling_law_fits._solve(form, data, scaling_law_fits._starts(form, data))
+    spread_K = scaling_law_fits._bootstrap(form, theta, data, 8).std(axis=0)
+    monkeypatch.setattr(scaling_law_fits, "_WARM", 1000)
+    np.testing.assert_allclose(spread_K, scaling_law_fits._bootstrap(form, theta, data, 8).std(axis=0), rtol=0.05)

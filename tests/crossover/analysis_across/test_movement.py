@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from crossover.analysis.across.cross_cell_result import CellCrossing, CellFacts, Movement
-from crossover.analysis.across.movement import fit_crossings, movement, movements
+from crossover.analysis.across.crossing_regression import fit_crossings, fit_movement, fit_movements
 from tests.crossover.analysis_across.cells import LOSS, cell
 
 GRID = tuple((u, n) for u in (1_000_000, 2_000_000, 4_000_000) for n in (1_000_000, 4_000_000))
@@ -26,7 +26,7 @@ def crossing(u: float, n: float, at: float, *, stderr: float = 0.1, beyond: floa
 def test_planted_slopes_are_recovered_from_analysed_cells() -> None:
     new = CellFacts(cell="new", unique_tokens=8_000_000, parameters=1_000_000)
     cells = [cell(u, n, planted(u, n)) for u, n in GRID]
-    found = movement(cells, LOSS, "epochs", "matched", forecasts=[new])
+    found = fit_movement(cells, LOSS, "epochs", "matched", forecasts=[new])
     slopes = {slope.predictor: slope for slope in found.slopes}
     assert slopes["log unique tokens"].low < 0.9 < slopes["log unique tokens"].high
     assert slopes["log parameters"].low < -0.4 < slopes["log parameters"].high
@@ -35,7 +35,7 @@ def test_planted_slopes_are_recovered_from_analysed_cells() -> None:
     assert forecast.low < planted(8_000_000, 1_000_000) < forecast.high
     assert forecast.extrapolated
     assert "6 crossings" in found.reason
-    assert [(m.axis, m.comparison) for m in movements(cells)] == [
+    assert [(m.axis, m.comparison) for m in fit_movements(cells)] == [
         ("epochs", "matched"),
         ("flops", "matched"),
         ("epochs", "best-so-far"),
@@ -67,17 +67,19 @@ def test_published_readings_have_the_published_signs() -> None:
 
 
 def test_too_few_crossings_say_how_many_are_needed() -> None:
-    found = movement([cell(u, 1_000_000, at) for u, at in ((10**6, 5.0), (2 * 10**6, 9.0))], LOSS, "epochs", "matched")
+    found = fit_movement(
+        [cell(u, 1_000_000, at) for u, at in ((10**6, 5.0), (2 * 10**6, 9.0))], LOSS, "epochs", "matched"
+    )
     assert found.slopes == ()
     assert found.spread is None
     assert "2 of 2 cells cross, and a slope needs 3" in found.reason
-    assert movements([cell(10**6, 10**6, 5.0)]) == ()
+    assert fit_movements([cell(10**6, 10**6, 5.0)]) == ()
     assert isinstance(Movement.model_validate_json(found.model_dump_json()), Movement)
 
 
 def test_predictors_that_cannot_be_told_apart_are_named() -> None:
     """Tokens and parameters grow together: one slope, and the other is said to be missing."""
-    found = movement(
+    found = fit_movement(
         [cell(n, n, 4.0 + n / 1e6) for n in (10**6, 2 * 10**6, 4 * 10**6, 8 * 10**6)], LOSS, "epochs", "matched"
     )
     assert [s.predictor for s in found.slopes] == ["log unique tokens"]
@@ -106,7 +108,7 @@ def test_forecasts_hold_what_they_state(beyond: float | None) -> None:
 
 def test_cells_without_any_verdict_move_nothing_and_say_so() -> None:
     cells = [cell(tokens, 10**6, crossing=9.0, pairs=2) for tokens in (1000, 2000)]
-    found = movement(cells, LOSS, "epochs", "matched")
+    found = fit_movement(cells, LOSS, "epochs", "matched")
     assert found.slopes == ()
     assert "0 of 2 cells" in found.reason or "do not differ" in found.reason
     assert "evidence is insufficient" in found.reason

@@ -7,9 +7,9 @@ import pytest
 
 from benchmarks.simulations.simulated_curves import CHECKPOINTS
 from benchmarks.simulations.simulated_rounds import judge
-from crossover.analysis.across.outlook import foresee, further_looks, narrowed, width_now
+from crossover.analysis.across.verdict_outlook import foresee, further_looks, narrowed, width_now
 from crossover.analysis.analysis_result import Verdict
-from crossover.analysis.columns import FloatArray
+from crossover.analysis.curve_columns import FloatArray
 from tests.crossover.analysis_across.growing import LOSS, PLAN, exact_pairs
 
 LOOKS = (8, 12)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from crossover.analysis.across.cross_cell_result import NextRun
-from crossover.analysis.across.overview import AHEAD, Cell, overview
+from crossover.analysis.across.study_overview import AHEAD, CellInput, overview
 from tests.crossover.analysis_across.cells import PLAN, cell, columns
 
 BUDGETS = (10_000, 20_000, 40_000)
 
 
-def cells(models: tuple[int, ...] = (1_000_000,)) -> list[Cell]:
+def cells(models: tuple[int, ...] = (1_000_000,)) -> list[CellInput]:
     found = []
     for tokens in BUDGETS:
         for n in models:
             facts, analysis = cell(tokens, n, crossing=0.001 * tokens)
-            found.append(Cell(facts, columns(tokens, n, 0.001 * tokens), analysis, tokens))
+            found.append(CellInput(facts, columns(tokens, n, 0.001 * tokens), analysis, tokens))
     return found
 
 

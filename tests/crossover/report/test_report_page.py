@@ -11,7 +11,15 @@ from xml.etree import ElementTree
 import pytest
 
 from crossover.analysis.analysis_result import Figure, SeedCurve
-from crossover.report import ReportContext, Sample, palette, render_html, render_picture, report_view, trimming
+from crossover.report import (
+    ReportContext,
+    Sample,
+    figure_palette,
+    page_trimming,
+    render_html,
+    render_picture,
+    report_view,
+)
 from crossover.report.report_page import MAXIMUM_BYTES
 from tests.crossover.report import html_reading as reading
 from tests.crossover.report import report_samples as samples
@@ -85,15 +93,15 @@ def test_dark_mode_has_every_colour(page: str) -> None:
     for rule in (r"prefers-color-scheme: dark\) \{ :root:not\(\[data-theme=light\]\)", r":root\[data-theme=dark\]"):
         dark = re.search(rule + r" \{ (--[^}]*)\}", page)
         assert dark is not None, rule
-        assert all(f"--{role}:" in dark.group(1) for role in [*palette.ROLES, "page"])
+        assert all(f"--{role}:" in dark.group(1) for role in [*figure_palette.ROLES, "page"])
     assert 'content="light dark"' in page
 
 
 @pytest.mark.parametrize("mode", [0, 1])
 def test_text_colours_have_contrast(mode: int) -> None:
-    for role, pair in palette.ROLES.items():
+    for role, pair in figure_palette.ROLES.items():
         if role not in {"grid", "line", "window"}:
-            assert contrast(pair[mode], palette.PAGE[mode]) >= 4.5, role
+            assert contrast(pair[mode], figure_palette.PAGE[mode]) >= 4.5, role
 
 
 def contrast(one: str, other: str) -> float:
@@ -229,7 +237,7 @@ def test_a_large_study_is_kept_small_and_says_so(monkeypatch: pytest.MonkeyPatch
 
 def test_each_level_of_detail_is_smaller_and_has_the_headline(full: ReportContext) -> None:
     (cell,) = report_view.build(full)
-    levels = [trimming.trim(cell, detail) for detail in trimming.LEVELS]
+    levels = [page_trimming.trim(cell, detail) for detail in page_trimming.LEVELS]
     assert levels[0] == cell
     sizes = [sum(len(str(part)) for part in (c.primary, c.further, c.others)) for c in levels]
     assert all(later < earlier for earlier, later in pairwise(sizes))

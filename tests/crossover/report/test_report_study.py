@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from crossover.analysis.across.advice import advise_all
+from crossover.analysis.across.budget_advice import advise_all
 from crossover.analysis.across.cross_cell_result import CellFacts, Constant, Factor, LawFit, NextRun, Overview
-from crossover.analysis.across.movement import movements
+from crossover.analysis.across.crossing_regression import fit_movements
 from crossover.analysis.analysis_result import Analysis, ItemTest
 from crossover.report import CellReport, ReportContext, headline, render_html, render_markdown
 from crossover.report.report_data import RunHealth, RunRow
@@ -49,7 +49,7 @@ def whole() -> Overview:
     cells = [cell(tokens, MODEL, crossing=0.001 * tokens) for tokens in BUDGETS]
     ahead = [CellFacts(cell="", unique_tokens=tokens, parameters=MODEL) for tokens in (10_000, 40_000, 160_000)]
     return Overview(
-        movements=movements(cells, forecasts=ahead),
+        movements=fit_movements(cells, forecasts=ahead),
         advice=advise_all(cells),
         factors=(
             Factor(

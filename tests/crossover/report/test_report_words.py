@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 
-from crossover.report import Sample, headline, render_markdown, scales, verdict_lines, wording
+from crossover.report import Sample, figure_scales, headline, number_formats, render_markdown, verdict_lines
 from tests.crossover.report import report_samples as samples
 
 
@@ -90,34 +90,34 @@ def test_markdown_holds_the_verdicts_and_no_markup_of_others() -> None:
     ],
 )
 def test_numbers(value: float, text: str) -> None:
-    assert wording.number(value) == text
+    assert number_formats.number(value) == text
 
 
 def test_places_on_axes() -> None:
-    assert wording.axis_place("tokens", 57_310_000) == "57.3 M tokens"
-    assert wording.axis_place("flops", 9.999e17) == "1.00 × 10¹⁸ FLOPs"
-    assert wording.axis_place("seconds", 3 * 86400) == "3.00 d of training"
-    assert wording.axis_interval("epochs", None, 7.25) == "unbounded – 7.25"
-    assert wording.axis_interval("flops", 3.2e15, 4e15) == "3.20 – 4.00 × 10¹⁵"
-    assert wording.axis_interval("seconds", 80, 7300) == "80.0 s – 2.03 h"
-    assert wording.p_value(0.00001) == "< 0.0001"
-    assert wording.short("sha256:" + "a" * 64) == "sha256:" + "a" * 12
+    assert number_formats.axis_place("tokens", 57_310_000) == "57.3 M tokens"
+    assert number_formats.axis_place("flops", 9.999e17) == "1.00 × 10¹⁸ FLOPs"
+    assert number_formats.axis_place("seconds", 3 * 86400) == "3.00 d of training"
+    assert number_formats.axis_interval("epochs", None, 7.25) == "unbounded – 7.25"
+    assert number_formats.axis_interval("flops", 3.2e15, 4e15) == "3.20 – 4.00 × 10¹⁵"
+    assert number_formats.axis_interval("seconds", 80, 7300) == "80.0 s – 2.03 h"
+    assert number_formats.p_value(0.00001) == "< 0.0001"
+    assert number_formats.short("sha256:" + "a" * 64) == "sha256:" + "a" * 12
 
 
 @pytest.mark.parametrize(("low", "high"), [(1, 200), (1e15, 3e18), (3.0, 4.0), (0.9, 1.1), (1, 1e12), (7, 7.01)])
 def test_log_ticks_are_few_round_and_inside(low: float, high: float) -> None:
-    ticks = scales.log_ticks(low, high, most=8)
+    ticks = figure_scales.log_ticks(low, high, most=8)
     assert len(ticks) <= 8
     assert all(low <= t <= high for t in ticks)
     assert len(ticks) >= 2
 
 
 def test_epochs_get_ticks_at_one_two_five() -> None:
-    assert scales.log_ticks(1, 200, most=8) == [1, 2, 5, 10, 20, 50, 100, 200]
+    assert figure_scales.log_ticks(1, 200, most=8) == [1, 2, 5, 10, 20, 50, 100, 200]
 
 
 def test_labels_move_apart_and_keep_their_order() -> None:
-    placed = scales.dodge([1.0, 1.01, 0.99], (0.0, 2.0), height=200, gap=14)
+    placed = figure_scales.dodge([1.0, 1.01, 0.99], (0.0, 2.0), height=200, gap=14)
     order = sorted(placed)
     assert order == [placed[2], placed[0], placed[1]]
     assert min(b - a for a, b in pairwise(order)) >= 0.14 * (1 - 1e-6)

@@ -6,9 +6,9 @@ import re
 from html import escape
 from typing import Any
 
-from crossover.report import palette
+from crossover.report import figure_palette
 
-_COLOUR_ROLE = {light.lower(): role for role, (light, _) in palette.ROLES.items()}
+_COLOUR_ROLE = {light.lower(): role for role, (light, _) in figure_palette.ROLES.items()}
 _COLOUR = re.compile(r'(?<==")(#[0-9a-fA-F]{6})(?=")')
 _FRACTION = re.compile(r"(-?\d*\.\d+)(?:e-?\d+)?")
 _GEOMETRY = re.compile(r' (?:d|x|y|x1|x2|y1|y2|width|height|transform|viewBox|points)="[^"]*"')
@@ -66,8 +66,8 @@ def tidy(svg: str, *, key: str, title: str, description: str) -> str:
 def standalone(svg: str) -> str:
     """The same SVG with its colours and ground inside, for use as a picture file in light and in dark mode."""
     style = (
-        f"<style>:root {{ {palette.css_variables(0)} }} "
-        f"@media (prefers-color-scheme: dark) {{ :root {{ {palette.css_variables(1)} }} }} "
+        f"<style>:root {{ {figure_palette.css_variables(0)} }} "
+        f"@media (prefers-color-scheme: dark) {{ :root {{ {figure_palette.css_variables(1)} }} }} "
         "svg { background: var(--page); }</style>"
     )
     svg = _VIEW_BOX.sub(_with_margin, svg, count=1)

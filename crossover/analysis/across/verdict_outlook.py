@@ -18,8 +18,8 @@ from scipy import special
 
 from crossover.analysis.analysis_plan import AnalysisPlan
 from crossover.analysis.analysis_result import Verdict, Window
-from crossover.analysis.columns import FloatArray
-from crossover.analysis.inference.looks import nominal_alpha
+from crossover.analysis.curve_columns import FloatArray
+from crossover.analysis.inference.alpha_spending import nominal_alpha
 
 DRAWS = 1000
 LEAST_PAIRS = 3

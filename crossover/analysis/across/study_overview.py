@@ -8,20 +8,20 @@ from typing import Any
 
 import numpy as np
 
-from crossover.analysis.across.advice import advise_all
+from crossover.analysis.across.budget_advice import advise_all
 from crossover.analysis.across.cross_cell_result import CellFacts, Factor, Frontier, LawFit, NextRun, Overview
-from crossover.analysis.across.factors import Kind, factors
-from crossover.analysis.across.frontier import analyse_frontier
-from crossover.analysis.across.laws import LawCell, fit_laws
-from crossover.analysis.across.movement import movements
+from crossover.analysis.across.crossing_regression import fit_movements
+from crossover.analysis.across.gap_factors import Kind, factors
+from crossover.analysis.across.model_size_frontier import analyse_frontier
+from crossover.analysis.across.scaling_law_fits import LawInput, fit_laws
 from crossover.analysis.analysis_plan import AnalysisPlan
 from crossover.analysis.analysis_result import Analysis
-from crossover.analysis.columns import read_columns
+from crossover.analysis.curve_columns import read_columns
 from crossover.analysis.curves import runs_of
 
 
 @dataclass(frozen=True)
-class Cell:
+class CellInput:
     """One cell of a study: what it is, its curves, and what was found in it."""
 
     facts: CellFacts
@@ -39,7 +39,7 @@ AHEAD = 2.0
 _PLACES = 5
 
 
-def overview(cells: Sequence[Cell], plan: AnalysisPlan, *, next_runs: Sequence[NextRun] = ()) -> Overview:
+def overview(cells: Sequence[CellInput], plan: AnalysisPlan, *, next_runs: Sequence[NextRun] = ()) -> Overview:
     """How the crossing moves, the frontiers, the factors, the laws, and what to choose.
 
     Args:
@@ -53,7 +53,7 @@ def overview(cells: Sequence[Cell], plan: AnalysisPlan, *, next_runs: Sequence[N
     found = [(cell.facts, cell.analysis) for cell in cells]
     return Overview(
         cells=tuple(cell.facts for cell in cells),
-        movements=movements(found, forecasts=_ahead([cell.facts for cell in cells])),
+        movements=fit_movements(found, forecasts=_ahead([cell.facts for cell in cells])),
         advice=advise_all(found),
         laws=_laws(cells, plan),
         next_runs=tuple(next_runs),
@@ -81,7 +81,7 @@ def _ahead(facts: Sequence[CellFacts]) -> list[CellFacts]:
     ]
 
 
-def _laws(cells: Sequence[Cell], plan: AnalysisPlan) -> tuple[LawFit, ...]:
+def _laws(cells: Sequence[CellInput], plan: AnalysisPlan) -> tuple[LawFit, ...]:
     """Laws of the two families' primary metric, if that is a loss."""
     metric = plan.metrics[0]
     if metric.direction != "lower":
@@ -90,19 +90,19 @@ def _laws(cells: Sequence[Cell], plan: AnalysisPlan) -> tuple[LawFit, ...]:
     for cell in cells:
         runs = runs_of(read_columns(cell.curves, plan, cell.tokens), metric.name, "tokens")
         curves = {a: [c for (arm, _), c in runs.items() if arm == a] for a in (plan.baseline, plan.candidate)}
-        found.append(LawCell(cell.facts.model_copy(update={"unique_tokens": cell.tokens}), curves))
+        found.append(LawInput(cell.facts.model_copy(update={"unique_tokens": cell.tokens}), curves))
     return fit_laws(found, (plan.baseline, plan.candidate), alpha=plan.alpha)
 
 
-def _factors(cell: Cell, plan: AnalysisPlan) -> tuple[Factor, ...]:
+def _factors(cell: CellInput, plan: AnalysisPlan) -> tuple[Factor, ...]:
     return factors(cell.curves, plan, cell.ablations, unique_tokens=cell.tokens)
 
 
-def _in_cell(cell: Cell, factor: Factor, *, several: bool) -> Factor:
+def _in_cell(cell: CellInput, factor: Factor, *, several: bool) -> Factor:
     return factor.model_copy(update={"cell": cell.facts.cell}) if several else factor
 
 
-def _frontiers(cells: Sequence[Cell], plan: AnalysisPlan) -> list[Frontier]:
+def _frontiers(cells: Sequence[CellInput], plan: AnalysisPlan) -> list[Frontier]:
     """One for each budget that several models were run with, if the plan asks for frontiers."""
     if "frontier" not in plan.comparisons:
         return []

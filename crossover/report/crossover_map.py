@@ -6,8 +6,9 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from crossover.analysis.across.cross_cell_result import CellFacts, Forecast, Movement
-from crossover.report import palette, scales, wording
-from crossover.report.across_tables import model_words
+from crossover.report import figure_palette, figure_scales
+from crossover.report import number_formats as fmt
+from crossover.report.overview_tables import model_words
 from crossover.report.report_figures import config
 
 if TYPE_CHECKING:
@@ -40,19 +41,21 @@ def draw_map(movement: Movement, *, width: int, height: int) -> dict[str, Any] |
     places = [row[key] for row in rows for key in ("y", "low", "high") if row.get(key) is not None]
     if not any(row["kind"] == "crossing" for row in rows):
         return None
-    across = scales.x_domain([[row["x"] for row in rows]]) or (1.0, 10.0)
+    across = figure_scales.x_domain([[row["x"] for row in rows]]) or (1.0, 10.0)
     up = (min(places) / _ROOM, max(places) * _ROOM)
     x_domain = (across[0] / _ROOM, across[1] * _ROOM)
-    frame = _Frame(x_domain, up, "unique tokens" if over_tokens else "parameters", wording.axis_title(movement.axis))
+    frame = _Frame(x_domain, up, "unique tokens" if over_tokens else "parameters", fmt.axis_title(movement.axis))
     ends = {name: _last(group) for name, group in groups.items()}
     logs = tuple(math.log(end) for end in up)
-    heights = scales.dodge([math.log(end["y"]) for end in ends.values()], (logs[0], logs[1]), height=height, gap=_GAP)
+    heights = figure_scales.dodge(
+        [math.log(end["y"]) for end in ends.values()], (logs[0], logs[1]), height=height, gap=_GAP
+    )
     layers: list[alt.Chart] = []
     for i, ((name, group), text_y) in enumerate(zip(groups.items(), heights, strict=True)):
         role, shape = _ROLES[i % len(_ROLES)], _SHAPES[i % len(_SHAPES)]
         layers += _layers(frame, group, role, shape)
         layers.append(_label(frame, name, ends[name]["x"], math.exp(text_y), role))
-    title = alt.Title("Where the curves cross", subtitle=wording.comparison_words(movement.comparison, movement.axis))
+    title = alt.Title("Where the curves cross", subtitle=fmt.comparison_words(movement.comparison, movement.axis))
     chart = alt.LayerChart(layer=layers, width=width, height=height, title=title)
     return dict(chart.to_dict(validate=False)) | {"config": config()}
 
@@ -67,7 +70,7 @@ class _Frame:
         import altair as alt
 
         axis = alt.Axis(
-            values=scales.log_ticks(*self.x_range, most=9),
+            values=figure_scales.log_ticks(*self.x_range, most=9),
             labelExpr="replace(format(datum.value,'~s'),'G','B')",
             title=self.x_title,
             grid=False,
@@ -78,7 +81,9 @@ class _Frame:
         import altair as alt
 
         axis = alt.Axis(
-            values=scales.log_ticks(*self.y_range, most=7), labelExpr="format(datum.value,'~s')", title=self.y_title
+            values=figure_scales.log_ticks(*self.y_range, most=7),
+            labelExpr="format(datum.value,'~s')",
+            title=self.y_title,
         )
         return alt.Y(f"{field}:Q", scale=alt.Scale(type="log", domain=list(self.y_range), nice=False), axis=axis)
 
@@ -88,7 +93,7 @@ def _groups(movement: Movement, *, over_tokens: bool) -> dict[str, Rows]:
     groups: dict[str, Rows] = {}
 
     def put(facts: CellFacts, row: dict[str, Any]) -> None:
-        name = model_words(facts) if over_tokens else f"{wording.count(facts.unique_tokens)} unique tokens"
+        name = model_words(facts) if over_tokens else f"{fmt.count(facts.unique_tokens)} unique tokens"
         x = facts.unique_tokens if over_tokens else facts.parameters
         groups.setdefault(name, []).append(row | {"x": float(x)})
 
@@ -117,7 +122,7 @@ def _last(group: Rows) -> dict[str, Any]:
 def _layers(frame: _Frame, group: Rows, role: str, shape: str) -> list[alt.Chart]:
     import altair as alt
 
-    colour = palette.light(role)
+    colour = figure_palette.light(role)
     layers: list[alt.Chart] = []
     line = sorted((row for row in group if row["kind"] == "forecast"), key=lambda row: float(row["x"]))
     if len(line) > 1:
@@ -147,7 +152,7 @@ def _label(frame: _Frame, name: str, x: float, y: float, role: str) -> alt.Chart
     import altair as alt
 
     text = alt.Chart(alt.InlineData(values=[{"x": x, "y": y, "text": name}]))
-    mark = text.mark_text(color=palette.light(role), align="left", dx=10, dy=10, fontSize=12, fontWeight=600)
+    mark = text.mark_text(color=figure_palette.light(role), align="left", dx=10, dy=10, fontSize=12, fontWeight=600)
     chart: alt.Chart = mark.encode(x=frame.x(), y=frame.y(), text="text:N")
     return chart
 

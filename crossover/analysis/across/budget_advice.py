@@ -14,11 +14,11 @@ import numpy as np
 from scipy import special
 
 from crossover.analysis.across.cross_cell_result import Advice, CellFacts, Choice
-from crossover.analysis.across.movement import Analysed, movement
+from crossover.analysis.across.crossing_regression import AnalysedCell, fit_movement
 from crossover.analysis.analysis_plan import Axis, Comparison, MetricPlan
 from crossover.analysis.analysis_result import Analysis, Figure, Verdict
 from crossover.analysis.arm_labels import arm_label
-from crossover.analysis.columns import FloatArray
+from crossover.analysis.curve_columns import FloatArray
 from crossover.analysis.curves import Curve, on_grid
 from crossover.analysis.verdict_reasons import axis_place, signed
 
@@ -35,13 +35,13 @@ class _Found(NamedTuple):
     """The arm that was compared; empty for the plan's baseline."""
 
 
-def advise_all(cells: Sequence[Analysed]) -> tuple[Advice, ...]:
+def advise_all(cells: Sequence[AnalysedCell]) -> tuple[Advice, ...]:
     """Advice for every cell that was run, at its largest budget."""
     return tuple(advise(cells, unique_tokens=f.unique_tokens, parameters=f.parameters) for f, _ in cells)
 
 
 def advise(
-    cells: Sequence[Analysed],
+    cells: Sequence[AnalysedCell],
     *,
     unique_tokens: int,
     parameters: int,
@@ -220,7 +220,7 @@ def _cost(analysis: Analysis, runs: int) -> str:
 
 
 def _forecast(
-    cells: Sequence[Analysed],
+    cells: Sequence[AnalysedCell],
     metric: MetricPlan,
     unique_tokens: int,
     parameters: int,
@@ -233,7 +233,7 @@ def _forecast(
     plan = cells[0][1].plan
     if "epochs" not in plan.axes or "matched" not in plan.comparisons:
         return _Found("cannot say", None, None, "This cell was not run, and no crossing over epochs was analysed.")
-    moved = movement(cells, metric, "epochs", "matched", forecasts=[facts])
+    moved = fit_movement(cells, metric, "epochs", "matched", forecasts=[facts])
     if not moved.forecasts:
         return _Found("cannot say", None, None, f"This cell was not run and cannot be forecast. {moved.reason}")
     forecast = moved.forecasts[0]
@@ -246,7 +246,7 @@ def _forecast(
     return _Found(choose, None, None, f"{words[0].upper()}{words[1:]}.")
 
 
-def _rate(cells: Sequence[Analysed]) -> float:
+def _rate(cells: Sequence[AnalysedCell]) -> float:
     """FLOPs a token and parameter, as the runs had them."""
     rates = []
     for facts, analysis in cells:

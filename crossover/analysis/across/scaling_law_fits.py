@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from scipy import optimize, special
 
 from crossover.analysis.across.cross_cell_result import CellFacts, Constant, LawFit, LawForm
-from crossover.analysis.across.law_forms import DECAY, POSITIVE, Form, Points, form_of, without_decay
-from crossover.analysis.columns import FloatArray
+from crossover.analysis.across.scaling_law_forms import DECAY, POSITIVE, Form, Points, form_of, without_decay
+from crossover.analysis.curve_columns import FloatArray
 from crossover.analysis.curves import Curve
 
 HUBER = 1e-3
@@ -52,7 +52,7 @@ Rows = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
-class LawCell:
+class LawInput:
     """One cell of a study: what it is, and each arm's runs over tokens."""
 
     facts: CellFacts
@@ -74,7 +74,7 @@ class _Data:
 
 
 def fit_laws(
-    cells: Sequence[LawCell], arms: Sequence[str], *, alpha: float = 0.05, draws: int = DRAWS
+    cells: Sequence[LawInput], arms: Sequence[str], *, alpha: float = 0.05, draws: int = DRAWS
 ) -> tuple[LawFit, ...]:
     """Fit both forms to each arm.
 
@@ -97,7 +97,7 @@ def fit_laws(
     return tuple(found)
 
 
-def _data(cells: Sequence[LawCell], arm: str) -> _Data:
+def _data(cells: Sequence[LawInput], arm: str) -> _Data:
     """The points that a law can be fitted to; those without a positive finite loss or place are counted."""
     columns: list[tuple[float, float, float, float, int, int]] = []
     runs = 0

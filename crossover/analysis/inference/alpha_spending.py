@@ -14,7 +14,7 @@ import numpy as np
 from scipy import optimize, special
 
 from crossover.analysis.analysis_plan import Spending
-from crossover.analysis.columns import FloatArray
+from crossover.analysis.curve_columns import FloatArray
 
 _NODES = 401
 _WIDEST = 9.0

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from crossover.analysis.analyse_cell import METHOD, interrogate
+from crossover.analysis.analyse_cell import METHOD, judge_all_contrasts
 from crossover.analysis.analysis_plan import AnalysisPlan, Axis, Comparison, MetricPlan
 from crossover.analysis.analysis_result import Analysis
-from crossover.analysis.columns import read_columns
+from crossover.analysis.curve_columns import read_columns
 from crossover.analysis.curves import Curve, CurveKey, best_so_far, runs_of
 from crossover.analysis.figure_data import summaries
 
@@ -45,8 +45,8 @@ def analyse_frontier(
     def runs(metric: MetricPlan, axis: Axis, _: Comparison) -> dict[CurveKey, Curve]:
         return frontier_curves([runs_of(columns, metric.name, axis) for columns in tables.values()], metric)
 
-    verdicts, figures, questions = interrogate(runs, asked)
-    primary = questions[0]
+    verdicts, figures, contrasts = judge_all_contrasts(runs, asked)
+    primary = contrasts[0]
     return Analysis(
         method=METHOD,
         plan=asked,

@@ -17,7 +17,8 @@ from crossover.analysis.across.cross_cell_result import (
 from crossover.analysis.analysis_plan import AnalysisPlan, Axis
 from crossover.analysis.analysis_result import Analysis
 from crossover.analysis.arm_labels import arm_label, outcome_label
-from crossover.report import verdict_lines, wording
+from crossover.report import number_formats as fmt
+from crossover.report import verdict_lines
 from crossover.report.report_data import ReportContext
 from crossover.report.report_tables import Row, Table
 
@@ -31,10 +32,10 @@ def items(analysis: Analysis) -> Table:
         (
             t.task,
             t.score,
-            f"{wording.number(t.baseline_mean)} ± {wording.number(t.baseline_stderr)}",
-            f"{wording.number(t.candidate_mean)} ± {wording.number(t.candidate_stderr)}",
+            f"{fmt.number(t.baseline_mean)} ± {fmt.number(t.baseline_stderr)}",
+            f"{fmt.number(t.candidate_mean)} ± {fmt.number(t.candidate_stderr)}",
             verdict_lines.mean_words(t.difference, t.interval),
-            "not tested" if t.p_adjusted is None else wording.p_value(t.p_adjusted),
+            "not tested" if t.p_adjusted is None else fmt.p_value(t.p_adjusted),
             str(t.pairs),
             f"{t.items:,}",
             f"{t.clusters:,}",
@@ -42,7 +43,7 @@ def items(analysis: Analysis) -> Table:
         for t in analysis.items
     )
     baseline, candidate = arm_label(plan.baseline), arm_label(plan.candidate)
-    pair = f"{candidate} − {baseline} ({wording.percent(plan.alpha)} interval)"
+    pair = f"{candidate} − {baseline} ({fmt.percent(plan.alpha)} interval)"
     head = (
         "Task",
         "Score",
@@ -63,10 +64,10 @@ def health(context: ReportContext) -> Table:
         (
             r.run_key,
             str(h.attempts - 1),
-            _number(h.tokens_per_second, wording.count),
+            _number(h.tokens_per_second, fmt.count),
             _number(h.mfu, lambda v: f"{100 * v:.1f} %"),
-            _number(h.gradient_norm, wording.number),
-            _number(h.largest_gradient_norm, wording.number),
+            _number(h.gradient_norm, fmt.number),
+            _number(h.largest_gradient_norm, fmt.number),
             str(h.loss_spikes),
             str(h.not_finite),
         )
@@ -84,14 +85,14 @@ def _number(value: float | None, words: object) -> str:
 
 def movement_cells(movement: Movement, plan: AnalysisPlan) -> Table:
     """The crossing of every cell, and the forecasts beyond those that were run."""
-    level = wording.percent(plan.alpha)
+    level = fmt.percent(plan.alpha)
     rows = [
         (
             c.facts.cell,
-            wording.count(c.facts.unique_tokens),
-            wording.count(c.facts.parameters),
+            fmt.count(c.facts.unique_tokens),
+            fmt.count(c.facts.parameters),
             "run",
-            _NONE if c.at is None else wording.axis_number(movement.axis, c.at),
+            _NONE if c.at is None else fmt.axis_number(movement.axis, c.at),
             _where(c.at, c.low, c.high, c.beyond, c.before, movement.axis),
             outcome_label(c.outcome, plan.baseline, plan.candidate),
         )
@@ -100,11 +101,11 @@ def movement_cells(movement: Movement, plan: AnalysisPlan) -> Table:
     rows += [
         (
             "forecast",
-            wording.count(f.facts.unique_tokens),
-            wording.count(f.facts.parameters),
+            fmt.count(f.facts.unique_tokens),
+            fmt.count(f.facts.parameters),
             "extrapolated" if f.extrapolated else "between runs",
-            wording.axis_number(movement.axis, f.at),
-            wording.axis_interval(movement.axis, f.low, f.high),
+            fmt.axis_number(movement.axis, f.at),
+            fmt.axis_interval(movement.axis, f.low, f.high),
             _NONE,
         )
         for f in movement.forecasts
@@ -125,28 +126,28 @@ def _where(
     at: float | None, low: float | None, high: float | None, beyond: float | None, before: float | None, axis: Axis
 ) -> str:
     if at is not None:
-        return wording.axis_interval(axis, low, high)
+        return fmt.axis_interval(axis, low, high)
     if beyond is not None:
-        return f"beyond {wording.axis_number(axis, beyond)}, if at all"
-    return _NONE if before is None else f"before {wording.axis_number(axis, before)}, if at all"
+        return f"beyond {fmt.axis_number(axis, beyond)}, if at all"
+    return _NONE if before is None else f"before {fmt.axis_number(axis, before)}, if at all"
 
 
 def slopes(movements: Sequence[Movement], plan: AnalysisPlan) -> Table:
     """How each metric's crossing moves with what a cell is."""
     rows = tuple(
         (
-            wording.metric_plan(plan, m.metric).title,
-            wording.axis_word(m.axis),
-            wording.comparison_words(m.comparison, m.axis),
+            fmt.metric_plan(plan, m.metric).title,
+            fmt.axis_word(m.axis),
+            fmt.comparison_words(m.comparison, m.axis),
             s.predictor,
             f"{s.estimate:+.2f}".replace("-", "−"),
             f"{s.low:+.2f} … {s.high:+.2f}".replace("-", "−"),
-            wording.p_value(s.p),
+            fmt.p_value(s.p),
         )
         for m in movements
         for s in m.slopes
     )
-    level = wording.percent(plan.alpha)
+    level = fmt.percent(plan.alpha)
     head = ("Metric", "Axis", "Comparison", "With", "Slope of the log crossing", f"{level} interval", "p")
     return Table("How the crossing moves", head, rows, figures_from=4)
 
@@ -156,7 +157,7 @@ def factors(found: Sequence[Factor], plan: AnalysisPlan) -> Table:
     rows = tuple(
         (
             f.name,
-            wording.metric_plan(plan, f.metric).title,
+            fmt.metric_plan(plan, f.metric).title,
             f.cell or _NONE,
             arm_label(f.arm) or _NONE,
             _NONE if f.gap is None else verdict_lines.mean_words(f.gap, f.gap_interval),
@@ -167,7 +168,7 @@ def factors(found: Sequence[Factor], plan: AnalysisPlan) -> Table:
     )
     pair = f"{arm_label(plan.candidate)} − {arm_label(plan.baseline)}"
     head = ("Factor", "Metric", "Cell", "Ablation arm", f"{pair}, late window", "Share closed", "Seed pairs")
-    level = wording.percent(plan.alpha)
+    level = fmt.percent(plan.alpha)
     return Table(f"Share of the gap that each factor closes, with {level} intervals", head, rows, figures_from=4)
 
 
@@ -200,7 +201,7 @@ def laws(found: Sequence[LawFit], alpha: float) -> Table:
     head = (
         "Arm",
         "Law",
-        f"Constants ({wording.percent(alpha)} interval)",
+        f"Constants ({fmt.percent(alpha)} interval)",
         "Runs",
         "Points",
         "Error of log loss",
@@ -226,7 +227,7 @@ def advice(overview: Overview) -> Table:
     """What to choose for each cell."""
     rows: list[Row] = []
     for a in overview.advice:
-        facts = f"{wording.count(a.unique_tokens)} unique tokens, {wording.count(a.parameters)} parameters"
+        facts = f"{fmt.count(a.unique_tokens)} unique tokens, {fmt.count(a.parameters)} parameters"
         rows.append((facts, choice_label(a), a.because, a.cheapest))
     head = ("With", "Choose", "Because", "The cheapest experiment that could change this")
     return Table("What to choose", head, tuple(rows), figures_from=9, strong=1)
@@ -240,4 +241,4 @@ def choice_label(advice: Advice) -> str:
 
 def model_words(facts: CellFacts) -> str:
     """A model by its size."""
-    return f"{wording.count(facts.parameters)} parameters" + (" (sparse)" if facts.sparse else "")
+    return f"{fmt.count(facts.parameters)} parameters" + (" (sparse)" if facts.sparse else "")

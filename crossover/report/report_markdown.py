@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterable, Sequence
 
 from crossover.analysis.arm_labels import arm_label
-from crossover.report import across_tables, report_tables, verdict_lines, wording
+from crossover.report import number_formats as fmt
+from crossover.report import overview_tables, report_tables, verdict_lines
 from crossover.report.report_data import ReportContext
 from crossover.report.report_page import all_notes
 
@@ -24,7 +25,7 @@ def render_markdown(context: ReportContext) -> str:
     lines = [f"# {_text(context.question)}", "", f"Study **{_text(context.study)}**, {_text(context.created_at)}", ""]
     if len(context.cells) > 1:
         lines += [*_table(report_tables.cells(context)), ""]
-    for advice in across_tables.advice(context.overview).rows:
+    for advice in overview_tables.advice(context.overview).rows:
         facts, choose, because, cheapest = (_text(part) for part in advice)
         lines += [f"- {facts}: **{choose}**. {because} Cheapest experiment that could change this: {cheapest}"]
     lines += [""] * bool(context.overview.advice)
@@ -39,7 +40,7 @@ def render_markdown(context: ReportContext) -> str:
         for table in (
             report_tables.all_verdicts(analysis),
             report_tables.summary(context, analysis),
-            across_tables.items(analysis),
+            overview_tables.items(analysis),
         ):
             lines += [*_table(table), ""] if table.rows else []
     lines += [*_across(context), *_samples(context), *_how(context)]
@@ -51,17 +52,17 @@ def _across(context: ReportContext) -> Iterable[str]:
     whole, plan = context.overview, context.cells[0].analysis.plan
     for frontier in whole.frontiers:
         head = frontier.analysis.headline
-        budget = f"{wording.count(frontier.unique_tokens)} unique tokens"
+        budget = f"{fmt.count(frontier.unique_tokens)} unique tokens"
         yield f"**Frontier over model sizes, {budget}:** {_text(head.reason)}"
         yield ""
     if whole.movements:
         yield from ("## How the crossing moves", "", _text(whole.movements[0].reason), "")
     found = [
-        *(across_tables.movement_cells(movement, plan) for movement in whole.movements[:1]),
-        across_tables.slopes(whole.movements, plan),
-        across_tables.factors(whole.factors, plan),
-        across_tables.laws(whole.laws, plan.alpha),
-        across_tables.next_runs(whole.next_runs),
+        *(overview_tables.movement_cells(movement, plan) for movement in whole.movements[:1]),
+        overview_tables.slopes(whole.movements, plan),
+        overview_tables.factors(whole.factors, plan),
+        overview_tables.laws(whole.laws, plan.alpha),
+        overview_tables.next_runs(whole.next_runs),
     ]
     for table in found:
         yield from [*_table(table), ""] if table.rows else []
@@ -94,7 +95,7 @@ def _how(context: ReportContext) -> Iterable[str]:
         ("Crossover", context.version),
     ]
     yield from _rows(("Fact", "Value"), facts)
-    for table in (across_tables.health(context), *map(report_tables.runs, context.cells)):
+    for table in (overview_tables.health(context), *map(report_tables.runs, context.cells)):
         if table.rows:
             yield ""
             yield from _table(table)

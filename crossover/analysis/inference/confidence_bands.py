@@ -15,7 +15,7 @@ import numpy as np
 from scipy import optimize, special
 
 from crossover.analysis.analysis_result import Band
-from crossover.analysis.columns import FloatArray
+from crossover.analysis.curve_columns import FloatArray
 
 _SAME = 1e-12
 

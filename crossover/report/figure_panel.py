@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from crossover.analysis.analysis_plan import AnalysisPlan
 from crossover.analysis.analysis_result import Band, Figure, Verdict
-from crossover.report import palette, scales
+from crossover.report import figure_palette, figure_scales
 
 if TYPE_CHECKING:
     import altair as alt
@@ -43,7 +43,7 @@ class Frame:
     domain: tuple[float, float]
     unit: float
     axis_title: str
-    pens: dict[str, palette.Pen]
+    pens: dict[str, figure_palette.Pen]
     datasets: dict[str, Rows] = field(default_factory=dict)
 
     def at(self, x: float) -> float:
@@ -78,7 +78,7 @@ class Panel:
             title=alt.Title(title, subtitle=subtitle, offset=room),
         )
 
-    def lines(self, rows: Rows, pen: palette.Pen, *, width: float, opacity: float = 1.0) -> None:
+    def lines(self, rows: Rows, pen: figure_palette.Pen, *, width: float, opacity: float = 1.0) -> None:
         """Lines through `x` and `y`, one for each `run`."""
         import altair as alt
 
@@ -97,7 +97,7 @@ class Panel:
         rows = [
             {"x": self.frame.at(x), "y": low, "high": high}
             for x, low, high in zip(band.x, band.low, band.high, strict=True)
-            if scales.drawable(x, low, high)
+            if figure_scales.drawable(x, low, high)
         ]
         if rows:
             mark = self._data(rows).mark_area(color=colour, opacity=0.15, clip=True)
@@ -115,7 +115,7 @@ class Panel:
         import altair as alt
 
         mark = self._data([{"x": low, "x2": high, "y": value}]).mark_rule(
-            color=palette.light(role), strokeWidth=width, strokeDash=list(dash), clip=True
+            color=figure_palette.light(role), strokeWidth=width, strokeDash=list(dash), clip=True
         )
         self.layers.append(mark.encode(x=self._x("x"), x2=alt.X2("x2:Q"), y=self._y("y")))
 
@@ -125,7 +125,7 @@ class Panel:
 
         low, high = y or self.domain
         mark = self._data([{"x": x[0], "x2": x[1], "y": low, "y2": high}]).mark_rect(
-            color=palette.light(role), opacity=opacity, clip=True
+            color=figure_palette.light(role), opacity=opacity, clip=True
         )
         self.layers.append(mark.encode(x=self._x("x"), x2=alt.X2("x2:Q"), y=self._y("y"), y2=alt.Y2("y2:Q")))
 
@@ -134,7 +134,7 @@ class Panel:
         import altair as alt
 
         mark = self._data([{"x": x, "y": self.domain[0], "y2": self.domain[1]}]).mark_rule(
-            color=palette.light(role), strokeWidth=width
+            color=figure_palette.light(role), strokeWidth=width
         )
         self.layers.append(mark.encode(x=self._x("x"), y=self._y("y"), y2=alt.Y2("y2:Q")))
 
@@ -153,7 +153,7 @@ class Panel:
     ) -> None:
         """A piece of text at a place in the axis' unit and the metric's."""
         mark = self._data([{"x": x, "y": y, "text": text}]).mark_text(
-            color=palette.light(role), align=align, dx=dx, dy=dy, fontSize=size, fontWeight=600 if bold else 400
+            color=figure_palette.light(role), align=align, dx=dx, dy=dy, fontSize=size, fontWeight=600 if bold else 400
         )
         self.layers.append(mark.encode(x=self._x("x"), y=self._y("y"), text="text:N"))
 
@@ -170,7 +170,7 @@ class Panel:
 
         frame = self.frame
         axis = alt.Axis(
-            values=scales.log_ticks(*frame.domain, most=frame.look.x_ticks),
+            values=figure_scales.log_ticks(*frame.domain, most=frame.look.x_ticks),
             labelExpr=_TICK_TEXT.get(frame.figure.axis, "format(datum.value,',~g')"),
             labels=self.bottom,
             title=frame.axis_title if self.bottom else None,

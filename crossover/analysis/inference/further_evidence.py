@@ -6,9 +6,9 @@ import numpy as np
 from scipy import special
 
 from crossover.analysis.analysis_plan import AnalysisPlan
-from crossover.analysis.columns import FloatArray
-from crossover.analysis.inference.looks import nominal_alpha
-from crossover.analysis.inference.windows import WindowTest
+from crossover.analysis.curve_columns import FloatArray
+from crossover.analysis.inference.alpha_spending import nominal_alpha
+from crossover.analysis.inference.window_tests import WindowTest
 
 MOST_FURTHER_PAIRS = 200
 """Beyond so many further pairs it is not said."""

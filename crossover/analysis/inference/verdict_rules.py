@@ -11,13 +11,17 @@ import numpy as np
 
 from crossover.analysis.analysis_plan import AnalysisPlan, MetricPlan
 from crossover.analysis.analysis_result import Crossing, Outcome, Turn
-from crossover.analysis.columns import FloatArray
-from crossover.analysis.inference import windows
-from crossover.analysis.inference.crossing import locate
-from crossover.analysis.inference.looks import nominal_alpha
-from crossover.analysis.inference.sensitivity import other_places
-from crossover.analysis.inference.turns import find_turns, sign_changes
-from crossover.analysis.inference.windows import WindowTest
+from crossover.analysis.curve_columns import FloatArray
+from crossover.analysis.inference.alpha_spending import nominal_alpha
+from crossover.analysis.inference.crossing_location import find_turns, locate, other_places, sign_changes
+from crossover.analysis.inference.window_tests import (
+    WindowTest,
+    inside,
+    iut_p,
+    sign_flip_iut_p,
+    tost_p,
+    window_test,
+)
 
 SIGN_FLIP_FROM = 6
 """From so many pairs on the sign-flip test can reach p <= 0.05 over two directions (2 / 2^6), and must agree."""
@@ -84,8 +88,8 @@ def gather(
     Returns:
         The evidence. p values are there only when nothing is degenerate and the pairs are enough.
     """
-    early = windows.window_test(x_G, difference_SG, plan.early_window, scale, error_SG)
-    late = windows.window_test(x_G, difference_SG, plan.late_window, scale, error_SG)
+    early = window_test(x_G, difference_SG, plan.early_window, scale, error_SG)
+    late = window_test(x_G, difference_SG, plan.late_window, scale, error_SG)
     pairs = difference_SG.shape[0]
     changes, turns = _turns(x_G, difference_SG, metric, plan, error_SG)
     opposite = early is not None and late is not None and early.mean * late.mean < 0
@@ -104,11 +108,11 @@ def gather(
     if evidence.problem or early is None or late is None:
         return evidence
     raw = PValues(
-        crossover=windows.iut_p(early, late),
+        crossover=iut_p(early, late),
         late=2 * min(late.p_positive, late.p_negative),
-        same=windows.tost_p(late, metric.delta),
+        same=tost_p(late, metric.delta),
     )
-    flip = windows.sign_flip_iut_p(early, late) if evidence.pairs >= SIGN_FLIP_FROM else None
+    flip = sign_flip_iut_p(early, late) if evidence.pairs >= SIGN_FLIP_FROM else None
     return replace(evidence, raw=raw, sign_flip=flip)
 
 
@@ -116,7 +120,7 @@ def _turns(
     x_G: FloatArray, difference_SG: FloatArray, metric: MetricPlan, plan: AnalysisPlan, error_SG: FloatArray | None
 ) -> tuple[int, tuple[Turn, ...]]:
     """How often the mean changes its sign from the early window to the late one, and where if more than once."""
-    tested_G = windows.inside(x_G, (plan.early_window[0], plan.late_window[1])) if x_G.size else np.zeros(0, dtype=bool)
+    tested_G = inside(x_G, (plan.early_window[0], plan.late_window[1])) if x_G.size else np.zeros(0, dtype=bool)
     if tested_G.sum() < 2:
         return 0, ()
     changes = sign_changes(difference_SG[:, tested_G], plan.alpha)
@@ -147,9 +151,9 @@ def _problem(x_G: FloatArray, difference_SG: FloatArray, plan: AnalysisPlan, sca
     if x_G.size < 2:
         return "The runs share a single point, and a difference at one place says nothing about early and late"
     for name, window in (("early", plan.early_window), ("late", plan.late_window)):
-        if not windows.inside(x_G, window).any():
+        if not inside(x_G, window).any():
             return f"No common point lies in the {name} window, {window[0]:g} to {window[1]:g} of the log range"
-        if windows.window_test(x_G, difference_SG, window, scale) is None:
+        if window_test(x_G, difference_SG, window, scale) is None:
             return (
                 f"The difference in the {name} window is the same in all {pairs} seed pairs; with zero variance "
                 "between seeds no error can be estimated, so check that the seeds differ"

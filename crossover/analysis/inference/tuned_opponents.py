@@ -18,8 +18,8 @@ import numpy as np
 
 from crossover.analysis.analysis_plan import AnalysisPlan, Axis, MetricPlan
 from crossover.analysis.curves import Curve, CurveKey, common_grid, complete_seeds, on_grid, pair_up
-from crossover.analysis.inference.verdict import Evidence, PValues, gather, scale_of
-from crossover.analysis.inference.windows import WindowTest, inside, iut_p, tost_sides
+from crossover.analysis.inference.verdict_rules import Evidence, PValues, gather, scale_of
+from crossover.analysis.inference.window_tests import WindowTest, inside, iut_p, tost_sides
 
 
 def arms_of(runs: Mapping[CurveKey, Curve], plan: AnalysisPlan) -> list[str]:

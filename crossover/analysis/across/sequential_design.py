@@ -21,7 +21,7 @@ from typing import Literal
 import numpy as np
 
 from crossover.analysis.across.cross_cell_result import NextRun
-from crossover.analysis.across.outlook import Outlook, foresee, further_looks, narrowed, width_now
+from crossover.analysis.across.verdict_outlook import Outlook, foresee, further_looks, narrowed, width_now
 from crossover.analysis.analysis_plan import AnalysisPlan
 from crossover.analysis.analysis_result import Analysis, Verdict
 from crossover.analysis.arm_labels import outcome_label
@@ -169,7 +169,7 @@ def _outlook(state: CellState, plan: AnalysisPlan, width: float | None) -> CellO
     most = pairs + len(left)
     looks = further_looks(plan, pairs, most)
     valid = verdict is not None and (pairs in plan.looks or pairs >= (plan.looks or (most,))[-1])
-    told = _Told(state, plan, pairs, looks, paired, left)
+    told = _OutlookBuilder(state, plan, pairs, looks, paired, left)
     if verdict is not None and valid and verdict.outcome != "insufficient evidence":
         return _settled(told, verdict, width)
     if not looks:
@@ -186,7 +186,7 @@ def _outlook(state: CellState, plan: AnalysisPlan, width: float | None) -> CellO
     return told.open(1.0, found, f"{found.settled_K[0]:.0%} to settle at the next look, {chance:.0%} by the last")
 
 
-def _settled(told: _Told, verdict: Verdict, width: float | None) -> CellOutlook:
+def _settled(told: _OutlookBuilder, verdict: Verdict, width: float | None) -> CellOutlook:
     """A cell with an outcome: closed, unless more seeds may well change the outcome or are to sharpen the crossing."""
     plan, pairs, looks, now = told.plan, told.pairs, told.looks, width_now(verdict)
     label = outcome_label(verdict.outcome, verdict.baseline, verdict.candidate)
@@ -221,7 +221,7 @@ def _ratio(verdict: Verdict) -> float:
 
 
 @dataclass(frozen=True)
-class _Told:
+class _OutlookBuilder:
     """Puts a cell's outlook together."""
 
     state: CellState

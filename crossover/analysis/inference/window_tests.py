@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from crossover.analysis.columns import FloatArray
+from crossover.analysis.curve_columns import FloatArray
 
 _SAME = 1e-12
 """A spread below this share of the values' size is rounding, not variance."""

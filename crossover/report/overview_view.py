@@ -5,10 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from crossover.analysis.across.cross_cell_result import Frontier, Movement
-from crossover.analysis.across.law_forms import REFERENCES
 from crossover.analysis.analysis_plan import AnalysisPlan
 from crossover.analysis.arm_labels import arm_label
-from crossover.report import across_figures, across_tables, report_tables, report_view, svg, wording
+from crossover.report import (
+    crossover_map,
+    overview_tables,
+    report_tables,
+    report_view,
+    svg_rendering,
+)
+from crossover.report import (
+    number_formats as fmt,
+)
+from crossover.report.published_laws import PUBLISHED_LAWS
 from crossover.report.report_data import CellReport, ReportContext
 
 _MAP = (830, 330)
@@ -52,51 +61,47 @@ def build(context: ReportContext) -> StudyView:
     found = (_map(m, f"map{i}", plan) for i, m in enumerate(chosen))
     maps = tuple(drawn for drawn in found if drawn is not None)
     return StudyView(
-        advice=across_tables.advice(whole),
+        advice=overview_tables.advice(whole),
         maps=maps,
-        slopes=across_tables.slopes(whole.movements, plan),
+        slopes=overview_tables.slopes(whole.movements, plan),
         unfitted="" if first is None or first.slopes else first.reason,
         frontiers=tuple(_frontier(context, f, f"p{i}") for i, f in enumerate(whole.frontiers)),
-        moved=None if first is None or maps else across_tables.movement_cells(first, plan),
-        factors=across_tables.factors(whole.factors, plan),
+        moved=None if first is None or maps else overview_tables.movement_cells(first, plan),
+        factors=overview_tables.factors(whole.factors, plan),
         factors_told=tuple(f"{f.cell}: {f.reason}".removeprefix(": ") for f in whole.factors),
-        laws=across_tables.laws(whole.laws, plan.alpha),
+        laws=overview_tables.laws(whole.laws, plan.alpha),
         laws_told=(
             *(f"{arm_label(fit.arm)}, {fit.form}: {fit.reason}" for fit in whole.laws),
-            *(
-                reference.words()
-                for reference in REFERENCES
-                if reference.family in {arm_label(f.arm) for f in whole.laws}
-            ),
+            *(law.sentence() for law in PUBLISHED_LAWS if law.family in {arm_label(f.arm) for f in whole.laws}),
         ),
-        next_runs=across_tables.next_runs(whole.next_runs),
+        next_runs=overview_tables.next_runs(whole.next_runs),
     )
 
 
 def _map(movement: Movement, key: str, plan: AnalysisPlan) -> report_view.FigureView | None:
-    title = f"The crossover map, {wording.comparison_words(movement.comparison, movement.axis)}"
+    title = f"The crossover map, {fmt.comparison_words(movement.comparison, movement.axis)}"
     caption = (
-        f"{movement.reason} Points: the crossing of a cell with its {wording.percent(plan.alpha)} interval; hollow "
+        f"{movement.reason} Points: the crossing of a cell with its {fmt.percent(plan.alpha)} interval; hollow "
         "triangles: cells known to cross, if at all, above (△) or below (▽). Dashed: the fit, shaded its prediction "
         "interval for one further cell."
     )
-    wide, small = (across_figures.draw_map(movement, width=w, height=h) for w, h in (_MAP, _SMALL_MAP))
+    wide, small = (crossover_map.draw_map(movement, width=w, height=h) for w, h in (_MAP, _SMALL_MAP))
     if wide is None or small is None:
         return None
     return report_view.FigureView(
         key=key,
         title=title,
         caption=caption,
-        drawing=svg.render(wide, key=key, title=title, description=caption),
-        narrow=svg.render(small, key=f"{key}n", title=title, description=caption),
-        tables=(across_tables.movement_cells(movement, plan),),
+        drawing=svg_rendering.render(wide, key=key, title=title, description=caption),
+        narrow=svg_rendering.render(small, key=f"{key}n", title=title, description=caption),
+        tables=(overview_tables.movement_cells(movement, plan),),
     )
 
 
 def _frontier(context: ReportContext, frontier: Frontier, key: str) -> FrontierView:
     cell = CellReport(cell=key, unique_tokens=frontier.unique_tokens, analysis=frontier.analysis)
     return FrontierView(
-        title=f"Frontier over model sizes, {wording.count(frontier.unique_tokens)} unique tokens",
+        title=f"Frontier over model sizes, {fmt.count(frontier.unique_tokens)} unique tokens",
         cells=", ".join(frontier.cells),
         cell=report_view.build_cell(context, cell, key),
     )

@@ -10,15 +10,17 @@ Shapes: S seed pairs, G points of the common grid, E places between them, B poin
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
-from scipy import special
+from scipy import optimize, special
 
-from crossover.analysis.analysis_result import Crossing
-from crossover.analysis.columns import FloatArray
-from crossover.analysis.inference.windows import shared_error
+from crossover.analysis.analysis_result import Crossing, Direction, Turn
+from crossover.analysis.curve_columns import FloatArray
+from crossover.analysis.inference.window_tests import shared_error
 
 REACHES = ((0.15, 0.05), (0.075, 0.05), (0.0, 0.0))
 """How far a line reaches to both sides, as a share of the log range, and the level of a t test for a bend. The first is
@@ -29,6 +31,10 @@ LEAST_POINTS = 4
 """A line reaches over so many grid points at least, if there are so many."""
 PLACES = 320
 """About so many places over the whole range, and at least two between neighbouring checkpoints."""
+
+_LENGTHS = (0.05, 0.1, 0.2, 0.4, 0.8)
+"""Length scales of the Gaussian process that are tried, as shares of the log range."""
+_FINE = 512
 
 
 @dataclass(frozen=True)
@@ -220,3 +226,126 @@ def _own_root(smooth: Smooth, rising_E: FloatArray, turn: int, x_G: FloatArray) 
 def clipped_exp(log_x: float, x_G: FloatArray) -> float:
     """Back from log x, with rounding at the ends of the grid undone."""
     return float(np.clip(np.exp(log_x), x_G[0], x_G[-1]))
+
+
+def sign_changes(difference_SG: FloatArray, alpha: float) -> list[tuple[int, int]]:
+    """Neighbouring grid points among those clear of zero whose mean differences have opposite signs.
+
+    Args:
+        difference_SG: candidate minus baseline.
+        alpha: level at which a point is clear of zero, each by itself.
+
+    Returns:
+        Index of the last point of one sign and of the first of the other; none with fewer than two pairs.
+    """
+    if difference_SG.shape[0] < 2:
+        return []
+    signs_G = clear_signs(difference_SG, alpha)
+    return [(a, b) for a, b in pairwise(np.flatnonzero(signs_G).tolist()) if signs_G[a] != signs_G[b]]
+
+
+def find_turns(
+    x_G: FloatArray,
+    difference_SG: FloatArray,
+    changes: Sequence[tuple[int, int]],
+    *,
+    alpha: float,
+    lower: bool,
+    error_SG: FloatArray | None = None,
+) -> tuple[Turn, ...]:
+    """Where the mean difference changes its sign, each between two points that are clear of zero.
+
+    Args:
+        x_G: the grid of the tested range, positive and rising.
+        difference_SG: candidate minus baseline.
+        changes: from `sign_changes`.
+        alpha: one minus the coverage of each interval.
+        lower: whether lower values of the metric are better.
+        error_SG: Monte Carlo standard errors, taken as shared.
+
+    Returns:
+        The turns in order along the axis. They describe the mean; none is tested, and their intervals hold one by one.
+    """
+    mean_G = difference_SG.mean(axis=0)
+    turns = []
+    for a, b in changes:
+        falling, near = bool(mean_G[a] > 0), _middle_change(x_G[a : b + 1], mean_G[a : b + 1])
+        found = locate(x_G, difference_SG, falling=falling, alpha=alpha, lower=lower, error_SG=error_SG, near=near)
+        direction: Direction = "baseline→candidate" if falling == lower else "candidate→baseline"
+        within = found is not None and x_G[a] <= found.at <= x_G[b]
+        turns.append(
+            Turn(direction=direction, at=found.at, low=found.low, high=found.high)
+            if found is not None and within
+            else Turn(direction=direction, at=near, low=float(x_G[a]), high=float(x_G[b]))
+        )
+    return tuple(turns)
+
+
+def _middle_change(x_B: FloatArray, mean_B: FloatArray) -> float:
+    """The middle sign change of a mean that begins with one sign and ends with the other, by interpolation in log x."""
+    flips = np.flatnonzero((mean_B[:-1] > 0) != (mean_B[1:] > 0))
+    i = int(flips[flips.size // 2])
+    share = mean_B[i] / (mean_B[i] - mean_B[i + 1])
+    return float(x_B[i] * (x_B[i + 1] / x_B[i]) ** share)
+
+
+def other_places(x_G: FloatArray, difference_SG: FloatArray, *, falling: bool) -> dict[str, float | None]:
+    """The last change to the late sign by three other methods.
+
+    Args:
+        x_G: the grid, positive and rising.
+        difference_SG: candidate minus baseline of S seed pairs.
+        falling: whether the difference is positive early and negative late.
+
+    Returns:
+        `interpolated`: between two checkpoints; `isotonic`: in the best monotone curve from the largest early
+        difference on; `gaussian process`: in the mean of a squared-exponential process whose length scale and noise
+        have the greatest marginal likelihood. None where a method sees no crossing.
+    """
+    log_G = np.log(x_G)
+    rising_SG = -difference_SG if falling else difference_SG
+    mean_G = rising_SG.mean(axis=0)
+    start = int(np.argmin(mean_G))
+    isotonic_G = np.asarray(optimize.isotonic_regression(mean_G[start:]).x)
+    fine, smooth = _process(log_G, rising_SG)
+    found = {
+        "interpolated": _last_root(log_G, mean_G),
+        "isotonic": _last_root(log_G[start:], isotonic_G),
+        "gaussian process": _last_root(fine, smooth),
+    }
+    return {name: None if place is None else float(np.exp(place)) for name, place in found.items()}
+
+
+def _last_root(log_G: FloatArray, rising_G: FloatArray) -> float | None:
+    turns = np.flatnonzero((rising_G[:-1] <= 0) & (rising_G[1:] > 0))
+    if not turns.size or rising_G[-1] <= 0:
+        return None
+    i = int(turns[-1])
+    share = -rising_G[i] / (rising_G[i + 1] - rising_G[i])
+    return float(log_G[i] + share * (log_G[i + 1] - log_G[i]))
+
+
+def _process(log_G: FloatArray, value_SG: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Posterior mean of a Gaussian process through the mean, on a fine grid (Rasmussen & Williams 2006, chapter 2)."""
+    mean_G = value_SG.mean(axis=0)
+    span, scale = float(log_G[-1] - log_G[0]), float(mean_G.std()) or 1.0
+    target_G = mean_G / scale
+    known = float(np.mean(value_SG.var(axis=0, ddof=1)) / value_SG.shape[0]) / scale**2
+    best, greatest = (_LENGTHS[0] * span, 1.0), -np.inf
+    for length in _LENGTHS:
+        for noise in (max(known, 1e-6), max(known, 1e-6) / 4, 4 * max(known, 1e-6)):
+            kernel_GG = _kernel(log_G, log_G, length * span) + noise * np.eye(log_G.size)
+            factor_GG = np.linalg.cholesky(kernel_GG)
+            white_G = np.linalg.solve(factor_GG, target_G)
+            score = float(-0.5 * white_G @ white_G - np.log(np.diag(factor_GG)).sum())
+            if score > greatest:
+                best, greatest = (length * span, noise), score
+    length, noise = best
+    weights_G = np.linalg.solve(_kernel(log_G, log_G, length) + noise * np.eye(log_G.size), target_G)
+    fine = np.linspace(log_G[0], log_G[-1], _FINE)
+    return fine, np.asarray(_kernel(fine, log_G, length) @ weights_G)
+
+
+def _kernel(a: FloatArray, b: FloatArray, length: float) -> FloatArray:
+    """Squared exponential with a variance of 4: curves of unit spread may have a mean of that size."""
+    return np.asarray(4.0 * np.exp(-0.5 * ((a[:, None] - b) / length) ** 2), dtype=np.float64)

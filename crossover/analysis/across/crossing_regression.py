@@ -21,9 +21,9 @@ from scipy import optimize, special
 from crossover.analysis.across.cross_cell_result import CellCrossing, CellFacts, Forecast, Movement, Slope
 from crossover.analysis.analysis_plan import Axis, Comparison, MetricPlan
 from crossover.analysis.analysis_result import Analysis, Verdict
-from crossover.analysis.columns import FloatArray
+from crossover.analysis.curve_columns import FloatArray
 
-Analysed = tuple[CellFacts, Analysis]
+AnalysedCell = tuple[CellFacts, Analysis]
 _LEAST_DEGREES = 1
 _LARGEST_SPREAD = 5.0
 _LEAST_LOG_SPREAD = -7.0
@@ -32,7 +32,7 @@ _STEPS = 30
 _STILL = 1e-9
 
 
-def movements(cells: Sequence[Analysed], *, forecasts: Sequence[CellFacts] = ()) -> tuple[Movement, ...]:
+def fit_movements(cells: Sequence[AnalysedCell], *, forecasts: Sequence[CellFacts] = ()) -> tuple[Movement, ...]:
     """Fit the movement of every metric, axis and comparison of the plan.
 
     Args:
@@ -46,7 +46,7 @@ def movements(cells: Sequence[Analysed], *, forecasts: Sequence[CellFacts] = ())
         return ()
     plan = cells[0][1].plan
     return tuple(
-        movement(cells, metric, axis, comparison, forecasts=forecasts)
+        fit_movement(cells, metric, axis, comparison, forecasts=forecasts)
         for metric in plan.metrics
         for comparison in plan.comparisons
         if comparison != "frontier"
@@ -54,15 +54,15 @@ def movements(cells: Sequence[Analysed], *, forecasts: Sequence[CellFacts] = ())
     )
 
 
-def movement(
-    cells: Sequence[Analysed],
+def fit_movement(
+    cells: Sequence[AnalysedCell],
     metric: MetricPlan,
     axis: Axis,
     comparison: Comparison,
     *,
     forecasts: Sequence[CellFacts] = (),
 ) -> Movement:
-    """Fit one movement; see `movements`."""
+    """Fit one movement; see `fit_movements`."""
     plan = cells[0][1].plan
     found = [_crossing(facts, _verdict(analysis, metric, axis, comparison), plan.alpha) for facts, analysis in cells]
     used = [c for c in found if c.at is not None or c.beyond is not None or c.before is not None]
@@ -129,7 +129,7 @@ def _stderr(at: float, ends: tuple[float | None, float | None], pairs: int, alph
 
 
 @dataclass(frozen=True)
-class Design:
+class RegressionData:
     """The regression's data: y_C is the log of the crossing, or of the place beyond or before which it lies."""
 
     cells: tuple[CellCrossing, ...]
@@ -177,7 +177,7 @@ def _varies(cells: Sequence[CellCrossing]) -> bool:
     return bool(_names(cells))
 
 
-def _design(cells: Sequence[CellCrossing]) -> Design:
+def _design(cells: Sequence[CellCrossing]) -> RegressionData:
     """Take in predictors while the crossings leave a degree of freedom and the columns differ."""
     usable = [c for c in cells if c.at is None or c.stderr is not None]
     crossed = sum(c.at is not None for c in usable)
@@ -191,7 +191,7 @@ def _design(cells: Sequence[CellCrossing]) -> Design:
     place_C = [c.at or c.beyond or c.before or 1.0 for c in usable]
     error_C = [c.stderr or 0.0 for c in usable]
     side_C = [0 if c.at is not None else 1 if c.beyond is not None else -1 for c in usable]
-    return Design(
+    return RegressionData(
         cells=tuple(usable),
         names=tuple(names),
         dropped=tuple(dropped),
@@ -206,7 +206,7 @@ def _design(cells: Sequence[CellCrossing]) -> Design:
 class Fit:
     """Coefficients (the constant first), their covariance, tau, and what intervals need."""
 
-    design: Design
+    design: RegressionData
     coefficient_P: FloatArray
     covariance_PP: FloatArray
     spread: float
@@ -254,7 +254,7 @@ def fit_crossings(cells: Sequence[CellCrossing], *, alpha: float) -> Fit | None:
     return _fit(design, alpha) if design.names else None
 
 
-def _fit(design: Design, alpha: float) -> Fit:
+def _fit(design: RegressionData, alpha: float) -> Fit:
     """Maximum (restricted) likelihood over tau and the coefficients, then Knapp and Hartung's scale."""
     centre_P = np.r_[0.0, design.x_CP[:, 1:].mean(axis=0)]
     x_CP = design.x_CP - centre_P
@@ -277,7 +277,7 @@ def _fit(design: Design, alpha: float) -> Fit:
     return Fit(design, shift_PP @ beta_P, shift_PP @ covariance_PP @ shift_PP.T, tau, degrees, alpha)
 
 
-def _coefficients(tau: float, design: Design, x_CP: FloatArray) -> FloatArray:
+def _coefficients(tau: float, design: RegressionData, x_CP: FloatArray) -> FloatArray:
     """The most likely coefficients at a given tau: Newton steps up a concave likelihood."""
     variance_C = tau**2 + design.error_C**2
     seen = design.side_C == 0
@@ -299,7 +299,7 @@ def _hazard(z_C: FloatArray) -> FloatArray:
     return np.asarray(np.exp(-0.5 * z_C**2 - 0.5 * np.log(2 * np.pi) - special.log_ndtr(z_C)))
 
 
-def _likelihood(beta_P: FloatArray, tau: float, design: Design, x_CP: FloatArray) -> float:
+def _likelihood(beta_P: FloatArray, tau: float, design: RegressionData, x_CP: FloatArray) -> float:
     seen = design.side_C == 0
     fitted_C = x_CP @ beta_P
     variance_C = tau**2 + design.error_C**2
@@ -312,7 +312,7 @@ def _likelihood(beta_P: FloatArray, tau: float, design: Design, x_CP: FloatArray
     return total - 0.5 * float(np.linalg.slogdet(weighted_CP.T @ x_CP[seen] + 1e-12 * np.eye(x_CP.shape[1]))[1])
 
 
-def _information(beta_P: FloatArray, tau: float, design: Design, x_CP: FloatArray) -> FloatArray:
+def _information(beta_P: FloatArray, tau: float, design: RegressionData, x_CP: FloatArray) -> FloatArray:
     """Observed information of the coefficients at a given tau; a censored cell adds what its likelihood bends."""
     variance_C = tau**2 + design.error_C**2
     z_C = design.side_C * (x_CP @ beta_P - design.y_C) / np.sqrt(variance_C)
