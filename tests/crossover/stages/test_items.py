@@ -5,6 +5,7 @@ from __future__ import annotations
 from crossover.evaluation.evaluation_records import Evaluation, ItemScores
 from crossover.stages.item_tables import item_tables
 from crossover.stages.stage_manifests import RunRef
+from crossover.study.identity import RunId
 from crossover.study.study_config import StudyConfig
 
 PLAN = StudyConfig().analysis
@@ -17,13 +18,11 @@ def scores(task: str, correct: tuple[float, ...], *, margins: tuple[float, ...] 
 
 
 def evaluation(step: int, *items: ItemScores) -> Evaluation:
-    return Evaluation(
-        checkpoint="c", dataset="d", step=step, tokens=step, flops=1.0, seconds=1.0, measurements=(), items=items
-    )
+    return Evaluation(checkpoint="c", step=step, tokens=step, flops=1.0, seconds=1.0, measurements=(), items=items)
 
 
 def run(arm: str, seed: int, *results: Evaluation) -> tuple[RunRef, list[Evaluation]]:
-    return RunRef(key=f"u10-pico/{arm}/seed-{seed}", cell="u10-pico", arm=arm, seed=seed, files=()), list(results)
+    return RunRef(id=RunId("u10-pico", arm, seed), digest="sha256:r", checkpoints=()), list(results)
 
 
 def test_the_last_checkpoint_of_both_arms_counts() -> None:

@@ -11,14 +11,16 @@ import pytest
 
 from crossover.cli import main
 from crossover.commands import rounds_command as commands
-from crossover.errors import StudyError, WorkspaceError
+from crossover.errors import StorageError, StudyError, WorkspaceError
 from crossover.files import read_json
 from crossover.stages import analyse_stage as analyse
-from crossover.stages.analyse_stage import analyse_stage, collect_runs
+from crossover.stages.analyse_stage import analyse_stage
+from crossover.stages.evaluated_runs import collect_runs
 from crossover.stages.prepare_stage import plan_groups, prepare_stage
-from crossover.stages.round_state import HELD, missing_note, read_rounds, run_costs, write_rounds
+from crossover.stages.round_state import DOCUMENT, HELD, missing_note, read_rounds, run_costs
 from crossover.stages.stage_manifests import AnalysisRef, EvaluationsRef, RoundsRef
 from crossover.stages.study_context import StudyContext, open_study
+from crossover.storage import ANY
 from crossover.study.study_config import StudyConfig
 from tests.crossover.stages.growing_study import CLEAR, NEAR, evaluated, study_of
 
@@ -69,15 +71,15 @@ def test_a_study_in_two_rounds(
     assert [decision.decision for decision in decisions] == ["hold", "promote"]
     assert HELD in decisions[0].reason
     assert proposed == [6, 0]
-    told = capsys.readouterr().out
-    assert "Round 2" in told
-    assert "Round 3" not in told
-    assert f"{CLEAR}: settled (5 seed pairs judged): AR, at 5 seed pairs." in told
-    assert f"{NEAR}: settled (8 seed pairs judged): AR, at 8 seed pairs." in told
-    assert told.splitlines()[-2] == "Next:  nothing"
-    assert told.splitlines()[-1].startswith("Spent: 4.2 of 4.8 hours of the full grid (8")
+    text = capsys.readouterr().out
+    assert "Round 2" in text
+    assert "Round 3" not in text
+    assert f"{CLEAR}: settled (5 seed pairs judged): AR is better, at 5 seed pairs." in text
+    assert f"{NEAR}: settled (8 seed pairs judged): AR is better, at 8 seed pairs." in text
+    assert text.splitlines()[-2] == "Next:  nothing"
+    assert text.splitlines()[-1].startswith("Spent: 4.2 of 4.8 hours of the full grid (8")
 
-    state = RoundsRef.read(context.workspace.root / "rounds" / "manifest.json")
+    state = read_rounds(study, context.store)
     assert (state.study, state.selection, state.next_selection) == (study.digest, selections[-1], "")
     assert len(state.runs) == 2 * (5 + 8)
     assert (state.unit, state.spent, state.full) == ("hours", pytest.approx(4.2), pytest.approx(4.8))
@@ -94,14 +96,14 @@ def test_a_study_in_two_rounds(
 def test_a_round_that_is_repeated_changes_nothing(context: StudyContext) -> None:
     prepare_stage(context)
     one_round(context, FIRST)
-    before = read_rounds(context)
+    before = read_rounds(context.study, context.store)
     one_round(context, f" {FIRST} ")
-    assert read_rounds(context) == before
+    assert read_rounds(context.study, context.store) == before
     assert before.next_selection == f"{NEAR}:5,6,7"
 
 
 def test_before_anything_has_run_every_cell_goes_to_its_first_look(context: StudyContext) -> None:
-    state = read_rounds(context)
+    state = read_rounds(context.study, context.store)
     assert state.next_selection == FIRST
     assert (state.runs, state.selection, state.unit, state.spent) == ((), "", "FLOPs", 0.0)
     assert [(run.cell, run.arm, run.seed) for run in state.next_runs[:2]] == [(CLEAR, "ar", 0), (CLEAR, "dlm", 0)]
@@ -109,18 +111,23 @@ def test_before_anything_has_run_every_cell_goes_to_its_first_look(context: Stud
     assert [cell.status for cell in state.cells] == ["open", "open"]
 
 
-def test_the_state_of_another_study_is_refused(context: StudyContext) -> None:
-    state = write_rounds(context, [], {}, selection="")
-    path = context.workspace.root / "rounds" / "manifest.json"
-    assert RoundsRef.read(path) == state
-    state.model_copy(update={"study": "another"}).write(path)
-    with pytest.raises(WorkspaceError, match="is a manifest of another study"):
-        read_rounds(context)
+def test_a_revised_study_starts_its_rounds_anew(context: StudyContext) -> None:
+    prepare_stage(context)
+    before = read_rounds(context.study, context.store)
+    one_round(context, FIRST)
+    assert read_rounds(context.study, context.store) != before
+    revised = context.study.model_copy(update={"question": "Reworded?"})
+    state = read_rounds(revised, context.store)
+    assert (state.runs, state.next_selection, state.study) == ((), FIRST, revised.digest)
+
+
+def keep(context: StudyContext, state: RoundsRef) -> None:
+    context.store.write_document(DOCUMENT, state.model_dump(mode="json"), replaces=ANY)
 
 
 def test_a_round_demands_its_own_runs_and_brings_those_of_earlier_rounds(context: StudyContext) -> None:
     refs = [evaluated(context, CLEAR, arm, range(5)) for arm in ("ar", "dlm")]
-    keys = [run.key for run, _ in collect_runs(context, refs, f"{CLEAR}:0,1,2,3,4")]
+    keys = [run.id.key for run, _ in collect_runs(context, refs, f"{CLEAR}:0,1,2,3,4")]
     assert keys == [f"{CLEAR}/{arm}/seed-{seed}" for arm in ("ar", "dlm") for seed in range(5)]
     with pytest.raises(WorkspaceError, match="no manifest names this run") as error:
         collect_runs(context, refs, f"{CLEAR}:0,1,2,3,4;{NEAR}:2")
@@ -130,20 +137,25 @@ def test_a_round_demands_its_own_runs_and_brings_those_of_earlier_rounds(context
     assert error.value.field == f"{CLEAR}/ar/seed-5", "the whole study demands all"
 
     later = [evaluated(context, NEAR, arm, [2]) for arm in ("ar", "dlm")]
-    state = read_rounds(context).model_copy(update={"runs": tuple(run for ref in refs for run in ref.runs)})
-    state.write(context.workspace.root / "rounds" / "manifest.json")
-    joined = [run.key for run, _ in collect_runs(context, later, f"{NEAR}:2")]
+    state = read_rounds(context.study, context.store).model_copy(
+        update={"runs": tuple(run for ref in refs for run in ref.runs)}
+    )
+    keep(context, state)
+    joined = [run.id.key for run, _ in collect_runs(context, later, f"{NEAR}:2")]
     assert joined == [*keys, f"{NEAR}/ar/seed-2", f"{NEAR}/dlm/seed-2"]
     assert len(collect_runs(context, later, f"{CLEAR}:0;{NEAR}:2")) == 12, "an earlier round's run need not run again"
 
 
 def test_an_altered_evaluation_of_an_earlier_round_is_seen(context: StudyContext) -> None:
     refs = [evaluated(context, CLEAR, arm, range(5)) for arm in ("ar", "dlm")]
-    state = read_rounds(context).model_copy(update={"runs": tuple(run for ref in refs for run in ref.runs)})
-    state.write(context.workspace.root / "rounds" / "manifest.json")
-    context.workspace.path_of(refs[0].runs[0].files[0].uri).unlink()
-    with pytest.raises(WorkspaceError, match="is missing or not what the manifest names"):
+    state = read_rounds(context.study, context.store).model_copy(
+        update={"runs": tuple(run for ref in refs for run in ref.runs)}
+    )
+    keep(context, state)
+    context.store.path(context.store.name_of(refs[0].runs[0].evaluations[0].uri)).write_text("{}")
+    with pytest.raises(StorageError) as error:
         collect_runs(context, [evaluated(context, NEAR, "ar", [0])], f"{NEAR}:0")
+    assert error.value.code == "storage.altered"
 
 
 def test_costs_are_measured_hours_and_for_the_rest_follow_the_flops(study: StudyConfig, context: StudyContext) -> None:
@@ -177,11 +189,11 @@ def test_next_prints_the_round_to_come(study: StudyConfig, tmp_path: Path, capsy
     file = tmp_path / "growing.json"
     file.write_text(study.model_dump_json())
     assert main(["next", str(file), "--out", str(tmp_path / "ws")]) == 0
-    told = capsys.readouterr().out
-    assert f"{CLEAR}: open (0 seed pairs judged): nothing is known of it yet; 5 more seeds" in told
-    assert "Next:  20 runs, about " in told
-    assert told.splitlines()[-2].endswith(FIRST)
-    assert told.splitlines()[-1].startswith("Spent: 0 of ")
+    text = capsys.readouterr().out
+    assert f"{CLEAR}: open (0 seed pairs judged): nothing is known of it yet; 5 more seeds" in text
+    assert "Next:  20 runs, about " in text
+    assert text.splitlines()[-2].endswith(FIRST)
+    assert text.splitlines()[-1].startswith("Spent: 0 of ")
     assert main(["next", str(file), "--out", str(tmp_path / "ws"), "--json"]) == 0
     state = json.loads(capsys.readouterr().out)
     assert state["next_selection"] == FIRST

@@ -1,0 +1,167 @@
+"""A study that is edited redoes only what it must: five edits, through the stages, of a study that was trained."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from crossover.errors import WorkspaceError
+from crossover.files import read_json
+from crossover.stages.analyse_stage import UNPLANNED_NOTE, analyse_stage
+from crossover.stages.evaluate_stage import evaluate_stage
+from crossover.stages.prepare_stage import plan_groups, prepare_stage
+from crossover.stages.pretrain_stage import pretrain_stage
+from crossover.stages.reuse import plan_reuse
+from crossover.stages.stage_manifests import AnalysisRef
+from crossover.stages.study_context import open_study
+from crossover.storage import open_store
+from crossover.study.load_study import parse_study
+from crossover.study.study_config import StudyConfig
+
+
+def run_stages(study: StudyConfig, workspace: str) -> AnalysisRef:
+    """The pipeline's stages in this process, up to the analysis."""
+    with open_study(study, workspace) as context:
+        dataset = prepare_stage(context)
+        evaluations = [
+            evaluate_stage(context, dataset, pretrain_stage(context, dataset, group))
+            for group in plan_groups(context, 2)
+        ]
+        return analyse_stage(context, evaluations, promotion="never")
+
+
+def edited(study: StudyConfig, edit: Callable[[dict[str, Any]], object]) -> StudyConfig:
+    raw = study.model_dump(mode="json")
+    edit(raw)
+    return parse_study(yaml.safe_dump(raw))
+
+
+def snapshot(workspace: Path) -> dict[str, set[str]]:
+    """The payload files of each kind of artifact, with their content."""
+    kinds = {
+        "dataset": "datasets/*/*.bin",
+        "tasks": "tasks/*/*/*",
+        "runs": "runs/*/*/*/*/checkpoints/*/model.safetensors",
+        "evaluations": "runs/*/*/*/*/evaluations/*/*.json",
+    }
+    return {
+        kind: {f"{path} {path.stat().st_mtime_ns}" for path in workspace.glob(pattern)}
+        for kind, pattern in kinds.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[StudyConfig, Path]:
+    """A small study that went through the stages once, to be copied."""
+    from tests.conftest import write_corpus
+
+    folder = tmp_path_factory.mktemp("reuse")
+    corpus = write_corpus(folder / "corpus")
+    study = parse_study(
+        f"""
+name: reuse
+data: {{source: "text:{corpus}/*.txt", sequence_length: 16, validation_fraction: 0.3, validation_tokens: 128}}
+grid: {{unique_tokens: [512], models: [pico]}}
+seeds: 2
+training: {{epochs: 4, batch_size: 8, warmup_steps: 2}}
+evaluation:
+  {{points: 3, nelbo_draws: 4, chain_rule_examples: 0, cloze_items: 8, cloze_draws: 2, samples: 2, passages: 2}}
+analysis: {{metrics: [validation_bpb]}}
+"""
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CROSSOVER_HOME", str(folder / "home"))
+        patch.setenv("CROSSOVER_THREADS", "1")
+        run_stages(study, str(folder / "ws"))
+    return study, folder / "ws"
+
+
+EDITS: dict[str, tuple[Callable[[dict[str, Any]], object], dict[str, int]]] = {
+    "question": (lambda raw: raw.update(question="Reworded?"), {}),
+    "+seed": (lambda raw: raw.update(seeds=[0, 1, 2]), {"runs": 6, "evaluations": 14}),
+    "+task": (lambda raw: raw["evaluation"].update(cloze_items=12), {"tasks": 2, "evaluations": 12}),
+    "+budget": (
+        lambda raw: raw["grid"].update(unique_tokens=[512, 1024]),
+        {"dataset": 2, "runs": 12, "evaluations": 28},
+    ),
+    "+metric": (
+        lambda raw: raw["analysis"].update(metrics=["validation_bpb", "domain-cloze_margin"]),
+        {},
+    ),
+}
+"""What is edited, and how many new files of each kind come of it: 3 checkpoints, 7 parts of an evaluation a run."""
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_an_edit_makes_only_what_it_must(name: str, trained: tuple[StudyConfig, Path], tmp_path: Path) -> None:
+    study, workspace = trained
+    copy = tmp_path / "ws"
+    shutil.copytree(workspace, copy)
+    edit, expected = EDITS[name]
+    after = edited(study, edit)
+    before = snapshot(copy)
+    plan = plan_reuse(after, open_store(str(copy)))
+    run_stages(after, str(copy))
+    now = snapshot(copy)
+    for kind, files in before.items():
+        assert files <= now[kind], f"{kind} of before are as they were"
+        assert len(now[kind] - files) == expected.get(kind, 0), kind
+    rows = {row.artifact: (row.reused, row.new) for row in plan.rows}
+    assert rows["runs"][1] == expected.get("runs", 0) / 3
+    assert rows["evaluations"][1] == expected.get("evaluations", 0)
+    done = plan_reuse(after, open_store(str(copy)))
+    assert [row.new for row in done.rows] == [0, 0, 0, 0, 0]
+
+
+def test_another_plan_is_marked_as_written_after_the_results(trained: tuple[StudyConfig, Path], tmp_path: Path) -> None:
+    study, workspace = trained
+    copy = tmp_path / "ws"
+    shutil.copytree(workspace, copy)
+    run_stages(edited(study, EDITS["+metric"][0]), str(copy))
+    notes = [analysis["notes"] for analysis in read_json(copy / "analysis" / "analysis.json").values()]
+    assert all(UNPLANNED_NOTE in lines for lines in notes)
+    run_stages(study, str(copy))
+    notes = [analysis["notes"] for analysis in read_json(copy / "analysis" / "analysis.json").values()]
+    assert not any(UNPLANNED_NOTE in lines for lines in notes)
+
+
+def test_a_workspace_belongs_to_one_study(trained: tuple[StudyConfig, Path], tmp_path: Path) -> None:
+    study, workspace = trained
+    copy = tmp_path / "ws"
+    shutil.copytree(workspace, copy)
+    with pytest.raises(WorkspaceError, match="holds the study 'reuse', and this one is named 'other'"):
+        run_stages(edited(study, lambda raw: raw.update(name="other")), str(copy))
+
+
+def test_a_corpus_whose_files_changed_is_trained_on_anew(trained: tuple[StudyConfig, Path], tmp_path: Path) -> None:
+    study, workspace = trained
+    copy, corpus = tmp_path / "ws", tmp_path / "corpus"
+    shutil.copytree(workspace, copy)
+    shutil.copytree(Path(study.data.source.removeprefix("text:")).parent, corpus)
+    moved = edited(study, lambda raw: raw["data"].update(source=f"text:{corpus}/*.txt"))
+    (corpus / "000.txt").write_text("another first document, long enough to be cut into examples " * 5)
+    before = snapshot(copy)
+    run_stages(moved, str(copy))
+    now = snapshot(copy)
+    assert len(now["runs"] - before["runs"]) == 12
+    assert before["runs"] <= now["runs"]
+
+
+def test_a_study_that_was_analysed_is_not_analysed_again(
+    trained: tuple[StudyConfig, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from crossover.stages import analyse_stage as module
+
+    study, workspace = trained
+    copy = tmp_path / "ws"
+    shutil.copytree(workspace, copy)
+    before = read_json(copy / "analysis" / "analysis.json")
+    monkeypatch.setattr(module, "analyse", lambda *_, **__: pytest.fail("analysed again"))
+    run_stages(edited(study, EDITS["question"][0]), str(copy))
+    assert read_json(copy / "analysis" / "analysis.json") == before
+    assert "Reworded?" in (copy / "analysis" / "report.md").read_text("utf-8")
