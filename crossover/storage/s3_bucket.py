@@ -40,7 +40,7 @@ class ObjectInfo:
         etag: changes with the content.
         size: bytes.
         metadata: our own fields.
-        age: seconds since it was written, by the store's clock; 0 where a listing does not give it.
+        age: seconds since it was written, by the store's clock; 0 where an answer does not give it.
     """
 
     etag: str
@@ -111,7 +111,7 @@ class Bucket:
             except MinioException as error:
                 if not is_precondition(error):
                     raise
-                return self._own_earlier_attempt(relative, data, error)
+                return self._own_earlier_attempt(relative, data, metadata, error)
 
     def put(self, relative: str, data: bytes, condition: Mapping[str, str], metadata: Mapping[str, str]) -> str | None:
         """Write an object in one request; returns its ETag, or None if the condition does not hold."""
@@ -258,13 +258,17 @@ class Bucket:
                     raise
         return True
 
-    def _own_earlier_attempt(self, relative: str, data: bytes, error: MinioException) -> str | None:
+    def _own_earlier_attempt(
+        self, relative: str, data: bytes, metadata: Mapping[str, str], error: MinioException
+    ) -> str | None:
         """The ETag if it was an earlier attempt of this very request, whose answer got lost, that wrote the object."""
         retries = getattr(getattr(error, "response", None), "retries", None)
         if retries is None or not retries.history:
             return None
         present = self.read(relative)
-        return present[1].etag if present is not None and present[0] == data else None
+        if present is None or present[0] != data or dict(present[1].metadata) != dict(metadata):
+            return None
+        return present[1].etag
 
     def _put(self, relative: str, data: bytes, headers: Mapping[str, str]) -> str:
         return str(self.client._put_object(self.name, self.key(relative), data, dict(headers)).etag)
@@ -327,7 +331,7 @@ def _as_headers(metadata: Mapping[str, str]) -> dict[str, str]:
 
 def _info(headers: Mapping[str, str]) -> ObjectInfo:
     lower = {name.lower(): value for name, value in headers.items()}
-    written, now = (parsedate_to_datetime(lower[name]) for name in ("last-modified", "date"))
+    times = [parsedate_to_datetime(lower[name]) for name in ("last-modified", "date") if name in lower]
     metadata = {name.removeprefix(_META): value for name, value in lower.items() if name.startswith(_META)}
-    age = (now - written).total_seconds()
+    age = (times[1] - times[0]).total_seconds() if len(times) == 2 else 0.0
     return ObjectInfo(lower.get("etag", "").strip('"'), int(lower.get("content-length", 0)), metadata, age)
