@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from crossover.errors import CrossoverError, UserError, run_of
+from crossover.errors import CrossoverError, UserError, WorkspaceError, run_of
 from crossover.extras import install_hint
 
 _OUTPUT_ERRORS = frozenset(
@@ -43,7 +43,10 @@ def exit_code_of(call: Callable[[], int]) -> int:
         _discard_output()
         return 0
     except OSError as error:
-        return _fail(str(output_error(error)), UserError.exit_code)
+        failure = output_error(error)
+        if failure is None:
+            raise
+        return _fail(str(failure), failure.exit_code)
 
 
 def _fail(line: str, code: int) -> int:
@@ -60,17 +63,18 @@ def _discard_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def output_error(error: OSError) -> UserError:
-    """An operating system error about output as one that says what to do.
-
-    Raises:
-        OSError: the error itself, when it is not about output.
-    """
-    if error.errno not in _OUTPUT_ERRORS:
-        raise error
+def output_error(error: OSError) -> UserError | None:
+    """An operating system error about output as one that says what to do; None for an error of another kind."""
     from crossover.files import workspace_error
 
-    return workspace_error(Path(error.filename or "output"), error)
+    if error.errno == errno.ENOENT and "temporary directory" in str(error):  # of `tempfile`, before it writes any
+        return WorkspaceError(
+            "workspace.no-temporary-folder",
+            field="TMPDIR",
+            problem="no folder for temporary files can be written",
+            remedy="free some space, or set TMPDIR to a folder that you may write to",
+        )
+    return workspace_error(Path(error.filename or "output"), error) if error.errno in _OUTPUT_ERRORS else None
 
 
 @contextmanager
@@ -83,7 +87,7 @@ def reporting(stage: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        failure = output_error(error) if isinstance(error, OSError) and error.errno in _OUTPUT_ERRORS else error
+        failure = (output_error(error) if isinstance(error, OSError) else None) or error
         code = failure.exit_code if isinstance(failure, CrossoverError) else CrossoverError.exit_code
         message = str(failure) if isinstance(failure, CrossoverError) else f"{type(failure).__name__}: {failure}"
         from crossover.progress import emit, events_wanted

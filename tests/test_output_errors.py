@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -18,14 +19,14 @@ import contextlib, io, json, resource, signal, sys
 from crossover.cli import main
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 for arguments in json.loads(sys.argv[1]):
-    for limit in [*json.loads(sys.argv[2]), resource.RLIM_INFINITY]:
+    for limit in json.loads(sys.argv[2]):
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
         with contextlib.redirect_stderr(io.StringIO()) as error, contextlib.redirect_stdout(io.StringIO()):
             code = main(arguments)
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         print(json.dumps([arguments[0], limit, code, error.getvalue()]), flush=True)
 """
-"""Runs verbs one after the other, each under ever larger limits of a file's size (bytes) and then without one."""
+"""Runs verbs one after the other, each under several limits of a file's size (bytes; -1 is none)."""
 STUDY_VERBS = ("run", "next", "prepare", "pretrain", "evaluate", "analyse", "promote")
 
 
@@ -72,23 +73,40 @@ def test_a_full_standard_output(arguments: tuple[str, ...], tmp_path: Path) -> N
     assert result.returncode == 2
 
 
+def limited(
+    folder: Path, verbs: list[list[str]], limits: list[int], prelude: str = ""
+) -> list[tuple[str, int, int, str]]:
+    """Verb, limit, exit code and standard error of every verb under every limit, in one process."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *sys.path[1:]])}
+    command = [sys.executable, "-c", prelude + LIMITED, json.dumps(verbs), json.dumps(limits)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=folder)
+    assert result.returncode == 0, result.stderr
+    return [tuple(json.loads(line)) for line in result.stdout.splitlines()]
+
+
 @pytest.mark.timeout(240)
 def test_a_limit_on_the_size_of_files(files: Path) -> None:
     """RLIMIT_FSIZE makes every larger write fail for real; without it each stage then goes on to its end."""
-    import json
-
     study = ["small.yaml", "--out", "ws", "--registry", "sqlite:///r.sqlite"]
     stages = [[verb, *study] for verb in ("prepare", "pretrain", "evaluate")]
     stages += [["analyse", *study, "--promote", "always"], ["promote", *study]]
     stages += [["analyse", "--curves", "curves.csv", "--metric", "loss:lower:0.1", "--out", "curves"]]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *sys.path[1:]])}
-    command = [sys.executable, "-c", LIMITED, json.dumps(stages), json.dumps([0, 10_000, 150_000])]
-    result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=files)
-    assert result.returncode == 0, result.stderr
-    lines = [json.loads(line) for line in result.stdout.splitlines()]
-    assert len(lines) == 4 * len(stages)
-    for verb, limit, code, error in lines:
+    # torch looks for a temporary folder when it is imported, which the limit of 0 would refuse before all else
+    results = limited(files, stages, [0, 50_000, -1], prelude="import torch, torch._dynamo\n")
+    for verb, limit, code, error in results:
         assert code == 0 if limit == -1 else code in (0, 2), (verb, limit, error)
         assert error.count("\n") == (code == 2), (verb, limit, error)
-    refused = {(verb, limit) for verb, limit, code, _ in lines if code == 2}
+    refused = {(verb, limit) for verb, limit, code, _ in results if code == 2}
     assert {(verb, 0) for verb, *_ in stages} <= refused
+
+
+def test_no_temporary_folder(files: Path) -> None:
+    """On a full disk the first thing that fails is often an import that looks for a temporary folder."""
+    prelude = "import tempfile\nfrom crossover.commands import doctor_command\n"
+    prelude += "doctor_command.doctor = lambda _: bool(tempfile.gettempdir())\n"
+    ((_, _, code, error),) = limited(files, [["doctor"]], [0], prelude)
+    assert code == 2
+    assert error == (
+        "crossover: TMPDIR: no folder for temporary files can be written; "
+        "free some space, or set TMPDIR to a folder that you may write to [workspace.no-temporary-folder]\n"
+    )
