@@ -8,10 +8,10 @@ import json
 import lzma
 import sysconfig
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from crossover.errors import DataError
 from crossover.study.study_parts import DataConfig
@@ -26,6 +26,18 @@ _STDLIB_LEFT_OUT = {
     "lib2to3",
     "encodings",
 }
+
+
+PackedFile = BinaryIO | gzip.GzipFile | lzma.LZMAFile
+
+
+class Reader(NamedTuple):
+    """How the documents of one kind of source are read."""
+
+    files: Callable[[str], list[tuple[Path, str]]]
+    """Files of a place (what follows the scheme) in a fixed order, each with the name of its documents."""
+    documents: Callable[[Path, PackedFile, DataConfig], Iterator[tuple[str, str]]]
+    """Documents of one file: what is added to the file's name, and the text."""
 
 
 @dataclass
@@ -51,11 +63,11 @@ def documents(config: DataConfig, counts: SourceCounts) -> Iterator[tuple[str, s
         DataError: the source has no file, a file cannot be read or is not UTF-8, or a JSON line is malformed.
     """
     scheme, _, place = config.source.partition(":")
-    paths = _standard_library() if scheme == "stdlib" else _matching(config.source, place)
-    for path, name in paths:
+    reader = READERS[scheme]
+    for path, name in reader.files(place):
         counts.files += 1
         try:
-            for inner, text in _documents_of(path, scheme, config):
+            for inner, text in _documents_of(path, reader, config):
                 normalised = normalise(text)
                 if normalised:
                     yield f"{name}{inner}", normalised
@@ -86,7 +98,7 @@ def normalise(text: str) -> str:
     return "\n".join(line.rstrip() for line in text.split("\n")).strip("\n")
 
 
-def _standard_library() -> list[tuple[Path, str]]:
+def _standard_library(_: str) -> list[tuple[Path, str]]:
     root = Path(sysconfig.get_path("stdlib"))
     files = [
         (path, path.relative_to(root).as_posix())
@@ -96,19 +108,24 @@ def _standard_library() -> list[tuple[Path, str]]:
     return sorted(files, key=lambda pair: pair[1])
 
 
-def _matching(source: str, pattern: str) -> list[tuple[Path, str]]:
+def matching_files(pattern: str) -> list[tuple[Path, str]]:
+    """Files that match a glob pattern, sorted, each with the name of its documents.
+
+    Raises:
+        DataError: none does.
+    """
     files = [Path(p) for p in sorted(glob.glob(pattern, recursive=True)) if Path(p).is_file()]
     if not files:
         raise DataError(
             "data.missing",
             field="data.source",
-            problem=f"{source!r} matches no file",
+            problem=f"{pattern!r} matches no file",
             remedy="check the path; relative paths are relative to the current folder",
         )
     return [(path, path.as_posix()) for path in files]
 
 
-def open_packed(path: Path) -> BinaryIO | gzip.GzipFile | lzma.LZMAFile:
+def open_packed(path: Path) -> PackedFile:
     """Open a file for reading bytes, decompressing `.gz` and `.xz`."""
     if path.suffix == ".gz":
         return gzip.open(path, "rb")
@@ -117,17 +134,20 @@ def open_packed(path: Path) -> BinaryIO | gzip.GzipFile | lzma.LZMAFile:
     return path.open("rb")
 
 
-def _documents_of(path: Path, scheme: str, config: DataConfig) -> Iterator[tuple[str, str]]:
+def _documents_of(path: Path, reader: Reader, config: DataConfig) -> Iterator[tuple[str, str]]:
     with open_packed(path) as file:
-        if scheme == "jsonl":
-            yield from _json_lines(path, file, config.text_field)
-        elif config.separator:
-            yield from _separated(file, config.separator)
-        else:
-            yield "", file.read().decode("utf-8-sig")
+        yield from reader.documents(path, file, config)
 
 
-def _json_lines(path: Path, file: Iterable[bytes], text_field: str) -> Iterator[tuple[str, str]]:
+def _plain_text(_: Path, file: PackedFile, config: DataConfig) -> Iterator[tuple[str, str]]:
+    if config.separator:
+        yield from _separated(file, config.separator)
+    else:
+        yield "", file.read().decode("utf-8-sig")
+
+
+def _json_lines(path: Path, file: PackedFile, config: DataConfig) -> Iterator[tuple[str, str]]:
+    text_field = config.text_field
     for number, line in enumerate(file, start=1):
         if not line.strip():
             continue
@@ -152,7 +172,7 @@ def _json_lines(path: Path, file: Iterable[bytes], text_field: str) -> Iterator[
         yield f":{number}", text
 
 
-def _separated(file: BinaryIO | gzip.GzipFile | lzma.LZMAFile, separator: str) -> Iterator[tuple[str, str]]:
+def _separated(file: PackedFile, separator: str) -> Iterator[tuple[str, str]]:
     delimiter, rest, number = separator.encode(), b"", 0
     while chunk := file.read(1 << 20):
         *pieces, rest = (rest + chunk).split(delimiter)
@@ -160,3 +180,11 @@ def _separated(file: BinaryIO | gzip.GzipFile | lzma.LZMAFile, separator: str) -
             number += 1
             yield f"#{number}", piece.decode("utf-8")
     yield f"#{number + 1}", rest.decode("utf-8")
+
+
+READERS: dict[str, Reader] = {
+    "stdlib": Reader(_standard_library, _plain_text),
+    "text": Reader(matching_files, _plain_text),
+    "jsonl": Reader(matching_files, _json_lines),
+}
+"""By scheme; `study_parts.SOURCES` names the schemes that a study may use."""
