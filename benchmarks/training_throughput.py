@@ -1,7 +1,7 @@
-"""How fast is a training step, side by side with its peers on this machine?
+"""Throughput of a training step, compared with other implementations on this machine.
 
-    python -m benchmarks.training                       CPU: 14M parameters, batch 16 x 256, both arms, against Llama
-    python -m benchmarks.training --device cuda         one GPU: `1b` and `coder-1.7b`, sequence 2048, bf16, MFU
+    python -m benchmarks.training_throughput                 CPU: 14M parameters, batch 16 x 256, both arms and Llama
+    python -m benchmarks.training_throughput --device cuda   one GPU: `1b` and `coder-1.7b`, sequence 2048, bf16, MFU
 
 Peers are the same shape as a transformers Llama and as litgpt's GPT (`pip install litgpt lightning`; left out where it
 is not installed), each with the same fused AdamW, gradient clipping and random tokens. Every case runs in a process of
@@ -41,7 +41,7 @@ Shape = dict[str, Any]
 
 def main() -> int:
     """Run the cases, or one of them as a child."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.training")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.training_throughput")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--case", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -66,12 +66,12 @@ def _cpu() -> int:
     print("| step | precision | tokens/s | x Llama fp32 | peak memory, GiB |\n|---|---|---|---|---|")
     baseline = 0.0
     for case in cases:
-        found = _child(case | CPU_SHAPE | {"device": "cpu"})
-        baseline = baseline or found["tokens_per_second"]
+        measured = _child(case | CPU_SHAPE | {"device": "cpu"})
+        baseline = baseline or measured["tokens_per_second"]
         name = case.get("peer") or f"crossover {case['arm']}{', compiled' if case['compile'] else ''}"
         print(
-            f"| {name} | {case['precision']} | {found['tokens_per_second']:,.0f} | "
-            f"{found['tokens_per_second'] / baseline:.2f} | {found['peak_gib']:.2f} |",
+            f"| {name} | {case['precision']} | {measured['tokens_per_second']:,.0f} | "
+            f"{measured['tokens_per_second'] / baseline:.2f} | {measured['peak_gib']:.2f} |",
             flush=True,
         )
     print("\nTargets: 1.35 at fp32, 2.5 at the best precision. GPU: not measured on this run.")
@@ -86,20 +86,20 @@ def _gpu() -> int:
     for model, micro in (("1b", 8), ("coder-1.7b", 4)):
         for arm in ("ar", "dlm"):
             case: Shape = {"arm": arm, "model": model, "precision": "bf16", "compile": True, "microbatch": micro}
-            found = _child(case | GPU_SHAPE | {"device": "cuda"})
+            measured = _child(case | GPU_SHAPE | {"device": "cuda"})
             print(
-                f"| {model} | {arm} | {found['tokens_per_second']:,.0f} | {found['mfu']:.3f} | "
-                f"{found['peak_gib']:.1f} |",
+                f"| {model} | {arm} | {measured['tokens_per_second']:,.0f} | {measured['mfu']:.3f} | "
+                f"{measured['peak_gib']:.1f} |",
                 flush=True,
             )
     return 0
 
 
 def _child(case: Shape) -> dict[str, float]:
-    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.training", "--case", json.dumps(case)]
+    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.training_throughput", "--case", json.dumps(case)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    measured: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return measured
 
 
 def _case(case: Shape) -> dict[str, float]:
@@ -167,7 +167,7 @@ def _peer(case: Shape) -> tuple[Callable[[], None], float]:
         )
         model, logits_of = llama, lambda tokens: llama(input_ids=tokens).logits
     else:
-        from litgpt import GPT, Config  # type: ignore[import-not-found]
+        from litgpt import GPT, Config  # type: ignore[import-not-measured]
 
         gpt = GPT(
             Config(

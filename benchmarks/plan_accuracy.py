@@ -1,6 +1,6 @@
-"""Is the plan within 10 % of what a run then measures?
+"""Accuracy of `crossover plan`: its estimates compared with what a run measures.
 
-    python -m benchmarks.planning
+    python -m benchmarks.plan_accuracy
 
 For several shapes: plans with a measurement, then trains for real in a process of its own, and compares memory and time
 of a step. Parameters, FLOPs, tokens and disk are compared by the tests, to the byte or within 10 %. Prints a table.
@@ -60,11 +60,11 @@ def main() -> int:
     print("|---|---|---|---|---|---|---|---|---|")
     for model, length, batch, precision, arm in CASES:
         study = _study(model, length, batch, precision, arm)
-        planned, found = (_child(what, study) for what in ("plan", "run"))
-        memory, seconds = (found[key] / planned[key] for key in ("memory", "seconds"))
+        planned, measured = (_child(what, study) for what in ("plan", "run"))
+        memory, seconds = (measured[key] / planned[key] for key in ("memory", "seconds"))
         print(
             f"| {model}, {batch} x {length} | {arm} | {precision} | {planned['memory'] / 2**30:.2f} | "
-            f"{found['memory'] / 2**30:.2f} | {memory:.2f} | {planned['seconds']:.3f} | {found['seconds']:.3f} | "
+            f"{measured['memory'] / 2**30:.2f} | {memory:.2f} | {planned['seconds']:.3f} | {measured['seconds']:.3f} | "
             f"{seconds:.2f} |",
             flush=True,
         )
@@ -85,10 +85,10 @@ def _study(model: str, length: int, batch: int, precision: str, arm: str) -> Stu
 
 
 def _child(what: str, study: StudyConfig) -> dict[str, float]:
-    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.planning", what, study.model_dump_json()]
+    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.plan_accuracy", what, study.model_dump_json()]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    measured: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return measured
 
 
 def _measure(study: StudyConfig, planning: bool) -> dict[str, float]:

@@ -1,6 +1,6 @@
-"""Does a rising loss still rank better? NLL of true and of false options over training, and their difference (ΔNLL).
+"""NLL of the true and of the other options over training, and their difference, the margin.
 
-    python -m benchmarks.margins STUDY [--task domain-cloze] [--out docs/images/margins.svg]
+    python -m benchmarks.cloze_margins STUDY [--task domain-cloze] [--out docs/images/margins.svg]
 
 STUDY is the folder of a finished study. Draws, for each arm, the mean over seeds of the NLL of the true option and of
 the others (above) and of the margin (below) by epoch, and prints the same as a Markdown table.
@@ -63,8 +63,8 @@ def _values(study: Path, task: str) -> Values:
 
 def _chart(values: Values, task: str) -> alt.VConcatChart:
     rows = [
-        {"arm": arm, "part": PARTS[part], "epoch": epoch, "nats": fmean(found)}
-        for (arm, part, epoch), found in values.items()
+        {"arm": arm, "part": PARTS[part], "epoch": epoch, "nats": fmean(nats)}
+        for (arm, part, epoch), nats in values.items()
     ]
     x = alt.X("epoch:Q", scale=alt.Scale(type="log", nice=False), title="epochs", axis=alt.Axis(tickCount=8))
     colour = alt.Color(
@@ -81,7 +81,7 @@ def _chart(values: Values, task: str) -> alt.VConcatChart:
         x=x, y=alt.Y("nats:Q", title="margin (ΔNLL), nats a token"), color=colour
     )
     above = losses.properties(height=260, title=f"{task}: loss of the true and of the other options")
-    return alt.vconcat(above, margin.properties(height=180, title="Their difference: how well the truth is told apart"))
+    return alt.vconcat(above, margin.properties(height=180, title="Their difference, the margin"))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Several seeds of one small run at once: what is fastest on this machine?
+"""Throughput of several seeds of one small run: sequential, in processes, or stacked in one model.
 
-    python -m benchmarks.stacking [--device cuda]
+    python -m benchmarks.seed_stacking [--device cuda]
 
 One after another with all cores; as many processes as cores, one thread each (what `crossover run` does, the same bits
 as one by one with one thread); and all seeds as one stacked model under torch.func.vmap, forward and backward only.
@@ -36,7 +36,7 @@ WARM, TIMED = 5, 41
 
 def main() -> int:
     """Time the three ways, or be the child of one."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.stacking")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.seed_stacking")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -47,7 +47,7 @@ def main() -> int:
     cores = available_cores()
     torch.set_num_threads(cores)
     rows = {f"one by one, {cores} threads": _one_by_one(options.device)}
-    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.stacking", "--child", "--device", options.device]
+    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.seed_stacking", "--child", "--device", options.device]
     children = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(cores)]
     rows[f"{cores} processes, one thread each"] = sum(float(child.communicate()[0]) for child in children)
     rows[f"{SEEDS} seeds stacked (vmap), {cores} threads, no optimizer"] = _stacked(options.device)

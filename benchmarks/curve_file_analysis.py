@@ -1,7 +1,7 @@
-"""How long `crossover analyse --curves` takes on a large file, and how much memory.
+"""Time and memory of `crossover analyse --curves` on a large file.
 
-Run `python -m benchmarks.curve_files`; writes a CSV of about 200 MB, a Parquet file of the same rows, and prints a
-Markdown table.
+Run `python -m benchmarks.curve_file_analysis`; writes a CSV of about 200 MB and a Parquet file of the same rows, and
+prints a Markdown table.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def main() -> None:
     print("| file | MB | rows | seconds | peak memory, MB |\n| --- | --- | --- | --- | --- |")
     with tempfile.TemporaryDirectory() as folder:
         # in a process of its own: a child's peak counts the memory of the process that it was forked from
-        again = ("-m", "benchmarks.curve_files", "--points", str(options.points), "--write", folder)
+        again = ("-m", "benchmarks.curve_file_analysis", "--points", str(options.points), "--write", folder)
         subprocess.run([sys.executable, *again], check=True)
         for path in sorted(Path(folder).iterdir()):
             began = time.perf_counter()

@@ -1,6 +1,6 @@
-"""How quiet are the estimators of a diffusion model's likelihood, at equal forward passes?
+"""Variance of the estimators of a diffusion model's likelihood at equal forward passes.
 
-    python -m benchmarks.likelihood
+    python -m benchmarks.likelihood_variance
 
 Trains a small diffusion model on the interpreter's own standard library, then estimates the bound on held-out examples
 many times under each estimator with the same number of forward passes, and reads a few examples token by token in
@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.estimators import BATCH, LENGTH, STEPS, small_engine, standard_library
+from benchmarks.objective_noise import BATCH, LENGTH, STEPS, small_engine, standard_library
 from crossover.evaluation.held_out_likelihood import CHAIN_ORDERS, chain_rule_nll, frozen_masks, nelbo
 from crossover.evaluation.nelbo_estimator import bound_of_draws, squared_stderr
 from crossover.evaluation.scored_forward import masked_losses
@@ -69,34 +69,34 @@ def _counts(losses: Losses, draws: int, rng: Rng, *, strata: bool, control: bool
 
 
 def _variances(model: Transformer, tokens_NL: NDArray[np.uint16]) -> None:
-    ways: dict[str, Callable[[Losses, int, Rng], object]] = {
+    estimators: dict[str, Callable[[Losses, int, Rng], object]] = {
         "Bernoulli, t uniform (plain Monte Carlo)": _bernoulli,
         "exact count, k uniform": lambda *a: _counts(*a, strata=False, control=False),
         "exact count, k stratified": lambda *a: _counts(*a, strata=True, control=False),
         "the same, mirrored pairs (antithetic)": lambda *a: _counts(*a, strata=True, control=False, mirrored=True),
-        "exact count, k stratified, control variate (ours)": lambda *a: _counts(*a, strata=True, control=True),
+        "exact count, k stratified, control variate (Crossover)": lambda *a: _counts(*a, strata=True, control=True),
     }
     print(f"micro after {STEPS} steps, {EXAMPLES} held-out examples of {LENGTH} bytes, {REPEATS} repeats each\n")
     print("| estimator | forwards an example | mean, nats | sd | variance, plain / this | stated / true variance |")
     print("|---|---|---|---|---|---|")
     for draws in DRAWS:
         plain = 0.0
-        for name, way in ways.items():
-            found = np.array([_repeat(model, row, way, draws) for row in tokens_NL])  # (examples, repeats, 2)
-            variance = float(found[:, :, 0].var(axis=1, ddof=1).mean())
+        for name, estimator in estimators.items():
+            values = np.array([_repeat(model, row, estimator, draws) for row in tokens_NL])  # (examples, repeats, 2)
+            variance = float(values[:, :, 0].var(axis=1, ddof=1).mean())
             plain = plain or variance
-            honest = float(found[:, :, 1].mean()) / variance
+            reported = float(values[:, :, 1].mean()) / variance
             print(
-                f"| {name} | {draws} | {found[:, :, 0].mean():.4f} | {variance**0.5:.4f} "
-                f"| {plain / variance:.1f} | {honest:.2f} |",
+                f"| {name} | {draws} | {values[:, :, 0].mean():.4f} | {variance**0.5:.4f} "
+                f"| {plain / variance:.1f} | {reported:.2f} |",
                 flush=True,
             )
 
 
-def _repeat(model: Transformer, row: NDArray[np.uint16], way: Callable[..., object], draws: int) -> list[object]:
+def _repeat(model: Transformer, row: NDArray[np.uint16], estimator: Callable[..., object], draws: int) -> list[object]:
     rng = np.random.default_rng(int(row.sum()))
     tokens = np.broadcast_to(row, (draws, LENGTH))
-    return [way(lambda masked: masked_losses(model, tokens, masked), draws, rng) for _ in range(REPEATS)]
+    return [estimator(lambda masked: masked_losses(model, tokens, masked), draws, rng) for _ in range(REPEATS)]
 
 
 def _orders(model: Transformer, tokens_NL: NDArray[np.uint16]) -> None:

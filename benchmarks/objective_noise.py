@@ -1,6 +1,6 @@
-"""How noisy are the diffusion objective's estimators, and does saving stall the training?
+"""Variance of the diffusion objective's estimators, and the time that checkpoints add to training.
 
-    python -m benchmarks.estimators
+    python -m benchmarks.objective_noise
 
 Trains a small diffusion model on the interpreter's own standard library for a while, then draws the loss of one fixed
 batch, and the gradient of its head, many times under each estimator. Exact counts stratified over the batch is what
@@ -70,7 +70,7 @@ def _variances(engine: TrainEngine, examples: NDArray[np.uint16]) -> None:
     batch = batch_at(0, STEPS, batch_size=BATCH, examples=len(examples))
     tokens_BL = torch.from_numpy(examples[batch.examples_B].astype(np.int64))
     rng = np.random.default_rng(0)
-    found: dict[str, list[float]] = {}
+    draws: dict[str, list[float]] = {}
     norms: dict[str, list[torch.Tensor]] = {}
     head = engine.model.lm_head.weight
     for draw in range(DRAWS):
@@ -81,13 +81,13 @@ def _variances(engine: TrainEngine, examples: NDArray[np.uint16]) -> None:
         evenly_B = stratified_counts(BATCH, LENGTH, float(rng.random()))
         losses = {"Bernoulli, t uniform (plain 1/t)": _bernoulli(engine, tokens_BL, noise_BL < rate_B1, rate_B1)}
         losses["Bernoulli, t stratified"] = _bernoulli(engine, tokens_BL, noise_BL < spread_B1, spread_B1)
-        for name, counts_B in (("exact count, k uniform", free_B), ("exact count, k stratified (ours)", evenly_B)):
+        for name, counts_B in (("exact count, k uniform", free_B), ("exact count, k stratified (Crossover)", evenly_B)):
             masked_BL = torch.from_numpy(mask_exactly(counts_B, noise_BL))
             losses[name] = masked_nll(engine.model, tokens_BL, masked_BL).mean()
         for name, loss in losses.items():
-            found.setdefault(name, []).append(float(loss.detach()))
+            draws.setdefault(name, []).append(float(loss.detach()))
             norms.setdefault(name, []).append(torch.autograd.grad(loss, head)[0].flatten())
-    plain, *_ = (statistics.variance(values) for values in found.values())
+    plain, *_ = (statistics.variance(values) for values in draws.values())
     noise = {name: float(torch.stack(rows).var(dim=0).sum()) for name, rows in norms.items()}
     first, *_ = noise.values()
     print(
@@ -95,7 +95,7 @@ def _variances(engine: TrainEngine, examples: NDArray[np.uint16]) -> None:
     )
     print(f"{DRAWS} draws\n\n| estimator | mean, nats | sd | variance, plain / this | head gradient's, plain / this |")
     print("|---|---|---|---|---|")
-    for name, values in found.items():
+    for name, values in draws.items():
         variance = statistics.variance(values)
         print(
             f"| {name} | {statistics.fmean(values):.4f} | {variance**0.5:.4f} | {plain / variance:.2f} | "

@@ -1,11 +1,13 @@
-"""What does evaluating cost? Beside the hf backend of lm-evaluation-harness, plain Monte Carlo, and a study's training.
+"""Cost of evaluation, compared with lm-evaluation-harness's hf backend, plain Monte Carlo, and a study's training.
 
-    python -m benchmarks.evaluation TASKS [--rounds 5]
+    python -m benchmarks.evaluation_cost TASKS [--rounds 5]
 
-TASKS is a folder of packs (hellaswag, arc-easy, mmlu). Scores the same items with the same weights by our scoring and
-by the harness's hf backend (AR); finds how many forwards our scoring and the plain 128-draw procedures (Bernoulli or
-exact counts, each option by itself) need for the same error of an option's margin (DLM); trains and measures a run
-of each arm of the preset `demo`. Prints Markdown tables; needs `pip install 'crossover[eval]' transformers accelerate`.
+TASKS is a folder of packs (hellaswag, arc-easy, mmlu). Scores the same items with the same weights by Crossover and by
+the harness's hf backend (AR); compares the forward passes that Crossover and the plain 128-draw estimators (Bernoulli
+or exact counts, options scored separately) need for the same error of an option's margin (DLM); trains and evaluates a
+run of each arm of the preset `demo`. Prints Markdown tables.
+
+Needs `pip install 'crossover[eval]' transformers accelerate`.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.estimators import BATCH, STEPS, small_engine, standard_library
+from benchmarks.objective_noise import BATCH, STEPS, small_engine, standard_library
 from crossover.data import tokenizer
 from crossover.data.prepare_dataset import prepare_cloze, prepare_dataset
 from crossover.data.split_corpus import read_corpus
@@ -74,7 +76,7 @@ def _items(folder: Path, task: str, count: int) -> list[list[Continuation]]:
     pack = find_pack(task, folder)
     documents = evenly(read_pack(pack, folder), count)
     items = [FORMATS[pack.format].requests(document, pack) for document in documents]
-    return [[one for one in item if isinstance(one, Continuation)] for item in items]
+    return [[request for request in item if isinstance(request, Continuation)] for item in items]
 
 
 def _model(name: str, *, causal: bool) -> Transformer:
@@ -92,30 +94,30 @@ def _against_hf(name: str, task: str, items: list[list[Continuation]], rounds: i
     info = CheckpointInfo(
         run="", run_digest="", arm="ar", family=family, seed=0, step=0, tokens=0, flops=0, seconds=0, model=model.config
     )
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place) / "checkpoint"
+    with tempfile.TemporaryDirectory() as directory:
+        folder = Path(directory) / "checkpoint"
         save_checkpoint(folder, info, dict(model.named_parameters()))
         backends = {
             batch: HFLM(pretrained=str(folder), add_bos_token=True, device="cpu", dtype="float32", batch_size=batch)
             for batch in HF_BATCHES
         }
     requests = [
-        Instance(request_type="loglikelihood", doc={}, arguments=tuple(one), idx=place, doc_id=number)
-        for number, item in enumerate(items)
-        for place, one in enumerate(item)
+        Instance(request_type="loglikelihood", doc={}, arguments=tuple(continuation), idx=idx, doc_id=doc_id)
+        for doc_id, item in enumerate(items)
+        for idx, continuation in enumerate(item)
     ]
-    ways: dict[int, Callable[[], object]] = {
+    methods: dict[int, Callable[[], object]] = {
         batch: partial(backend.loglikelihood, requests, disable_tqdm=True) for batch, backend in backends.items()
     }
-    ways[OURS] = lambda: list(score_items(model, items, draws=1))
-    tokens = sum(len(encode_pair(*one)[1]) for item in items for one in item)
-    seconds: dict[int, list[float]] = {way: [] for way in ways}
+    methods[OURS] = lambda: list(score_items(model, items, draws=1))
+    tokens = sum(len(encode_pair(*continuation)[1]) for item in items for continuation in item)
+    seconds: dict[int, list[float]] = {method: [] for method in methods}
     for _ in range(rounds):
-        for way, score in ways.items():
+        for method, score in methods.items():
             began = time.perf_counter()
             score()
-            seconds[way].append(time.perf_counter() - began)
-    medians = {way: statistics.median(times) for way, times in seconds.items()}
+            seconds[method].append(time.perf_counter() - began)
+    medians = {method: statistics.median(times) for method, times in seconds.items()}
     ours = medians.pop(OURS)
     best = min(medians, key=lambda batch: medians[batch])
     print(
@@ -130,8 +132,8 @@ def _plain_margin(
 ) -> NDArray[np.float64]:
     """Draws of the margin of option 0 over the others' mean, each option under masks of its own. Shape (draws,)."""
     values = []
-    for one in item:
-        context, option = encode_pair(*one)
+    for continuation in item:
+        context, option = encode_pair(*continuation)
         noise = rng.random((PLAIN_DRAWS, len(option)))
         if exact:
             counts = rng.integers(1, len(option) + 1, PLAIN_DRAWS)
@@ -140,8 +142,8 @@ def _plain_margin(
             rate = 1.0 - rng.random(PLAIN_DRAWS)
             masked, weight = noise < rate[:, None], 1 / rate
         context = context[max(0, len(context) + len(option) - model.config.max_length) :]
-        whole = np.concatenate((context, option))
-        rows = np.broadcast_to(whole, (PLAIN_DRAWS, len(whole)))
+        text = np.concatenate((context, option))
+        rows = np.broadcast_to(text, (PLAIN_DRAWS, len(text)))
         padded = np.pad(masked, ((0, 0), (len(context), 0)))
         nll = masked_losses(model, rows, padded)
         values.append(nll.sum(axis=1) * weight)
@@ -154,8 +156,8 @@ def _against_plain(items: list[list[Continuation]]) -> None:
     rng, variances, seconds = np.random.default_rng(0), {}, 0.0
     for exact in (False, True):
         began = time.perf_counter()
-        found = [_plain_margin(model, item, rng, exact=exact).var(ddof=1) / PLAIN_DRAWS for item in items]
-        variances[exact], seconds = float(np.mean(found)), time.perf_counter() - began
+        variance_of_item = [_plain_margin(model, item, rng, exact=exact).var(ddof=1) / PLAIN_DRAWS for item in items]
+        variances[exact], seconds = float(np.mean(variance_of_item)), time.perf_counter() - began
     each, (bernoulli, counted) = seconds / len(items), variances.values()
     print(f"\nDLM, micro after {STEPS} steps, {len(items)} items of HellaSwag: margin of an option over the others\n")
     print(
@@ -177,14 +179,14 @@ def _against_plain(items: list[list[Continuation]]) -> None:
 def _our_margins(model: Transformer, item: list[Continuation], draws: int) -> list[float]:
     """The same item under other masks each time."""
     margins = []
-    for found in score_items(model, [item] * REPEATS, draws=draws):
-        nll = [scored.nll for scored in found.scored]
+    for result in score_items(model, [item] * REPEATS, draws=draws):
+        nll = [scored.nll for scored in result.scored]
         margins.append(nll[0] - float(np.mean(nll[1:])))
     return margins
 
 
 def _trained() -> Transformer:
-    """A diffusion model that has seen the standard library for a while."""
+    """A diffusion model trained for some steps on the standard library."""
     engine, examples = small_engine(), standard_library()
     for step in range(STEPS):
         engine.gradients(step, batch_at(0, step, batch_size=BATCH, examples=len(examples)), examples)
@@ -193,7 +195,7 @@ def _trained() -> Transformer:
 
 
 def _share_of_a_study() -> None:
-    """Seconds of training and of measuring, a run of each arm."""
+    """Seconds of training and of evaluation, for one run of each arm."""
     study = load_study("demo")
     print("\nPreset demo, one run, all its checkpoints\n")
     print("| arm | training, s | measuring, s | share of both |")

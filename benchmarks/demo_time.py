@@ -1,6 +1,6 @@
-"""How long does the demo take, how much memory, and what does a pipeline step cost?
+"""Time and memory of the demo, and the overhead of a pipeline stage.
 
-    python -m benchmarks.demo [--without-study]
+    python -m benchmarks.demo_time [--without-study]
 
 Runs `crossover --help` eleven times, the `smoke` study twice (the second time all its steps find their work done, so
 that what is left is the pipeline's own cost), and the `demo` study once. Prints a Markdown table.
@@ -27,7 +27,7 @@ HELP_RUNS = 11
 
 def main() -> int:
     """Measure and print."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.demo")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.demo_time")
     parser.add_argument("--without-study", action="store_true", help="leave out the demo study")
     options = parser.parse_args()
     rows = [_help()]
