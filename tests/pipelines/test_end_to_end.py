@@ -18,7 +18,7 @@ import pytest
 from crossover.registry import Registry, upgrade
 from tests.postgres import server
 
-# What a study of two seeds may cost here; the pipeline starts eleven processes.
+# What a study of two seeds may cost here; the pipeline starts seven to eleven processes.
 pytestmark = pytest.mark.timeout(240)
 PASSWORD = "pa55-of-the-registry"  # noqa: S105 - of a server for this test
 
@@ -41,7 +41,7 @@ def run_watched(study: str, home: Path, url: str) -> tuple[subprocess.CompletedP
     """Run with a registry's URL; also returns the command lines of all processes but the run itself, meanwhile."""
     seen: set[str] = set()
     with subprocess.Popen(
-        command(study, home, "--promote", "always", "--registry", url),
+        command(study, home, "--promote", "always", "--seeds-per-task", "2", "--registry", url),
         env=environment(home),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -99,7 +99,7 @@ def test_two_seeds_run_end_to_end_and_yield_insufficient_evidence(tmp_path: Path
     assert (Path(deployment["uri"]) / "model.safetensors").is_file()
 
     stamps = {p: p.stat().st_mtime_ns for p in (tmp_path / "ws" / "runs").rglob("*") if p.is_file()}
-    again = run("smoke", tmp_path, "--json", "--registry", postgres)
+    again = run("smoke", tmp_path, "--json", "--seeds-per-task", "2", "--registry", postgres)
     assert again.returncode == 0, again.stderr
     assert json.loads(again.stdout)["decision"]["decision"] == "hold"
     assert {p: p.stat().st_mtime_ns for p in stamps} == stamps, "a finished study is not trained or measured again"
@@ -118,7 +118,7 @@ def test_a_failing_stage_is_named_with_its_own_error(tmp_path: Path) -> None:
     result = run(study, tmp_path)
     assert result.returncode == 2
     assert result.stderr.count("\n") == 1
-    message = "crossover: stage data_preparation: data.source: 'text:/nowhere/*.txt' matches no file; "
+    message = "crossover: stage data_preparation: data.source: '/nowhere/*.txt' matches no file; "
     assert result.stderr.startswith(message)
     assert len(list((tmp_path / "ws" / "logs").glob("run-*.log"))) == 1
 
