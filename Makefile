@@ -6,14 +6,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 EXTRAS := train,serve,registry,pipelines
 CONSTRAINTS := constraints.txt
+# Where PyTorch's wheels without CUDA are, for a machine without a GPU: docs/installing.md
+TORCH_INDEX_URL ?=
+PIP_INSTALL = $(BIN)/pip install --quiet --constraint $(CONSTRAINTS) $(if $(TORCH_INDEX_URL),--extra-index-url $(TORCH_INDEX_URL))
 
 $(VENV)/.installed: pyproject.toml setup.py $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint $(CONSTRAINTS) --editable '.[$(EXTRAS)]'
+	$(PIP_INSTALL) --editable '.[$(EXTRAS)]'
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(BIN)/pip install --quiet --constraint $(CONSTRAINTS) --editable '.[$(EXTRAS),dev]'
+	$(PIP_INSTALL) --editable '.[$(EXTRAS),dev]'
 	touch $@
 
 help: ## show this list
