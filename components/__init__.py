@@ -1,1 +1,1 @@
-"""One folder per pipeline step: a thin KFP shell around one function of the library."""
+"""One folder per stage of the pipeline: a thin KFP shell around one function of the library."""

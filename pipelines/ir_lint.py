@@ -1,6 +1,6 @@
-"""A lint of compiled pipelines: rejects what kfp.local gets silently wrong, and what the form or a pod cannot do.
+"""Lint compiled pipelines: reject what kfp.local runs wrongly without an error, and what the form or a pod cannot do.
 
-Each rule stands for a fault that was seen with kfp 2.17; see docs/pipelines.md.
+Each rule stands for a fault observed with kfp 2.17; see docs/pipelines.md.
 """
 
 from __future__ import annotations
@@ -17,7 +17,14 @@ Spec = dict[str, Any]
 
 
 def lint(spec: Spec) -> list[str]:
-    """What is wrong with a compiled pipeline spec (the YAML as a dict); empty when nothing is."""
+    """Lint a compiled pipeline.
+
+    Args:
+        spec: the YAML as a dict.
+
+    Returns:
+        One message per problem, sorted.
+    """
     dags = {"root": spec["root"], **{n: c for n, c in spec.get("components", {}).items() if "dag" in c}}
     problems = [
         *_root_parameters(spec["root"]),

@@ -1,1 +1,1 @@
-"""Pipeline step: curves become verdicts, a report and a decision."""
+"""Pipeline stage: curves become verdicts, a report and a decision."""

@@ -10,7 +10,7 @@ def crossover_analysis(
     workspace: str,
     registry: str,
     promotion: str,
-    selected: str,
+    runs: str,
     evaluations: dsl.Input[list[dsl.Artifact]],
     analysis: dsl.Output[dsl.Artifact],
     report: dsl.Output[dsl.HTML],
@@ -24,7 +24,7 @@ def crossover_analysis(
         workspace: folder or s3://bucket/prefix that holds all of the study.
         registry: SQLAlchemy URL without a password; empty for CROSSOVER_REGISTRY_URL.
         promotion: verdict, always, or never.
-        selected: the runs of a round, such as u10000-nano:0,1,2; empty for all.
+        runs: the runs of a round, such as u10000-nano:0,1,2; empty for all.
         evaluations: manifests of all evaluated runs.
         analysis: manifest of the analysis and its decision.
         report: the report as one self-contained page.
@@ -43,7 +43,7 @@ def crossover_analysis(
 
     with open_pipeline_stage("crossover_analysis", study, workspace, registry) as context:
         references = [EvaluationsRef.read(Path(item.path)) for item in evaluations]
-        reference = analyse_stage(context, references, promotion=promotion, selected=selected)
+        reference = analyse_stage(context, references, promotion=promotion, selected=runs)
         reference.write(Path(analysis.path))
         folder = context.store.path("analysis")
         Path(report.path).write_bytes((folder / "report.html").read_bytes())

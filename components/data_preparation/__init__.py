@@ -1,1 +1,1 @@
-"""Pipeline step: the corpus becomes a dataset and the grid becomes groups of runs."""
+"""Pipeline stage: the corpus becomes a dataset and the grid becomes groups of runs."""

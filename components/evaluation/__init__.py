@@ -1,1 +1,1 @@
-"""Pipeline step: measure every checkpoint of finished runs."""
+"""Pipeline stage: measure every checkpoint of finished runs."""

@@ -1,1 +1,1 @@
-"""Pipeline step: train the runs of a group."""
+"""Pipeline stage: train the runs of a group."""

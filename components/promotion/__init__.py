@@ -1,1 +1,1 @@
-"""Pipeline step: the winning checkpoint becomes the served one."""
+"""Pipeline stage: the winning checkpoint becomes the served one."""

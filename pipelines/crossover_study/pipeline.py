@@ -74,7 +74,7 @@ def build_pipeline(parallelism: int = 0) -> BaseComponent:
             workspace=workspace,
             registry=registry,
             promotion=promotion,
-            selected=runs,
+            runs=runs,
             evaluations=dsl.Collected(done.output),
         )
         analysed.set_caching_options(False)
