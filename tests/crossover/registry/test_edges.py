@@ -117,7 +117,7 @@ def test_the_limit_is_not_reached_by_exactly_so_many_rows(registry: Registry) ->
     assert (len(registry.query(two, limit=1).rows), registry.query(two, limit=1).truncated) == (1, True)
 
 
-def test_curves_feed_the_analysis(registry: Registry) -> None:
+def test_curves_feed_the_analysis_and_its_verdicts_are_rows(registry: Registry) -> None:
     for arm, slope in (("ar", 0.1), ("dlm", 0.2)):
         for seed in range(5):
             run = register(registry, RunId(RUN_ID.cell, arm, seed))
@@ -125,8 +125,13 @@ def test_curves_feed_the_analysis(registry: Registry) -> None:
             attempt.record(BPB, points(*range(1, 11), value=slope * seed))
     curves = registry.curves(STUDY, RUN_ID.cell)
     analysis = analyse(curves, AnalysisPlan.model_validate(PLAN), unique_tokens=20)
-    assert analysis.verdicts
     assert len(curves["value"]) == 100
+    registry.record_analysis(STUDY, RUN_ID.cell, analysis.model_dump(mode="json"))
+    rows = registry.query("SELECT metric, axis, comparison, outcome, pairs, reason FROM v_verdicts").rows
+    assert sorted(rows) == sorted(
+        (v.metric, v.axis, v.comparison, v.outcome, v.pairs, v.reason) for v in analysis.verdicts
+    )
+    assert rows
 
 
 PLAN = {"baseline": "ar", "candidate": "dlm", "metrics": [{"name": BPB.name, "delta": 0.02, "direction": "lower"}]}
