@@ -215,8 +215,9 @@ def _follow(lines: IO[str], log: IO[str], progress: StudyProgress, *, quiet: boo
                 bar.update(max(0.0, progress.fraction - bar.n))
             elif not quiet and time.monotonic() - last > 10:
                 last = time.monotonic()
-                left = (last - began) * (1 - progress.fraction) / max(1e-3, progress.fraction)
-                print(f"{progress.fraction:4.0%}  {progress.summary}, about {left:.0f} s left", flush=True)
+                done = progress.fraction
+                left = f", about {(last - began) * (1 - done) / done:.0f} s left" if done > 0.01 else ""
+                print(f"{done:4.0%}  {progress.summary}{left}", flush=True)
 
 
 def _stop(process: subprocess.Popen[str]) -> None:
