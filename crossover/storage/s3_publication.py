@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,7 +91,9 @@ def publish_file(bucket: Bucket, name: str, path: Path) -> str:
     present = bucket.head(name)
     if present is not None and present.metadata.get(DIGEST) == digest and present.size == path.stat().st_size:
         return digest
-    if not _upload(bucket, {name: digest}, {name: path}, present.etag if present else None, name):
+    upload = Upload(path, name, digest)
+    written = upload_all(bucket, [upload], present.etag if present else None, name)
+    if not written[0] and not _are_stored(bucket, [upload]):
         raise conflict_error(f"{bucket.uri}/{name}")
     return digest
 
@@ -111,9 +113,9 @@ def publish_folder(bucket: Bucket, name: str, folder: Path, manifest: ArtifactMa
     location = ""
     if previous is None:
         bucket.write(f"{name}/{INCOMPLETE}", b"", ANY, {})
-    if previous is not None or not _upload_files(bucket, name, "", folder, manifest, None):
+    if previous is not None or not _upload_files(bucket, name, "", folder, manifest, stored):
         location = f".{secrets.token_hex(8)}"
-        _upload_files(bucket, name, location, folder, manifest, ANY)
+        _upload_files(bucket, name, location, folder, manifest, ())
     etag = _write_manifest(bucket, name, manifest, location, previous.info.etag if previous else None)
     if etag is None:
         _delete_location(bucket, name, location)
@@ -138,28 +140,29 @@ def _is_stored(published: Published, name: str, folder: Path, stored: Mapping[st
 
 
 def _upload_files(
-    bucket: Bucket, name: str, location: str, folder: Path, manifest: ArtifactManifest, replaces: Replaces
+    bucket: Bucket, name: str, location: str, folder: Path, manifest: ArtifactManifest, stored: Container[str]
 ) -> bool:
-    """Upload the payload; False if other content stands in the way of a file."""
-    keys = {"/".join(part for part in (name, location, file) if part): file for file in manifest.files}
-    digests = {key: manifest.files[file] for key, file in keys.items()}
-    return _upload(bucket, digests, {key: folder / file for key, file in keys.items()}, replaces, name)
+    """Upload the payload to where nothing is yet; False if other content stands in the way of a file.
 
-
-def _upload(
-    bucket: Bucket, digests: Mapping[str, str], paths: Mapping[str, Path], replaces: Replaces, label: str
-) -> bool:
-    """Upload files; those that stand there with the same content are left alone."""
-    uploads = [Upload(paths[key], key, digest) for key, digest in digests.items()]
-    refused = [
-        upload
-        for upload, written in zip(uploads, upload_all(bucket, uploads, replaces, label), strict=True)
-        if not written
+    Files that are stored with the same content, by an attempt that was killed, are not uploaded again.
+    """
+    uploads = [
+        Upload(folder / file, "/".join(part for part in (name, location, file) if part), digest)
+        for file, digest in manifest.files.items()
     ]
-    present = in_parallel(lambda upload: bucket.head(upload.key), refused)
+    if not _are_stored(bucket, [upload for upload in uploads if upload.key in stored]):
+        return False
+    missing = [upload for upload in uploads if upload.key not in stored]
+    written = upload_all(bucket, missing, None, name)
+    return _are_stored(bucket, [upload for upload, is_new in zip(missing, written, strict=True) if not is_new])
+
+
+def _are_stored(bucket: Bucket, uploads: Sequence[Upload]) -> bool:
+    """Whether files are stored with the content that they have here."""
+    present = in_parallel(lambda upload: bucket.head(upload.key), uploads)
     return all(
         info is not None and info.metadata.get(DIGEST) == upload.digest
-        for upload, info in zip(refused, present, strict=True)
+        for upload, info in zip(uploads, present, strict=True)
     )
 
 

@@ -73,6 +73,7 @@ def test_a_killed_publisher_s_work_is_taken_up(bucket: Place) -> None:
     with proxy_before(bucket.endpoint) as proxy:
         publish(Place(bucket.uri, bucket.scratch, proxy.endpoint), b"killed")
         assert proxy.requests["PUT", "manifest.json"] == 1
+        assert [proxy.requests["PUT", name] for name in NAMES] == [0, 0, 0]
     assert [key for key in bucket.keys() if key.startswith("a/.")] == []
     assert read_files(bucket.open("other").fetch("a")) == contents(b"killed")
 
@@ -131,6 +132,22 @@ def test_of_two_writers_one_wins_whole(
     with pytest.raises(StorageError) as caught:
         publish(bucket, b"slow", "one")
     assert caught.value.code == "storage.conflict"
+    assert read_files(bucket.open("three").fetch("a")) == contents(b"fast")
+
+
+def test_a_late_copy_of_an_earlier_winner_does_no_harm(bucket: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A writer is replaced while it moves its payload, and one of its copies lands after all is done."""
+    publish(bucket, b"old")
+    move = s3_publication._move
+
+    def slow_move(*arguments: object) -> bool:
+        monkeypatch.setattr(s3_publication, "_move", move)
+        publish(bucket, b"fast", "two")
+        bucket.overwrite("a/one", b"slow")
+        return move(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(s3_publication, "_move", slow_move)
+    publish(bucket, b"slow", "one")
     assert read_files(bucket.open("three").fetch("a")) == contents(b"fast")
 
 
