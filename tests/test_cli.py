@@ -167,17 +167,18 @@ class TestBadInput:
         out = ["--out", str(tmp_path / "ws")]
         assert main(["prepare", str(small), *out]) == 0
         assert main(["prepare", str(small), *out]) == 0
-        assert main(["prepare", str(edited(small, "epochs: 4", "epochs: 5")), *out]) == 2
-        assert "holds another study" in capsys.readouterr().err
+        assert main(["prepare", str(edited(small, "epochs: 4", "epochs: 5")), *out]) == 0, "a study may be edited"
+        assert main(["prepare", str(edited(small, "name: small", "name: other")), *out]) == 2
+        assert "this one is named 'other'" in capsys.readouterr().err
 
     def test_unwritable_output(self, small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (tmp_path / "file").write_text("")
         assert main(["prepare", str(small), "--out", str(tmp_path / "file" / "ws")]) == 2
         assert "--out" in capsys.readouterr().err
 
-    def test_a_step_before_its_turn(self, small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_a_stage_before_its_turn(self, small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["pretrain", str(small), "--out", str(tmp_path / "ws")]) == 2
-        assert "run the step that writes it first" in capsys.readouterr().err
+        assert "run the stage that writes it first" in capsys.readouterr().err
 
     def test_unknown_run(self, small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["prepare", str(small), "--out", str(tmp_path / "ws")]) == 0

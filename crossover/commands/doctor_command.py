@@ -74,13 +74,16 @@ def _checks(settings: Settings) -> Iterator[Check]:
 
 
 def _home(settings: Settings) -> Check:
-    existing = _existing_folder(settings.home)
-    free = shutil.disk_usage(existing).free / 2**30
-    writable = os.access(existing, os.W_OK)
-    detail = f"{settings.home}: {'writable' if writable else 'not writable'}, {free:.1f} GiB free"
-    return Check(
-        "home", writable and free > MINIMUM_FREE_GIB, detail, "set CROSSOVER_HOME to a folder with space that you own"
-    )
+    """The home folder; where it cannot be written (a pod with a read-only root), the scratch folder takes its place."""
+    home = _existing_folder(settings.home)
+    used = home if os.access(home, os.W_OK) else _existing_folder(settings.scratch_folder)
+    free = shutil.disk_usage(used).free / 2**30
+    writable = os.access(used, os.W_OK)
+    detail = f"{settings.home}: {'writable' if used == home else 'not writable'}, {free:.1f} GiB free"
+    if used != home:
+        detail += f" in {settings.scratch_folder}"
+    remedy = "set CROSSOVER_HOME or CROSSOVER_SCRATCH to a folder with space that you own"
+    return Check("home", writable and free > MINIMUM_FREE_GIB, detail, remedy)
 
 
 def _existing_folder(path: Path) -> Path:
