@@ -173,17 +173,18 @@ def _in_order(model: Transformer, tokens_NL: NDArray[np.int64], rank_L: NDArray[
     examples, length = tokens_NL.shape
     device = device_of(model)
     hidden_LL = torch.from_numpy(rank_L[None, :] >= rank_L[:, None]).to(device)
-    places = [(n, place) for n in range(examples) for place in range(length)]
+    positions = [(n, position) for n in range(examples) for position in range(length)]
     size = rows_per_forward(model, length)
     nll_NL = np.empty((examples, length))
     with torch.inference_mode():
-        for start in range(0, len(places), size):
-            n_B, place_B = (torch.tensor(part) for part in zip(*places[start : start + size], strict=True))
+        for start in range(0, len(positions), size):
+            n_B, position_B = (torch.tensor(part) for part in zip(*positions[start : start + size], strict=True))
             tokens_BL = torch.from_numpy(tokens_NL)[n_B].to(device)
-            logits_BLV = model(tokens_BL.masked_fill(hidden_LL[place_B.to(device)], model.mask_id))
+            logits_BLV = model(tokens_BL.masked_fill(hidden_LL[position_B.to(device)], model.mask_id))
             row_B = torch.arange(len(n_B), device=device)
-            nll_B = token_nll(logits_BLV[row_B, place_B].unsqueeze(1), tokens_BL[row_B, place_B].unsqueeze(1))[:, 0]
-            nll_NL[n_B.numpy(), place_B.numpy()] = nll_B.double().cpu().numpy()
+            logits_B1V, targets_B1 = logits_BLV[row_B, position_B, None], tokens_BL[row_B, position_B, None]
+            nll_B = token_nll(logits_B1V, targets_B1)[:, 0]
+            nll_NL[n_B.numpy(), position_B.numpy()] = nll_B.double().cpu().numpy()
     means: NDArray[np.float64] = nll_NL.mean(axis=1)
     return means
 
@@ -203,9 +204,9 @@ def _by_confidence(model: Transformer, tokens_NL: NDArray[np.int64]) -> NDArray[
                 logp_BLV = model(tokens_BL.masked_fill(hidden_BL, model.mask_id)).double().log_softmax(dim=-1)
                 open_BL = hidden_BL.clone()
                 open_BL[:, (revealed // block + 1) * block :] = False  # later blocks are not open yet
-                place_B = logp_BLV.amax(dim=-1).masked_fill(~open_BL, -torch.inf).argmax(dim=1)
-                total_B -= logp_BLV[row_B, place_B, tokens_BL[row_B, place_B]]
-                hidden_BL[row_B, place_B] = False
+                position_B = logp_BLV.amax(dim=-1).masked_fill(~open_BL, -torch.inf).argmax(dim=1)
+                total_B -= logp_BLV[row_B, position_B, tokens_BL[row_B, position_B]]
+                hidden_BL[row_B, position_B] = False
             totals.append(total_B / length)
     means: NDArray[np.float64] = torch.cat(totals).cpu().numpy()
     return means

@@ -26,7 +26,7 @@ class Dropout(NamedTuple):
 
         Args:
             x_BLD: activations.
-            site: number of the place in the model, which has its own pattern.
+            site: index of the dropout layer in the model; layers have different patterns.
         """
         length, features = x_BLD.shape[1:]
         index_LD = torch.arange(length * features, dtype=torch.int32, device=x_BLD.device).view(length, features)

@@ -71,10 +71,16 @@ class MixtureOfExperts(nn.Module):
         self.experts = Experts(config)
 
     def forward(self, x_BLD: Tensor, visible_BL: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The mixture's output, and the two router losses (2,): load balance and squared log-partition, batch means.
+        """Route each token and combine the outputs of its experts.
 
-        Both losses are means over sequences of what each sequence alone says, so that they do not depend on how a
-        batch is cut. Balance (Fedus et al. 2021, per sequence) is 1 when even; expert choice has none to lose.
+        Args:
+            x_BLD: activations.
+            visible_BL: False where a token is padding; None without padding.
+
+        Returns:
+            Output (B, L, D), and the router losses (2,): load balance (Fedus et al. 2021, arXiv 2101.03961) and
+            squared log-partition. Both are computed per sequence and averaged, so that they do not depend on the
+            microbatches. The load balance is 1 when even, and always under expert choice.
         """
         with torch.autocast(x_BLD.device.type, enabled=False):
             logits_BLE = F.linear(x_BLD.float(), self.gate.weight.float())

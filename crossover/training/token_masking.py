@@ -30,7 +30,7 @@ def stratified_counts(batch: int, length: int, offset: float) -> NDArray[np.int6
     Args:
         batch: size of the *global* batch, so that the strata do not depend on the number of processes.
         length: tokens per example.
-        offset: in [0, 1), the same for the whole batch.
+        offset: in [0, 1), the same for all examples of the batch.
     """
     return _counts((offset + np.arange(batch) / batch) % 1.0, np.array(length))
 

@@ -117,13 +117,13 @@ def _clean(text: str) -> str:
 
 
 def _pairs(document: Document, pack: Pack) -> Question:
-    """`{sentence_good, sentence_bad}`: which of two sentences is likelier (BLiMP, Zorro)."""
+    """`{sentence_good, sentence_bad}`: which of two sentences is more likely (BLiMP, Zorro)."""
     del pack
     return Question([Continuation("", document["sentence_good"]), Continuation("", document["sentence_bad"])], 0)
 
 
 def _contexts(document: Document, pack: Pack) -> Question:
-    """`{context_options, continuation, gold}`: after which context is one continuation likelier (partial scoring)."""
+    """`{context_options, continuation, gold}`: after which context a continuation is more likely (partial scoring)."""
     del pack
     continuation = f" {document['continuation']}"
     return Question([Continuation(c, continuation) for c in document["context_options"]], int(document["gold"]))

@@ -99,11 +99,11 @@ def test_ar_slides_its_window_and_counts_what_it_left_out() -> None:
 
 
 def test_stop_text_ends_and_is_not_shown() -> None:
-    (whole,) = generate(AR, [Generation(prompt="q", max_tokens=20, temperature=1.0, seed=5)])
-    stop = next(c for c in whole.text if c.isascii())
+    (full,) = generate(AR, [Generation(prompt="q", max_tokens=20, temperature=1.0, seed=5)])
+    stop = next(c for c in full.text if c.isascii())
     (cut,) = generate(AR, [Generation(prompt="q", max_tokens=20, temperature=1.0, seed=5, stop=(stop,))])
     assert cut.finish_reason == "stop"
-    assert cut.text == whole.text[: whole.text.index(stop)]
+    assert cut.text == full.text[: full.text.index(stop)]
 
 
 @pytest.mark.parametrize(

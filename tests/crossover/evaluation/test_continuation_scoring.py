@@ -31,13 +31,13 @@ def model_of(kind: str, length: int = 24) -> Transformer:
 
 def test_ar_scores_are_those_of_each_continuation_alone() -> None:
     model = model_of("ar")
-    for item, found in zip(ITEMS, score_items(model, ITEMS, draws=4), strict=True):
-        for one, scored, greedy in zip(item, found.scored, found.greedy, strict=True):
+    for item, result in zip(ITEMS, score_items(model, ITEMS, draws=4), strict=True):
+        for one, scored, greedy in zip(item, result.scored, result.greedy, strict=True):
             context, option = encode_pair(one.context, one.continuation)
             with torch.inference_mode():
-                whole = torch.tensor(np.concatenate((context, option)))[None]
-                nll = ar_nll(model, whole, BOS)[0, len(context) :].double()
-                logits = model(torch.cat((torch.tensor([[BOS]]), whole[:, :-1]), dim=1))[0, len(context) :]
+                full = torch.tensor(np.concatenate((context, option)))[None]
+                nll = ar_nll(model, full, BOS)[0, len(context) :].double()
+                logits = model(torch.cat((torch.tensor([[BOS]]), full[:, :-1]), dim=1))[0, len(context) :]
             assert scored.nll == pytest.approx(float(nll.sum()), rel=1e-5)
             assert (scored.stderr, scored.tokens, scored.draws) == (0.0, len(option), 1)
             assert greedy == bool((logits.argmax(-1).numpy() == option).all())
@@ -47,11 +47,11 @@ def test_ar_scores_are_those_of_each_continuation_alone() -> None:
 @pytest.mark.parametrize("kind", ["ar", "dlm", "bd"])
 def test_batches_change_nothing(kind: str, budget: int, monkeypatch: pytest.MonkeyPatch) -> None:
     model = model_of(kind)
-    expected = [one.nll for found in score_items(model, ITEMS, draws=6) for one in found.scored]
+    expected = [one.nll for result in score_items(model, ITEMS, draws=6) for one in result.scored]
     monkeypatch.setitem(scored_forward.FEATURES_PER_FORWARD, "cpu", 16 * budget)
     monkeypatch.setattr(scored_forward, "LEAST_POSITIONS", 1)
     monkeypatch.setattr(continuation_scoring, "ITEMS_AT_ONCE", 2)
-    again = [one.nll for found in score_items(model, ITEMS, draws=6) for one in found.scored]
+    again = [one.nll for result in score_items(model, ITEMS, draws=6) for one in result.scored]
     np.testing.assert_allclose(again, expected, rtol=1e-5)
     alone = [
         one.nll for n, item in enumerate(ITEMS) for one in next(score_items(model, [item], draws=6, first=n)).scored

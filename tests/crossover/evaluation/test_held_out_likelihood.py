@@ -134,9 +134,9 @@ def test_chain_rule_is_the_left_to_right_product() -> None:
 def test_right_to_left_is_the_product_in_that_order() -> None:
     model = tiny_model(causal=False)
     expected = [sum(conditional_nll(model, row, frozenset(range(j + 1, L)), j) for j in range(L)) / L for row in TOKENS]
-    found = chain_rule_nll(model, TOKENS, "right-to-left")
-    np.testing.assert_allclose(found.per_example, expected, rtol=1e-5)
-    assert (found.estimator, found.stderr, found.draws) == ("chain rule", 0.0, 1)
+    result = chain_rule_nll(model, TOKENS, "right-to-left")
+    np.testing.assert_allclose(result.per_example, expected, rtol=1e-5)
+    assert (result.estimator, result.stderr, result.draws) == ("chain rule", 0.0, 1)
 
 
 @pytest.mark.parametrize("block_length", [0, 2, 3])

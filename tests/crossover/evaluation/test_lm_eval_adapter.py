@@ -63,10 +63,10 @@ def tasks(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def harness(model: LM, tasks: Path, name: str) -> list[dict[str, Any]]:
     """The harness's own samples of a task."""
     manager = TaskManager(include_path=str(tasks), include_defaults=False)
-    found = lm_eval.simple_evaluate(
+    result = lm_eval.simple_evaluate(
         model=model, tasks=[f"our_{name}"], task_manager=manager, log_samples=True, bootstrap_iters=0, num_fewshot=0
     )
-    return sorted(found["samples"][f"our_{name}"], key=lambda sample: int(sample["doc_id"]))
+    return sorted(result["samples"][f"our_{name}"], key=lambda sample: int(sample["doc_id"]))
 
 
 def ours(folder: Path, name: str, tasks: Path) -> TaskScores:
@@ -89,24 +89,24 @@ class Unmasked(HFLM):  # type: ignore[misc]
 @pytest.mark.parametrize("name", ["hellaswag", "mmlu"])
 def test_ar_scores_are_the_hf_backends_to_the_item(name: str, folders: dict[str, Path], tasks: Path) -> None:
     hf = Unmasked(pretrained=str(folders["ar"]), add_bos_token=True, device="cpu", dtype="float32", batch_size=4)
-    theirs, found = harness(hf, tasks, name), ours(folders["ar"], name, tasks)
-    assert len(theirs) == len(found.items) == ITEMS
-    for sample, item in zip(theirs, found.items, strict=True):
+    theirs, result = harness(hf, tasks, name), ours(folders["ar"], name, tasks)
+    assert len(theirs) == len(result.items) == ITEMS
+    for sample, item in zip(theirs, result.items, strict=True):
         nll = -np.array([float(response[0]) for response in sample["filtered_resps"]])
         tokens = [len(argument[1].encode()) for argument in sample["arguments"]]
         np.testing.assert_allclose(np.array(item.option_nll) * tokens, nll, rtol=1e-4)
         assert item.values["accuracy"] == float(sample["acc"])
         if "acc_norm" in sample:
             assert item.values["accuracy_norm"] == float(sample["acc_norm"])
-    assert len({item.correct for item in found.items}) == 2
+    assert len({item.correct for item in result.items}) == 2
 
 
 @needs_packs
 @pytest.mark.parametrize("family", ["ar", "dlm"])
 def test_our_model_in_the_harness_scores_as_our_tasks_do(family: str, folders: dict[str, Path], tasks: Path) -> None:
     theirs = harness(CrossoverLM(str(folders[family]), draws=8), tasks, "mmlu")
-    found = ours(folders[family], "mmlu", tasks)
-    assert [float(sample["acc"]) for sample in theirs] == [item.correct for item in found.items]
+    result = ours(folders[family], "mmlu", tasks)
+    assert [float(sample["acc"]) for sample in theirs] == [item.correct for item in result.items]
 
 
 @pytest.mark.parametrize("family", ["ar", "dlm"])

@@ -227,15 +227,15 @@ def test_a_checkpoint_is_measured_on_every_task(tiny_study: StudyConfig, tmp_pat
     tasks = {name: items_of(study, name, PACKS, tmp_path / name) for name in study.evaluation.tasks}
     for causal in (True, False):
         folder = save_model(tmp_path / f"c{causal}", causal=causal, length=96)
-        found = measured(folder, dataset, tasks, study, everything=True, causal=causal)
-        values = {m.metric: m for m in found.measurements}
+        result = measured(folder, dataset, tasks, study, everything=True, causal=causal)
+        values = {m.metric: m for m in result.measurements}
         assert 0 <= values["zorro_accuracy"].value <= 1
         assert values["zorro_accuracy"].draws == (1 if causal else study.evaluation.task_draws)
         assert values["mmlu-cloze_margin"].unit == "nats/token"
         assert values["lambada_exact_match"].value == values["humaneval-single-line_pass_at_1"].value == 0.0
         assert values["lambada_gold_nll"].value > 1
         assert ("chain_rule_confidence_bpb" in values) == (not causal)
-        scores = {items.task: items for items in found.items}
+        scores = {items.task: items for items in result.items}
         assert len(scores["zorro"].option_nll) == len(scores["zorro"].ids) == 4
         assert scores["humaneval-single-line"].clusters[0].startswith("HumanEval/")
         assert scores["humaneval-single-line"].margins == ()

@@ -42,10 +42,10 @@ def test_what_is_left_is_scaled_so_that_the_mean_stays() -> None:
 
 def test_an_example_has_its_pattern_however_the_batch_is_cut() -> None:
     x, all_keys = torch.ones(5, 9, 32), keys(3, -9, 2**31 - 1, 0, 77)
-    whole = Dropout(0.4, all_keys)(x, 2)
+    full = Dropout(0.4, all_keys)(x, 2)
     for cut in (slice(0, 1), slice(1, 4), slice(4, 5)):
-        assert torch.equal(whole[cut], Dropout(0.4, all_keys[cut])(x[cut], 2))
-    assert torch.equal(whole.flip(0), Dropout(0.4, all_keys.flip(0))(x, 2))
+        assert torch.equal(full[cut], Dropout(0.4, all_keys[cut])(x[cut], 2))
+    assert torch.equal(full.flip(0), Dropout(0.4, all_keys.flip(0))(x, 2))
 
 
 @pytest.mark.parametrize(("key", "site"), [(6, 3), (-5, 3), (5 + 2**16, 3), (5 - 2**31, 3), (5, 4), (5, 2), (5, 19)])

@@ -43,9 +43,9 @@ def test_every_preset_is_counted() -> None:
 @pytest.mark.parametrize("name", list(PRESETS))
 def test_counts_are_exact(name: str) -> None:
     config = preset(name, vocab_size=259, max_length=64)
-    found = shapes(config)
-    active = sum(met(config, parameter, shape) for parameter, shape in found.items())
-    assert (sum(shape.numel() for shape in found.values()), active) == COUNTS[name]
+    result = shapes(config)
+    active = sum(met(config, parameter, shape) for parameter, shape in result.items())
+    assert (sum(shape.numel() for shape in result.values()), active) == COUNTS[name]
     assert (config.parameters, config.active_parameters) == COUNTS[name]
 
 

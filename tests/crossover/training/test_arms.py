@@ -10,9 +10,9 @@ from crossover.study.study_config import StudyConfig
 
 
 def refused(text: str) -> StudyError:
-    with pytest.raises(StudyError) as found:
+    with pytest.raises(StudyError) as caught:
         parse_study(text)
-    return found.value
+    return caught.value
 
 
 def with_recipe(name: str, recipe: str, more: str = "") -> str:
@@ -63,12 +63,12 @@ def test_the_built_in_arms_are_what_they_say() -> None:
     ],
 )
 def test_a_recipe_overrides_what_it_names_and_nothing_else(name: str, changes: dict[str, object]) -> None:
-    found = resolve_arm(name, Recipe.model_validate(changes))
+    result = resolve_arm(name, Recipe.model_validate(changes))
     left = {"description"} | set(changes)
-    assert found.model_dump(exclude=left) == ARMS[name].model_dump(exclude=left)
-    assert found.model_dump(include=set(changes)) == changes
+    assert result.model_dump(exclude=left) == ARMS[name].model_dump(exclude=left)
+    assert result.model_dump(include=set(changes)) == changes
     for key, value in changes.items():
-        assert f"{key.replace('_', ' ')} {value}" in found.description
+        assert f"{key.replace('_', ' ')} {value}" in result.description
     assert resolve_arm(name, None) is ARMS[name]
 
 

@@ -40,7 +40,7 @@ def test_follow_ups_come_in_the_order_of_the_jobs(writer: BackgroundWriter) -> N
             seen.append(f"job {number}")
             return number
 
-        writer.submit(job, lambda found: seen.append(f"then {found}"))
+        writer.submit(job, lambda result: seen.append(f"then {result}"))
     writer.wait()
     assert seen == [f"{part} {number}" for number in range(5) for part in ("job", "then")]
     writer.wait()

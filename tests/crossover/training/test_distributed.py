@@ -1,4 +1,4 @@
-"""One run on 1, 2 and 4 processes, with any accumulation, sharded or whole: the same losses."""
+"""One run on 1, 2 and 4 processes, with any accumulation, sharded or not: the same losses."""
 
 import json
 import subprocess
@@ -65,23 +65,23 @@ def test_the_same_bits_on_one_two_and_four_processes(
 def test_accumulation_and_sharding_change_rounding_only(
     arm: str, tiny_study: StudyConfig, examples: np.ndarray, tmp_path: Path
 ) -> None:
-    whole = trace(tiny_study, arm, examples, tmp_path / "whole", 1)
+    full = trace(tiny_study, arm, examples, tmp_path / "whole", 1)
     for size in (1, 4):
         pieces = trace(with_training(tiny_study, microbatch_size=size), arm, examples, tmp_path / str(size), 1)
-        np.testing.assert_allclose(list(pieces.values()), list(whole.values()), rtol=1e-6)
+        np.testing.assert_allclose(list(pieces.values()), list(full.values()), rtol=1e-6)
     sharded = trace(with_training(tiny_study, data_parallel="shard"), arm, examples, tmp_path / "sharded", 2)
-    np.testing.assert_allclose(list(sharded.values()), list(whole.values()), rtol=1e-6)
+    np.testing.assert_allclose(list(sharded.values()), list(full.values()), rtol=1e-6)
 
 
 def test_a_run_goes_on_with_another_number_of_processes(
     tiny_study: StudyConfig, examples: np.ndarray, tmp_path: Path
 ) -> None:
     study = with_training(tiny_study, microbatch_size=2)
-    whole = trace(study, "dlm", examples, tmp_path / "whole", 1)
+    full = trace(study, "dlm", examples, tmp_path / "whole", 1)
     trace(study, "dlm", examples, tmp_path / "cut", 2)
     checkpoints = sorted((tmp_path / "cut" / "run" / "checkpoints").glob("step-*"))
     assert len(checkpoints) == len(study.evaluation_steps(study.cells[-1]))
-    last = max(whole)
+    last = max(full)
     resume = tmp_path / "cut" / "run" / "resume"
     assert [folder.name for folder in resume.iterdir()] == [f"step-{last:08d}"]
     sharded = with_training(study, data_parallel="shard")

@@ -48,11 +48,11 @@ def spoil(monkeypatch: pytest.MonkeyPatch, bad_steps: list[int]) -> None:
     real = trainer_module.TrainEngine.gradients
 
     def gradients(self: object, step: int, *rest: object) -> StepLosses:
-        found = real(self, step, *rest)  # type: ignore[arg-type]
+        result = real(self, step, *rest)  # type: ignore[arg-type]
         if step in bad_steps:
             bad_steps.remove(step)
-            return found._replace(nll=float("nan"))
-        return found
+            return result._replace(nll=float("nan"))
+        return result
 
     monkeypatch.setattr(trainer_module.TrainEngine, "gradients", gradients)
 
@@ -130,8 +130,8 @@ def test_the_plan_is_what_a_run_then_measures(
         assert run.device_hours == pytest.approx(run.flops / (1e12 * 0.4) / 3600)
     (tmp_path / "study.json").write_text(study.model_dump_json())
     assert main(["plan", str(tmp_path / "study.json"), "--measure", "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["runs"][0]["step_seconds"] > 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["runs"][0]["step_seconds"] > 0
     assert main(["plan", str(tmp_path / "study.json")]) == 0
     assert "unknown device-hours" in capsys.readouterr().out
     for processes, words in (("3", "does not divide among 3 processes"), ("0", "0 processes train nothing")):

@@ -141,11 +141,10 @@ def test_divergence_stops_the_run(
         train(spec_of(tiny_study, "ar"), examples, tmp_path / "run")
 
 
-def test_a_checkpoint_of_another_study_is_refused(
-    tiny_study: StudyConfig, examples: np.ndarray, tmp_path: Path
-) -> None:
+def test_a_checkpoint_of_another_run_is_refused(tiny_study: StudyConfig, examples: np.ndarray, tmp_path: Path) -> None:
     train(spec_of(tiny_study, "ar"), examples, tmp_path / "run")
-    other = tiny_study.model_copy(update={"question": "another"})
+    training = tiny_study.training.model_copy(update={"learning_rate": 1e-4})
+    other = tiny_study.model_copy(update={"training": training})
     with pytest.raises(CheckpointError, match="is a checkpoint of another run"):
         train(spec_of(other, "ar"), examples, tmp_path / "run")
 

@@ -202,15 +202,15 @@ def any_order_bound(model: Transformer, length: int, size: int) -> float:
 def test_the_enumerated_estimators_are_the_any_order_bound(block_length: int, size: int) -> None:
     """A mask of m tokens in a block of n weighs 1/(m C(n, m)): exact counts' 1/n x 1/C x n/m is 1/t's Beta integral."""
     model = block_model(block_length)
-    found = 0.0
+    result = 0.0
     for start in range(0, 5, size):
         block = range(start, min(start + size, 5))
         for masked in subsets(block):
             n, m = len(block), len(masked)
             beta = math.exp(math.lgamma(m) + math.lgamma(n - m + 1) - math.lgamma(n + 1))
             assert beta == pytest.approx(1 / (m * math.comb(n, m)))
-            found += summed(model, masked, beta)
-    assert found == pytest.approx(any_order_bound(model, 5, size), rel=1e-5)
+            result += summed(model, masked, beta)
+    assert result == pytest.approx(any_order_bound(model, 5, size), rel=1e-5)
 
 
 @pytest.mark.parametrize(
