@@ -167,7 +167,7 @@ def _peer(case: Shape) -> tuple[Callable[[], None], float]:
         )
         model, logits_of = llama, lambda tokens: llama(input_ids=tokens).logits
     else:
-        from litgpt import GPT, Config  # type: ignore[import-not-measured]
+        from litgpt import GPT, Config  # type: ignore[import-not-found]
 
         gpt = GPT(
             Config(
