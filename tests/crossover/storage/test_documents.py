@@ -86,7 +86,7 @@ def test_a_lost_answer_is_no_conflict(bucket: Place) -> None:
         assert bucket.open().read_document("d.json") == Document(2, version)
 
 
-def test_a_store_without_conditional_writes_is_told_apart(bucket: Place) -> None:
+def test_a_store_without_conditional_writes_is_recognised(bucket: Place) -> None:
     """Then a check before the write is all there is: a writer that is late still gets a conflict."""
     with proxy_before(bucket.endpoint) as proxy:
         proxy.strips_conditions = True

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from crossover.errors import StorageError
 from crossover.storage import s3_publication
 from tests.crossover.storage.conftest import Place, read_files, write_files
-from tests.crossover.storage.s3_proxy import proxy_before
+from tests.crossover.storage.s3_proxy import Fault, proxy_before
 
 NAMES = ("one", "two", "three")
 
@@ -30,7 +31,7 @@ for name in ("one", "two", "three"):
 store.publish("a")
 """
 
-FETCH = 'input()\nprint(store.fetch("a"))'
+FETCH = 'print("ready", flush=True)\ninput()\nprint(store.fetch("a"))'
 
 
 def contents(value: bytes) -> dict[str, bytes]:
@@ -202,10 +203,24 @@ def test_a_reader_gets_the_new_one_when_it_is_replaced_under_its_hands(
 
 
 def test_two_processes_download_an_artifact_once(bucket: Place) -> None:
+    """The first download is held back until a second one would have begun, if nothing kept it from that."""
     publish(bucket, b"x" * 1000)
     with proxy_before(bucket.endpoint) as proxy:
+        take, begun = proxy.take, threading.Barrier(2)
+
+        def holding(method: str, key: str) -> Fault | None:
+            fault = take(method, key)
+            if (method, key) == ("GET", "one"):
+                with suppress(threading.BrokenBarrierError):
+                    begun.wait(1)
+            return fault
+
+        proxy.take = holding  # type: ignore[method-assign]
         place = Place(bucket.uri, bucket.scratch, proxy.endpoint)
-        readers: list[subprocess.Popen[str]] = [place.start(FETCH, "shared") for _ in range(2)]
+        readers = [place.start(FETCH, "shared") for _ in range(2)]
+        for reader in readers:
+            assert reader.stdout is not None
+            assert reader.stdout.readline() == "ready\n"
         for reader in readers:
             assert reader.stdin is not None
             reader.stdin.write("\n")

@@ -130,7 +130,7 @@ def test_a_store_that_stays_busy_is_given_up(bucket: Place, behind: Place, proxy
     assert list(bucket.client._list_multipart_uploads(BUCKET, prefix=bucket.uri[5:].partition("/")[2]).uploads) == []
 
 
-def test_a_full_store_is_told(behind: Place, proxy: Proxy) -> None:
+def test_a_full_store_is_an_error_of_its_own(behind: Place, proxy: Proxy) -> None:
     store = behind.open()
     write_files(store.path("a"), {"file": b"x"})
     proxy.faults["PUT", "file"] = ["full"]
