@@ -30,8 +30,8 @@ demo: $(VENV)/.installed ## answer "AR or diffusion?" on real code, then serve a
 serve: $(VENV)/.installed ## keep serving the winner of the demo on port 8080
 	$(BIN)/crossover serve studies/demo
 
-test: $(VENV)/.installed-dev ## run all tests
-	$(BIN)/pytest
+test: $(VENV)/.installed-dev ## run all tests, one worker a core
+	$(BIN)/pytest --numprocesses logical --dist worksteal
 
 lint: $(VENV)/.installed-dev ## style and import contract
 	$(BIN)/ruff check .

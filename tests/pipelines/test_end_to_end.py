@@ -18,8 +18,6 @@ import pytest
 from crossover.registry import Registry, upgrade
 from tests.postgres import server
 
-# What a study of two seeds may cost here; the pipeline starts seven to eleven processes.
-pytestmark = pytest.mark.timeout(240)
 PASSWORD = "pa55-of-the-registry"  # noqa: S105 - of a server for this test
 
 

@@ -10,8 +10,6 @@ from crossover.cli import main
 from crossover.stages.stage_manifests import AnalysisRef, RoundsRef
 from tests.pipelines.test_end_to_end import query, run
 
-# One or two rounds; each starts six processes.
-pytestmark = pytest.mark.timeout(240)
 STUDY = """
 name: rounds
 data: {sequence_length: 32, validation_tokens: 512}
