@@ -114,7 +114,7 @@ def read_json(path: Path) -> Any:  # noqa: ANN401 - JSON is any
 
 
 def verify_files(folder: Path, digests: Mapping[str, str]) -> str | None:
-    """The first of the named files that is missing or altered, in words; None when all are as recorded."""
+    """A message about the first of the named files that is missing or altered; None when all are as recorded."""
     for name, expected in sorted(digests.items()):
         path = folder / name
         if not path.is_file():

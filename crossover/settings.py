@@ -1,6 +1,6 @@
 """Where things are: folders, registry, object store, credentials. From the environment, prefix `CROSSOVER_`.
 
-A study says what is asked and decides the numbers; settings say where it happens and never do.
+A study decides the numbers; settings decide where it runs and never change a number.
 """
 
 from __future__ import annotations
