@@ -49,9 +49,9 @@ class SplitSide:
     def example_starts(self, length: int) -> NDArray[np.int64]:
         """Where each whole example starts in the scratch file, in order of documents. Shape (examples,)."""
         lengths = np.asarray(self.lengths, dtype=np.int64)
-        whole = lengths // length
-        document = np.repeat(np.arange(len(lengths)), whole)
-        within = np.arange(whole.sum()) - np.repeat(np.cumsum(whole) - whole, whole)
+        examples = lengths // length
+        document = np.repeat(np.arange(len(lengths)), examples)
+        within = np.arange(examples.sum()) - np.repeat(np.cumsum(examples) - examples, examples)
         starts: NDArray[np.int64] = (np.cumsum(lengths) - lengths)[document] + within * length
         return starts
 

@@ -69,26 +69,26 @@ def _rounds(
     selection: str,
 ) -> RoundsRef:
     unit, costs = run_costs(study, runs)
-    found = design([_state(study, cell.name, runs, analyses, costs) for cell in study.cells], study.analysis)
-    chosen = _round(found)
+    plan = design([_state(study, cell.name, runs, analyses, costs) for cell in study.cells], study.analysis)
+    chosen = _round(plan)
     return RoundsRef(
         study=study.digest,
         runs=tuple(run for run, _ in runs),
         selection=selection,
         next_selection=selection_text((run.cell, run.seed) for run in chosen),
         next_runs=chosen,
-        cells=tuple(CellProgress(cell=o.cell, status=o.status, pairs=o.pairs, reason=o.reason) for o in found.outlooks),
+        cells=tuple(CellProgress(cell=o.cell, status=o.status, pairs=o.pairs, reason=o.reason) for o in plan.outlooks),
         unit=unit,
-        spent=found.spent,
-        full=found.full,
-        reason=found.reason,
+        spent=plan.spent,
+        full=plan.full,
+        reason=plan.reason,
     )
 
 
-def _round(found: Design) -> tuple[NextRun, ...]:
+def _round(plan: Design) -> tuple[NextRun, ...]:
     """The runs of one round: every cell's way to its first look, and from then on the best cell's to its next."""
-    new = [outlook for outlook in found.outlooks if outlook.status == "open" and not outlook.pairs]
-    return tuple(run for outlook in new or found.outlooks[:1] for run in outlook.runs)
+    new = [outlook for outlook in plan.outlooks if outlook.status == "open" and not outlook.pairs]
+    return tuple(run for outlook in new or plan.outlooks[:1] for run in outlook.runs)
 
 
 def _state(

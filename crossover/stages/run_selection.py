@@ -1,4 +1,4 @@
-"""Which runs of a study a round does, as one line of text: a pipeline's parameter holds it.
+"""The runs of a round as one line of text, which fits into a parameter of the pipeline.
 
 `u10000-nano:0,1,2;u20000-nano:0` are all arms of three seeds in one cell and of one seed in another; empty is all.
 """
@@ -22,13 +22,13 @@ def check_rounds(study: StudyConfig) -> None:
     """
     looks, seeds = study.analysis.looks, len(study.seeds)
     if not looks or seeds < looks[0]:
-        found = (
+        reason = (
             f"the first look is at {looks[0]} seed pairs, and there are {seeds} seeds" if looks else "there are none"
         )
         raise StudyError(
             "run.rounds-need-looks",
             field="analysis.looks",
-            problem=f"a study in rounds is judged at the plan's looks only, and {found}",
+            problem=f"a study in rounds is judged at the plan's looks only, and {reason}",
             remedy="name them before anything runs, for example `looks: [5, 8, 12]` with `seeds: 12`",
         )
 
@@ -65,7 +65,7 @@ def selection_text(runs: Iterable[tuple[str, int]]) -> str:
     seeds: dict[str, dict[int, None]] = {}
     for cell, seed in runs:
         seeds.setdefault(cell, {})[seed] = None
-    return ";".join(f"{cell}:{','.join(map(str, found))}" for cell, found in seeds.items())
+    return ";".join(f"{cell}:{','.join(map(str, chosen))}" for cell, chosen in seeds.items())
 
 
 def _error(part: str, problem: str) -> StudyError:

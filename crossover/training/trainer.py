@@ -155,7 +155,7 @@ class Trainer:
         info = self.world.share(info)
         if info is None:
             self.engine.set_weights(self.engine.model.draws(pair_generator(self.spec.seed)))
-            self.engine.forget()
+            self.engine.reset_optimizers()
             state = _State(step=0, seconds=0.0)
         else:
             weights = {} if newest is None else load_weights(newest, info)
@@ -206,8 +206,8 @@ class Trainer:
             self.engine.restore(weights, tensors)
 
     def _is_saved(self, step: int) -> bool:
-        found = self.world.leads and read_manifest(step_folder(self.folder / "checkpoints", step)) is not None
-        return bool(self.world.share(found))
+        saved = self.world.leads and read_manifest(step_folder(self.folder / "checkpoints", step)) is not None
+        return bool(self.world.share(saved))
 
     def _advance(self, state: _State) -> None:
         """One optimizer step, and its numbers."""
@@ -219,7 +219,7 @@ class Trainer:
         if state.step in self.skipped:
             self.engine.discard()
         else:
-            fault = self._guard.objection(losses.nll, losses.gradient_norm)
+            fault = self._guard.fault(losses.nll, losses.gradient_norm)
             if fault is not None:
                 self.engine.discard()
                 raise _RollBackError(state.step, fault, batch)
@@ -270,7 +270,7 @@ class Trainer:
             raise DivergedError(f"{where}; lower training.learning_rate, or set training.on_divergence to roll-back")
         self._writer.wait()
         self.skipped |= set(range(max(0, fault.step - SKIPPED_WINDOW + 1), fault.step + 1))
-        self._guard.forget()
+        self._guard.reset()
         if self.world.leads:
             self.recorder.note(f"{where}; rolled back, and these batches are skipped")
 
