@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
+
 from crossover.analysis.across.cross_cell_result import NextRun
 from crossover.analysis.across.study_overview import AHEAD, CellInput, overview
 from tests.crossover.analysis_across.cells import PLAN, cell, columns
 
 BUDGETS = (10_000, 20_000, 40_000)
+
+pytestmark = pytest.mark.usefixtures("few_law_draws")
 
 
 def cells(models: tuple[int, ...] = (1_000_000,)) -> list[CellInput]:

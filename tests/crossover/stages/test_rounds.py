@@ -26,6 +26,8 @@ from tests.crossover.stages.growing_study import CLEAR, NEAR, evaluated, study_o
 
 FIRST = f"{CLEAR}:0,1,2,3,4;{NEAR}:0,1,2,3,4"
 
+pytestmark = pytest.mark.usefixtures("few_law_draws")
+
 
 @pytest.fixture
 def study(corpus: Path) -> StudyConfig:
