@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from crossover.errors import StorageError
-from crossover.storage import s3_publication
+from crossover.storage import s3_publication, s3_transfer
 from tests.crossover.storage.conftest import Place, read_files, write_files
 from tests.crossover.storage.s3_proxy import Fault, proxy_before
 
@@ -134,6 +134,16 @@ def test_of_two_writers_one_wins_whole(
         publish(bucket, b"slow", "one")
     assert caught.value.code == "storage.conflict"
     assert read_files(bucket.open("three").fetch("a")) == contents(b"fast")
+
+
+def test_of_two_first_writers_of_a_large_file_one_wins_whole(bucket: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An upload in parts is refused at its end, if another writer's object is there by then."""
+    monkeypatch.setattr(s3_transfer, "PART_BYTES", 5 << 20)
+    large = {value: value * ((5 << 20) // 4 + 1) for value in (b"fast", b"slow")}
+    while_uploading(monkeypatch, lambda: publish(bucket, large[b"fast"], "two"), after=False)
+    with pytest.raises(StorageError, match="conflict"):
+        publish(bucket, large[b"slow"], "one")
+    assert read_files(bucket.open("three").fetch("a")) == contents(large[b"fast"])
 
 
 def test_a_late_copy_of_an_earlier_winner_does_no_harm(bucket: Place, monkeypatch: pytest.MonkeyPatch) -> None:
