@@ -60,9 +60,7 @@ COMMANDS: dict[str, list[str]] = {
 }
 
 
-def without(
-    modules: Iterable[str], commands: list[list[str]], folder: Path, timeout: int = 120
-) -> list[tuple[int, str, str]]:
+def without(modules: Iterable[str], commands: list[list[str]], folder: Path) -> list[tuple[int, str, str]]:
     """Exit code, standard error and output of commands in a process in which the modules are not installed."""
     (folder / "hidden").mkdir(exist_ok=True)
     (folder / "hidden" / "sitecustomize.py").write_text(NOT_INSTALLED)
@@ -75,7 +73,6 @@ def without(
         capture_output=True,
         text=True,
         check=False,
-        timeout=timeout,
     )
     assert result.returncode == 0, result.stderr
     return [tuple(json.loads(line)) for line in result.stdout.splitlines() if line.startswith("[")]
