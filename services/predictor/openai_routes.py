@@ -52,7 +52,7 @@ class OpenAIRoutes:
 
     def _card(self) -> dict[str, object]:
         """The model's description: a superset of OpenAI's model object and of KServe's v1 response at the same path."""
-        family = "autoregressive" if self.batcher.model.causal else "mcompletion_request diffusion"
+        family = "autoregressive" if self.batcher.model.causal else "masked diffusion"
         return {
             "id": self.name,
             "object": "model",

@@ -1,0 +1,68 @@
+"""Which checkpoint `crossover serve` takes: a folder, the promoted one, or an arm's best."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from crossover.commands.serve_command import find_checkpoint, readable
+from crossover.errors import WorkspaceError
+from crossover.stages.stage_manifests import AnalysisRef, Candidate, CheckpointRef, DeploymentRef
+from crossover.storage import ANY, open_store
+from crossover.study.identity import RunId
+from tests.services.conftest import write_checkpoint
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    """A workspace with the best checkpoint of two arms, that of `ar` promoted."""
+    store = open_store(str(tmp_path / "ws"))
+    best = {}
+    for arm in ("ar", "dlm"):
+        name = f"runs/c/{arm}/seed-0/x/checkpoints/step-00000001"
+        write_checkpoint(store.path(name), causal=arm == "ar")
+        checkpoint = CheckpointRef(step=1, uri=store.uri_of(name), digest=store.publish(name))
+        run = RunId(cell="c", arm=arm, seed=0)
+        best[arm] = Candidate(run=run, run_digest="x", checkpoint=checkpoint, metric="validation_bpb", value=1.0)
+    winner = best["ar"]
+    analysis = AnalysisRef(
+        study="x",
+        uri=store.uri_of("analysis"),
+        digest="x",
+        report="report.html",
+        decision="promote",
+        reason="",
+        winner=winner,
+        best=best,
+    )
+    deployment = DeploymentRef(
+        study="x", uri=winner.checkpoint.uri, digest=winner.checkpoint.digest, candidate=winner, reason=""
+    )
+    store.write_document("analysis/decision.json", analysis.model_dump(mode="json"), replaces=ANY)
+    store.write_document("serving/current.json", deployment.model_dump(mode="json"), replaces=ANY)
+    return tmp_path / "ws"
+
+
+def test_the_promoted_checkpoint_or_an_arm_s_best(workspace: Path) -> None:
+    folders = {arm: workspace / f"runs/c/{arm}/seed-0/x/checkpoints/step-00000001" for arm in ("ar", "dlm")}
+    assert find_checkpoint(str(workspace), None) == folders["ar"]
+    assert find_checkpoint(str(workspace), "dlm") == folders["dlm"]
+    assert find_checkpoint(str(folders["dlm"]), None) == folders["dlm"]
+    with pytest.raises(WorkspaceError, match="choose from ar, dlm"):
+        find_checkpoint(str(workspace), "bd")
+
+
+@pytest.mark.parametrize("arm", [None, "ar"])
+def test_an_empty_folder_has_nothing_to_serve(arm: str | None, tmp_path: Path) -> None:
+    with pytest.raises(WorkspaceError, match="neither a checkpoint nor a workspace"):
+        find_checkpoint(str(tmp_path), arm)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [("x = 1\n", "x = 1\n"), ("", "''"), ("  \n", r"'  \n'"), ("a\x1b[2J\t\ufffd", "a\\x1b[2J\\t\ufffd"), ("é", "é")],
+)
+def test_text_for_a_terminal(text: str, shown: str) -> None:
+    assert readable(text) == shown
