@@ -1,4 +1,4 @@
-"""Do two families of models cross, where, and how sure is that? Curves in, verdicts out; no torch, no I/O.
+"""Tests whether the curves of two arms cross, and where: curves in, verdicts out; no torch, no I/O.
 
 The heavy part (scipy) is imported on first use, so that naming a plan costs nothing.
 """

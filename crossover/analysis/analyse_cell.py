@@ -1,4 +1,4 @@
-"""The whole analysis of one cell: curves and a plan in, verdicts, figures and notes out."""
+"""The analysis of one cell: curves and a plan in, verdicts, figures and notes out."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def analyse(
     notes: Sequence[str] = (),
     items: Sequence[ItemTable] = (),
 ) -> Analysis:
-    """Say whether the plan's two arms cross, where, and how sure that is, on the curves of one cell.
+    """Test whether the plan's two arms cross on the curves of one cell, and locate the crossing.
 
     The unit of evidence is the seed pair: both arms run with one seed. A crossing must show as opposite signs of the
     mean difference in an early and a late window that were fixed beforehand (intersection-union t test, both
     directions, Holm over metrics and axes); `verdict.decide` has the rules, `crossing.locate` the place. With
-    tuned arms in the plan all is asked a second time, against the best of them.
+    tuned arms in the plan every contrast is judged a second time, against the best of them.
 
     Args:
         curves: one row per point, with columns `arm, seed, tokens, flops, seconds, metric, value, stderr`: a dict of
@@ -61,8 +61,8 @@ def analyse(
     columns = read_columns(curves, plan, unique_tokens)
 
     def runs(metric: MetricPlan, axis: Axis, comparison: Comparison) -> RunsOf:
-        found = runs_of(columns, metric.name, axis)
-        return found if comparison == "matched" else {key: best_so_far(curve, metric) for key, curve in found.items()}
+        by_run = runs_of(columns, metric.name, axis)
+        return by_run if comparison == "matched" else {key: best_so_far(curve, metric) for key, curve in by_run.items()}
 
     verdicts, figures, contrasts = judge_all_contrasts(runs, plan.model_copy(update={"comparisons": comparisons}))
     return Analysis(
@@ -80,43 +80,43 @@ def analyse(
 def judge_all_contrasts(
     runs: Callable[[MetricPlan, Axis, Comparison], RunsOf], plan: AnalysisPlan
 ) -> tuple[tuple[Verdict, ...], tuple[Figure, ...], list[Contrast]]:
-    """Ask all that the plan asks, of the default baseline and then of the best tuned one.
+    """Judge every contrast of the plan, against the default baseline and then against the best tuned one.
 
     Args:
         runs: gives the curves of a metric on an axis for a comparison.
-        plan: what is asked.
+        plan: the metrics, axes, comparisons and arms.
 
     Returns:
-        Verdicts by metric, opponent, axis and comparison; figures by metric, axis and comparison; the questions.
+        Verdicts by metric, opponent, axis and comparison; figures by metric, axis and comparison; the contrasts.
     """
     verdicts: list[Verdict] = []
     figures: list[Figure] = []
     contrasts: list[Contrast] = []
     for tuned in (False, True)[: 1 + bool(plan.tuned)]:
         for comparison in plan.comparisons:
-            asked = [
+            group = [
                 gather_contrast(runs(metric, axis, comparison), metric, plan, axis, comparison, tuned=tuned)
                 for axis in plan.axes
                 for metric in plan.metrics
             ]
-            for family in _families(asked, plan):
+            for family in _families(group, plan):
                 verdicts += judge_contrasts(family, plan)
             if not tuned:
-                figures += [_figure(contrast, plan) for contrast in asked]
-            contrasts += asked
+                figures += [_figure(contrast, plan) for contrast in group]
+            contrasts += group
     rank = {name: i for i, name in enumerate((*(m.name for m in plan.metrics), *plan.axes, *plan.comparisons))}
     verdicts.sort(key=lambda v: (rank[v.metric], v.baseline != plan.baseline, rank[v.axis], rank[v.comparison]))
     figures.sort(key=lambda f: (rank[f.metric], rank[f.axis], rank[f.comparison]))
     return tuple(verdicts), tuple(figures), contrasts
 
 
-def _families(asked: Sequence[Contrast], plan: AnalysisPlan) -> list[list[Contrast]]:
-    """The questions of one comparison and opponent, in the groups that Holm adjusts over."""
+def _families(group: Sequence[Contrast], plan: AnalysisPlan) -> list[list[Contrast]]:
+    """The contrasts of one comparison and opponent, in the groups that Holm adjusts over."""
     if plan.multiplicity == "none":
-        return [[contrast] for contrast in asked]
+        return [[contrast] for contrast in group]
     if plan.multiplicity == "metrics":
-        return [[contrast for contrast in asked if contrast.axis == axis] for axis in plan.axes]
-    return [list(asked)]
+        return [[contrast for contrast in group if contrast.axis == axis] for axis in plan.axes]
+    return [list(group)]
 
 
 def _figure(contrast: Contrast, plan: AnalysisPlan) -> Figure:

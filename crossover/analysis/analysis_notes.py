@@ -1,4 +1,4 @@
-"""What a reader must know beside the verdicts: points left out, runs cut short, Monte Carlo error, untested arms."""
+"""Notes beside the verdicts: points left out, runs cut short, Monte Carlo error, arms and metrics not tested."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SHORT_RANGE = 0.8
 
 
 def plan_notes(columns: Columns, plan: AnalysisPlan) -> list[str]:
-    """What was not tested, and how to read the comparisons."""
+    """Notes on what was not tested, and on how to read the p values and comparisons."""
     notes = []
     for noun, column, tested in (
         ("arm", columns.arm, {plan.baseline, plan.candidate}),
@@ -96,7 +96,7 @@ def _unpaired_seeds(metric: MetricPlan, plan: AnalysisPlan, runs: Mapping[CurveK
 
 
 def _short_range(metric: MetricPlan, plan: AnalysisPlan, runs: Mapping[CurveKey, Curve], paired: Paired) -> list[str]:
-    """Said when one run cuts off a fifth or more of the log range that a typical run of the pairs covers."""
+    """A note when one run cuts off a fifth or more of the log range that a typical run of the pairs covers."""
     curves = _of_pairs(plan, runs, paired)
     ends = np.array([curve.x_P[-1] for curve in curves.values()])
     starts = np.array([curve.x_P[0] for curve in curves.values()])
@@ -114,7 +114,7 @@ def _short_range(metric: MetricPlan, plan: AnalysisPlan, runs: Mapping[CurveKey,
 def _monte_carlo(
     metric: MetricPlan, plan: AnalysisPlan, runs: Mapping[CurveKey, Curve], paired: Paired, late: WindowTest
 ) -> list[str]:
-    """Said when the measurement's own error is more than half of the spread between seed pairs."""
+    """A note when the measurement's own error is more than half of the spread between seed pairs."""
     curves = _of_pairs(plan, runs, paired)
     squares = [
         _late_variance([curves[arm, seed] for arm in (plan.baseline, plan.candidate)], late) for seed in paired.seeds

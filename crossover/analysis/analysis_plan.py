@@ -48,7 +48,7 @@ class AnalysisPlan(BaseModel):
     candidate: str = Field(default="dlm", description="The arm it is subtracted from.")
     tuned: tuple[str, ...] = Field(
         default=(),
-        description="Tuned arms of the baseline. If any, all is also asked against the best of these and the baseline, "
+        description="Tuned arms of the baseline. If any, every contrast is judged against the best of these as well, "
         "chosen for each seed on the other seeds.",
     )
     multiplicity: Multiplicity = Field(

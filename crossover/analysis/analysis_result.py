@@ -1,4 +1,4 @@
-"""What an analysis says: verdicts with their evidence, and the curves that figures are drawn from.
+"""Results of an analysis: verdicts with their evidence, and the curves that figures are drawn from.
 
 Every difference here is candidate minus baseline oriented as in the data: for a metric where lower is
 better a negative difference favours the candidate.
@@ -87,7 +87,7 @@ class ItemTest(_Record):
 
 
 class Verdict(_Record):
-    """One answer: for a metric, on an axis, for a comparison, of two arms."""
+    """The result for a metric, on an axis, for a comparison, of two arms."""
 
     metric: str
     axis: Axis
@@ -98,7 +98,7 @@ class Verdict(_Record):
     reason: str = Field(description="One sentence that explains the outcome, with figures.")
     pairs: int = Field(description="Complete seed pairs used.")
     p_crossover: float | None = Field(description="Intersection-union p, two directions; None when not testable.")
-    p_adjusted: float | None = Field(description="The same after Holm over metrics (per axis and comparison).")
+    p_adjusted: float | None = Field(description="The same after Holm over what `plan.multiplicity` names.")
     early: Window | None
     late: Window | None
     crossing: Crossing | None
@@ -157,7 +157,7 @@ class ArmSummary(_Record):
 
 
 class Analysis(_Record):
-    """The whole answer for one cell. Pure and deterministic: same curves and plan, same JSON."""
+    """The analysis of one cell. Pure and deterministic: same curves and plan, same JSON."""
 
     method: str = Field(description="Name and version of the method, e.g. `early-late-iut/1`.")
     plan: AnalysisPlan
@@ -166,7 +166,7 @@ class Analysis(_Record):
     figures: tuple[Figure, ...]
     summaries: tuple[ArmSummary, ...]
     items: tuple[ItemTest, ...] = Field(default=(), description="Tasks by item, if per-item scores were given.")
-    notes: tuple[str, ...] = Field(description="What a reader must know: points dropped, bounds, what is not tested.")
+    notes: tuple[str, ...] = Field(description="Points dropped, bounds, what is not tested.")
 
     @property
     def headline(self) -> Verdict:

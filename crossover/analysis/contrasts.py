@@ -1,4 +1,4 @@
-"""One question and its answer: a metric on an axis for a comparison, against the default or the best tuned baseline."""
+"""Contrasts (a metric on an axis for a comparison, against the default or best tuned baseline) and their verdicts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RunsOf = Mapping[CurveKey, Curve]
 
 @dataclass(frozen=True)
 class Contrast:
-    """What is asked, with its curves and its evidence."""
+    """A metric on an axis for a comparison against an opponent, with its curves and its evidence."""
 
     metric: MetricPlan
     axis: Axis
@@ -44,7 +44,7 @@ def gather_contrast(
     *,
     tuned: bool = False,
 ) -> Contrast:
-    """Gather the evidence of one question.
+    """Gather the evidence of one contrast.
 
     Args:
         runs: the curves that the comparison looks at.
@@ -76,7 +76,7 @@ def gather_contrast(
 
 
 def judge_contrasts(family: Sequence[Contrast], plan: AnalysisPlan) -> list[Verdict]:
-    """Verdicts of questions that Holm adjusts over together, in order."""
+    """Verdicts of the contrasts that Holm adjusts over together, in order."""
     raw = [(q.evidence.raw.crossover, q.evidence.raw.late, q.evidence.raw.same) for q in family]
     adjusted = zip(*(holm(list(ps)) for ps in zip(*raw, strict=True)), strict=True)
     lates = [late for _, late, _ in raw if late is not None]

@@ -110,10 +110,10 @@ class _Table:
 
     def seeds(self) -> NDArray[np.int64]:
         numbers = self.numbers("seed")
-        whole = np.isfinite(numbers) & (np.abs(numbers) < 2.0**53)
-        whole[whole] = numbers[whole] == np.floor(numbers[whole])
-        if not whole.all():
-            problem = f"{numbers[~whole][0]} is not a whole number below 2^53"
+        integral = np.isfinite(numbers) & (np.abs(numbers) < 2.0**53)
+        integral[integral] = numbers[integral] == np.floor(numbers[integral])
+        if not integral.all():
+            problem = f"{numbers[~integral][0]} is not a whole number below 2^53"
             raise _error("bad-seed", "seed", problem, "number the seeds 0, 1, 2, …")
         return numbers.astype(np.int64)
 

@@ -119,7 +119,7 @@ class _OutcomeSentence:
             f"{_capital(first)} is better early (mean difference {self._amount(early.mean)} over "
             f"{span(self.axis, early)}, {p_text(_smaller(early))}) and {second} late "
             f"({signed(late.mean)} over {span(self.axis, late)}, {p_text(_smaller(late))}); "
-            f"adjusted for {_ADJUSTED_FOR[self.plan.multiplicity]} {p_text(self.adjusted.crossover)}"
+            f"adjusted for {_adjusted_for(self.plan)} {p_text(self.adjusted.crossover)}"
         )
 
     def _better(self, outcome: Outcome, early: WindowTest, late: WindowTest) -> str:
@@ -163,6 +163,11 @@ class _OutcomeSentence:
     def _arm_at(self, test: WindowTest) -> str:
         candidate = (test.mean < 0) == (self.metric.direction == "lower")
         return arm_label(self.plan.candidate if candidate else self.plan.baseline)
+
+
+def _adjusted_for(plan: AnalysisPlan) -> str:
+    single = len(plan.metrics) * len(plan.axes) == 1
+    return _ADJUSTED_FOR["none" if single else plan.multiplicity]
 
 
 def _confidence(plan: AnalysisPlan) -> str:

@@ -50,13 +50,10 @@ def analyse(options: argparse.Namespace) -> int:
         _make(Path(options.out))
     judged = [(cell, _judge(cell, plan, _notes(table, cell), several=len(cells) > 1)) for cell in cells]
     if options.out:
-        try:
-            _write(Path(options.out), path, plan, judged)
-        except OSError as error:
-            raise workspace_error(Path(options.out), error) from error
+        _write(Path(options.out), path, plan, judged)
     if options.json:
-        whole = ",\n".join(f"{json.dumps(cell.cell)}: {analysis.model_dump_json()}" for cell, analysis in judged)
-        print(f"{{{whole}}}")
+        records = ",\n".join(f"{json.dumps(cell.cell)}: {analysis.model_dump_json()}" for cell, analysis in judged)
+        print(f"{{{records}}}")
     else:
         _print(judged, options.out)
     return 0
@@ -117,9 +114,9 @@ def _write(folder: Path, path: Path, plan: AnalysisPlan, judged: Sequence[Judged
     """analysis.json, overview.json and the report in its three forms."""
     from crossover.report import CellReport, ReportContext, write_report
 
-    whole = _overview(judged, plan)
+    summary = _overview(judged, plan)
     write_json(folder / "analysis.json", {cell.cell: a.model_dump(mode="json") for cell, a in judged})
-    write_json(folder / "overview.json", whole.model_dump(mode="json"))
+    write_json(folder / "overview.json", summary.model_dump(mode="json"))
     digest = digest_of({"curves": digest_of_file(path), "plan": plan.model_dump(mode="json")})
     write_report(
         ReportContext(
@@ -130,7 +127,7 @@ def _write(folder: Path, path: Path, plan: AnalysisPlan, judged: Sequence[Judged
                 CellReport(cell=c.cell, unique_tokens=c.unique_tokens, parameters=c.parameters, analysis=analysis)
                 for c, analysis in judged
             ),
-            overview=whole,
+            overview=summary,
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
             version=crossover.__version__,
             upper_bound_metrics=(),

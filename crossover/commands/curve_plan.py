@@ -62,13 +62,13 @@ def plan_of(options: argparse.Namespace, table: CurveTable) -> AnalysisPlan:
 
 
 def _given(options: argparse.Namespace) -> dict[str, Any]:
-    """What was said, as the plan's fields."""
-    said = {flag: getattr(options, flag) for flag in _FLAGS if getattr(options, flag) is not None}
+    """The flags or the plan file, as fields of the plan."""
+    flags = {flag: getattr(options, flag) for flag in _FLAGS if getattr(options, flag) is not None}
     if options.plan:
-        if said:
-            raise _error(f"--{next(iter(said))}", "stands beside --plan", "say it in the plan, or leave --plan out")
+        if flags:
+            raise _error(f"--{next(iter(flags))}", "stands beside --plan", "write it in the plan, or leave --plan out")
         return _read(Path(options.plan))
-    fields: dict[str, Any] = {_FIELDS.get(flag, flag): value for flag, value in said.items()}
+    fields: dict[str, Any] = {_FIELDS.get(flag, flag): value for flag, value in flags.items()}
     for name in ("tuned", "axes", "comparisons"):
         if name in fields:
             fields[name] = [part.strip() for part in fields[name].split(",") if part.strip()]
@@ -83,15 +83,15 @@ def _given(options: argparse.Namespace) -> dict[str, Any]:
 def _read(path: Path) -> dict[str, Any]:
     """A plan's file: the section `analysis` of a study, or a whole study."""
     try:
-        found = yaml.safe_load(path.read_text("utf-8"))
+        content = yaml.safe_load(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
-        said = " ".join(str(error).split())[:200]
-        raise _error("--plan", f"{path.name} cannot be read: {said}", "name a YAML or JSON file") from error
-    if isinstance(found, dict) and isinstance(found.get("analysis"), dict):
-        found = found["analysis"]
-    if not isinstance(found, dict):
+        text = " ".join(str(error).split())[:200]
+        raise _error("--plan", f"{path.name} cannot be read: {text}", "name a YAML or JSON file") from error
+    if isinstance(content, dict) and isinstance(content.get("analysis"), dict):
+        content = content["analysis"]
+    if not isinstance(content, dict):
         raise _error("--plan", f"{path.name} holds no fields", "give the section `analysis` of a study")
-    return found
+    return content
 
 
 def _metric(text: str) -> dict[str, object]:
@@ -122,4 +122,4 @@ def _axes(options: argparse.Namespace, table: CurveTable) -> list[str]:
 
 
 def _error(field: str, problem: str, remedy: str) -> StudyError:
-    return StudyError("plan.flags", field=field, problem=problem, remedy=remedy)
+    return StudyError("plan.bad-flag", field=field, problem=problem, remedy=remedy)

@@ -50,14 +50,14 @@ def advise(options: argparse.Namespace) -> int:
             remedy = "give --unique-tokens and --parameters together, as positive numbers; --flops if you like"
             raise StudyError("advise.bad-budget", field=flag, problem=problem, remedy=remedy)
     if options.unique_tokens is None:
-        found = advise_all(cells)
+        results = advise_all(cells)
     else:
-        asked = {"unique_tokens": round(options.unique_tokens), "parameters": round(options.parameters)}
-        found = (advise_on(cells, **asked, flops=options.flops),)
+        requested = {"unique_tokens": round(options.unique_tokens), "parameters": round(options.parameters)}
+        results = (advise_on(cells, **requested, flops=options.flops),)
     if options.json:
-        print("[" + ",\n".join(advice.model_dump_json() for advice in found) + "]")
+        print("[" + ",\n".join(advice.model_dump_json() for advice in results) + "]")
         return 0
-    for advice in found:
+    for advice in results:
         budget = f", {advice.flops:.3g} FLOPs" if advice.flops else ""
         print(
             f"{advice.unique_tokens:,} unique tokens, {advice.parameters:,} parameters{budget}: {choice_label(advice)}"

@@ -47,13 +47,13 @@ def split_cells(table: CurveTable, plan: AnalysisPlan, *, unique_tokens: int | N
         unique_tokens: tokens of an epoch, when the file does not say.
 
     Raises:
-        CurvesError: there are more than 256 cells, a cell has two budgets or sizes, `unique_tokens` is said twice, or
+        CurvesError: there are more than 256 cells, a cell has two budgets or sizes, `unique_tokens` is given twice, or
             a tuned arm has no rows in the whole file.
     """
     if unique_tokens is not None and "unique_tokens" in table.numbers:
         remedy = "leave --unique-tokens out, or drop the column"
         raise error(
-            "unique-tokens", "unique_tokens", "is a column of the file, and --unique-tokens is given too", remedy
+            "bad-unique-tokens", "unique_tokens", "is a column of the file, and --unique-tokens is given too", remedy
         )
     absent = [arm for arm in plan.tuned if arm not in table.names["arm"].names]
     if absent:
@@ -62,15 +62,15 @@ def split_cells(table: CurveTable, plan: AnalysisPlan, *, unique_tokens: int | N
     cells = _cells(table)
     if len(cells.names) > MOST_CELLS:
         problem = f"the file has {len(cells.names):,} cells, and {MOST_CELLS} is the most"
-        raise error("cells", "cell", problem, "look whether the column is what it should be, or split the file")
+        raise error("bad-cells", "cell", problem, "look whether the column is what it should be, or split the file")
     kept, notes = _kept(table, plan)
     order = np.argsort(cells.code_R, kind="stable")
     bounds = np.searchsorted(cells.code_R[order], np.arange(len(cells.names) + 1))
-    found = [
+    split = [
         _cell(table, name, np.sort(order[start:end]), kept, notes, unique_tokens)
         for name, start, end in zip(cells.names, bounds[:-1], bounds[1:], strict=True)
     ]
-    return sorted(found, key=lambda cell: (cell.unique_tokens or 0, cell.parameters or 0, cell.cell))
+    return sorted(split, key=lambda cell: (cell.unique_tokens or 0, cell.parameters or 0, cell.cell))
 
 
 def _cells(table: CurveTable) -> NameColumn:
@@ -94,7 +94,9 @@ def _counts(table: CurveTable, name: str, rows: Rows | None = None) -> NDArray[n
     if not good.all():
         row = int(np.flatnonzero(~good)[0])
         problem = f"{table.place(row if rows is None else int(rows[row]))} has {column[row]:g}, which is no count"
-        raise error("count", name, problem, "give every row a positive whole number below 2^53, or drop the column")
+        raise error(
+            "not-a-count", name, problem, "give every row a positive whole number below 2^53, or drop the column"
+        )
     return column
 
 
@@ -104,7 +106,7 @@ def _fact(table: CurveTable, name: str, rows: Rows, cell: str) -> int | None:
     distinct = np.unique(_counts(table, name, rows))
     if distinct.size > 1:
         problem = f"cell {cell!r} has several: {listing(f'{value:.0f}' for value in distinct)}"
-        raise error("cells", name, problem, "name a cell for each in the column `cell`, or drop that column")
+        raise error("bad-cells", name, problem, "name a cell for each in the column `cell`, or drop that column")
     return int(distinct[0])
 
 
@@ -130,35 +132,34 @@ def _cell(
 ) -> CellCurves:
     facts = {name: _fact(table, name, rows, cell) for name in _FACTS}
     rows = rows[kept[rows]]
-    said = list(notes)
+    messages = list(notes)
     thinned = thin(table, rows)
     if thinned.size < rows.size:
-        said.append(
+        messages.append(
             f"Runs with more than {MOST_POINTS} points of a metric were thinned to at most so many, evenly in log "
             f"tokens: {thinned.size:,} of {rows.size:,} rows are used. How good a value is took no part in the choice."
         )
         valueless = int(np.sum(~np.isfinite(table.numbers["value"][np.setdiff1d(rows, thinned)])))
         if valueless:
-            said.append(f"{valueless:,} of the rows that were thinned out have no finite value.")
+            messages.append(f"{valueless:,} of the rows that were thinned out have no finite value.")
     if "stderr" in table.numbers:
-        said += _without_error(table, thinned)
+        messages += _without_error(table, thinned)
     curves: dict[str, NDArray[np.float64] | NDArray[np.str_]] = {}
     for name in ("arm", "metric"):
         column = table.names[name]
         curves[name] = NameColumn(column.code_R[thinned], column.names).text()
     curves |= {name: table.numbers[name][thinned] for name in COLUMNS if name in table.numbers}
-    return CellCurves(cell, curves, facts["unique_tokens"] or unique_tokens, facts["parameters"], tuple(said))
+    return CellCurves(cell, curves, facts["unique_tokens"] or unique_tokens, facts["parameters"], tuple(messages))
 
 
 def _without_error(table: CurveTable, rows: Rows) -> list[str]:
-    """Said of metrics that have standard errors at some points only."""
+    """Notes on metrics that have standard errors at some points only."""
     metric = table.names["metric"]
     unknown = np.isnan(table.numbers["stderr"][rows])
     notes = []
     for code, name in enumerate(metric.names):
-        mine = unknown[metric.code_R[rows] == code]
-        if mine.any() and not mine.all():
-            notes.append(
-                f"{name}: {int(mine.sum()):,} of {mine.size:,} points have no standard error; it counts as 0 there."
-            )
+        missing = unknown[metric.code_R[rows] == code]
+        if missing.any() and not missing.all():
+            counts = f"{int(missing.sum()):,} of {missing.size:,}"
+            notes.append(f"{name}: {counts} points have no standard error; it counts as 0 there.")
     return notes

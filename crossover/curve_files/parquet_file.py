@@ -58,9 +58,9 @@ def read_parquet(path: Path, select: Select) -> CurveTable:
                 selection.unused,
             )
     except (pa.ArrowException, OSError, ValueError) as problem:
-        said = " ".join(str(problem).split())[:200]
+        text = " ".join(str(problem).split())[:200]
         raise error(
-            "unreadable", "--curves", f"{path.name} is no whole Parquet file: {said}", "export it again"
+            "unreadable", "--curves", f"{path.name} is no whole Parquet file: {text}", "export it again"
         ) from problem
 
 
@@ -78,7 +78,7 @@ def _names(name: str, column: pa.ChunkedArray) -> NameColumn:
         raise error("not-text", name, f"is of type {column.type}, not text", "give names as strings")
     if column.null_count:
         row = int(np.flatnonzero(compute.is_null(column).to_numpy())[0])
-        raise error("name", name, f"{_place(row)} has no name", "give every row a plain name")
+        raise error("bad-name", name, f"{_place(row)} has no name", "give every row a plain name")
     encoded = (column.cast(kind) if kind is not column.type else column).combine_chunks().dictionary_encode()
     codes = np.asarray(encoded.indices.to_numpy(zero_copy_only=False), dtype=np.int32)
     return clean_names(name, codes, encoded.dictionary.to_pylist(), _place)

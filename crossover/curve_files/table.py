@@ -143,7 +143,7 @@ def clean_names(column: str, codes: NDArray[np.int32], names: list[str], place: 
         if not name or not name.isprintable():
             row = int(np.flatnonzero(codes == code)[0])
             problem = f"{place(row)} has no name" if not name else f"{place(row)} has an unprintable name {name[:40]!r}"
-            raise error("name", column, problem, "give every row a plain name")
+            raise error("bad-name", column, problem, "give every row a plain name")
     distinct = {name: i for i, name in enumerate(dict.fromkeys(stripped))}
     again = np.array([distinct[name] for name in stripped], dtype=np.int32)
     return NameColumn(again[codes] if len(codes) else codes, tuple(distinct))

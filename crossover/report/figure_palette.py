@@ -1,7 +1,8 @@
 """Colours by role, light and dark, and how each arm is drawn: colour, dash, weight.
 
 Figures are drawn in the light colours; each is then replaced by a CSS variable that has the light colour as fallback,
-so that one figure serves both modes. AR is orange and dashed, the DLM blue and solid: told apart without colour too.
+so that one figure serves both modes. The baseline is orange and dashed, the candidate blue and solid, so that they
+differ without colour too.
 Text colours have a contrast of at least 4.5 to 1 on the page.
 """
 

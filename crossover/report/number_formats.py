@@ -1,4 +1,4 @@
-"""How numbers, axes, arms and metrics are written, so that a report says one thing in one way."""
+"""Formats of numbers, axes and metrics, the same in every part of a report."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def axis_place(axis: Axis, value: float) -> str:
 
 
 def axis_interval(axis: Axis, low: float | None, high: float | None) -> str:
-    """An interval on an axis; a missing end is `unbounded`; a unit common to both ends is said once."""
+    """An interval on an axis; a missing end is `unbounded`; a unit common to both ends is written once."""
     if low is None and high is None:
         return "unbounded"
     left = "unbounded" if low is None else axis_number(axis, low)

@@ -152,7 +152,7 @@ def slopes(movements: Sequence[Movement], plan: AnalysisPlan) -> Table:
     return Table("How the crossing moves", head, rows, figures_from=4)
 
 
-def factors(found: Sequence[Factor], plan: AnalysisPlan) -> Table:
+def factors(results: Sequence[Factor], plan: AnalysisPlan) -> Table:
     """How much of the gap between the families each factor closes."""
     rows = tuple(
         (
@@ -164,7 +164,7 @@ def factors(found: Sequence[Factor], plan: AnalysisPlan) -> Table:
             _NONE if f.closed is None else _share(f.closed, f.closed_interval),
             str(f.pairs),
         )
-        for f in found
+        for f in results
     )
     pair = f"{arm_label(plan.candidate)} − {arm_label(plan.baseline)}"
     head = ("Factor", "Metric", "Cell", "Ablation arm", f"{pair}, late window", "Share closed", "Seed pairs")
@@ -184,7 +184,7 @@ def _percent(share: float) -> str:
     return f"{round(100 * share)} %".replace("-", "−")
 
 
-def laws(found: Sequence[LawFit], alpha: float) -> Table:
+def laws(fits: Sequence[LawFit], alpha: float) -> Table:
     """The laws fitted to each arm."""
     rows = tuple(
         (
@@ -196,7 +196,7 @@ def laws(found: Sequence[LawFit], alpha: float) -> Table:
             _number(fit.error, lambda v: f"{v:.4f}"),
             _number(fit.held_out_error, lambda v: f"{v:.4f}"),
         )
-        for fit in found
+        for fit in fits
     )
     head = (
         "Arm",

@@ -1,4 +1,4 @@
-"""What the page shows of a study as a whole: what to choose, the map, frontiers, factors, laws, what to run next."""
+"""The parts of the page that span cells: what to choose, the map, frontiers, factors, laws, what to run next."""
 
 from __future__ import annotations
 
@@ -46,35 +46,35 @@ class StudyView:
     moved: report_tables.Table | None
     """The cells, where there is no map of them."""
     factors: report_tables.Table
-    factors_told: tuple[str, ...]
+    factor_reasons: tuple[str, ...]
     laws: report_tables.Table
-    laws_told: tuple[str, ...]
+    law_reasons: tuple[str, ...]
     next_runs: report_tables.Table
 
 
 def build(context: ReportContext) -> StudyView:
     """The study's part of a page; draws the maps and the frontiers."""
-    whole, plan = context.overview, context.cells[0].analysis.plan
-    primary = [m for m in whole.movements if m.metric == whole.movements[0].metric]
+    overview, plan = context.overview, context.cells[0].analysis.plan
+    primary = [m for m in overview.movements if m.metric == overview.movements[0].metric]
     first = next((m for m in primary if m.slopes), primary[0] if primary else None)
-    chosen = [m for m in whole.movements if first is not None and (m.metric, m.axis) == (first.metric, first.axis)]
-    found = (_map(m, f"map{i}", plan) for i, m in enumerate(chosen))
-    maps = tuple(drawn for drawn in found if drawn is not None)
+    chosen = [m for m in overview.movements if first is not None and (m.metric, m.axis) == (first.metric, first.axis)]
+    drawings = (_map(m, f"map{i}", plan) for i, m in enumerate(chosen))
+    maps = tuple(drawn for drawn in drawings if drawn is not None)
     return StudyView(
-        advice=overview_tables.advice(whole),
+        advice=overview_tables.advice(overview),
         maps=maps,
-        slopes=overview_tables.slopes(whole.movements, plan),
+        slopes=overview_tables.slopes(overview.movements, plan),
         unfitted="" if first is None or first.slopes else first.reason,
-        frontiers=tuple(_frontier(context, f, f"p{i}") for i, f in enumerate(whole.frontiers)),
+        frontiers=tuple(_frontier(context, f, f"p{i}") for i, f in enumerate(overview.frontiers)),
         moved=None if first is None or maps else overview_tables.movement_cells(first, plan),
-        factors=overview_tables.factors(whole.factors, plan),
-        factors_told=tuple(f"{f.cell}: {f.reason}".removeprefix(": ") for f in whole.factors),
-        laws=overview_tables.laws(whole.laws, plan.alpha),
-        laws_told=(
-            *(f"{arm_label(fit.arm)}, {fit.form}: {fit.reason}" for fit in whole.laws),
-            *(law.sentence() for law in PUBLISHED_LAWS if law.family in {arm_label(f.arm) for f in whole.laws}),
+        factors=overview_tables.factors(overview.factors, plan),
+        factor_reasons=tuple(f"{f.cell}: {f.reason}".removeprefix(": ") for f in overview.factors),
+        laws=overview_tables.laws(overview.laws, plan.alpha),
+        law_reasons=(
+            *(f"{arm_label(fit.arm)}, {fit.form}: {fit.reason}" for fit in overview.laws),
+            *(law.sentence() for law in PUBLISHED_LAWS if law.family in {arm_label(f.arm) for f in overview.laws}),
         ),
-        next_runs=overview_tables.next_runs(whole.next_runs),
+        next_runs=overview_tables.next_runs(overview.next_runs),
     )
 
 

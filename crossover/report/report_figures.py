@@ -31,7 +31,7 @@ def draw(
     Args:
         figure: curves, bands and difference of one metric, axis and comparison.
         plan: the analysis plan: labels, delta, which arms.
-        verdict: what was found on this figure; its crossing and windows are drawn.
+        verdict: the verdict on this figure; its crossing and windows are drawn.
         look: sizes.
         upper_bound: whether the DLM's values are NELBO; then the panel says so.
 

@@ -1,12 +1,11 @@
-"""Write a report's files, each whole or not at all."""
+"""Write the files of a report, each atomically."""
 
 from __future__ import annotations
 
-import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from crossover.files import write_text
 from crossover.report.report_data import ReportContext
 from crossover.report.report_markdown import render_markdown
 from crossover.report.report_page import render_html
@@ -34,7 +33,7 @@ def write_report(context: ReportContext, folder: Path) -> ReportFiles:
         The paths of the three files.
 
     Raises:
-        OSError: the folder cannot be written.
+        WorkspaceError: the folder cannot be written, or the disk is full.
     """
     files = ReportFiles(html=folder / "report.html", markdown=folder / "report.md", json=folder / "report.json")
     texts = {
@@ -42,22 +41,6 @@ def write_report(context: ReportContext, folder: Path) -> ReportFiles:
         files.markdown: render_markdown(context),
         files.json: context.model_dump_json(indent=2) + "\n",
     }
-    folder.mkdir(parents=True, exist_ok=True)
     for path, text in texts.items():
-        _write(path, text)
+        write_text(path, text)
     return files
-
-
-def _write(path: Path, text: str) -> None:
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

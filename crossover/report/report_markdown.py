@@ -49,22 +49,22 @@ def render_markdown(context: ReportContext) -> str:
 
 def _across(context: ReportContext) -> Iterable[str]:
     """What the cells and arms say together."""
-    whole, plan = context.overview, context.cells[0].analysis.plan
-    for frontier in whole.frontiers:
+    overview, plan = context.overview, context.cells[0].analysis.plan
+    for frontier in overview.frontiers:
         head = frontier.analysis.headline
         budget = f"{fmt.count(frontier.unique_tokens)} unique tokens"
         yield f"**Frontier over model sizes, {budget}:** {_text(head.reason)}"
         yield ""
-    if whole.movements:
-        yield from ("## How the crossing moves", "", _text(whole.movements[0].reason), "")
-    found = [
-        *(overview_tables.movement_cells(movement, plan) for movement in whole.movements[:1]),
-        overview_tables.slopes(whole.movements, plan),
-        overview_tables.factors(whole.factors, plan),
-        overview_tables.laws(whole.laws, plan.alpha),
-        overview_tables.next_runs(whole.next_runs),
+    if overview.movements:
+        yield from ("## How the crossing moves", "", _text(overview.movements[0].reason), "")
+    tables = [
+        *(overview_tables.movement_cells(movement, plan) for movement in overview.movements[:1]),
+        overview_tables.slopes(overview.movements, plan),
+        overview_tables.factors(overview.factors, plan),
+        overview_tables.laws(overview.laws, plan.alpha),
+        overview_tables.next_runs(overview.next_runs),
     ]
-    for table in found:
+    for table in tables:
         yield from [*_table(table), ""] if table.rows else []
 
 

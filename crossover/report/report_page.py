@@ -1,4 +1,4 @@
-"""The report as one HTML page: no request to anywhere, light and dark, fit for print, whole without its script."""
+"""The report as one HTML page: no external requests, light and dark, printable, complete without its script."""
 
 from __future__ import annotations
 
@@ -95,8 +95,8 @@ def _page(
 
 def all_notes(context: ReportContext) -> tuple[str, ...]:
     """The report's notes and those of each analysis, each once."""
-    said = [*context.notes, *(note for cell in context.cells for note in cell.analysis.notes)]
-    return tuple(dict.fromkeys(said))
+    notes = [*context.notes, *(note for cell in context.cells for note in cell.analysis.notes)]
+    return tuple(dict.fromkeys(notes))
 
 
 def _lineage(context: ReportContext) -> list[tuple[str, str, str]]:

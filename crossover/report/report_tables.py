@@ -231,7 +231,7 @@ def plan_facts(cells: Sequence[CellReport]) -> tuple[Row, ...]:
     analysis = cells[0].analysis
     plan = analysis.plan
     seeds = {cell.cell: ", ".join(map(str, cell.analysis.seeds)) or "none" for cell in cells}
-    told = seeds.values() if len(set(seeds.values())) == 1 else (f"{cell}: {text}" for cell, text in seeds.items())
+    listed = seeds.values() if len(set(seeds.values())) == 1 else (f"{cell}: {text}" for cell, text in seeds.items())
     metrics = "; ".join(
         f"{fmt.metric_title(m)} ({m.name}): {m.direction} is better, δ = {m.delta:g}" for m in plan.metrics
     )
@@ -248,7 +248,7 @@ def plan_facts(cells: Sequence[CellReport]) -> tuple[Row, ...]:
         ("Looks while it grows", _looks(plan)),
         ("Tuned arms of the baseline", ", ".join(plan.tuned) or "none: not tested"),
         ("Seed pairs needed", str(plan.minimum_pairs)),
-        ("Seeds with both arms complete", "; ".join(dict.fromkeys(told))),
+        ("Seeds with both arms complete", "; ".join(dict.fromkeys(listed))),
     )
 
 

@@ -198,8 +198,8 @@ def _caption(cell: CellReport, figure: Figure) -> str:
     if verdict is None:
         return "No verdict was planned here."
     interval = verdict_lines.interval(cell.analysis, verdict)
-    said = verdict_lines.statement(cell.analysis, verdict)
-    return f"{said} ({interval})." if interval else f"{said}."
+    text = verdict_lines.statement(cell.analysis, verdict)
+    return f"{text} ({interval})." if interval else f"{text}."
 
 
 def _long_caption(cell: CellReport, figure: Figure) -> str:
@@ -252,8 +252,8 @@ def _card(cell: CellReport, head: Verdict) -> tuple[tuple[str, str], ...]:
         rows.append(("Every sign change, none tested by itself", verdict_lines.turn_words(head)))
     tuned = verdict_lines.against_tuned(cell.analysis, head)
     if tuned is not None:
-        said = verdict_lines.statement(cell.analysis, tuned)
-        rows.append((f"Against {arm_label(tuned.baseline)}", f"{said[0].upper()}{said[1:]}"))
+        text = verdict_lines.statement(cell.analysis, tuned)
+        rows.append((f"Against {arm_label(tuned.baseline)}", f"{text[0].upper()}{text[1:]}"))
     rows.append((f"Early window, {pair}{unit}", verdict_lines.window_words(head.early)))
     rows.append((f"Late window, {pair}{unit}", verdict_lines.window_words(head.late)))
     rows.append(("p of a crossover", fmt.p_value(head.p_crossover)))

@@ -48,10 +48,10 @@ def tidy(svg: str, *, key: str, title: str, description: str) -> str:
     """Make a drawn SVG fit to be inlined; see `render`."""
     svg = svg[svg.index("<svg") :]
     svg = _EMPTY.sub(_without_paint, _NOISE.sub("", _BACKGROUND.sub("", svg)))
-    svg = _GEOMETRY.sub(lambda found: _FRACTION.sub(_rounded, found.group()), svg)
+    svg = _GEOMETRY.sub(lambda match: _FRACTION.sub(_rounded, match.group()), svg)
     svg = _COLOUR.sub(_variable, svg)
-    numbers = {name: i for i, name in enumerate(dict.fromkeys(found.group() for found in _IDS.finditer(svg)))}
-    svg = _IDS.sub(lambda found: f"{key}-{numbers[found.group()]}", svg)
+    numbers = {name: i for i, name in enumerate(dict.fromkeys(match.group() for match in _IDS.finditer(svg)))}
+    svg = _IDS.sub(lambda match: f"{key}-{numbers[match.group()]}", svg)
     box = _VIEW_BOX.search(svg)
     width, height = (float(side) for side in box.groups()) if box else (640.0, 400.0)
     opening = (
@@ -74,21 +74,21 @@ def standalone(svg: str) -> str:
     return svg.replace("</desc>", f"</desc>{style}", 1)
 
 
-def _with_margin(found: re.Match[str]) -> str:
-    width, height = (float(side) + 2 * _MARGIN for side in found.groups())
+def _with_margin(match: re.Match[str]) -> str:
+    width, height = (float(side) + 2 * _MARGIN for side in match.groups())
     return f'viewBox="{-_MARGIN} {-_MARGIN} {width:g} {height:g}" width="{width:g}" height="{height:g}"'
 
 
-def _rounded(found: re.Match[str]) -> str:
-    value = round(float(found.group()), 1)
+def _rounded(match: re.Match[str]) -> str:
+    value = round(float(match.group()), 1)
     return f"{value:g}" if abs(value) < 1e5 else f"{value:.0f}"
 
 
-def _without_paint(found: re.Match[str]) -> str:
-    return found.group() if "fill=" in found.group() or "stroke=" in found.group() else ""
+def _without_paint(match: re.Match[str]) -> str:
+    return match.group() if "fill=" in match.group() or "stroke=" in match.group() else ""
 
 
-def _variable(found: re.Match[str]) -> str:
-    colour = found.group().lower()
+def _variable(match: re.Match[str]) -> str:
+    colour = match.group().lower()
     role = _COLOUR_ROLE.get(colour)
-    return f"var(--{role}, {colour})" if role else found.group()
+    return f"var(--{role}, {colour})" if role else match.group()

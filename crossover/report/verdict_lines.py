@@ -1,4 +1,4 @@
-"""Verdicts in words and figures: one statement, its evidence, and what would change it."""
+"""Verdicts as text: one statement, its evidence, and what would change it."""
 
 from __future__ import annotations
 
@@ -61,15 +61,15 @@ def mean_words(mean: float, interval: tuple[float, float] | None) -> str:
 
 
 def against_tuned(analysis: Analysis, head: Verdict) -> Verdict | None:
-    """The headline's question asked against the best tuned arm, if the plan names tuned arms."""
+    """The headline's contrast against the best tuned arm, if the plan names tuned arms."""
     wanted = (head.metric, head.axis, head.comparison, analysis.plan.tuned_name)
     return next((v for v in analysis.verdicts if (v.metric, v.axis, v.comparison, v.baseline) == wanted), None)
 
 
 def on_other_axes(analysis: Analysis, head: Verdict) -> list[Verdict]:
-    """The headline's question on the plan's other axes, where the curves cross there too."""
-    found = (find(analysis, head.metric, axis, head.comparison) for axis in analysis.plan.axes if axis != head.axis)
-    return [verdict for verdict in found if verdict is not None and verdict.crossing is not None]
+    """The headline's contrast on the plan's other axes, where the curves cross there too."""
+    verdicts = (find(analysis, head.metric, axis, head.comparison) for axis in analysis.plan.axes if axis != head.axis)
+    return [verdict for verdict in verdicts if verdict is not None and verdict.crossing is not None]
 
 
 def other_methods(head: Verdict) -> str:
@@ -127,18 +127,18 @@ def headline(context: ReportContext) -> list[str]:
 def what_would_change_it(cell: CellReport) -> tuple[str, ...]:
     """What is known to alter the headline's answer, and what was not tested."""
     analysis, head = cell.analysis, cell.analysis.headline
-    said = _evidence(analysis, head)
+    sentences = _evidence(analysis, head)
     same: list[str] = []
     for verdict in analysis.verdicts:
         name = _differs_in(verdict, head)
         if name and verdict.outcome == head.outcome:
             same.append(name)
         elif name:
-            said.append(f"{name[0].upper()}{name[1:]}: {_lower_first(statement(analysis, verdict))}.")
+            sentences.append(f"{name[0].upper()}{name[1:]}: {_lower_first(statement(analysis, verdict))}.")
     if same:
-        said.append(f"The same answer {', '.join(same)}.")
-    said.append("Not tested: other corpora, and other numbers of unique tokens and parameters than the study's.")
-    return tuple(said)
+        sentences.append(f"The same answer {', '.join(same)}.")
+    sentences.append("Not tested: other corpora, and other numbers of unique tokens and parameters than the study's.")
+    return tuple(sentences)
 
 
 def _differs_in(verdict: Verdict, head: Verdict) -> str:

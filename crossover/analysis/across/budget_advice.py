@@ -26,7 +26,7 @@ FLOPS_PER_PARAMETER = 6.0
 """Training FLOPs of a token for each parameter (Kaplan et al. 2020), where no run tells."""
 
 
-class _Found(NamedTuple):
+class _Choice(NamedTuple):
     choose: Choice
     difference: float | None
     interval: tuple[float, float] | None
@@ -50,7 +50,7 @@ def advise(
     """Choose a family for a budget, by the plan's primary metric, early stopping allowed if that was planned.
 
     Args:
-        cells: what was run and found.
+        cells: what was run, with its analyses.
         unique_tokens: U.
         parameters: N, those used by a token.
         flops: C, training FLOPs; None for the largest budget that was run.
@@ -64,29 +64,29 @@ def advise(
     comparison: Comparison = "best-so-far" if "best-so-far" in plan.comparisons else "matched"
     here = [(f, a) for f, a in cells if (f.unique_tokens, f.parameters) == (unique_tokens, parameters)]
     if here:
-        found = _measured(here[0][1], metric, comparison, flops)
-        cheapest = _cheapest(here[0][1], metric, comparison, found)
+        choice = _measured(here[0][1], metric, comparison, flops)
+        cheapest = _cheapest(here[0][1], metric, comparison, choice)
     else:
-        found = _forecast(cells, metric, unique_tokens, parameters, flops)
+        choice = _forecast(cells, metric, unique_tokens, parameters, flops)
         cost = f", {_count(2 * plan.minimum_pairs * flops)} FLOPs" if flops else ""
         cheapest = f"Run this cell: {plan.minimum_pairs} seeds of both arms{cost}."
     return Advice(
         unique_tokens=unique_tokens,
         parameters=parameters,
         flops=flops,
-        choose=found.choose,
-        baseline=found.arm or plan.baseline,
+        choose=choice.choose,
+        baseline=choice.arm or plan.baseline,
         candidate=plan.candidate,
         metric=metric.name,
         comparison=comparison,
-        difference=found.difference,
-        interval=found.interval,
-        because=found.because,
+        difference=choice.difference,
+        interval=choice.interval,
+        because=choice.because,
         cheapest=cheapest,
     )
 
 
-def _measured(analysis: Analysis, metric: MetricPlan, comparison: Comparison, flops: float | None) -> _Found:
+def _measured(analysis: Analysis, metric: MetricPlan, comparison: Comparison, flops: float | None) -> _Choice:
     """The difference of the pairs at the budget, with its t interval; where arms were tuned, against the hardest one.
 
     The candidate is chosen only if it wins against every arm, each tested by itself (intersection-union). An arm among
@@ -96,30 +96,30 @@ def _measured(analysis: Analysis, metric: MetricPlan, comparison: Comparison, fl
     axis: Axis = "flops" if "flops" in plan.axes else plan.axes[0]
     figure = next(f for f in analysis.figures if (f.metric, f.axis, f.comparison) == (metric.name, axis, comparison))
     arms = (plan.baseline, *plan.tuned)
-    found = [_against(arm, figure, metric, analysis, flops, tests=len(arms)) for arm in arms]
-    ranked = [f for f in found if f.difference is not None]
-    if len(ranked) < len(found):
-        return next(f for f in found if f.difference is None)
+    choices = [_against(arm, figure, metric, analysis, flops, tests=len(arms)) for arm in arms]
+    ranked = [f for f in choices if f.difference is not None]
+    if len(ranked) < len(choices):
+        return next(f for f in choices if f.difference is None)
     sign = 1.0 if metric.direction == "lower" else -1.0
     return max(ranked, key=lambda f: (f.choose == "baseline", f.choose != "candidate", sign * (f.difference or 0.0)))
 
 
 def _against(
     arm: str, figure: Figure, metric: MetricPlan, analysis: Analysis, flops: float | None, *, tests: int
-) -> _Found:
+) -> _Choice:
     """The candidate against one arm at the budget."""
     plan = analysis.plan
     baseline, candidate = _curves(figure, arm), _curves(figure, plan.candidate)
     seeds = sorted(set(baseline) & set(candidate))
     if len(seeds) < 2:
-        return _Found("cannot say", None, None, f"Fewer than two seeds were run in both arms, {arm} among them.")
+        return _Choice("cannot say", None, None, f"Fewer than two seeds were run in both arms, {arm} among them.")
     chosen = [side[seed] for side in (baseline, candidate) for seed in seeds]
     end = min(curve.x_P[-1] for curve in chosen)
     start = max(curve.x_P[0] for curve in chosen)
     budget = end if flops is None or figure.axis != "flops" else flops
     if not start <= budget <= end * (1 + 1e-9):
         problem = f"the runs were measured from {_count(start)} to {_count(end)}, and {_count(budget)} was not tested"
-        return _Found("cannot say", None, None, f"{problem[0].upper()}{problem[1:]}.")
+        return _Choice("cannot say", None, None, f"{problem[0].upper()}{problem[1:]}.")
     place = min(budget, end)
     value_AS = on_grid(chosen, np.array([place])).reshape(2, len(seeds))
     shared = float(np.hypot(_monte_carlo(baseline, seeds, place), _monte_carlo(candidate, seeds, place)))
@@ -152,7 +152,7 @@ def _judged(
     figure: Figure,
     metric: MetricPlan,
     analysis: Analysis,
-) -> _Found:
+) -> _Choice:
     pairs, mean = difference_S.size, float(difference_S.mean())
     error = float(np.hypot(difference_S.std(ddof=1) / np.sqrt(pairs), shared))
     half = float(special.stdtrit(pairs - 1, 1 - alpha / 2)) * error
@@ -175,7 +175,7 @@ def _judged(
         words = f"{words}{crossing}"
     else:
         choose, words = "cannot say", f"{words}, which holds zero"
-    return _Found(choose, mean, interval, f"{words[0].upper()}{words[1:]}.", arm)
+    return _Choice(choose, mean, interval, f"{words[0].upper()}{words[1:]}.", arm)
 
 
 def _crossing_words(analysis: Analysis, metric: MetricPlan, axis: Axis) -> str:
@@ -192,21 +192,21 @@ def _verdict(analysis: Analysis, metric: MetricPlan, comparison: Comparison) -> 
     return next(v for v in analysis.verdicts if (v.metric, v.axis, v.comparison, v.baseline) == wanted)
 
 
-def _cheapest(analysis: Analysis, metric: MetricPlan, comparison: Comparison, found: _Found) -> str:
+def _cheapest(analysis: Analysis, metric: MetricPlan, comparison: Comparison, choice: _Choice) -> str:
     """The cheapest experiment on a cell that was run."""
     plan, verdict = analysis.plan, _verdict(analysis, metric, comparison)
-    if found.choose == "cannot say":
+    if choice.choose == "cannot say":
         if verdict.further_pairs is not None:
             return f"About {verdict.further_pairs} more seed pairs{_cost(analysis, 2 * verdict.further_pairs)}."
         if verdict.further_reach is not None:
             place = axis_place(verdict.axis, verdict.further_reach)
             return f"Longer runs, to {place} by the trend, with the same seeds."
         return "More masks for each measurement (evaluation.nelbo_draws): more seeds alone would not do."
-    if not plan.tuned and found.choose == "candidate":
+    if not plan.tuned and choice.choose == "candidate":
         pairs = max(plan.minimum_pairs, verdict.pairs)
         tuned = f"A tuned {arm_label(plan.baseline)} arm"
         return f"{tuned} (weight decay, dropout), which was not tested: {pairs} seeds{_cost(analysis, pairs)}."
-    if found.choose == "baseline":
+    if choice.choose == "baseline":
         gain = f"{arm_label(plan.candidate)} may gain with epochs"
         return f"Longer runs of the same seeds: {gain}, and beyond the last one nothing was tested."
     return "A cell with more unique tokens, where the crossing comes later."
@@ -225,17 +225,17 @@ def _forecast(
     unique_tokens: int,
     parameters: int,
     flops: float | None,
-) -> _Found:
+) -> _Choice:
     """Where the budget lies against the crossing forecast for a cell that was not run."""
     if flops is None:
-        return _Found("cannot say", None, None, "This cell was not run, and no budget of FLOPs was given.")
+        return _Choice("cannot say", None, None, "This cell was not run, and no budget of FLOPs was given.")
     facts = CellFacts(cell="", unique_tokens=unique_tokens, parameters=parameters)
     plan = cells[0][1].plan
     if "epochs" not in plan.axes or "matched" not in plan.comparisons:
-        return _Found("cannot say", None, None, "This cell was not run, and no crossing over epochs was analysed.")
+        return _Choice("cannot say", None, None, "This cell was not run, and no crossing over epochs was analysed.")
     moved = fit_movement(cells, metric, "epochs", "matched", forecasts=[facts])
     if not moved.forecasts:
-        return _Found("cannot say", None, None, f"This cell was not run and cannot be forecast. {moved.reason}")
+        return _Choice("cannot say", None, None, f"This cell was not run and cannot be forecast. {moved.reason}")
     forecast = moved.forecasts[0]
     epochs = flops / (_rate(cells) * parameters * unique_tokens)
     words = (
@@ -243,7 +243,7 @@ def _forecast(
         f"crossing by {metric.title} is forecast at epoch {forecast.at:.3g} ({forecast.low:.3g} to {forecast.high:.3g})"
     )
     choose: Choice = "baseline" if epochs < forecast.low else "candidate" if epochs > forecast.high else "cannot say"
-    return _Found(choose, None, None, f"{words[0].upper()}{words[1:]}.")
+    return _Choice(choose, None, None, f"{words[0].upper()}{words[1:]}.")
 
 
 def _rate(cells: Sequence[AnalysedCell]) -> float:

@@ -1,4 +1,4 @@
-"""What several cells say together, as records: pure data, written to the report, the registry and analysis.json.
+"""Results over several cells, as records: pure data, written to the report, the registry and overview.json.
 
 A cell is (unique tokens U, model with N parameters). Every place is on the named axis; logarithms are natural.
 """
@@ -156,7 +156,7 @@ class Frontier(_Record):
 
 
 class Overview(_Record):
-    """All that several cells, or several arms, say together."""
+    """Results over several cells or arms."""
 
     cells: tuple[CellFacts, ...] = Field(default=(), description="The cells that were run.")
     movements: tuple[Movement, ...] = ()

@@ -36,7 +36,7 @@ def fit_movements(cells: Sequence[AnalysedCell], *, forecasts: Sequence[CellFact
     """Fit the movement of every metric, axis and comparison of the plan.
 
     Args:
-        cells: what each cell is and what was found in it; all of one plan.
+        cells: the facts of each cell and its analysis; all of one plan.
         forecasts: cells to predict.
 
     Returns:
@@ -64,21 +64,23 @@ def fit_movement(
 ) -> Movement:
     """Fit one movement; see `fit_movements`."""
     plan = cells[0][1].plan
-    found = [_crossing(facts, _verdict(analysis, metric, axis, comparison), plan.alpha) for facts, analysis in cells]
-    used = [c for c in found if c.at is not None or c.beyond is not None or c.before is not None]
+    crossings = [
+        _crossing(facts, _verdict(analysis, metric, axis, comparison), plan.alpha) for facts, analysis in cells
+    ]
+    used = [c for c in crossings if c.at is not None or c.beyond is not None or c.before is not None]
     design = _design(used)
     crossed = sum(c.at is not None for c in used)
-    open_cells = len(found) - len(used)
-    tail = f"; {open_cells} of {len(found)} cells are left out, because their evidence is insufficient" * bool(
+    open_cells = len(crossings) - len(used)
+    tail = f"; {open_cells} of {len(crossings)} cells are left out, because their evidence is insufficient" * bool(
         open_cells
     )
     bare = Movement(
-        metric=metric.name, axis=axis, comparison=comparison, cells=tuple(found), slopes=(), spread=None, reason=""
+        metric=metric.name, axis=axis, comparison=comparison, cells=tuple(crossings), slopes=(), spread=None, reason=""
     )
     if not design.names:
         needed = 3 if _varies(used) else 0
         problem = (
-            f"{crossed} of {len(found)} cells cross, and a slope needs {needed} that differ"
+            f"{crossed} of {len(crossings)} cells cross, and a slope needs {needed} that differ"
             if needed
             else "the cells that can be used do not differ in tokens, size, sparsity or quality"
         )
@@ -220,13 +222,13 @@ class Fit:
 
     def slopes(self) -> list[Slope]:
         """The coefficients but the constant."""
-        found = []
+        slopes = []
         for i, name in enumerate(self.design.names, start=1):
             estimate, error = float(self.coefficient_P[i]), float(np.sqrt(self.covariance_PP[i, i]))
             p = float(2 * special.stdtr(self.degrees, -abs(estimate) / error)) if error else 0.0
             low, high = estimate - self.t * error, estimate + self.t * error
-            found.append(Slope(predictor=name, estimate=estimate, low=low, high=high, p=p))
-        return found
+            slopes.append(Slope(predictor=name, estimate=estimate, low=low, high=high, p=p))
+        return slopes
 
     def forecast(self, facts: CellFacts) -> Forecast:
         """Where a further cell would cross: its interval holds tau, the coefficients' error, and few cells."""
@@ -259,12 +261,12 @@ def _fit(design: RegressionData, alpha: float) -> Fit:
     centre_P = np.r_[0.0, design.x_CP[:, 1:].mean(axis=0)]
     x_CP = design.x_CP - centre_P
     seen = design.side_C == 0
-    found = optimize.minimize_scalar(
+    solution = optimize.minimize_scalar(
         lambda log_tau: -_likelihood(_coefficients(np.exp(log_tau), design, x_CP), np.exp(log_tau), design, x_CP),
         bounds=(_LEAST_LOG_SPREAD, np.log(_LARGEST_SPREAD)),
         method="bounded",
     )
-    tau = float(np.exp(found.x))
+    tau = float(np.exp(solution.x))
     beta_P = _coefficients(tau, design, x_CP)
     weight_C = 1 / (tau**2 + design.error_C[seen] ** 2)
     degrees = int(seen.sum()) - beta_P.size

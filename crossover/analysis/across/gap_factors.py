@@ -1,4 +1,4 @@
-"""The three factors named for the DLM's advantage, as ablations: how much of the gap does each close?
+"""How much of the gap between the arms each of three factors closes, measured by ablations.
 
 Ni et al. (arXiv 2511.03276) name any-order modelling, super-dense compute, and Monte Carlo augmentation. An ablation
 arm has one of them and not the rest: AR with masked input or dropout has the augmentation; masked training along fixed
@@ -50,13 +50,13 @@ def factors(
         Fieller's over seeds.
     """
     columns = read_columns(curves, plan, unique_tokens)
-    found = []
+    results = []
     for metric in plan.metrics:
         runs = runs_of(columns, metric.name, "tokens")
         present = [arm for arm in ablations if any(name == arm and c.x_P.size for (name, _), c in runs.items())]
-        found += [_ablation(runs, metric, plan, arm, ablations[arm]) for arm in present]
-        found += _compute(columns, metric, plan)
-    return tuple(found)
+        results += [_ablation(runs, metric, plan, arm, ablations[arm]) for arm in present]
+        results += _compute(columns, metric, plan)
+    return tuple(results)
 
 
 def _ablation(runs: Mapping[CurveKey, Curve], metric: MetricPlan, plan: AnalysisPlan, arm: str, kind: Kind) -> Factor:

@@ -39,17 +39,17 @@ def analyse_frontier(
     """
     if len(curves) < 2:
         return None
-    asked = plan.model_copy(update={"comparisons": ("frontier",)})
-    tables = {model: read_columns(table, asked, unique_tokens) for model, table in curves.items()}
+    frontier_plan = plan.model_copy(update={"comparisons": ("frontier",)})
+    tables = {model: read_columns(table, frontier_plan, unique_tokens) for model, table in curves.items()}
 
     def runs(metric: MetricPlan, axis: Axis, _: Comparison) -> dict[CurveKey, Curve]:
         return frontier_curves([runs_of(columns, metric.name, axis) for columns in tables.values()], metric)
 
-    verdicts, figures, contrasts = judge_all_contrasts(runs, asked)
+    verdicts, figures, contrasts = judge_all_contrasts(runs, frontier_plan)
     primary = contrasts[0]
     return Analysis(
         method=METHOD,
-        plan=asked,
+        plan=frontier_plan,
         seeds=primary.paired.seeds if primary.paired else (),
         verdicts=verdicts,
         figures=figures,

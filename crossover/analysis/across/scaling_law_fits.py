@@ -80,21 +80,21 @@ def fit_laws(
 
     Args:
         cells: with curves whose x is tokens seen and whose value is a loss, positive.
-        arms: the arms to fit, one after the other; an arm without points is told so.
+        arms: the arms to fit, one after the other; an arm without points gets a reason.
         alpha: intervals hold 1 - alpha.
         draws: of the bootstrap.
 
     Returns:
         Two fits an arm; with too few points, or where nothing converges, without constants and with the reason.
     """
-    found: list[LawFit] = []
+    fits: list[LawFit] = []
     for arm in arms:
         data = _data(cells, arm)
-        fits = [_fit(arm, kind, data, alpha, draws) for kind in KINDS]
-        errors = [fit.held_out_error for fit in fits if fit.held_out_error is not None]
-        best = min(errors) if len(errors) == len(fits) else None
-        found += [fit.model_copy(update={"best": best is not None and fit.held_out_error == best}) for fit in fits]
-    return tuple(found)
+        of_arm = [_fit(arm, kind, data, alpha, draws) for kind in KINDS]
+        errors = [fit.held_out_error for fit in of_arm if fit.held_out_error is not None]
+        best = min(errors) if len(errors) == len(of_arm) else None
+        fits += [fit.model_copy(update={"best": best is not None and fit.held_out_error == best}) for fit in of_arm]
+    return tuple(fits)
 
 
 def _data(cells: Sequence[LawInput], arm: str) -> _Data:
@@ -205,16 +205,16 @@ def _solve(form: Form, data: _Data, starts: Sequence[FloatArray]) -> FloatArray:
     """The best of several starts, a few of them followed to their end."""
     if len(starts) == 1:
         return _descend(form, data, starts[0], _WARM)[1]
-    begun = sorted((_descend(form, data, start, _FIRST) for start in starts), key=lambda found: found[0])
+    begun = sorted((_descend(form, data, start, _FIRST) for start in starts), key=lambda end: end[0])
     ended = [_descend(form, data, theta, _LAST) for _, theta in begun[:_FOLLOWED]]
-    return min(ended, key=lambda found: found[0])[1]
+    return min(ended, key=lambda end: end[0])[1]
 
 
 def _descend(form: Form, data: _Data, start: FloatArray, evaluations: int) -> tuple[float, FloatArray]:
     def residual_P(theta: FloatArray) -> FloatArray:
         return form.log_loss(theta, data.at) - data.log_P
 
-    found = optimize.least_squares(
+    solution = optimize.least_squares(
         residual_P,
         start,
         loss="huber",
@@ -222,7 +222,7 @@ def _descend(form: Form, data: _Data, start: FloatArray, evaluations: int) -> tu
         x_scale="jac",
         max_nfev=evaluations,
     )
-    return float(found.cost), np.asarray(found.x, dtype=np.float64)
+    return float(solution.cost), np.asarray(solution.x, dtype=np.float64)
 
 
 def _error(form: Form, theta: FloatArray, data: _Data) -> float:
@@ -243,12 +243,12 @@ def _held_out(kind: LawForm, data: _Data, form: Form, theta: FloatArray) -> tupl
         how = f"held out: epochs beyond {np.exp(edge):.3g}"
     squares: list[float] = []
     for seen, hidden in parts:
-        told = form_of(kind, seen.at) if seen.log_P.size else form
-        if seen.log_P.size < _POINTS_PER_CONSTANT * len(told.names) or not hidden.log_P.size:
+        fold_form = form_of(kind, seen.at) if seen.log_P.size else form
+        if seen.log_P.size < _POINTS_PER_CONSTANT * len(fold_form.names) or not hidden.log_P.size:
             return None, "too few points to hold any out"
-        told = Form(kind, tuple(n for n in told.names if n in form.names), form.mean_n, form.mean_u)
-        warm = [np.array([theta[form.names.index(n)] for n in told.names])]
-        squares += ((told.log_loss(_solve(told, seen, warm), hidden.at) - hidden.log_P) ** 2).tolist()
+        fold_form = Form(kind, tuple(n for n in fold_form.names if n in form.names), form.mean_n, form.mean_u)
+        warm = [np.array([theta[form.names.index(n)] for n in fold_form.names])]
+        squares += ((fold_form.log_loss(_solve(fold_form, seen, warm), hidden.at) - hidden.log_P) ** 2).tolist()
     return float(np.sqrt(np.mean(squares))), how
 
 
@@ -260,11 +260,11 @@ def _bootstrap(form: Form, theta: FloatArray, data: _Data, draws: int) -> FloatA
     groups = [[run for run in rows_R if cell_R[run] == cell] for cell in sorted(set(cell_R.values()))]
     if min(map(len, groups)) < 2:
         return np.empty((0, theta.size))
-    found = []
+    drawn = []
     for _ in range(draws):
         chosen = [runs[i] for runs in groups for i in rng.integers(len(runs), size=len(runs))]
-        found.append(_solve(form, data.rows(np.concatenate([rows_R[run] for run in chosen])), [theta]))
-    return np.array(found).reshape(draws, theta.size)
+        drawn.append(_solve(form, data.rows(np.concatenate([rows_R[run] for run in chosen])), [theta]))
+    return np.array(drawn).reshape(draws, theta.size)
 
 
 def _degrees(data: _Data) -> int:
@@ -280,7 +280,7 @@ def _constants(
     Runs drawn anew among the n of a cell vary (n - 1) / n as much as new runs would: the intervals are widened by
     the root of what is missing, over all cells.
     """
-    found = []
+    constants = []
     known = degrees > 0 and drawn_BK.shape[0] > 1
     scale = float(np.sqrt(runs / degrees)) if known else 1.0
     for i, name in enumerate(form.names):
@@ -289,8 +289,8 @@ def _constants(
             quantiles = np.quantile(drawn_BK[:, i], special.ndtr([-1.0, 1.0]))
             half = scale * float(special.stdtrit(degrees, 1 - alpha / 2)) * float(quantiles[1] - quantiles[0]) / 2
             low, high = (_natural(name, float(theta[i]) + side * half) for side in (-1, 1))
-        found.append(Constant(name=name, value=_natural(name, float(theta[i])), low=low, high=high))
-    return tuple(found)
+        constants.append(Constant(name=name, value=_natural(name, float(theta[i])), low=low, high=high))
+    return tuple(constants)
 
 
 def _natural(name: str, value: float) -> float:

@@ -5,7 +5,7 @@ Both are L = E + A / N^α + B / D'^β with D' the unique tokens that the repeate
 - `monotone` (Muennighoff et al. 2023; Prabhudesai et al. 2025): D' = U + U R (1 - exp(-(e - 1) / R)), and D where
   e < 1. Repetition is worth less and less, and never harms. R is R_D*.
 - `bending` (Ni et al. 2025, Quokka): D' = U e^κ exp(-((e - 1)+ / e_p)^γ), where e_p goes with U^a N^-b. Repetition
-  harms in the end. The e_p that is told is that of the geometric means of U and of N that were run.
+  harms in the end. The e_p reported is that of the geometric means of U and of N that were run.
 
 What the runs cannot tell apart is left out: A and α with one model size (they are then part of E), a with one budget, b
 with one size; with one budget κ = 1, since κ and β are then one number.

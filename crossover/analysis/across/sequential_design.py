@@ -92,9 +92,11 @@ class Design:
     def reason(self) -> str:
         """One sentence: why to go on, or why not."""
         counts = {status: sum(o.status == status for o in self.outlooks) for status in STATUSES}
-        told = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
+        listed = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
         first = self.outlooks[0] if self.open else None
-        return f"Cells: {told}" + (f"; next is {first.cell}: {first.reason}" if first else "; nothing is left to run.")
+        return f"Cells: {listed}" + (
+            f"; next is {first.cell}: {first.reason}" if first else "; nothing is left to run."
+        )
 
     def next_runs(self, most: int) -> tuple[NextRun, ...]:
         """The first runs, cell by cell."""
@@ -169,37 +171,39 @@ def _outlook(state: CellState, plan: AnalysisPlan, width: float | None) -> CellO
     most = pairs + len(left)
     looks = further_looks(plan, pairs, most)
     valid = verdict is not None and (pairs in plan.looks or pairs >= (plan.looks or (most,))[-1])
-    told = _OutlookBuilder(state, plan, pairs, looks, paired, left)
+    builder = _OutlookBuilder(state, plan, pairs, looks, paired, left)
     if verdict is not None and valid and verdict.outcome != "insufficient evidence":
-        return _settled(told, verdict, width)
+        return _settled(builder, verdict, width)
     if not looks:
-        return told.closed("all run", f"no further look can be reached from {pairs} seed pairs.", 0.0, 1.0)
+        return builder.closed("all run", f"no further look can be reached from {pairs} seed pairs.", 0.0, 1.0)
     if verdict is None:
-        return told.open(1.0, None, "nothing is known of it yet")
-    found = foresee(verdict, looks, plan, plan.metrics[0].delta)
-    if found is None:
-        return told.open(1.0, None, "too little is known of it to say how likely it settles")
-    chance = float(found.settled_K[-1])
+        return builder.open(1.0, None, "nothing is known of it yet")
+    outlook = foresee(verdict, looks, plan, plan.metrics[0].delta)
+    if outlook is None:
+        return builder.open(1.0, None, "too little is known of it to say how likely it settles")
+    chance = float(outlook.settled_K[-1])
     if chance < FUTILITY and pairs >= plan.minimum_pairs:
-        told_chance = f"the chance to settle by {looks[-1]} seed pairs is {chance:.1%}"
-        return told.closed("out of reach", f"given up as insufficient evidence: {told_chance}.", chance, 1.0)
-    return told.open(1.0, found, f"{found.settled_K[0]:.0%} to settle at the next look, {chance:.0%} by the last")
+        settling = f"the chance to settle by {looks[-1]} seed pairs is {chance:.1%}"
+        return builder.closed("out of reach", f"given up as insufficient evidence: {settling}.", chance, 1.0)
+    return builder.open(
+        1.0, outlook, f"{outlook.settled_K[0]:.0%} to settle at the next look, {chance:.0%} by the last"
+    )
 
 
-def _settled(told: _OutlookBuilder, verdict: Verdict, width: float | None) -> CellOutlook:
+def _settled(builder: _OutlookBuilder, verdict: Verdict, width: float | None) -> CellOutlook:
     """A cell with an outcome: closed, unless more seeds may well change the outcome or are to sharpen the crossing."""
-    plan, pairs, looks, now = told.plan, told.pairs, told.looks, width_now(verdict)
+    plan, pairs, looks, now = builder.plan, builder.pairs, builder.looks, width_now(verdict)
     label = outcome_label(verdict.outcome, verdict.baseline, verdict.candidate)
-    found = foresee(verdict, looks, plan, plan.metrics[0].delta)
-    if found is not None and found.other_K[-1] > DOUBT:
-        doubt = float(found.other_K[-1])
-        unsure = replace(found, width_K=doubt - found.other_K)
-        return told.open(doubt, unsure, f"{label} so far, with a chance of {doubt:.0%} for another outcome")
+    outlook = foresee(verdict, looks, plan, plan.metrics[0].delta)
+    if outlook is not None and outlook.other_K[-1] > DOUBT:
+        doubt = float(outlook.other_K[-1])
+        unsure = replace(outlook, width_K=doubt - outlook.other_K)
+        return builder.open(doubt, unsure, f"{label} so far, with a chance of {doubt:.0%} for another outcome")
     if width is None or _ratio(verdict) <= width:
-        return told.closed("settled", f"{label}, at {pairs} seed pairs.", 1.0, now)
+        return builder.closed("settled", f"{label}, at {pairs} seed pairs.", 1.0, now)
     if not looks:
-        return told.closed("settled", f"{label}, less sharply located than wanted; all has run.", 1.0, now)
-    return told.open(now, narrowed(now, pairs, looks, plan.alpha), "its crossing is not as sharp as wanted")
+        return builder.closed("settled", f"{label}, less sharply located than wanted; all has run.", 1.0, now)
+    return builder.open(now, narrowed(now, pairs, looks, plan.alpha), "its crossing is not as sharp as wanted")
 
 
 def _seeds_left(state: CellState, plan: AnalysisPlan) -> tuple[tuple[int, ...], tuple[int, ...]]:

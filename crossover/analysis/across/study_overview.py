@@ -1,4 +1,4 @@
-"""All that several cells, or several arms of one, say together: one call over a study's analyses."""
+"""The overview of a study: everything that needs several cells, or several arms of one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from crossover.analysis.curves import runs_of
 
 @dataclass(frozen=True)
 class CellInput:
-    """One cell of a study: what it is, its curves, and what was found in it."""
+    """One cell of a study: its facts, its curves and its analysis."""
 
     facts: CellFacts
     curves: Any
@@ -48,13 +48,13 @@ def overview(cells: Sequence[CellInput], plan: AnalysisPlan, *, next_runs: Seque
         next_runs: what the sequential design would start next, if the study goes on.
 
     Returns:
-        The overview. What cannot be said says why.
+        The overview; what could not be computed has a reason in its place.
     """
-    found = [(cell.facts, cell.analysis) for cell in cells]
+    analysed = [(cell.facts, cell.analysis) for cell in cells]
     return Overview(
         cells=tuple(cell.facts for cell in cells),
-        movements=fit_movements(found, forecasts=_ahead([cell.facts for cell in cells])),
-        advice=advise_all(found),
+        movements=fit_movements(analysed, forecasts=_ahead([cell.facts for cell in cells])),
+        advice=advise_all(analysed),
         laws=_laws(cells, plan),
         next_runs=tuple(next_runs),
         factors=tuple(
@@ -86,12 +86,12 @@ def _laws(cells: Sequence[CellInput], plan: AnalysisPlan) -> tuple[LawFit, ...]:
     metric = plan.metrics[0]
     if metric.direction != "lower":
         return ()
-    found = []
+    inputs = []
     for cell in cells:
         runs = runs_of(read_columns(cell.curves, plan, cell.tokens), metric.name, "tokens")
         curves = {a: [c for (arm, _), c in runs.items() if arm == a] for a in (plan.baseline, plan.candidate)}
-        found.append(LawInput(cell.facts.model_copy(update={"unique_tokens": cell.tokens}), curves))
-    return fit_laws(found, (plan.baseline, plan.candidate), alpha=plan.alpha)
+        inputs.append(LawInput(cell.facts.model_copy(update={"unique_tokens": cell.tokens}), curves))
+    return fit_laws(inputs, (plan.baseline, plan.candidate), alpha=plan.alpha)
 
 
 def _factors(cell: CellInput, plan: AnalysisPlan) -> tuple[Factor, ...]:
@@ -106,11 +106,13 @@ def _frontiers(cells: Sequence[CellInput], plan: AnalysisPlan) -> list[Frontier]
     """One for each budget that several models were run with, if the plan asks for frontiers."""
     if "frontier" not in plan.comparisons:
         return []
-    found = []
+    frontiers = []
     for budget in sorted({cell.facts.unique_tokens for cell in cells}):
-        mine = [cell for cell in cells if cell.facts.unique_tokens == budget]
-        analysis = analyse_frontier({cell.facts.cell: cell.curves for cell in mine}, plan, unique_tokens=mine[0].tokens)
+        same_budget = [cell for cell in cells if cell.facts.unique_tokens == budget]
+        analysis = analyse_frontier(
+            {cell.facts.cell: cell.curves for cell in same_budget}, plan, unique_tokens=same_budget[0].tokens
+        )
         if analysis is not None:
-            names = tuple(cell.facts.cell for cell in mine)
-            found.append(Frontier(unique_tokens=budget, cells=names, analysis=analysis))
-    return found
+            names = tuple(cell.facts.cell for cell in same_budget)
+            frontiers.append(Frontier(unique_tokens=budget, cells=names, analysis=analysis))
+    return frontiers

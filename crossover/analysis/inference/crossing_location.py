@@ -156,19 +156,19 @@ def locate(
     data = Differences(np.log(x_G), difference_SG, alpha, shared_error(error_SG))
     sign = -1.0 if falling else 1.0
     place = None if near is None else float(np.log(near))
-    found: tuple[Smooth, int] | None = None
+    located: tuple[Smooth, int] | None = None
     reach = 0.0
     for reach, level in REACHES:
         smooth = data.smooth(reach)
         turn = _turn(smooth, sign, place)
         if turn is None:
             break
-        found, place = (smooth, turn), float(smooth.place_E[turn])
+        located, place = (smooth, turn), float(smooth.place_E[turn])
         if level == 0 or not data.bent(place, reach, level):
             break
-    if found is None:
+    if located is None:
         return None
-    smooth, turn = found
+    smooth, turn = located
     at = _root(smooth.place_E, smooth.mean_E, turn)
     half = reach * float(np.ptp(data.log_G))
     return Crossing(
@@ -270,12 +270,12 @@ def find_turns(
     turns = []
     for a, b in changes:
         falling, near = bool(mean_G[a] > 0), _middle_change(x_G[a : b + 1], mean_G[a : b + 1])
-        found = locate(x_G, difference_SG, falling=falling, alpha=alpha, lower=lower, error_SG=error_SG, near=near)
+        crossing = locate(x_G, difference_SG, falling=falling, alpha=alpha, lower=lower, error_SG=error_SG, near=near)
         direction: Direction = "baseline→candidate" if falling == lower else "candidate→baseline"
-        within = found is not None and x_G[a] <= found.at <= x_G[b]
+        within = crossing is not None and x_G[a] <= crossing.at <= x_G[b]
         turns.append(
-            Turn(direction=direction, at=found.at, low=found.low, high=found.high)
-            if found is not None and within
+            Turn(direction=direction, at=crossing.at, low=crossing.low, high=crossing.high)
+            if crossing is not None and within
             else Turn(direction=direction, at=near, low=float(x_G[a]), high=float(x_G[b]))
         )
     return tuple(turns)
@@ -308,12 +308,12 @@ def other_places(x_G: FloatArray, difference_SG: FloatArray, *, falling: bool) -
     start = int(np.argmin(mean_G))
     isotonic_G = np.asarray(optimize.isotonic_regression(mean_G[start:]).x)
     fine, smooth = _process(log_G, rising_SG)
-    found = {
+    places = {
         "interpolated": _last_root(log_G, mean_G),
         "isotonic": _last_root(log_G[start:], isotonic_G),
         "gaussian process": _last_root(fine, smooth),
     }
-    return {name: None if place is None else float(np.exp(place)) for name, place in found.items()}
+    return {name: None if place is None else float(np.exp(place)) for name, place in places.items()}
 
 
 def _last_root(log_G: FloatArray, rising_G: FloatArray) -> float | None:

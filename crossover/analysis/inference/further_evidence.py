@@ -11,7 +11,7 @@ from crossover.analysis.inference.alpha_spending import nominal_alpha
 from crossover.analysis.inference.window_tests import WindowTest
 
 MOST_FURTHER_PAIRS = 200
-"""Beyond so many further pairs it is not said."""
+"""With more further pairs than this, no number is reported."""
 POWER = 0.8
 FARTHEST = 4.0
 """Trends are followed to so many times the end of the range at most."""
@@ -21,9 +21,9 @@ _LEAST_POINTS = 3
 def further_pairs(
     early: WindowTest | None, late: WindowTest | None, *, delta: float, plan: AnalysisPlan, tests: int = 1
 ) -> int | None:
-    """Seed pairs to add until one of the questions is answered with 80 % power, were the truth what was seen.
+    """Seed pairs to add until one of the tests rejects with 80 % power, were the truth what was seen.
 
-    The questions: do they cross (both one-sided tests at alpha / 2, power taken as the product of the two), which is
+    The tests: do they cross (both one-sided tests at alpha / 2, power taken as the product of the two), which is
     better late (two-sided t at alpha), is the late difference within ±delta (TOST at alpha). Power is that of the
     noncentral t distribution with noncentrality |mean| / standard error; Monte Carlo error stays whatever the pairs.
 

@@ -65,10 +65,12 @@ def _test(table: ItemTable, plan: AnalysisPlan) -> ItemTest:
     pairs, items = table.baseline_SI.shape
     code_I = np.unique(np.asarray(table.clusters, dtype=np.str_), return_inverse=True)[1]
     sides = [grand_mean(scores, code_I) for scores in (table.baseline_SI, table.candidate_SI)]
-    found = grand_mean(table.candidate_SI - table.baseline_SI, code_I)
+    difference = grand_mean(table.candidate_SI - table.baseline_SI, code_I)
     clusters = int(code_I.max()) + 1
-    reason = _problem(found, pairs, clusters, plan)
-    half = float(special.stdtrit(found.degrees, 1 - plan.alpha / 2)) * found.stderr if found.stderr else 0.0
+    reason = _problem(difference, pairs, clusters, plan)
+    half = (
+        float(special.stdtrit(difference.degrees, 1 - plan.alpha / 2)) * difference.stderr if difference.stderr else 0.0
+    )
     return ItemTest(
         task=table.task,
         score=table.score,
@@ -79,10 +81,10 @@ def _test(table: ItemTable, plan: AnalysisPlan) -> ItemTest:
         baseline_stderr=sides[0].stderr,
         candidate_mean=sides[1].mean,
         candidate_stderr=sides[1].stderr,
-        difference=found.mean,
-        stderr=found.stderr,
-        interval=(found.mean - half, found.mean + half),
-        p=None if reason else float(2 * special.stdtr(found.degrees, -abs(found.mean) / found.stderr)),
+        difference=difference.mean,
+        stderr=difference.stderr,
+        interval=(difference.mean - half, difference.mean + half),
+        p=None if reason else float(2 * special.stdtr(difference.degrees, -abs(difference.mean) / difference.stderr)),
         p_adjusted=None,
         pairs=pairs,
         items=items,
@@ -91,12 +93,14 @@ def _test(table: ItemTable, plan: AnalysisPlan) -> ItemTest:
     )
 
 
-def _problem(found: GrandMean, pairs: int, clusters: int, plan: AnalysisPlan) -> str:
+def _problem(difference: GrandMean, pairs: int, clusters: int, plan: AnalysisPlan) -> str:
     if pairs < plan.minimum_pairs:
         return f"{pairs} complete seed pairs, and a test needs {plan.minimum_pairs}"
     if clusters < 2:
         return "all items are in one cluster, and one cluster says nothing about other items"
-    return "" if found.stderr > 0 else "the difference is the same for all seeds and items; no error can be estimated"
+    return (
+        "" if difference.stderr > 0 else "the difference is the same for all seeds and items; no error can be estimated"
+    )
 
 
 def grand_mean(score_SI: FloatArray, code_I: np.ndarray[tuple[int, ...], np.dtype[np.intp]]) -> GrandMean:

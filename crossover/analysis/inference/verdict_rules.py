@@ -1,6 +1,6 @@
 """From seed pairs on a grid to an outcome: `gather` measures, Holm adjusts over metrics and axes, `decide` decides.
 
-Simulations of the method's error rates call exactly these three (benchmarks/calibration.py).
+Simulations of the method's error rates call exactly these three (benchmarks/calibration).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SIGN_FLIP_FROM = 6
 
 @dataclass(frozen=True)
 class PValues:
-    """p of the three questions; None is not tested."""
+    """p values of the three tests; None is not tested."""
 
     crossover: float | None = None
     late: float | None = None

@@ -73,7 +73,7 @@ def dump(browser: str, path: Path) -> str:
     flags = ("--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=2000", "--window-size=1200,2000")
     profile = f"--user-data-dir={path.parent / 'profile'}"
     done = subprocess.run(
-        [browser, *flags, profile, "--dump-dom", path.as_uri()], capture_output=True, text=True, timeout=120, check=True
+        [browser, *flags, profile, "--dump-dom", path.as_uri()], capture_output=True, text=True, check=True
     )
     return done.stdout
 

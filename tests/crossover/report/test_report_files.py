@@ -1,12 +1,14 @@
-"""The files: all three, whole, and readable again."""
+"""The files of a report: all three, complete, and readable again."""
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
 import pytest
 
+from crossover.errors import WorkspaceError
 from crossover.report import ReportContext, write_report
 from tests.crossover.report import report_samples as samples
 
@@ -41,10 +43,10 @@ def test_a_failure_leaves_the_former_report(
     before = files.html.read_bytes()
 
     def fail(*_: object) -> None:
-        raise OSError("disk full")
+        raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(WorkspaceError, match="cannot be written"):
         write_report(small.model_copy(update={"question": "Another?"}), tmp_path)
     assert files.html.read_bytes() == before
     assert sorted(p.name for p in tmp_path.iterdir()) == ["report.html", "report.json", "report.md"]
