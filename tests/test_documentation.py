@@ -11,7 +11,8 @@ from pydantic import BaseModel
 
 from crossover.cli import build_parser
 from crossover.settings import Settings
-from crossover.study.study_config import StudyConfig, parse_study
+from crossover.study.load_study import parse_study
+from crossover.study.study_config import StudyConfig
 from tests.test_cli import FROZEN, verbs_of
 
 ROOT = Path(__file__).parents[1]

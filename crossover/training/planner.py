@@ -16,7 +16,7 @@ from crossover.study.arms import Arm
 from crossover.study.identity import RunId
 from crossover.study.study_config import Cell, StudyConfig
 from crossover.training.batch_order import batch_at
-from crossover.training.chunked_loss import fits_whole
+from crossover.training.chunked_loss import fits_unchunked
 from crossover.training.device_metrics import peak_flops, peak_memory
 from crossover.training.distributed import World
 from crossover.training.memory_estimate import step_memory
@@ -70,7 +70,7 @@ class StudyPlan(BaseModel):
     study: str
     processes: int
     basis: str
-    """How the hours were found."""
+    """How the hours were estimated."""
     runs: tuple[RunPlan, ...]
     flops: float
     disk_bytes: int
@@ -178,7 +178,7 @@ def flops_per_step(study: StudyConfig, shape: ModelConfig, arm: Arm, processes: 
     config, length = study.training, study.data.sequence_length
     objective = TrainingObjective(arm, length, 0)
     rows = (config.microbatch_size or config.batch_size // processes) * length
-    scored = 1.0 if fits_whole(rows, shape.vocab_size) else objective.scored_share
+    scored = 1.0 if fits_unchunked(rows, shape.vocab_size) else objective.scored_fraction
     forward = shape.forward_flops(keys=objective.visible_keys, passes=objective.passes, scored=scored)
     return 3.0 * forward * config.batch_size * length
 
