@@ -111,7 +111,7 @@ def _add_study_verbs(verbs: "_Verbs[argparse.ArgumentParser]") -> None:  # noqa:
     _add_study(next_)
     next_.add_argument("--json", action="store_true", help="print as JSON")
     text = "estimate the cost of a study: parameters, FLOPs, memory, hours, disk, price"
-    plan = _verb(verbs, "plan", text, "plan_command", "train")
+    plan = _verb(verbs, "plan", text, "plan_command", "train", "registry")
     plan.add_argument("study", metavar="STUDY", help="a study file (YAML) or a preset: demo, factors, map, smoke")
     _add_workspace(plan)
     plan.add_argument("--processes", type=int, default=1, help="devices that train one run together (default 1)")
