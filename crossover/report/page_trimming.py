@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from crossover.report import figure_scales
 from crossover.report.report_tables import Table
 from crossover.report.report_view import CellView, FigureView
 
@@ -66,6 +67,6 @@ def _thin(table: Table, most: int) -> Table:
     count = len(table.rows)
     if count <= most:
         return table
-    chosen = sorted({round(i * (count - 1) / (most - 1)) for i in range(most)})
+    chosen = figure_scales.thin(count, most)
     places = tuple(table.places[i] for i in chosen) if table.places else ()
     return replace(table, rows=tuple(table.rows[i] for i in chosen), places=places)

@@ -95,10 +95,7 @@ def against_tuned(
         Runs under the names `plan.tuned_name` and `plan.candidate`, and the arm picked for each seed. Only seeds that
         all these arms were run with count; both are empty with fewer than two, or without a common range.
     """
-    arms = [
-        plan.baseline,
-        *(arm for arm in plan.tuned if any(name == arm and c.x_P.size for (name, _), c in runs.items())),
-    ]
+    arms = arms_of(runs, plan)
     seeds = _shared_seeds(runs, [*arms, plan.candidate])
     curves = [runs[arm, seed] for arm in arms for seed in seeds]
     x_G = common_grid(curves, axis) if len(seeds) > 1 else np.empty(0)
