@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 from crossover.analysis.across import study_overview
 from crossover.analysis.across.scaling_law_fits import fit_laws
@@ -33,6 +34,10 @@ def write_corpus(folder: Path, documents: int = 40) -> Path:
         lines = [f"{VOICES[(number + i) % 4]} {number * 31 + i * 7}" for i in range(12)]
         (folder / f"{number:03d}.txt").write_text("\n".join(lines) + "\n")
     return folder
+
+
+settings.register_profile("any-machine", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any-machine")
 
 
 def pytest_configure() -> None:
