@@ -133,7 +133,7 @@ def simulate(
         planned: seed pairs of each cell in the full grid.
         plan: with looks; the full grid is judged once, at the plan's alpha.
         order: which of the open cells goes next. When a cell is closed does not depend on it.
-        width: the wanted width of crossings, as in `next_runs`.
+        width: the wanted width of crossings, as in `design`.
 
     Returns:
         The outcome.

@@ -103,30 +103,22 @@ class Design:
         return tuple(run for outlook in self.outlooks for run in outlook.runs)[:most]
 
 
-def next_runs(
-    cells: Sequence[CellState], plan: AnalysisPlan, *, most: int = 2, width: float | None = None
-) -> tuple[NextRun, ...]:
-    """The runs to start next, the most useful first; empty when the study is settled or everything planned has run.
+def design(cells: Sequence[CellState], plan: AnalysisPlan, *, width: float | None = None) -> Design:
+    """Order the cells by what their next runs are worth, and close those that need none.
 
     Args:
         cells: every cell of the study, each analysed with the runs that it has.
         plan: its looks say at how many pairs a cell may be judged; without looks none is judged, and thus none can be
             closed with a verdict, before all its planned seeds have run.
-        most: runs to return at most; a seed's arms follow each other.
         width: wanted ratio of the ends of a crossing's interval, such as 2.0; a crossing that is located less
             sharply stays open. None asks for the verdict only.
 
     Returns:
-        The runs. `design` gives the reasons with them.
+        Each cell's status, chance and runs, and what was spent of the full grid.
 
     Raises:
         StudyError: a cell stands twice, has no arm of the plan, or a cost is not positive.
     """
-    return design(cells, plan, width=width).next_runs(most)
-
-
-def design(cells: Sequence[CellState], plan: AnalysisPlan, *, width: float | None = None) -> Design:
-    """The same with reasons: each cell's status and chance, and what was spent of the full grid. See `next_runs`."""
     _check(cells, plan, width)
     outlooks = [_outlook(cell, plan, width) for cell in cells]
     outlooks.sort(key=lambda o: (STATUSES.index(o.status), -o.gain))

@@ -13,7 +13,7 @@ from scipy import stats
 
 from benchmarks.simulations.simulated_curves import SCENARIOS
 from benchmarks.simulations.simulated_rounds import ORDERS, Moment, SimulatedCell, SimulatedStudy, simulate
-from crossover.analysis.across.sequential_design import CellState, design, next_runs
+from crossover.analysis.across.sequential_design import CellState, design
 from crossover.errors import StudyError
 from tests.crossover.analysis_across.growing import PLAN, exact_pairs, state
 
@@ -46,7 +46,6 @@ def test_the_best_gain_for_its_cost_goes_first_and_not_the_cheapest() -> None:
     assert found.outlooks[0].gain > found.outlooks[1].gain > 0
     dearer = design([state("faint", FAINT), state("near", NEAR, cost=40.0)], PLAN)
     assert [o.cell for o in dearer.outlooks] == ["faint", "near"]
-    assert next_runs([state("faint", FAINT), state("near", NEAR, cost=2.0)], PLAN) == found.next_runs(2)
     assert {run.seed for run in found.outlooks[0].runs} == {5, 6, 7}
 
 
@@ -156,16 +155,16 @@ def test_another_arm_s_missing_run_does_not_count_as_a_pair() -> None:
 )
 def test_a_cell_that_cannot_be_is_named(cells: list[CellState], field: str) -> None:
     with pytest.raises(StudyError) as error:
-        next_runs(cells, PLAN)
+        design(cells, PLAN)
     assert (error.value.code, error.value.field) == ("design.bad-cell", field)
 
 
 def test_other_errors_are_named_too() -> None:
     with pytest.raises(StudyError) as error:
-        next_runs([state("a")], PLAN, width=1.0)
+        design([state("a")], PLAN, width=1.0)
     assert (error.value.code, error.value.field) == ("design.bad-width", "width")
     with pytest.raises(StudyError) as error:
-        next_runs([replace(state("a", CLEAR), analysis=None)], PLAN)
+        design([replace(state("a", CLEAR), analysis=None)], PLAN)
     assert (error.value.code, error.value.field) == ("design.not-analysed", "a")
 
 
