@@ -98,7 +98,7 @@ def test_the_diffusion_model_fills_a_hole(dlm: OpenAI) -> None:
 def test_an_autoregressive_model_refuses_a_suffix(ar_url: str) -> None:
     with OpenAI(base_url=f"{ar_url}/v1", api_key="none", max_retries=0) as client:
         for stream in (False, True):
-            with pytest.raises(BadRequestError, match="cannot see what follows") as caught:
+            with pytest.raises(BadRequestError, match="cannot attend to text after the completion") as caught:
                 client.completions.create(model="crossover", prompt="x", suffix="y", stream=stream)
             assert caught.value.param == "suffix"
 
