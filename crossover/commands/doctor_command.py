@@ -15,10 +15,11 @@ from typing import NamedTuple
 
 from pydantic import SecretStr
 
+from crossover.extras import missing_module
 from crossover.settings import Settings, available_cores, get_settings
 from crossover.url_masking import mask_password
 
-_EXTRAS = {"torch": "train", "sqlalchemy": "registry", "altair": "registry", "kfp": "pipelines", "kserve": "serve"}
+_EXTRAS = ("train", "registry", "pipelines", "serve")
 MINIMUM_FREE_GIB = 1.0
 
 
@@ -40,7 +41,7 @@ def doctor(options: argparse.Namespace) -> int:
         print(json.dumps({"checks": [check._asdict() for check in checks], "settings": values}, indent=1))
     else:
         for check in checks:
-            print(f"{'ok  ' if check.ok else 'FAIL'}  {check.name:<12} {check.detail}")
+            print(f"{'ok  ' if check.ok else 'FAIL'}  {check.name:<16} {check.detail}")
             if not check.ok:
                 print(f"      {check.remedy}")
         print("\nsettings (environment variables)")
@@ -60,11 +61,10 @@ def _checks(settings: Settings) -> Iterator[Check]:
     supported = (3, 11) <= sys.version_info[:2] <= (3, 13)
     yield Check("python", supported, platform.python_version(), "use Python 3.11, 3.12 or 3.13")
     yield Check("cores", True, f"{available_cores()}, {settings.local_parallelism} steps at once")
-    for module, extra in _EXTRAS.items():
-        installed = importlib.util.find_spec(module) is not None
-        yield Check(
-            module, installed, "installed" if installed else "missing", f"run: pip install 'crossover[{extra}]'"
-        )
+    for extra in _EXTRAS:
+        missing = missing_module([extra])
+        detail = "installed" if missing is None else f"{missing} is missing"
+        yield Check(f"extra {extra}", missing is None, detail, f"run: pip install 'crossover[{extra}]'")
     yield _home(settings)
     yield _registry(settings)
     if importlib.util.find_spec("torch") is not None:
