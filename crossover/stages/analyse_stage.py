@@ -112,7 +112,9 @@ def _notes(context: StudyContext, runs: Sequence[EvaluatedRun]) -> tuple[str, ..
         entry = {"plan": context.study.plan_digest, "study": context.study.digest, "at": now}
         history = [*(document.value if document else []), entry]
         context.store.write_document(HISTORY, history, replaces=document.version if document else None)
-    return (BOUND_NOTE, UNPLANNED_NOTE) if unplanned else (BOUND_NOTE,)
+    compared = (context.study.analysis.baseline, context.study.analysis.candidate)
+    bound = any(context.study.arm(arm).family == "DLM" for arm in compared)
+    return (*[BOUND_NOTE] * bound, *[UNPLANNED_NOTE] * unplanned)
 
 
 def _stored(context: StudyContext, digest: str) -> dict[str, Analysis]:

@@ -12,7 +12,7 @@ import yaml
 
 from crossover.errors import WorkspaceError
 from crossover.files import read_json
-from crossover.stages.analyse_stage import UNPLANNED_NOTE, analyse_stage
+from crossover.stages.analyse_stage import BOUND_NOTE, UNPLANNED_NOTE, _notes, analyse_stage
 from crossover.stages.evaluate_stage import evaluate_stage
 from crossover.stages.prepare_stage import plan_groups, prepare_stage
 from crossover.stages.pretrain_stage import pretrain_stage
@@ -165,3 +165,12 @@ def test_a_study_that_was_analysed_is_not_analysed_again(
     run_stages(edited(study, EDITS["question"][0]), str(copy))
     assert read_json(copy / "analysis" / "analysis.json") == before
     assert "Reworded?" in (copy / "analysis" / "report.md").read_text("utf-8")
+
+
+def test_the_note_on_bounds_is_for_studies_that_compare_a_dlm(tmp_path: Path) -> None:
+    for candidate, expected in (("dlm", (BOUND_NOTE,)), ("ar-decay", ())):
+        study = parse_study(
+            f"name: {candidate}\narms: [ar, {candidate}]\nanalysis: {{candidate: {candidate}, metrics: [validation_bpb]}}"
+        )
+        with open_study(study, str(tmp_path / candidate)) as context:
+            assert _notes(context, []) == expected
