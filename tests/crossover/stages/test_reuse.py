@@ -169,8 +169,6 @@ def test_a_study_that_was_analysed_is_not_analysed_again(
 
 def test_the_note_on_bounds_is_for_studies_that_compare_a_dlm(tmp_path: Path) -> None:
     for candidate, expected in (("dlm", (BOUND_NOTE,)), ("ar-decay", ())):
-        study = parse_study(
-            f"arms: [ar, {candidate}]\nanalysis: {{candidate: {candidate}, metrics: [validation_bpb]}}"
-        )
+        study = parse_study(f"arms: [ar, {candidate}]\nanalysis: {{candidate: {candidate}, metrics: [validation_bpb]}}")
         with open_study(study, str(tmp_path / candidate)) as context:
             assert _notes(context, []) == expected
