@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks.calibration import detectors, whole
+from benchmarks.calibration import detectors, full_analyses
 
 
 def main() -> None:
@@ -18,8 +18,8 @@ def main() -> None:
     for title, table in (
         ("One judgement, beside naive ones", detectors.table),
         ("Other noise", detectors.noise_table),
-        ("Whole analyses", whole.table),
-        ("Speed", whole.speed),
+        ("Full analyses", full_analyses.table),
+        ("Speed", full_analyses.speed),
     ):
         print(f"## {title}\n\n{table(repeats)}\n", flush=True)
 
