@@ -123,9 +123,10 @@ def _stored(context: StudyContext, digest: str) -> dict[str, Analysis]:
     if document is None or document.value.get("digest") != digest:
         return {}
     try:
-        return read_analyses(context.store.fetch(FOLDER) / "analysis.json")
+        stored = read_analyses(context.store.fetch(FOLDER) / "analysis.json")
     except StorageError:
         return {}
+    return {cell.name: stored[cell.name] for cell in context.study.cells if cell.name in stored}
 
 
 def _analyse(
