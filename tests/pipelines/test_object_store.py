@@ -81,4 +81,4 @@ def test_a_whole_study_with_a_home_that_cannot_be_written(endpoint: str, tmp_pat
     assert "VERDICT: insufficient evidence" in output
     assert not Path(READ_ONLY).exists()
     again = crossover(endpoint, tmp_path / "other-pod", "plan", "smoke", "--out", "s3://studies/smoke")
-    assert "nothing to train: every run is there" in again
+    assert "nothing to train: every run is finished" in again

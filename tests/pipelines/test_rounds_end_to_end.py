@@ -30,18 +30,18 @@ def test_a_study_in_rounds_ends_by_itself(tmp_path: Path, capsys: pytest.Capture
     assert "Next:  10 runs, about " in result.stdout
     assert "Next:  nothing\n" in result.stdout
 
-    state = RoundsRef.read(tmp_path / "ws" / "rounds" / "manifest.json")
+    state = RoundsRef.read(tmp_path / "ws" / "rounds.json")
     pairs = state.cells[0].pairs
     assert pairs in {5, 6}, "judged at a look"
     assert state.next_selection == ""
     assert state.selection in {"u2048-pico:0,1,2,3,4", "u2048-pico:5"}
-    assert {(run.arm, run.seed) for run in state.runs} == {
+    assert {(run.id.arm, run.id.seed) for run in state.runs} == {
         (arm, seed) for arm in ("ar", "dlm") for seed in range(pairs)
     }
     assert query(tmp_path, "SELECT COUNT(*) FROM v_runs WHERE status = 'done'") == ((2 * pairs,),)
     assert state.unit == "hours"
     assert state.spent / state.full == pytest.approx(pairs / 6)
-    assert state.study == AnalysisRef.read(tmp_path / "ws" / "analysis" / "manifest.json").study
+    assert state.study == AnalysisRef.read(tmp_path / "ws" / "analysis" / "decision.json").study
 
     place = ["--out", str(tmp_path / "ws"), "--registry", f"sqlite:///{tmp_path}/registry.sqlite"]
     assert main(["next", str(study), *place]) == 0
