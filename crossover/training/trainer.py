@@ -124,7 +124,7 @@ class Trainer:
                     break
                 except _RollBackError as fault:
                     rollbacks += 1
-                    self._forgive(fault, rollbacks)
+                    self._roll_back(fault, rollbacks)
             self._writer.wait()
         finally:
             self._writer.close()
@@ -258,7 +258,7 @@ class Trainer:
             self.recorder.point(at, "energy_joules", joules)
         self._window = _Window()
 
-    def _forgive(self, fault: _RollBackError, rollbacks: int) -> None:
+    def _roll_back(self, fault: _RollBackError, rollbacks: int) -> None:
         """Skip the batches that led up to the fault, from the last resume point on; or stop."""
         batch = fault.batch
         examples = ", ".join(str(index) for index in batch.examples_B[:8])
