@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from crossover.stages.served_checkpoint import served_checkpoint
+from crossover.commands.serve_command import find_checkpoint
 from crossover.study.study_config import StudyConfig
 from tests.seaweed import server
 
@@ -71,7 +71,7 @@ def test_every_stage_runs_on_another_machine(
     }.items():
         monkeypatch.setenv(name, value)
     for arm in (None, "ar", "dlm"):
-        folder = served_checkpoint("s3://studies/chained", arm)
+        folder = find_checkpoint("s3://studies/chained", arm)
         assert (folder / "model.safetensors").is_file()
         assert folder.is_relative_to(tmp_path / "machine-8")
 
