@@ -1,6 +1,6 @@
 """The SQL registry: studies, runs, measurements, analyses and deployments."""
 
 from crossover.registry.registry import Attempt, Registry, upgrade
-from crossover.registry.registry_records import MetricDef, Point, QueryResult
+from crossover.registry.registry_records import MetricDef, Point, QueryResult, SavedCheckpoint
 
-__all__ = ["Attempt", "MetricDef", "Point", "QueryResult", "Registry", "upgrade"]
+__all__ = ["Attempt", "MetricDef", "Point", "QueryResult", "Registry", "SavedCheckpoint", "upgrade"]

@@ -19,10 +19,11 @@ from crossover.registry import read_queries
 from crossover.registry import schema as s
 from crossover.registry.connections import WRITES, make_engine, make_read_only_engine, registry_error
 from crossover.registry.migrate_schema import check_schema, migrate
-from crossover.registry.registry_records import MetricDef, Point, QueryResult
+from crossover.registry.registry_records import MetricDef, Point, QueryResult, SavedCheckpoint
 from crossover.registry.registry_url import is_sqlite, masked, parse_url
 from crossover.registry.write_statements import (
     delete_other_estimates,
+    finish_run,
     insert_points,
     insert_rows,
     link_run,
@@ -146,11 +147,15 @@ class Registry:
         *,
         config: Mapping[str, object],
         epoch_tokens: int | None,
+        checkpoints: Sequence[SavedCheckpoint] = (),
     ) -> None:
         """Record a run and link it to a study.
 
         The study sees all points of the run from now on, and no longer those of another run that it had under the same
         cell, arm and seed. The configuration of a run that is done stays as recorded.
+
+        With checkpoints the run is done, whatever became of its attempts: one that was killed after its last
+        checkpoint recorded neither that checkpoint nor its own end.
 
         Args:
             study_digest: of a registered study.
@@ -158,11 +163,14 @@ class Registry:
             run_digest: names the run; revisions of a study that agree on the run share it.
             config: what the run is trained with.
             epoch_tokens: tokens of one pass over its training examples; None when unknown.
+            checkpoints: all that a run trained to its end has saved; empty for a run that is still to be trained.
         """
         with self._write() as connection:
             study = study_id(connection, study_digest)
-            number = upsert_run(connection, run, run_digest, config, epoch_tokens)
+            number = upsert_run(connection, run, run_digest, config, epoch_tokens, replace=not checkpoints)
             link_run(connection, study, run, number)
+            if checkpoints:
+                finish_run(connection, number, checkpoints, self._clock())
 
     def start_attempt(self, run_digest: str, *, started_step: int) -> Attempt:
         """Begin a run's next attempt; earlier ones that never ended are marked interrupted.

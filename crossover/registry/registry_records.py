@@ -44,6 +44,17 @@ class Point:
 
 
 @dataclass(frozen=True)
+class SavedCheckpoint:
+    """Saved weights of a run."""
+
+    step: int
+    tokens: int
+    """Training tokens seen, repetitions counted."""
+    uri: str
+    digest: str
+
+
+@dataclass(frozen=True)
 class QueryResult:
     """Columns and rows of a query."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, delete, select, update
@@ -12,7 +13,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from crossover.errors import RegistryError
 from crossover.registry import schema as s
-from crossover.registry.registry_records import MetricDef, Point
+from crossover.registry.registry_records import MetricDef, Point, SavedCheckpoint
 from crossover.study.identity import RunId
 
 
@@ -138,16 +139,47 @@ def run_id(connection: Connection, digest: str) -> int:
 
 
 def upsert_run(
-    connection: Connection, run: RunId, digest: str, config: Mapping[str, object], epoch_tokens: int | None
+    connection: Connection,
+    run: RunId,
+    digest: str,
+    config: Mapping[str, object],
+    epoch_tokens: int | None,
+    *,
+    replace: bool,
 ) -> int:
-    """Insert a run, or update what it is trained with unless it is trained already; returns its id."""
+    """Insert a run, or with `replace` update what it is trained with unless it is done; returns its id."""
     values: dict[str, object] = {"config": dict(config)}
     if epoch_tokens is not None:
         values["epoch_tokens"] = epoch_tokens
     row = {"digest": digest, "cell": run.cell, "arm": run.arm, "seed": run.seed, "status": "planned"}
     insert_rows(connection, s.RunRow.__table__, [row | values])
-    connection.execute(update(s.RunRow).where(s.RunRow.digest == digest, s.RunRow.status != "done").values(**values))
+    if replace:
+        undone = update(s.RunRow).where(s.RunRow.digest == digest, s.RunRow.status != "done")
+        connection.execute(undone.values(**values))
     return run_id(connection, digest)
+
+
+def finish_run(connection: Connection, run: int, checkpoints: Sequence[SavedCheckpoint], now: datetime) -> None:
+    """Set a run's status to `done` and complete its checkpoints; its attempts that never ended were interrupted.
+
+    Args:
+        connection: within a transaction.
+        run: id of the run.
+        checkpoints: all of them; rows that agree with them stay as they are.
+        now: the current time, in UTC.
+    """
+    row = s.CheckpointRow
+    recorded = {c.step: (c.uri, c.digest) for c in connection.execute(select(row.__table__).filter_by(run_id=run))}
+    missing = [
+        {"run_id": run, **vars(checkpoint), "created_at": now}
+        for checkpoint in checkpoints
+        if recorded.get(checkpoint.step) != (checkpoint.uri, checkpoint.digest)
+    ]
+    insert_rows(connection, row.__table__, missing, replace=("tokens", "uri", "digest", "created_at"))
+    attempt = s.AttemptRow
+    unended = update(attempt).where(attempt.run_id == run, attempt.ended_at.is_(None))
+    connection.execute(unended.values(ended_at=now, end_reason="interrupted"))
+    connection.execute(update(s.RunRow).where(s.RunRow.id == run, s.RunRow.status != "done").values(status="done"))
 
 
 def link_run(connection: Connection, study: int, run: RunId, number: int) -> None:

@@ -17,7 +17,7 @@ from crossover.progress import Meter
 from crossover.registry import MetricDef, Point
 from crossover.stages.corpus_record import task_inputs
 from crossover.stages.prepare_stage import open_dataset, open_tasks
-from crossover.stages.pretrain_stage import use_threads
+from crossover.stages.pretrain_stage import register_finished, use_threads
 from crossover.stages.stage_manifests import (
     CheckpointRef,
     DatasetRef,
@@ -133,6 +133,7 @@ def _evaluate_run(context: StudyContext, dataset: Dataset, tasks: Mapping[str, T
             references += [_reference(context, run, checkpoint, part) for part in parts]
             shown = {m.metric: m.value for m in results[-1].measurements if m.metric == "validation_bpb"}
             meter.advance(1, **shown)
+    register_finished(context, dataset, run)
     _record(context, run, results)
     return run.model_copy(update={"evaluations": tuple(references)})
 

@@ -15,12 +15,13 @@ from crossover.data.dataset import Dataset
 from crossover.errors import CheckpointError, StorageError, noting_run
 from crossover.metric_catalogue import METRICS
 from crossover.progress import Meter
-from crossover.registry import Attempt, MetricDef, Point
+from crossover.registry import Attempt, MetricDef, Point, SavedCheckpoint
 from crossover.settings import get_settings
 from crossover.stages.prepare_stage import open_dataset
 from crossover.stages.stage_manifests import CheckpointRef, DatasetRef, Group, RunRef, RunsRef, require_study
 from crossover.stages.study_context import StudyContext
 from crossover.stages.workspace import relative_to_root, run_name
+from crossover.study.identity import RunId
 from crossover.study.study_config import StudyConfig
 from crossover.training.checkpoint import step_name
 from crossover.training.distributed import World
@@ -108,7 +109,10 @@ def pretrain_stage(context: StudyContext, reference: DatasetRef, group: Group, w
         spec = RunSpec(study=context.study, cell=cell, arm=group.arm, seed=seed, examples=budget.digest)
         folder = context.store.path(run_name(spec.id, spec.digest))
         if world.leads:
-            config = _run_config(context.study, spec)
+            config = _run_config(context.study, spec.id) | {
+                "threads": torch.get_num_threads(),
+                "torch": str(torch.__version__),
+            }
             context.registry.register_run(
                 context.study.digest, spec.id, spec.digest, config=config, epoch_tokens=budget.tokens
             )
@@ -127,8 +131,24 @@ def pretrain_stage(context: StudyContext, reference: DatasetRef, group: Group, w
                 problem="a checkpoint of the run is missing or torn although it has been trained to its end",
                 remedy="run `crossover pretrain` for this run again",
             )
+        if world.leads:
+            register_finished(context, dataset, finished)
         runs.append(finished)
     return RunsRef(study=context.study.digest, runs=tuple(runs))
+
+
+def register_finished(context: StudyContext, dataset: Dataset, run: RunRef) -> None:
+    """Record a run that is trained to its end, and its checkpoints; a registry that has them is left as it is."""
+    study, cell = context.study, context.study.cell(run.id.cell)
+    tokens_per_step = study.training.batch_size * study.data.sequence_length
+    context.registry.register_run(
+        study.digest,
+        run.id,
+        run.digest,
+        config=_run_config(study, run.id),
+        epoch_tokens=dataset.manifest.budget(cell.unique_tokens).tokens,
+        checkpoints=[SavedCheckpoint(c.step, c.step * tokens_per_step, c.uri, c.digest) for c in run.checkpoints],
+    )
 
 
 def finished_run(context: StudyContext, spec: RunSpec) -> RunRef | None:
@@ -214,18 +234,17 @@ def _progress(study: StudyConfig, spec: RunSpec, started: int) -> Iterator[Calla
         yield on_step
 
 
-def _run_config(study: StudyConfig, spec: RunSpec) -> dict[str, object]:
-    model = cell_model(study, spec.cell)
+def _run_config(study: StudyConfig, run: RunId) -> dict[str, object]:
+    cell = study.cell(run.cell)
+    model = cell_model(study, cell)
     return {
-        "cell": spec.cell.name,
-        "arm": spec.arm,
-        "seed": spec.seed,
-        "unique_tokens": spec.cell.unique_tokens,
+        "cell": run.cell,
+        "arm": run.arm,
+        "seed": run.seed,
+        "unique_tokens": cell.unique_tokens,
         "parameters": model.parameters,
         "active_parameters": model.active_parameters,
-        "recipe": study.arm(spec.arm).model_dump(mode="json"),
-        "threads": torch.get_num_threads(),
-        "torch": str(torch.__version__),
+        "recipe": study.arm(run.arm).model_dump(mode="json"),
         "model": model.model_dump(mode="json"),
         "training": study.training.model_dump(mode="json"),
     }

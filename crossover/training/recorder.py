@@ -27,8 +27,11 @@ class Recorder(Protocol):
     def point(self, at: Progress, metric: str, value: float) -> None:
         """Take one value; may buffer."""
 
+    def flush(self) -> None:
+        """Make all values taken so far durable; called before a checkpoint is saved, from which no run goes back."""
+
     def checkpoint(self, at: Progress, folder: Path, digest: str) -> None:
-        """Take note of a saved checkpoint; everything before it is durable afterwards."""
+        """Take note of a saved checkpoint."""
 
     def keep(self, folder: Path) -> None:
         """Send a saved folder to where it outlives this machine; called on the writer's thread."""
@@ -45,6 +48,9 @@ class NoRecorder:
 
     def point(self, at: Progress, metric: str, value: float) -> None:
         """Forget."""
+
+    def flush(self) -> None:
+        """Do nothing: nothing is kept."""
 
     def checkpoint(self, at: Progress, folder: Path, digest: str) -> None:
         """Forget."""

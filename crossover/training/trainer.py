@@ -312,6 +312,7 @@ class Trainer:
         self._saved_at = time.monotonic()
         if not self.world.leads:
             return snapshot
+        self.recorder.flush()
         at, info = self._progress(state), self._info(state)
         measured, point = (step_folder(self.folder / name, state.step) for name in ("checkpoints", "resume"))
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 
 from crossover.errors import RegistryError
-from crossover.registry import MetricDef, Point, Registry, upgrade
+from crossover.registry import MetricDef, Point, Registry, SavedCheckpoint, upgrade
 from crossover.registry import read_queries as query_module
 from crossover.registry.connections import make_engine
 from crossover.registry.registry_url import parse_url
@@ -152,6 +152,24 @@ def test_the_configuration_of_a_trained_run_stays(registry: Registry) -> None:
     attempt.finish("done")
     assert configure("3") == '{"torch": "2"}'
     assert registry.query("SELECT status FROM v_runs").rows == (("done",),)
+
+
+def test_a_run_with_all_its_checkpoints_is_done_however_its_attempts_ended(registry: Registry) -> None:
+    """Rows that are missing or of other weights are written, the others stay; so does the configuration."""
+    saved = [SavedCheckpoint(step, step * 10, f"uri-{step}", f"sha256:{step}") for step in (1, 2, 3)]
+    registry.start_attempt(RUN, started_step=0)
+    registry.record_checkpoint(RUN, 1, 10, "uri-1", "sha256:1")
+    registry.record_checkpoint(RUN, 2, 20, "uri-2", "sha256:of an earlier attempt")
+    everything = "SELECT step, tokens, uri, digest, created_at FROM checkpoint ORDER BY step"
+    first = registry.query(everything).rows[0]
+    for _ in range(2):
+        registry.register_run(STUDY, RUN_ID, RUN, config={"other": 1}, epoch_tokens=None, checkpoints=saved)
+        rows = registry.query(everything).rows
+        assert [row[:4] for row in rows] == [(c.step, c.tokens, c.uri, c.digest) for c in saved]
+        assert rows[0] == first
+        assert registry.query("SELECT status FROM v_runs").rows == (("done",),)
+        assert registry.query("SELECT end_reason FROM attempt").rows == (("interrupted",),)
+        assert registry.query("SELECT CAST(config AS VARCHAR) FROM run").rows == (("{}",),)
 
 
 def test_attempts_are_counted_per_run(registry: Registry) -> None:
