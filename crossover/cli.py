@@ -59,6 +59,9 @@ def _add_curves(analyse: argparse.ArgumentParser) -> None:
     group = analyse.add_argument_group("analysis of a file of curves, in place of a study")
     group.add_argument("--curves", metavar="FILE", help="CSV or Parquet with columns arm, seed, tokens, metric, value")
     group.add_argument("--wide", action="store_true", help="the file has one column per metric")
+    group.add_argument("--unique-tokens", type=float, help="tokens in one epoch, for the axis epochs")
+    text = "of the curves; for a finished study, another than its own: the verdicts are made anew, marked as unplanned"
+    group = analyse.add_argument_group("analysis plan", text)
     group.add_argument("--plan", metavar="FILE", help="analysis plan, YAML or JSON: the section `analysis` of a study")
     metric = "metric to test: name, better direction, smallest difference that matters; repeatable, first is primary"
     group.add_argument("--metric", action="append", metavar="NAME:lower|higher:DELTA", help=metric)
@@ -67,7 +70,6 @@ def _add_curves(analyse: argparse.ArgumentParser) -> None:
     group.add_argument("--tuned", help="comma-separated tuned variants of the baseline arm")
     group.add_argument("--axes", help="comma-separated: tokens, epochs, flops, seconds (default: those in the file)")
     group.add_argument("--comparisons", help="comma-separated: matched, best-so-far (default: both)")
-    group.add_argument("--unique-tokens", type=float, help="tokens in one epoch, for the axis epochs")
     group.add_argument("--alpha", type=float, help="significance level (default 0.05)")
     group.add_argument("--early", metavar="LOW:HIGH", help="early window, fractions of the log range (default 0:0.4)")
     group.add_argument("--late", metavar="LOW:HIGH", help="late window (default 0.85:1)")
@@ -136,7 +138,7 @@ def _add_stage_verbs(verbs: "_Verbs[argparse.ArgumentParser]") -> None:  # noqa:
         stage.add_argument("--cell", help="only runs of this cell, such as u10000-nano")
         stage.add_argument("--arm", help="only runs of this arm, such as dlm")
         stage.add_argument("--seed", type=int, help="only runs of this seed")
-    text = "stage 4 of the pipeline: verdicts, report, decision; or analyse a file of curves"
+    text = "stage 4 of the pipeline: verdicts, report, decision; also under another plan, or of a file of curves"
     analyse = _verb(verbs, "analyse", text, "analyse_command", *extras)
     _add_study(analyse, optional=True)
     analyse.add_argument("--promote", choices=("verdict", "always", "never"), default="verdict", help="when to promote")

@@ -25,8 +25,8 @@ FROZEN = {
     "prepare": "study out registry",
     "pretrain": "study out registry cell arm seed",
     "evaluate": "study out registry cell arm seed",
-    "analyse": "study out registry promote curves wide plan metric baseline candidate tuned axes comparisons "
-    "unique_tokens alpha early late json",
+    "analyse": "study out registry promote curves wide unique_tokens plan metric baseline candidate tuned axes "
+    "comparisons alpha early late json",
     "promote": "study out registry",
     "serve": "place arm host port trial",
     "report": "workspace json",

@@ -1,10 +1,10 @@
-"""`crossover analyse`: step 4 of a study, or with --curves the verdicts on curves that anybody measured."""
+"""`crossover analyse`: a finished study, under its own plan or another; or with --curves anybody's curves."""
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,8 +13,9 @@ from crossover.analysis.across.cross_cell_result import CellFacts, Overview
 from crossover.analysis.across.study_overview import CellInput, overview
 from crossover.analysis.analyse_cell import analyse as judge
 from crossover.analysis.analysis_plan import AnalysisPlan
-from crossover.analysis.analysis_result import Analysis
-from crossover.commands.curve_plan import curve_flag, plan_of, wide_metrics
+from crossover.analysis.analysis_result import Analysis, Verdict
+from crossover.commands.command_options import registry_of, study_of, workspace_of
+from crossover.commands.plan_flags import curve_flag, other_plan, plan_of, wide_metrics
 from crossover.curve_files import CellCurves, CurveTable, listing, read_curves, split_cells
 from crossover.curve_files.cells import MOST_COUNT
 from crossover.errors import CurvesError, StudyError
@@ -37,11 +38,9 @@ def analyse(options: argparse.Namespace) -> int:
         raise StudyError("analyse.study-or-curves", field="STUDY", problem=problem, remedy=remedy)
     if options.study:
         if flag := curve_flag(options):
-            problem, remedy = "is for --curves, and a study has a plan of its own", "leave it out, or write it there"
+            problem, remedy = "is for --curves, and a study has its own", "leave it out"
             raise StudyError("analyse.study-or-curves", field=flag, problem=problem, remedy=remedy)
-        from crossover.commands.stage_commands import analyse as step
-
-        return step(options)
+        return _analyse_study(options)
     path = Path(options.curves)
     table = read_curves(path, wide=wide_metrics(options) if options.wide else None)
     plan = plan_of(options, table)
@@ -57,6 +56,62 @@ def analyse(options: argparse.Namespace) -> int:
     else:
         _print(judged, options.out)
     return 0
+
+
+def _analyse_study(options: argparse.Namespace) -> int:
+    """Stage 4 of a study; under another plan, its verdicts beside those of the study's own."""
+    from crossover.stages.analyse_stage import analyse_other_plan, analyse_stage
+    from crossover.stages.stored_results import measured_runs
+    from crossover.stages.study_context import open_study
+
+    study = study_of(options)
+    plan = other_plan(options, study)
+    with open_study(study, workspace_of(options, study), registry_of(options)) as context:
+        runs = measured_runs(context)
+        if plan is not None and plan != study.analysis:
+            planned, analyses, report = analyse_other_plan(context, runs, plan)
+            _print_changes(planned, analyses, report, as_json=options.json)
+            return 0
+        decision = analyse_stage(context, runs, promotion=options.promote)
+    if options.json:
+        print(decision.model_dump_json(indent=1))
+    else:
+        print(f"{decision.decision}: {decision.reason}\n{decision.report}")
+    return 0
+
+
+def _print_changes(
+    planned: Mapping[str, Analysis], analyses: Mapping[str, Analysis], report: str, *, as_json: bool
+) -> None:
+    """The verdicts under another plan; where one differs, what the study's own plan gave."""
+    from crossover.report import verdict_line
+
+    if as_json:
+        print(json.dumps({cell: analysis.model_dump(mode="json") for cell, analysis in analyses.items()}))
+        return
+    for cell, analysis in analyses.items():
+        own = {_question(verdict): verdict for verdict in planned[cell].verdicts}
+        for verdict in analysis.verdicts:
+            print(f"[{cell}] {verdict_line(analysis, verdict)} [by {verdict.axis}]")
+            before = own.get(_question(verdict))
+            if before is None:
+                print("    not in the study's plan")
+            elif _outcome(before) == _outcome(verdict):
+                print("    same outcome under the study's plan")
+            else:
+                print(f"    CHANGED; under the study's plan: {verdict_line(planned[cell], before)}")
+        for note in analysis.notes:
+            print(f"[{cell}] note: {note}")
+    print(f"\nReport:  {report}")
+
+
+def _question(verdict: Verdict) -> tuple[str, ...]:
+    """What a verdict is about."""
+    return (verdict.metric, verdict.axis, verdict.comparison, verdict.baseline, verdict.candidate)
+
+
+def _outcome(verdict: Verdict) -> tuple[str, str]:
+    return verdict.outcome, verdict.crossing.direction if verdict.crossing else ""
 
 
 def _make(folder: Path) -> None:

@@ -8,15 +8,7 @@ from contextlib import ExitStack, contextmanager
 
 from crossover.commands.command_options import registry_of, study_of, workspace_of
 from crossover.errors import StudyError, WorkspaceError
-from crossover.stages.stage_manifests import (
-    AnalysisRef,
-    AnyManifest,
-    DatasetRef,
-    EvaluationsRef,
-    Group,
-    Manifest,
-    RunsRef,
-)
+from crossover.stages.stage_manifests import AnalysisRef, AnyManifest, DatasetRef, Group
 from crossover.stages.study_context import StudyContext, open_study
 from crossover.storage import ANY
 from crossover.study.study_config import StudyConfig
@@ -29,11 +21,6 @@ def _open(options: argparse.Namespace, study: StudyConfig | None = None) -> Iter
     study = study or study_of(options)
     with open_study(study, workspace_of(options, study), registry_of(options)) as context:
         yield context
-
-
-def _hand_on(context: StudyContext, name: str, manifest: Manifest) -> None:
-    """Keep what a stage hands to the next one in the workspace, wherever the next one runs."""
-    context.store.write_document(name, manifest.model_dump(mode="json"), replaces=ANY)
 
 
 def _handed(context: StudyContext, kind: type[AnyManifest], name: str) -> AnyManifest:
@@ -59,7 +46,8 @@ def prepare(options: argparse.Namespace) -> int:
 
     with _open(options) as context:
         reference = prepare_stage(context)
-        _hand_on(context, DATASET, reference)
+        # for the next stage, wherever it runs
+        context.store.write_document(DATASET, reference.model_dump(mode="json"), replaces=ANY)
         manifest = open_dataset(context, reference).manifest
         print(
             f"{manifest.documents:,} documents ({manifest.duplicates_dropped} duplicates dropped), "
@@ -86,7 +74,6 @@ def pretrain(options: argparse.Namespace) -> int:
         for group in _groups(options, context):
             runs = pretrain_stage(context, dataset, group, world)
             if world.leads:
-                _hand_on(context, _manifest_name("runs", group), runs)
                 print(f"trained {runs.runs[0].id.key}", flush=True)
     return 0
 
@@ -94,26 +81,13 @@ def pretrain(options: argparse.Namespace) -> int:
 def evaluate(options: argparse.Namespace) -> int:
     """Stage 3, for all runs or those selected."""
     from crossover.stages.evaluate_stage import evaluate_stage
+    from crossover.stages.stored_results import trained_runs
 
     with _open(options) as context:
         dataset = _handed(context, DatasetRef, DATASET)
         for group in _groups(options, context):
-            results = evaluate_stage(context, dataset, _handed(context, RunsRef, _manifest_name("runs", group)))
-            _hand_on(context, _manifest_name("evaluations", group), results)
+            results = evaluate_stage(context, dataset, trained_runs(context, dataset, group))
             print(f"evaluated {results.runs[0].id.key}", flush=True)
-    return 0
-
-
-def analyse(options: argparse.Namespace) -> int:
-    """Stage 4."""
-    from crossover.stages.analyse_stage import analyse_stage
-
-    with _open(options) as context:
-        references = [
-            _handed(context, EvaluationsRef, _manifest_name("evaluations", group)) for group in _all_groups(context)
-        ]
-        decision = analyse_stage(context, references, promotion=options.promote)
-        print(f"{decision.decision}: {decision.reason}\n{decision.report}")
     return 0
 
 
@@ -127,19 +101,11 @@ def promote(options: argparse.Namespace) -> int:
     return 0
 
 
-def _manifest_name(kind: str, group: Group) -> str:
-    return f"manifests/{kind}/{group.cell}_{group.arm}_{group.seeds[0]}.json"
-
-
-def _all_groups(context: StudyContext) -> list[Group]:
-    from crossover.stages.prepare_stage import plan_groups
-
-    return plan_groups(context, 1)
-
-
 def _groups(options: argparse.Namespace, context: StudyContext) -> list[Group]:
     """The runs selected with --cell, --arm and --seed."""
-    groups = _all_groups(context)
+    from crossover.stages.prepare_stage import plan_groups
+
+    groups = plan_groups(context, 1)
     for flag, known in (
         ("cell", [cell.name for cell in context.study.cells]),
         ("arm", list(context.study.arms)),

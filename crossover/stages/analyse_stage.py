@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from crossover.analysis import analyse
 from crossover.analysis.across import study_overview
 from crossover.analysis.across.cross_cell_result import CellFacts, Overview
 from crossover.analysis.analyse_cell import METHOD
+from crossover.analysis.analysis_plan import AnalysisPlan
 from crossover.analysis.analysis_result import Analysis
 from crossover.data.dataset import Dataset
 from crossover.errors import StorageError
 from crossover.files import read_json, write_json
+from crossover.report import ReportFiles
+from crossover.report.report_data import Sample
 from crossover.stages.evaluated_runs import EvaluatedRun, collect_runs, curves_of
 from crossover.stages.item_tables import item_tables
 from crossover.stages.promotion_decision import best_candidate, decide_promotion
@@ -28,6 +33,7 @@ from crossover.training.run_spec import cell_model
 
 PROMOTIONS = ("verdict", "always", "never")
 FOLDER, DECISION, HISTORY = "analysis", "analysis/decision.json", "analyses.json"
+OTHER_PLANS = "other-plans"
 BOUND_NOTE = (
     "The DLM's loss is an upper bound (NELBO): a DLM win by it is sound, a DLM loss by it is not proof. "
     "The chain-rule loss on a subset stands beside it in the registry as chain_rule_bpb."
@@ -60,7 +66,7 @@ def analyse_stage(
     digest = _digest(context, runs)
     analyses, cells = _stored(context, digest), None
     if not analyses:
-        analyses, cells = _analyse(context, dataset, runs)
+        analyses, cells = analyse_cells(context.study, dataset, runs, _notes(context))
     for cell, analysis in analyses.items():
         context.registry.record_analysis(study.digest, cell, analysis.model_dump(mode="json"))
     rounds = write_rounds(context, runs, analyses, selection=selected)
@@ -73,13 +79,9 @@ def analyse_stage(
         name = f"u{frontier.unique_tokens}-frontier"
         context.registry.record_analysis(study.digest, name, frontier.analysis.model_dump(mode="json"))
     folder = context.store.path(FOLDER)
-    (folder / "manifest.json").unlink(missing_ok=True)  # from here on incomplete, until it is published
-    records = {name: analysis.model_dump(mode="json") for name, analysis in analyses.items()}
-    write_json(folder / "analysis.json", records)
-    write_json(folder / "overview.json", summary.model_dump(mode="json"))
     largest = study.cell(list(analyses)[-1])
     best = {arm: best_candidate(study, largest, runs, arm) for arm in study.arms}
-    files = write_study_report(context, dataset, runs, summary, analyses, draw_samples(context, dataset, best))
+    files = _write(context, dataset, runs, summary, analyses, folder, draw_samples(context, dataset, best))
     promotion = HELD if selected and rounds.next_selection else promotion
     decision = decide_promotion(study, runs, analyses, promotion=promotion)
     reference = AnalysisRef(
@@ -97,13 +99,57 @@ def analyse_stage(
     return reference
 
 
+def analyse_other_plan(
+    context: StudyContext, references: Sequence[EvaluationsRef], plan: AnalysisPlan
+) -> tuple[dict[str, Analysis], dict[str, Analysis], str]:
+    """Analyse a finished study under a plan that is not its own. Nothing is decided, promoted or recorded.
+
+    Args:
+        context: the study.
+        references: manifests of evaluated runs; together they hold every run of the study.
+        plan: the other plan, completed as `StudyConfig` completes it.
+
+    Returns:
+        The analyses by cell under the study's own plan, those under the other, and the URI of the other's report.
+    """
+    study, runs = context.study, collect_runs(context, references)
+    dataset = Dataset.open(context.store.fetch(f"datasets/{short(dataset_digest(study))}"))
+    # the study's own plan is on record first, also where nobody has looked at its verdicts yet
+    planned = _stored(context, _digest(context, runs)) or analyse_cells(study, dataset, runs, _notes(context))[0]
+    other = replace(context, study=study.model_copy(update={"analysis": plan}))
+    analyses, cells = analyse_cells(other.study, dataset, runs, _notes(other))
+    name = f"{OTHER_PLANS}/{short(other.study.plan_digest)}"
+    files = _write(
+        context, dataset, runs, study_overview.overview(cells, plan), analyses, context.store.path(name), samples={}
+    )
+    context.store.publish(name)
+    return planned, analyses, f"{context.store.uri_of(name)}/{files.html.name}"
+
+
+def _write(
+    context: StudyContext,
+    dataset: Dataset,
+    runs: Sequence[EvaluatedRun],
+    summary: Overview,
+    analyses: Mapping[str, Analysis],
+    folder: Path,
+    samples: Mapping[str, tuple[Sample, ...]],
+) -> ReportFiles:
+    """Write analysis.json, overview.json and the report into a folder that is yet to be published."""
+    (folder / "manifest.json").unlink(missing_ok=True)  # from here on incomplete
+    records = {name: analysis.model_dump(mode="json") for name, analysis in analyses.items()}
+    write_json(folder / "analysis.json", records)
+    write_json(folder / "overview.json", summary.model_dump(mode="json"))
+    return write_study_report(context, dataset, runs, summary, analyses, samples, folder)
+
+
 def _digest(context: StudyContext, runs: Sequence[EvaluatedRun]) -> str:
     evaluations = [reference.digest for run, _ in runs for reference in run.evaluations]
-    return analysis_digest(context.study.analysis, evaluations, _notes(context, runs), METHOD)
+    return analysis_digest(context.study.analysis, evaluations, _notes(context), METHOD)
 
 
-def _notes(context: StudyContext, runs: Sequence[EvaluatedRun]) -> tuple[str, ...]:
-    """What readers of every cell's analysis must know."""
+def _notes(context: StudyContext) -> tuple[str, ...]:
+    """What readers of every cell's analysis must know; keeps which plans these runs were analysed under."""
     document = context.store.read_document(HISTORY)
     plans = [entry["plan"] for entry in document.value] if document else []
     unplanned = bool(plans) and plans[0] != context.study.plan_digest
@@ -129,14 +175,12 @@ def _stored(context: StudyContext, digest: str) -> dict[str, Analysis]:
     return {cell.name: stored[cell.name] for cell in context.study.cells if cell.name in stored}
 
 
-def _analyse(
-    context: StudyContext, dataset: Dataset, runs: Sequence[EvaluatedRun]
+def analyse_cells(
+    study: StudyConfig, dataset: Dataset, runs: Sequence[EvaluatedRun], notes: Sequence[str]
 ) -> tuple[dict[str, Analysis], list[study_overview.CellInput]]:
     """The analysis of each cell that has runs, and what the overview needs of it."""
-    study = context.study
     analyses: dict[str, Analysis] = {}
     cells: list[study_overview.CellInput] = []
-    notes = _notes(context, runs)
     for cell in study.cells:
         of_cell = [(run, results) for run, results in runs if run.id.cell == cell.name]
         if not of_cell:

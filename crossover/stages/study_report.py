@@ -26,9 +26,10 @@ def write_study_report(
     runs: Sequence[EvaluatedRun],
     overview: Overview,
     analyses: Mapping[str, Analysis],
-    samples: dict[str, tuple[Sample, ...]],
+    samples: Mapping[str, tuple[Sample, ...]],
+    folder: Path,
 ) -> ReportFiles:
-    """Write report.html, report.md and report.json into the workspace's `analysis/`."""
+    """Write report.html, report.md and report.json into a folder."""
     study, manifest = context.study, dataset.manifest
     report = ReportContext(
         study=study.name,
@@ -48,10 +49,10 @@ def write_study_report(
         training=tuple(_training_facts(study)),
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         version=crossover.__version__,
-        samples=samples,
+        samples=dict(samples),
         sql='crossover registry query "SELECT * FROM v_verdicts"',
     )
-    return write_report(report, context.store.path("analysis"))
+    return write_report(report, folder)
 
 
 def _cell(context: StudyContext, name: str, analysis: Analysis, runs: Sequence[EvaluatedRun]) -> CellReport:

@@ -6,7 +6,8 @@ tasks/<name>/<digest>/                   items of tasks
 runs/<cell>/<arm>/seed-<n>/<digest>/     checkpoints/, resume/, evaluations/ of one run
 analysis/                                analysis.json, report.html, report.md, report.json, decision.json
 rounds.json                              the state of a study in rounds
-manifests/                               what stages that are started one by one hand to each other
+manifests/dataset.json                   the dataset, for stages that are started one by one
+other-plans/<digest>/                    analyses under plans that are not the study's
 serving/                                 the promoted checkpoint
 
 Names hold the digest of what decides an artifact (`crossover.study.study_digests`), so that revisions of a study share

@@ -1,4 +1,4 @@
-"""The analysis plan of `crossover analyse --curves`: from a file, or from flags."""
+"""The analysis plan of `crossover analyse`, for curves or for a study: from a file, or from flags."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from crossover.analysis.analysis_plan import AnalysisPlan
 from crossover.curve_files import CurveTable
 from crossover.curve_files.table import metric_needed
 from crossover.errors import StudyError
+from crossover.study.study_config import StudyConfig
 
 _FLAGS = ("metric", "baseline", "candidate", "tuned", "axes", "comparisons", "alpha", "early", "late")
 _FIELDS = {"early": "early_window", "late": "late_window", "metric": "metrics"}
@@ -21,10 +22,26 @@ _METRIC = "NAME:lower:DELTA or NAME:higher:DELTA"
 
 def curve_flag(options: argparse.Namespace) -> str | None:
     """The first flag given that only --curves reads; None when there is none."""
-    for flag in (*_FLAGS, "plan", "wide", "unique_tokens", "json"):
+    for flag in ("wide", "unique_tokens"):
         if getattr(options, flag) not in (None, False):
             return f"--{flag.replace('_', '-')}"
     return None
+
+
+def other_plan(options: argparse.Namespace, study: StudyConfig) -> AnalysisPlan | None:
+    """The plan of --plan, or the study's own with the flags' changes; None where neither is given.
+
+    Raises:
+        StudyError: a flag or a field of the file is wrong, or names an arm that the study does not have.
+    """
+    given = _given(options)
+    if not given:
+        return None
+    own = {} if options.plan else study.analysis.model_dump(mode="json")
+    try:
+        return StudyConfig.model_validate(study.model_dump(mode="json") | {"analysis": own | given}).analysis
+    except ValidationError as error:
+        raise _invalid(options, error) from error
 
 
 def wide_metrics(options: argparse.Namespace) -> list[str]:
@@ -45,20 +62,24 @@ def plan_of(options: argparse.Namespace, table: CurveTable) -> AnalysisPlan:
     if not given.get("metrics"):
         raise metric_needed(table.held("metric"))
     given.setdefault("axes", _axes(options, table))
-    flags = {field: f"--{flag}" for flag in _FLAGS for field in (_FIELDS.get(flag, flag),)}
     try:
-        plan = AnalysisPlan.model_validate(given)
+        return AnalysisPlan.model_validate(given)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(str(part) for part in first["loc"]) or "plan"
-        field = place if options.plan else flags.get(place.partition(".")[0], place)
-        raise StudyError(
-            "plan.invalid",
-            field=field,
-            problem=f"{first['msg'].removeprefix('Value error, ')} ({place})",
-            remedy=f"correct {field}",
-        ) from error
-    return plan
+        raise _invalid(options, error) from error
+
+
+def _invalid(options: argparse.Namespace, error: ValidationError) -> StudyError:
+    """The first fault of a plan, under the flag that it was given with."""
+    flags = {field: f"--{flag}" for flag in _FLAGS for field in (_FIELDS.get(flag, flag),)}
+    first = error.errors(include_url=False)[0]
+    place = ".".join(str(part) for part in first["loc"] if part != "analysis") or "plan"
+    field = place if options.plan else flags.get(place.partition(".")[0], place)
+    return StudyError(
+        "plan.invalid",
+        field=field,
+        problem=f"{first['msg'].removeprefix('Value error, ')} ({place})",
+        remedy=f"correct {field}",
+    )
 
 
 def _given(options: argparse.Namespace) -> dict[str, Any]:

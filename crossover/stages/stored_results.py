@@ -1,0 +1,58 @@
+"""Finished runs and their evaluations, looked up in the store by their digests; nothing is trained or measured."""
+
+from __future__ import annotations
+
+from crossover.errors import WorkspaceError
+from crossover.stages.evaluate_stage import evaluate_stage
+from crossover.stages.prepare_stage import open_dataset, plan_groups, prepare_stage
+from crossover.stages.pretrain_stage import finished_run
+from crossover.stages.reuse import plan_reuse
+from crossover.stages.stage_manifests import DatasetRef, EvaluationsRef, Group, RunsRef
+from crossover.stages.study_context import StudyContext
+from crossover.training.run_spec import RunSpec
+
+
+def trained_runs(context: StudyContext, reference: DatasetRef, group: Group) -> RunsRef:
+    """The finished runs of a group.
+
+    Raises:
+        WorkspaceError: a run has not been trained to its end.
+    """
+    dataset = open_dataset(context, reference)
+    cell = context.study.cell(group.cell)
+    examples = dataset.manifest.budget(cell.unique_tokens).digest
+    runs = []
+    for seed in group.seeds:
+        spec = RunSpec(study=context.study, cell=cell, arm=group.arm, seed=seed, examples=examples)
+        run = finished_run(context, spec)
+        if run is None:
+            raise WorkspaceError(
+                "workspace.untrained-run",
+                field=spec.key,
+                problem="has not been trained to its end",
+                remedy="run `crossover pretrain` for it first",
+            )
+        runs.append(run)
+    return RunsRef(study=context.study.digest, runs=tuple(runs))
+
+
+def measured_runs(context: StudyContext) -> list[EvaluationsRef]:
+    """Every run of the study with its evaluations, all of them stored; recorded for this revision of the study.
+
+    Raises:
+        WorkspaceError: a run or an evaluation is missing.
+    """
+    reuse = plan_reuse(context.study, context.store)
+    missing = [f"{row.artifact} {row.new}" for row in reuse.rows if row.new and row.artifact != "analysis"]
+    if missing:
+        raise WorkspaceError(
+            "workspace.unfinished-study",
+            field=context.study.name,
+            problem=f"is not finished in {context.store.uri}; missing: {', '.join(missing)}",
+            remedy="run `crossover run` with this study, which makes only what is missing",
+        )
+    reference = prepare_stage(context)
+    return [
+        evaluate_stage(context, reference, trained_runs(context, reference, group))
+        for group in plan_groups(context, len(context.study.seeds))
+    ]
