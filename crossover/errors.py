@@ -11,6 +11,7 @@ CrossoverError              exit code 1: a failure
     ├ RegistryError         the SQL registry
     ├ CurvesError           the curves given to the analysis
     └ RequestError          a request to the predictor (HTTP 400)
+       └ ServerBusyError  more requests than the predictor's queue holds (HTTP 503)
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class UserError(CrossoverError):
     Args:
         code: stable, dotted, lower case, such as `data.empty`: for programs that handle errors.
         field: the field of the study, the flag, or the file at fault.
-        problem: what is wrong, with the offending value.
+        problem: what is wrong, with the offending value; several faults are one a line.
         remedy: what to do about it, as an imperative.
     """
 
@@ -41,7 +42,8 @@ class UserError(CrossoverError):
 
     def __init__(self, code: str, *, field: str, problem: str, remedy: str) -> None:
         self.code, self.field, self.problem, self.remedy = code, field, problem, remedy
-        super().__init__(f"{field}: {problem}; {remedy} [{code}]")
+        end = "\n" if "\n" in problem else "; "
+        super().__init__(f"{field}: {problem}{end}{remedy} [{code}]")
 
 
 class StudyError(UserError):
@@ -74,6 +76,10 @@ class CurvesError(UserError):
 
 class RequestError(UserError):
     """A request that the predictor cannot serve: HTTP 400."""
+
+
+class ServerBusyError(RequestError):
+    """The predictor's queue is full: HTTP 503 with Retry-After."""
 
 
 class StageFailedError(CrossoverError):

@@ -5,6 +5,7 @@ Shapes: L tokens of the input, P masked positions, V vocabulary.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -198,6 +199,11 @@ def truncate_both(left: int, right: int, room: int) -> tuple[int, int]:
     return room - half, half
 
 
+def stop_position(text: str, stops: Sequence[str]) -> int:
+    """Where the first stop sequence of a text begins; the text's length if it has none."""
+    return min((index for stop in stops if (index := text.find(stop)) >= 0), default=len(text))
+
+
 def _finish(
     request: Generation, tokens: list[int], logprobs: list[float], seen: int, truncated: int, passes: int
 ) -> Completion:
@@ -206,9 +212,9 @@ def _finish(
     if ended:
         tokens = tokens[: tokens.index(tokenizer.EOS)]
     text = tokenizer.decode(tokens)
-    stops = [index for stop in request.stop if (index := text.find(stop)) >= 0]
-    if stops:
-        ended, text = True, text[: min(stops)]
+    end = stop_position(text, request.stop)
+    if end < len(text):
+        ended, text = True, text[:end]
         tokens = tokens[: len(text.encode())] if tokenizer.decode(tokens).isascii() else tokens
     return Completion(
         tokens=tokens,

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from crossover.data import tokenizer
-from crossover.decoding.decoding_sequences import ARSequence, DecodingSequence, DLMSequence
+from crossover.decoding.decoding_sequences import ARSequence, DecodingSequence, DLMSequence, stop_position
 from crossover.decoding.generation_request import Completion, Generation
 from crossover.model.transformer import Transformer
 
@@ -48,7 +48,7 @@ def stream(model: Transformer, request: Generation) -> Iterator[str | Completion
     """Complete one request as a stream.
 
     The pieces joined are the completion's text; none ends inside a UTF-8 character. With stop sequences, text is held
-    back by the length of the longest one, so that no part of a stop sequence is ever yielded.
+    back by the length of the longest one, and nothing after one is yielded, although a DLM decodes on.
 
     Args:
         model: of either family.
@@ -66,7 +66,7 @@ def stream(model: Transformer, request: Generation) -> Iterator[str | Completion
     while not sequence.done:
         _step(model, [sequence])
         ready = _complete_characters(sequence.committed())
-        ready = ready[: len(ready) - held] if held else ready
+        ready = ready[: max(0, min(len(ready) - held, stop_position(ready, request.stop)))]
         if not sequence.done and len(ready) > len(sent):
             yield ready[len(sent) :]
             sent = ready

@@ -11,7 +11,7 @@ import sys
 import warnings
 from pathlib import Path
 
-from crossover.errors import CrossoverError, WorkspaceError
+from crossover.errors import CrossoverError, RequestError, WorkspaceError
 from crossover.files import write_text
 
 
@@ -36,21 +36,25 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 in a container")
     parser.add_argument("--port", type=int, default=8080, help="0 takes a free port")
     parser.add_argument("--port-file", type=Path, help="written with the port once connections are accepted")
+    parser.add_argument(
+        "--max-queue", type=int, default=256, help="completions that wait or run before requests are refused (HTTP 503)"
+    )
     return parser.parse_args()
 
 
 def _serve(options: argparse.Namespace) -> None:
     from crossover_services.predictor.kserve_model import CrossoverModel
-    from crossover_services.predictor.openai_routes import OpenAIRoutes
+    from crossover_services.predictor.openai_routes import OpenAIRoutes, kserve_error
     from crossover_services.predictor.request_metrics import Metrics
     from kserve import model_server
     from kserve.model_server import ModelServer
     from kserve.protocol.rest.server import RESTServer
 
     os.environ.setdefault("UVICORN_LOG_LEVEL", "warning")
-    model = CrossoverModel(options.model_name, options.checkpoint)
+    model = CrossoverModel(options.model_name, options.checkpoint, options.max_queue)
     routes = OpenAIRoutes(options.model_name, model.batcher, Metrics())
     model_server.app.include_router(routes.router())
+    model_server.app.add_exception_handler(RequestError, kserve_error)
     server = ModelServer(http_port=options.port, workers=1, enable_grpc=False, enable_latency_logging=False)
     logging.getLogger("kserve").setLevel(logging.WARNING)
     server.register_model(model)

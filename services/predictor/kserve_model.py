@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from crossover_services.predictor.request_batching import Batcher
-from kserve.errors import InvalidInput
+from crossover_services.predictor.request_batching import MAX_QUEUE, Batcher
 from kserve.model import Model
 from kserve.protocol.infer_type import InferOutput, InferRequest, InferResponse
+from pydantic import TypeAdapter, ValidationError
 
 from crossover.decoding import Completion, Generation
 from crossover.errors import RequestError
 from crossover.training.checkpoint import load_checkpoint
 
 _FIELDS = set(Generation.__dataclass_fields__)
+_GENERATION = TypeAdapter(Generation)
 
 
 class CrossoverModel(Model):
@@ -24,15 +26,16 @@ class CrossoverModel(Model):
     Args:
         name: of the model in requests.
         checkpoint: the checkpoint folder.
+        max_queue: no request is accepted while so many completions wait or run.
 
     Raises:
         CheckpointError: incomplete, altered, or not a checkpoint.
     """
 
-    def __init__(self, name: str, checkpoint: Path) -> None:
+    def __init__(self, name: str, checkpoint: Path, max_queue: int = MAX_QUEUE) -> None:
         super().__init__(name)
         transformer, self.info = load_checkpoint(checkpoint)
-        self.batcher = Batcher(transformer)
+        self.batcher = Batcher(transformer, max_queue)
         self.ready = True
 
     async def predict(
@@ -41,14 +44,15 @@ class CrossoverModel(Model):
         headers: dict[str, str] | None = None,
         response_headers: dict[str, str] | None = None,
     ) -> dict[str, Any] | InferResponse:
-        """Complete every instance (v1) or every element of the input `prompt` (v2)."""
-        try:
-            if isinstance(payload, InferRequest):
-                completions = await self.batcher.complete(_from_tensors(payload))
-                return _to_tensors(self.name, payload, completions)
-            completions = await self.batcher.complete([_from_instance(item) for item in payload["instances"]])
-        except RequestError as error:
-            raise InvalidInput(str(error)) from error  # type: ignore[no-untyped-call]
+        """Complete every instance (v1) or every element of the input `prompt` (v2).
+
+        Raises:
+            RequestError: a request is malformed, or the model's family does not support it; `kserve_error` answers.
+        """
+        if isinstance(payload, InferRequest):
+            completions = await self.batcher.complete(_from_tensors(payload))
+            return _to_tensors(self.name, payload, completions)
+        completions = await self.batcher.complete([_from_instance(item) for item in payload["instances"]])
         return {"predictions": [_prediction(completion) for completion in completions]}
 
     def get_input_types(self) -> list[dict[str, Any]]:
@@ -77,10 +81,7 @@ def _from_instance(instance: object) -> Generation:
         raise _bad("instances", "each must be a string, or an object with a string `prompt`")
     if unknown := set(instance) - _FIELDS:
         raise _bad("instances", f"unknown field {sorted(unknown)[0]!r}; the fields are {', '.join(sorted(_FIELDS))}")
-    try:
-        return Generation(**{**instance, "stop": tuple(instance.get("stop", ()))})
-    except TypeError as error:
-        raise _bad("instances", f"a field has the wrong type ({error})") from error
+    return _generation(instance)
 
 
 def _from_tensors(request: InferRequest) -> list[Generation]:
@@ -91,14 +92,23 @@ def _from_tensors(request: InferRequest) -> list[Generation]:
     suffixes: list[str | None] = [*texts.get("suffix", [None] * len(prompts))]
     if len(suffixes) != len(prompts):
         raise _bad("inputs", "`suffix` must have as many elements as `prompt`")
-    options = {name: value for name, value in (request.parameters or {}).items() if name in _FIELDS}
+    options = request.parameters or {}
+    return [
+        _generation({**options, "prompt": prompt, "suffix": suffix})
+        for prompt, suffix in zip(prompts, suffixes, strict=True)
+    ]
+
+
+def _generation(fields: Mapping[str, object]) -> Generation:
+    """A request from JSON values: null is the default, and one text is one stop sequence, as on /v1/completions."""
+    given = {name: value for name, value in fields.items() if value is not None}
+    if isinstance(given.get("stop"), str):
+        given["stop"] = [given["stop"]]
     try:
-        return [
-            Generation(**{**options, "prompt": prompt, "suffix": suffix})
-            for prompt, suffix in zip(prompts, suffixes, strict=True)
-        ]
-    except TypeError as error:
-        raise _bad("parameters", f"a field has the wrong type ({error})") from error
+        return _GENERATION.validate_python(given)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise _bad(str(first["loc"][0]), first["msg"]) from error
 
 
 def _text(value: object) -> str:

@@ -9,22 +9,29 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from crossover_services.predictor.openai_types import CompletionRequest
-from crossover_services.predictor.request_batching import Batcher
+from crossover_services.predictor.request_batching import RETRY_SECONDS, Batcher
 from crossover_services.predictor.request_metrics import Metrics
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import ValidationError
 
 from crossover.decoding import Completion
-from crossover.errors import RequestError
+from crossover.errors import RequestError, ServerBusyError
 
 PREFIXES = ("/v1", "/openai/v1")
+RETRY_LATER = {"Retry-After": str(RETRY_SECONDS)}
 
 
 def error_response(status: int, message: str, *, field: str | None = None, code: str | None = None) -> JSONResponse:
     """An error in OpenAI's format."""
-    kind = "not_found_error" if status == 404 else "invalid_request_error"
+    kind = {404: "not_found_error", 503: "server_error"}.get(status, "invalid_request_error")
     return JSONResponse({"error": {"message": message, "type": kind, "param": field, "code": code}}, status)
+
+
+def kserve_error(_: Request, error: Exception) -> JSONResponse:
+    """The answer to a RequestError of a KServe route, in KServe's format."""
+    busy = isinstance(error, ServerBusyError)
+    return JSONResponse({"error": str(error)}, 503 if busy else 400, RETRY_LATER if busy else None)
 
 
 class OpenAIRoutes:
@@ -94,6 +101,10 @@ class OpenAIRoutes:
             first = error.errors(include_url=False)[0]
             field = ".".join(str(part) for part in first["loc"]) or "body"
             return self._counted(error_response(400, f"{field}: {first['msg']}", field=field, code="request.invalid"))
+        except ServerBusyError as error:
+            response = error_response(503, str(error), code=error.code)
+            response.headers.update(RETRY_LATER)
+            return self._counted(response)
         except RequestError as error:
             return self._counted(error_response(400, str(error), field=error.field, code=error.code))
         self.metrics.completed(completions, time.perf_counter() - began)

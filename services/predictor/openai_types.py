@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from crossover.decoding import Generation
 
 
-class StreamOptions(BaseModel):
-    """Options of a streamed response."""
+class OpenAIBody(BaseModel):
+    """A JSON object as OpenAI reads it: null is the default, unknown fields are ignored."""
 
     model_config = ConfigDict(extra="ignore")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, body: Any) -> Any:  # noqa: ANN401 - any JSON value
+        return {k: v for k, v in body.items() if v is not None} if isinstance(body, dict) else body
+
+
+class StreamOptions(OpenAIBody):
+    """Options of a streamed response."""
+
     include_usage: bool = False
 
 
-class CompletionRequest(BaseModel):
-    """POST /v1/completions; unknown fields are ignored."""
-
-    model_config = ConfigDict(extra="ignore")
+class CompletionRequest(OpenAIBody):
+    """POST /v1/completions."""
 
     model: str
     prompt: str | Annotated[list[str], Field(min_length=1, max_length=64)]

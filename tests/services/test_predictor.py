@@ -128,6 +128,86 @@ def test_kserve_v1(url: str) -> None:
     assert httpx.get(f"{url}/v1/models/crossover").json()["ready"] is True
 
 
+def test_one_text_is_one_stop_text_in_every_protocol(url: str) -> None:
+    """The case of triton-inference-server/server#7682: KServe v1 and v2 took a text for a list of its characters."""
+    fields = {"prompt": "ab", "max_tokens": 12, "temperature": 1.0, "seed": 5}
+    prompt = {"name": "prompt", "datatype": "BYTES", "shape": [1], "data": ["ab"]}
+
+    def answers(stop: dict[str, object]) -> list[str]:
+        openai = httpx.post(f"{url}/v1/completions", json={"model": "crossover", **fields, **stop}).json()
+        v1 = httpx.post(f"{url}/v1/models/crossover:predict", json={"instances": [fields | stop]}).json()
+        options = {name: value for name, value in (fields | stop).items() if name != "prompt"}
+        v2 = httpx.post(f"{url}/v2/models/crossover/infer", json={"inputs": [prompt], "parameters": options}).json()
+        return [openai["choices"][0]["text"], v1["predictions"][0]["completion"], v2["outputs"][0]["data"][0]]
+
+    full = answers({})[0]
+    absent = {"stop": full[:4][::-1] + full[:4]}  # all its characters are in the completion, the text itself is not
+    assert absent["stop"] not in full
+    assert answers(absent) == [full] * 3
+    assert answers({"stop": full[2:5]}) == [full[: full.index(full[2:5])]] * 3
+
+
+@pytest.mark.parametrize("fields", [{"stop": 5}, {"stop": ["a", 1]}, {"max_tokens": 3.5}, {"remasking": "best"}])
+def test_kserve_refuses_fields_of_the_wrong_type(url: str, fields: dict[str, object]) -> None:
+    answer = httpx.post(f"{url}/v1/models/crossover:predict", json={"instances": [{"prompt": "x"} | fields]})
+    assert answer.status_code == 400, answer.text
+    assert next(iter(fields)) in answer.json()["error"]
+    prompt = {"name": "prompt", "datatype": "BYTES", "shape": [1], "data": ["x"]}
+    if not isinstance(next(iter(fields.values())), list):  # KServe's own schema refuses a list with 422
+        answer = httpx.post(f"{url}/v2/models/crossover/infer", json={"inputs": [prompt], "parameters": fields})
+        assert answer.status_code == 400, answer.text
+
+
+def test_null_is_the_default_in_every_protocol(url: str) -> None:
+    """The case of vllm-project/vllm#19862: clients send every field, null where it is not set."""
+    names = ("max_tokens", "temperature", "top_p", "seed", "stop", "suffix")
+    nulls = dict.fromkeys((*names, "n", "echo", "stream", "stream_options", "logprobs"))
+    body = {"model": "crossover", "prompt": "ab"}
+    plain, same = (httpx.post(f"{url}/v1/completions", json=body | fields) for fields in ({}, nulls))
+    assert same.status_code == 200, same.text
+    assert same.json()["choices"] == plain.json()["choices"]
+    streamed = httpx.post(
+        f"{url}/v1/completions", json=body | {"stream": True, "stream_options": {"include_usage": None}}
+    )
+    assert streamed.status_code == 200, streamed.text
+    instances = ["ab", {"prompt": "ab"} | dict.fromkeys(names)]
+    answer = httpx.post(f"{url}/v1/models/crossover:predict", json={"instances": instances})
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["predictions"][0] == answer.json()["predictions"][1]
+
+
+def test_a_full_queue_refuses_and_recovers(tmp_path: Path) -> None:
+    checkpoint = write_checkpoint(tmp_path / "c", causal=True)
+    command = [sys.executable, "-m", "crossover_services.predictor", "--checkpoint", str(checkpoint), "--port", "0"]
+    with subprocess.Popen([*command, "--max-queue", "1"], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            url = process.stdout.readline().split()[-1]
+            body = {"model": "crossover", "prompt": "x", "max_tokens": 4096, "temperature": 0}
+            prompt = {"name": "prompt", "datatype": "BYTES", "shape": [1], "data": ["x"]}
+            requests = {
+                "/v1/completions": body | {"max_tokens": 2},
+                "/v1/models/crossover:predict": {"instances": ["x"]},
+                "/v2/models/crossover/infer": {"inputs": [prompt]},
+            }
+            with httpx.stream("POST", f"{url}/v1/completions", json=body | {"stream": True}) as running:
+                lines = running.iter_lines()  # while it lives, the connection is open
+                next(lines)
+                for route, content in requests.items():
+                    refused = httpx.post(url + route, json=content)
+                    assert refused.status_code == 503, refused.text
+                    assert int(refused.headers["retry-after"]) > 0
+                    assert "request.queue-full" in refused.text
+                also_streamed = httpx.post(f"{url}/v1/completions", json=body | {"stream": True})
+                assert also_streamed.status_code == 503
+            assert 'crossover_requests_total{code="503"} 2.0' in httpx.get(f"{url}/metrics").text
+            with OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=5) as client:  # retries 503 by itself
+                answer = client.completions.create(model="crossover", prompt="x", max_tokens=2)
+            assert answer.choices[0].text is not None
+        finally:
+            process.terminate()
+
+
 def test_kserve_v2(url: str) -> None:
     prompt = {"name": "prompt", "datatype": "BYTES", "shape": [2], "data": ["ab", "c"]}
     body = {"id": "7", "inputs": [prompt], "parameters": {"max_tokens": 3}}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -90,6 +92,23 @@ def test_the_pieces_of_a_stream_are_the_text(model: Transformer, block: int) -> 
         assert isinstance(last, Completion)
         assert "".join(str(piece) for piece in pieces) == last.text == generate(model, [request])[0].text
         assert all(pieces)
+
+
+@BOTH
+@pytest.mark.parametrize("block", [0, 1, 3])
+@pytest.mark.parametrize("held", [0, 30], ids=["one", "two"])
+def test_a_stream_shows_no_part_of_a_stop_text(model: Transformer, block: int, held: int) -> None:
+    """Stop texts of any length at any place, with or without a longer one that never matches."""
+    request = Generation(prompt="import ", max_tokens=12, temperature=1.0, top_p=0.5, block_length=block, seed=3)
+    text = generate(model, [request])[0].text
+    longer = ("~" * held,) if held else ()
+    for begin in range(0, len(text), 3):
+        for length in (1, 6):
+            stops = (text[begin : begin + length], *longer)
+            *pieces, last = stream(model, replace(request, stop=stops))
+            assert isinstance(last, Completion)
+            (plain,) = generate(model, [replace(request, stop=stops)])
+            assert "".join(str(piece) for piece in pieces) == last.text == plain.text, stops
 
 
 def test_ar_slides_its_window_and_counts_what_it_left_out() -> None:
