@@ -14,6 +14,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from crossover.errors import StorageError, WorkspaceError
+from crossover.field_faults import field_faults
 
 
 class Settings(BaseSettings):
@@ -126,8 +127,7 @@ def get_settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        name = "CROSSOVER_" + "_".join(str(part) for part in first["loc"]).upper()
+        faults = field_faults(error, Settings, "settings", lambda place: f"CROSSOVER_{place.upper()}")
         raise WorkspaceError(
-            "settings.invalid", field=name, problem=first["msg"], remedy=f"correct or unset {name}"
+            "settings.invalid", field=faults.field, problem=faults.problem, remedy=f"correct or unset {faults.named}"
         ) from error

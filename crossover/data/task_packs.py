@@ -19,7 +19,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from crossover.data.corpus_sources import open_packed
 from crossover.errors import DataError
+from crossover.field_faults import NAME_PATTERN, field_faults, validate_fields
 from crossover.files import digest_of_file
+from crossover.yaml_text import parse_yaml
 
 Document = Mapping[str, Any]
 Item = TypeVar("Item")
@@ -30,7 +32,7 @@ class Pack(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")
+    name: str = Field(pattern=NAME_PATTERN)
     format: str = Field(description="Format of the documents; a key of `crossover.evaluation.tasks.FORMATS`.")
     licence: str = Field(min_length=1)
     source: str = Field(default="", description="Origin of the documents, as free text.")
@@ -77,14 +79,14 @@ def find_pack(name: str, folder: Path) -> Pack:
     own = folder / f"{name}.yaml"
     try:
         if own.is_file():
-            fields = yaml.safe_load(own.read_text("utf-8"))
+            fields = parse_yaml(own.read_text("utf-8"))
             if not isinstance(fields, dict):
                 raise ValueError("is not a mapping of fields")
             base = fields.pop("base", None)
             fields = (catalogue()[base] if base else {}) | fields
         else:
             fields = dict(catalogue()[name])
-        return Pack.model_validate({"name": name} | fields)
+        return validate_fields(Pack, {"name": name} | fields)
     except KeyError as error:
         raise DataError(
             "tasks.unknown",
@@ -93,15 +95,15 @@ def find_pack(name: str, folder: Path) -> Pack:
             remedy=f"choose from domain-cloze, {', '.join(catalogue())}, or describe it in {own.name} in the folder "
             "of CROSSOVER_TASKS",
         ) from error
-    except (ValidationError, ValueError, yaml.YAMLError) as error:
-        first = error.errors(include_url=False)[0] if isinstance(error, ValidationError) else None
-        place = ".".join(map(str, first["loc"])) if first else ""
-        raise DataError(
-            "tasks.bad-pack",
-            field=f"{own.name}{':' if place else ''} {place}".strip(),
-            problem=str(first["msg"] if first else error).removeprefix("Value error, ").replace("\n", " "),
-            remedy="correct the description of the task",
-        ) from error
+    except ValidationError as error:
+        faults = field_faults(error, Pack, own.name, f"{own.name}: {{}}".format)
+        raise _bad_pack(faults.field, faults.problem) from error
+    except ValueError as error:
+        raise _bad_pack(own.name, str(error)) from error
+
+
+def _bad_pack(field: str, problem: str) -> DataError:
+    return DataError("tasks.bad-pack", field=field, problem=problem, remedy="correct the description of the task")
 
 
 def read_pack(pack: Pack, folder: Path) -> Iterator[Document]:

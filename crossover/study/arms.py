@@ -6,6 +6,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from crossover.field_faults import NAME_PATTERN
+
 Family = Literal["AR", "DLM"]
 ObjectiveKind = Literal["next-token", "masked", "block-masked"]
 MaskSampling = Literal["exact-count", "bernoulli"]
@@ -38,7 +40,7 @@ class Arm(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")
+    name: str = Field(pattern=NAME_PATTERN)
     objective: ObjectiveKind
     description: str
     weight_decay: float | None = None

@@ -5,11 +5,12 @@ from __future__ import annotations
 from importlib import resources
 from pathlib import Path
 
-import yaml
 from pydantic import ValidationError
 
 from crossover.errors import StudyError
+from crossover.field_faults import field_faults, validate_fields
 from crossover.study.study_config import StudyConfig
+from crossover.yaml_text import parse_yaml
 
 PRESETS = "crossover.study.presets"
 
@@ -45,14 +46,13 @@ def parse_study(text: str) -> StudyConfig:
     """A study from YAML (or JSON) text.
 
     Raises:
-        StudyError: with the first wrong field.
+        StudyError: with every wrong field.
     """
     try:
-        raw = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        place = str(error).replace("\n", " ")
+        raw = parse_yaml(text)
+    except ValueError as error:
         raise StudyError(
-            "study.not-yaml", field="STUDY", problem=f"not YAML: {place}", remedy="mend the syntax"
+            "study.not-yaml", field="STUDY", problem=f"not YAML: {error}", remedy="mend the syntax"
         ) from error
     if not isinstance(raw, dict):
         raise StudyError(
@@ -62,14 +62,9 @@ def parse_study(text: str) -> StudyConfig:
             remedy="start from `crossover run demo --print-study`",
         )
     try:
-        return StudyConfig.model_validate(raw)
+        return validate_fields(StudyConfig, raw)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        field = ".".join(str(part) for part in first["loc"]) or "study"
-        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+        faults = field_faults(error, StudyConfig, "study")
         raise StudyError(
-            "study.invalid",
-            field=field,
-            problem=first["msg"].removeprefix("Value error, ") + more,
-            remedy=f"correct {field} in the study",
+            "study.invalid", field=faults.field, problem=faults.problem, remedy=f"correct {faults.named}"
         ) from error

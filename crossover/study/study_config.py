@@ -7,11 +7,12 @@ plan. What each field decides, and thus what an edit makes anew, is in `crossove
 from __future__ import annotations
 
 import math
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from crossover.analysis.analysis_plan import AnalysisPlan
+from crossover.field_faults import NAME_PATTERN
 from crossover.files import digest_of
 from crossover.metric_catalogue import metric_of
 from crossover.model.model_presets import PRESETS
@@ -55,6 +56,13 @@ def _with_metrics(analysis: dict[str, Any]) -> dict[str, Any]:
     return analysis | {"metrics": [metric_fields(metric) for metric in metrics]}
 
 
+def _seeds(seeds: object) -> object:
+    """The seeds 0..n-1 of a whole number n; anything else as it is."""
+    if isinstance(seeds, bool) or not isinstance(seeds, int | float) or seeds != seeds // 1:
+        return seeds
+    return tuple(range(int(seeds)))
+
+
 class Cell(StudyPart):
     """One point of the grid."""
 
@@ -70,21 +78,18 @@ class Cell(StudyPart):
 class StudyConfig(StudyPart):
     """A study. Its fields, and nothing else, decide the numbers; `field_effects` lists which decides what."""
 
-    name: str = Field(default="study", pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")
+    name: str = Field(default="study", pattern=NAME_PATTERN)
     question: str = Field(default="", max_length=500)
     data: DataConfig = DataConfig()
     grid: GridConfig = GridConfig()
     arms: tuple[str, ...] = ("ar", "dlm")
     recipes: dict[str, Recipe] = Field(default_factory=dict, description="Ratios of arms, or new arms by name.")
-    seeds: tuple[int, ...] = Field(default=(0, 1, 2, 3, 4), description="A number n means 0..n-1.")
+    seeds: Annotated[tuple[int, ...], BeforeValidator(_seeds)] = Field(
+        default=(0, 1, 2, 3, 4), description="A number n means 0..n-1."
+    )
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     analysis: AnalysisPlan = Field(default_factory=lambda: AnalysisPlan.model_validate(_with_metrics({})))
-
-    @field_validator("seeds", mode="before")
-    @classmethod
-    def _number_of_seeds(cls, seeds: object) -> object:
-        return tuple(range(seeds)) if isinstance(seeds, int) and not isinstance(seeds, bool) else seeds
 
     @field_validator("seeds")
     @classmethod

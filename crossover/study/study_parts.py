@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from crossover.field_faults import NAME_PATTERN
 from crossover.model.model_presets import model_presets
 
 DOMAIN_CLOZE = "domain-cloze"
@@ -131,7 +132,7 @@ class EvaluationConfig(StudyPart):
         ge=0,
         description="Draw rounds of `nelbo_draws` until this Monte Carlo error (nats a token); 0: one.",
     )
-    tasks: tuple[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")], ...] = Field(
+    tasks: tuple[Annotated[str, Field(pattern=NAME_PATTERN)], ...] = Field(
         default=(DOMAIN_CLOZE,), description="`domain-cloze`, made from the corpus, and packs by name."
     )
     cloze_items: int = Field(default=128, ge=4, description="Items of the domain cloze task.")
