@@ -51,19 +51,20 @@ class Workspace:
         """Make this the study's workspace, or the study's next revision the current one.
 
         Raises:
-            WorkspaceError: it holds a study of another name.
+            WorkspaceError: it holds artifacts of a study of another name.
         """
         while True:
             document = self.store.read_document(STUDY_FILE)
             recorded: dict[str, Any] = document.value if document else {"name": study.name, "revisions": []}
-            if recorded.get("name", recorded.get("study", {}).get("name")) != study.name:
+            other = recorded.get("name", recorded.get("study", {}).get("name")) != study.name
+            if other and (self.store.names("datasets") or self.store.names("runs")):
                 raise WorkspaceError(
                     "workspace.other-study",
                     field=self.uri,
                     problem=f"holds the study {recorded.get('name')!r}, and this one is named {study.name!r}",
                     remedy="give another place with --out, or name the study as before",
                 )
-            revised = _revised(recorded, study)
+            revised = _revised({} if other else recorded, study)
             if revised == recorded:
                 break
             try:
