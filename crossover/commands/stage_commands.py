@@ -50,7 +50,8 @@ def prepare(options: argparse.Namespace) -> int:
         context.store.write_document(DATASET, reference.model_dump(mode="json"), replaces=ANY)
         manifest = open_dataset(context, reference).manifest
         print(
-            f"{manifest.documents:,} documents ({manifest.duplicates_dropped} duplicates dropped), "
+            f"{manifest.documents:,} documents (dropped: {manifest.duplicates_dropped} duplicates, "
+            f"{manifest.undecodable_dropped} not UTF-8), "
             f"{manifest.available_tokens:,} training tokens available, "
             f"budgets {', '.join(f'{b.tokens:,}' for b in manifest.budgets)}, "
             f"{manifest.validation_examples * manifest.sequence_length:,} validation tokens\n{reference.uri}"

@@ -9,7 +9,7 @@ import lzma
 import sysconfig
 import unicodedata
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -31,13 +31,19 @@ _STDLIB_LEFT_OUT = {
 PackedFile = BinaryIO | gzip.GzipFile | lzma.LZMAFile
 
 
+def _unchanged(text: str, _: DataConfig) -> str:
+    return text
+
+
 class Reader(NamedTuple):
-    """How the documents of one kind of source are read."""
+    """How the documents of one kind of source are read: files, encoded documents in a file, text in a document."""
 
     files: Callable[[str], list[tuple[Path, str]]]
     """Files of a place (what follows the scheme) in a fixed order, each with the name of its documents."""
-    documents: Callable[[Path, PackedFile, DataConfig], Iterator[tuple[str, str]]]
-    """Documents of one file: what is added to the file's name, and the text."""
+    documents: Callable[[PackedFile, DataConfig], Iterator[tuple[str, bytes]]]
+    """Documents of one file, each UTF-8 on its own: what is added to the file's name, and the bytes."""
+    text: Callable[[str, DataConfig], str] = _unchanged
+    """The text in a decoded document; a ValueError says what is wrong with it."""
 
 
 @dataclass
@@ -45,7 +51,7 @@ class SourceCounts:
     """Counts of files and of skipped documents, for the manifest."""
 
     files: int = 0
-    undecodable: list[str] = field(default_factory=list)
+    undecodable: int = 0
     empty: int = 0
 
 
@@ -60,29 +66,21 @@ def documents(config: DataConfig, counts: SourceCounts) -> Iterator[tuple[str, s
         Name and normalised text of each document that is not empty.
 
     Raises:
-        DataError: the source has no file, a file cannot be read or is not UTF-8, or a JSON line is malformed.
+        DataError: the source has no file, a file cannot be read, or a document is malformed or not UTF-8.
     """
     scheme, _, place = config.source.partition(":")
     reader = READERS[scheme]
     for path, name in reader.files(place):
         counts.files += 1
         try:
-            for inner, text in _documents_of(path, reader, config):
-                normalised = normalise(text)
-                if normalised:
+            for inner, encoded in _documents_of(path, reader, config):
+                text = _text_of(encoded, f"{path}{inner}", reader, config)
+                if text is None:
+                    counts.undecodable += 1
+                elif normalised := normalise(text):
                     yield f"{name}{inner}", normalised
                 else:
                     counts.empty += 1
-        except UnicodeDecodeError as error:
-            if config.undecodable == "skip":
-                counts.undecodable.append(name)
-                continue
-            raise DataError(
-                "data.undecodable",
-                field="data.source",
-                problem=f"{path} is not UTF-8 (byte {error.start})",
-                remedy="convert the file, or set data.undecodable to skip",
-            ) from error
         except (OSError, EOFError, lzma.LZMAError) as error:
             raise DataError(
                 "data.unreadable",
@@ -90,6 +88,28 @@ def documents(config: DataConfig, counts: SourceCounts) -> Iterator[tuple[str, s
                 problem=f"{path} cannot be read ({error})",
                 remedy="check the file and its permissions",
             ) from error
+
+
+def _text_of(encoded: bytes, place: str, reader: Reader, config: DataConfig) -> str | None:
+    """The text of one document; None if it is not UTF-8 and the study skips such documents."""
+    try:
+        return reader.text(encoded.decode("utf-8-sig"), config)
+    except UnicodeDecodeError as error:
+        if config.undecodable == "skip":
+            return None
+        raise DataError(
+            "data.undecodable",
+            field="data.source",
+            problem=f"{place} is not UTF-8 (byte {error.start})",
+            remedy="convert the file, or set data.undecodable to skip",
+        ) from error
+    except ValueError as error:
+        raise DataError(
+            "data.bad-json-line",
+            field="data.text_field",
+            problem=f"{place} {error}",
+            remedy="correct the line, or set data.text_field to a field that holds text",
+        ) from error
 
 
 def normalise(text: str) -> str:
@@ -134,57 +154,45 @@ def open_packed(path: Path) -> PackedFile:
     return path.open("rb")
 
 
-def _documents_of(path: Path, reader: Reader, config: DataConfig) -> Iterator[tuple[str, str]]:
+def _documents_of(path: Path, reader: Reader, config: DataConfig) -> Iterator[tuple[str, bytes]]:
     with open_packed(path) as file:
-        yield from reader.documents(path, file, config)
+        yield from reader.documents(file, config)
 
 
-def _plain_text(_: Path, file: PackedFile, config: DataConfig) -> Iterator[tuple[str, str]]:
+def _plain_text(file: PackedFile, config: DataConfig) -> Iterator[tuple[str, bytes]]:
     if config.separator:
         yield from _separated(file, config.separator)
     else:
-        yield "", file.read().decode("utf-8-sig")
+        yield "", file.read()
 
 
-def _json_lines(path: Path, file: PackedFile, config: DataConfig) -> Iterator[tuple[str, str]]:
-    text_field = config.text_field
-    for number, line in enumerate(file, start=1):
-        if not line.strip():
-            continue
-        try:
-            text = json.loads(line.decode("utf-8"))[text_field]
-        except UnicodeDecodeError:
-            raise
-        except (ValueError, KeyError, TypeError) as error:
-            raise DataError(
-                "data.bad-json-line",
-                field="data.text_field",
-                problem=f"{path} line {number} is not a JSON object with the field {text_field!r}",
-                remedy="correct the line or set data.text_field",
-            ) from error
-        if not isinstance(text, str):
-            raise DataError(
-                "data.bad-json-line",
-                field="data.text_field",
-                problem=f"{path} line {number}: {text_field!r} is not text",
-                remedy="name a field that holds text",
-            )
-        yield f":{number}", text
+def _lines(file: PackedFile, _: DataConfig) -> Iterator[tuple[str, bytes]]:
+    return ((f":{number}", line) for number, line in enumerate(file, start=1) if line.strip())
 
 
-def _separated(file: PackedFile, separator: str) -> Iterator[tuple[str, str]]:
+def _json_text(line: str, config: DataConfig) -> str:
+    try:
+        text = json.loads(line)[config.text_field]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"is not a JSON object with the field {config.text_field!r}") from error
+    if not isinstance(text, str):
+        raise ValueError(f"has {config.text_field!r}, which is not text")
+    return text
+
+
+def _separated(file: PackedFile, separator: str) -> Iterator[tuple[str, bytes]]:
     delimiter, rest, number = separator.encode(), b"", 0
     while chunk := file.read(1 << 20):
         *pieces, rest = (rest + chunk).split(delimiter)
         for piece in pieces:
             number += 1
-            yield f"#{number}", piece.decode("utf-8")
-    yield f"#{number + 1}", rest.decode("utf-8")
+            yield f"#{number}", piece
+    yield f"#{number + 1}", rest
 
 
 READERS: dict[str, Reader] = {
     "stdlib": Reader(_standard_library, _plain_text),
     "text": Reader(matching_files, _plain_text),
-    "jsonl": Reader(matching_files, _json_lines),
+    "jsonl": Reader(matching_files, _lines, _json_text),
 }
 """By scheme; `study_parts.SOURCES` names the schemes that a study may use."""

@@ -49,10 +49,10 @@ class DatasetManifest(BaseModel):
     tokenizer: str
     sequence_length: int
     files_read: int
-    files_skipped: int
     documents: int
     duplicates_dropped: int
     empty_dropped: int
+    undecodable_dropped: int
     train_documents: int
     validation_documents: int
     train_bytes: int

@@ -21,7 +21,7 @@ from crossover.study.identity import RunId
 from crossover.study.study_config import StudyConfig
 from crossover.study.study_parts import DataConfig
 
-DATASET_VERSION = 1
+DATASET_VERSION = 2
 """Raise when the same corpus and settings would give other examples."""
 TRAINING_VERSION = 1
 """Raise when the same examples, settings and seed would give other weights."""

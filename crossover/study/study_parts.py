@@ -30,7 +30,7 @@ class DataConfig(StudyPart):
     text_field: str = Field(default="text", description="The field of a JSON line that holds the document.")
     separator: str = Field(default="", description="Cut each text file into documents at this string.")
     undecodable: Literal["refuse", "skip"] = Field(
-        default="refuse", description="What to do with a file that is not UTF-8; skipped ones are counted."
+        default="refuse", description="What to do with a document that is not UTF-8; skipped ones are counted."
     )
     tokenizer: Literal["bytes"] = Field(default="bytes", description="Byte level: 256 bytes, BOS, EOS and MASK.")
     sequence_length: int = Field(default=64, ge=8, le=8192, description="Tokens in one training example.")

@@ -12,11 +12,14 @@ from hypothesis import strategies as st
 
 from crossover.data.corpus_sources import SourceCounts, documents, normalise
 from crossover.data.dataset import Dataset
+from crossover.data.domain_cloze import ClozeItem
 from crossover.data.prepare_dataset import prepare_cloze, prepare_dataset
 from crossover.data.split_corpus import read_corpus
-from crossover.data.task_items import TaskItems
+from crossover.data.task_items import TaskItems, write_cloze_items, write_pack_items
+from crossover.data.task_packs import Pack, read_pack
 from crossover.data.tokenizer import EOS, decode, encode, hugging_face_json
 from crossover.errors import DataError, WorkspaceError
+from crossover.files import digest_of_file
 from crossover.study.study_config import StudyConfig
 from crossover.study.study_parts import DataConfig
 from tests.conftest import write_corpus
@@ -133,6 +136,29 @@ def test_json_lines_and_compression(tmp_path: Path) -> None:
     assert texts == [f"document {i}\nline" for i in range(3)] * 2
 
 
+SEPARATORS = "a\u2028b\u2029c\x85d\x0be\x0cf\x1cg"
+"""Characters at which `str.splitlines` cuts, and JSON and our files do not."""
+
+
+def test_lines_are_cut_at_newlines_only(tmp_path: Path) -> None:
+    raw = json.dumps({"text": SEPARATORS}, ensure_ascii=False)  # escapes what is below U+0020
+    (tmp_path / "x.jsonl").write_text(f'{raw}\n{raw[:-2]}2"}}\n', "utf-8")
+    for config in (
+        DataConfig(source=f"jsonl:{tmp_path}/x.jsonl"),
+        DataConfig(source=f"text:{tmp_path}/x.jsonl", separator="\n"),
+    ):
+        assert len(list(documents(config, SourceCounts()))) == 2
+    document = {"query": SEPARATORS, "choices": ["a", SEPARATORS], "gold": 0}
+    pack = Pack(name="p", format="multiple-choice", licence="none", file="p.jsonl", sha256="0" * 64)
+    (tmp_path / "p.jsonl").write_text(json.dumps(document, ensure_ascii=False) + "\n", "utf-8")
+    pack = pack.model_copy(update={"sha256": digest_of_file(tmp_path / "p.jsonl").removeprefix("sha256:")})
+    assert list(read_pack(pack, tmp_path)) == [document]
+    items = write_pack_items(tmp_path / "pack", pack, [(0, document), (7, document)], 0)
+    assert items.documents() == [(0, document), (7, document)]
+    cloze = ClozeItem(id="1", cluster=SEPARATORS, context=(1,), options=((2,), (3,)), gold=0)
+    assert write_cloze_items(tmp_path / "cloze", [cloze]).documents() == [(0, cloze.model_dump())]
+
+
 def test_a_separator_cuts_documents_across_read_blocks(tmp_path: Path) -> None:
     pieces = [f"piece {i} " + "x" * 50_000 for i in range(60)]
     (tmp_path / "all.txt").write_text("<|end|>".join(pieces))
@@ -199,12 +225,33 @@ class TestBadInput:
         with pytest.raises(DataError, match=r"zzz\.txt is not UTF-8 \(byte 3\)"):
             prepare(tiny_study, tmp_path / "d")
         skipped = prepare(changed(tiny_study, data={"undecodable": "skip"}), tmp_path / "d")
-        assert skipped.manifest.files_skipped == 1
+        assert skipped.manifest.undecodable_dropped == 1
+
+    @pytest.mark.parametrize(
+        ("content", "fields", "place"),
+        [
+            (b'{"text": "a"}\n{"text": "caf\xe9"}\n{"text": "b"}\n', {"source": "jsonl:"}, ":2"),
+            (b"a\n--caf\xe9--b", {"source": "text:", "separator": "--"}, "#2"),
+        ],
+    )
+    def test_the_document_that_is_not_utf8_is_skipped_and_no_other(
+        self, tmp_path: Path, content: bytes, fields: dict[str, str], place: str
+    ) -> None:
+        """The case of jingyaogong/minimind#551: one bad line; those after it were lost, those before it were not."""
+        (tmp_path / "all").write_bytes(content)
+        fields = fields | {"source": f"{fields['source']}{tmp_path}/all"}
+        counts = SourceCounts()
+        texts = documents(DataConfig.model_validate(fields | {"undecodable": "skip"}), counts)
+        assert [text for _, text in texts] == ["a", "b"]
+        assert (counts.files, counts.undecodable) == (1, 1)
+        with pytest.raises(DataError, match=f"all{place} is not UTF-8") as caught:
+            list(documents(DataConfig.model_validate(fields), SourceCounts()))
+        assert caught.value.code == "data.undecodable"
 
     @pytest.mark.parametrize("line", ["{", "[]", '{"other": "x"}', '{"text": 3}'])
     def test_bad_json_line(self, tmp_path: Path, line: str) -> None:
         (tmp_path / "x.jsonl").write_text('{"text": "fine"}\n' + line + "\n")
-        with pytest.raises(DataError, match="line 2"):
+        with pytest.raises(DataError, match=r"x\.jsonl:2 "):
             list(documents(DataConfig(source=f"jsonl:{tmp_path}/x.jsonl"), SourceCounts()))
 
     def test_torn_compressed_file(self, tmp_path: Path) -> None:
