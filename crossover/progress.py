@@ -18,6 +18,8 @@ from tqdm import tqdm
 EVENT_MARK = "@crossover "
 PLAIN_SECONDS = 10.0
 EVENT_SECONDS = 0.5
+KNOWN_FRACTION, KNOWN_SECONDS = 0.05, 60.0
+"""Share of the work, or time, after which the time left is shown."""
 
 
 def events_wanted() -> bool:
@@ -45,6 +47,13 @@ def parse_event(line: str) -> dict[str, Any] | None:
     except ValueError:
         return None
     return event if isinstance(event, dict) and "event" in event else None
+
+
+def time_text(seconds: float) -> str:
+    """A duration for people: `40 s`, `12 min`, `3.5 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 class Meter:
@@ -102,7 +111,9 @@ class Meter:
         emit("progress", phase=self.phase, label=self.label, done=self.done, total=self.total, **facts)
 
     def _plain(self, now: float, facts: dict[str, float]) -> None:
-        rate = (self.done - self.initial) / max(1e-9, now - self._began)
-        left = (self.total - self.done) / rate if rate > 0 else float("inf")
         shown = "".join(f", {name} {value:.4g}" for name, value in facts.items())
-        print(f"{self.phase} {self.label}: {self.done}/{self.total}{shown}, {left:.0f} s left", flush=True)
+        done = self.done - self.initial
+        # the first units are slow: no time is shown before it means something
+        if done > 1 and (done > KNOWN_FRACTION * self.total or now - self._began > KNOWN_SECONDS):
+            shown += f", {time_text((self.total - self.done) * (now - self._began) / done)} left"
+        print(f"{self.phase} {self.label}: {self.done}/{self.total}{shown}", flush=True)

@@ -7,95 +7,38 @@ progress bar for the study, and raises an error that names the stage that failed
 from __future__ import annotations
 
 import os
-import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from tqdm import tqdm
 
-from crossover.errors import StageFailedError, UserError, WorkspaceError
+from crossover.commands.study_progress import StudyProgress, cell_weights
+from crossover.errors import WorkspaceError
 from crossover.files import workspace_error
-from crossover.progress import parse_event
+from crossover.progress import time_text
 from crossover.settings import get_settings
 from crossover.stages.run_selection import parse_selection
 from crossover.stages.workspace import STUDY_FILE, Workspace
+from crossover.study.identity import RunId
 from crossover.study.study_config import StudyConfig
 
-TRAINING_SHARE = 0.7
-"""Approximate fraction of a run's time that is training; only the progress bar uses it."""
 GRACE_SECONDS = 15.0
-_ANSI = re.compile(r"\x1b\[[0-9;]*m")
-_EXCEPTION = re.compile(r"^(?:\w+\.)*\w*(?:Error|Exception|Interrupt): .+$")
-_FAILED_TASK = re.compile(r"Task '(?P<task>[\w-]+)' finished with status FAILURE")
+TASKS_PER_SLOT = 2
+"""Pretraining tasks for each of the stages that run at once."""
+PLAIN_SECONDS = 10.0
+"""Between two lines of progress where there is no terminal."""
 
 
-@dataclass
-class StudyProgress:
-    """Adds up the events of all stages: how much is done, and what failed first."""
-
-    runs: int
-    trained: dict[str, float] = field(default_factory=dict)
-    evaluated: dict[str, float] = field(default_factory=dict)
-    error: dict[str, Any] | None = None
-    failed_task: str = ""
-    last_exception: str = ""
-
-    def take(self, line: str) -> dict[str, Any] | None:
-        """Take a line of output; returns the event in it, if any."""
-        event = parse_event(line)
-        if event is None:
-            text = _ANSI.sub("", line).strip()
-            if match := _FAILED_TASK.search(text):
-                self.failed_task = self.failed_task or match["task"]
-            elif _EXCEPTION.match(text):
-                self.last_exception = text
-        elif event["event"] == "error":
-            self.error = self.error or event
-        elif event["event"] == "progress":
-            done = event["done"] / max(1, event["total"])
-            if event["phase"] == "evaluate":
-                self.trained[event["label"]] = 1.0
-                self.evaluated[event["label"]] = done
-            elif event["phase"] == "pretrain":
-                self.trained[event["label"]] = done
-        return event
-
-    def failure(self, code: int, log: Path) -> StageFailedError:
-        """What failed, as the first stage that failed reported it.
-
-        Args:
-            code: exit status of the pipeline's process.
-            log: named where the message alone may not explain the failure.
-        """
-        if self.error is None:
-            # the stage ended without an event: it was killed, or failed before it could emit one
-            message = self.last_exception or f"ended without an error message, exit status {code}"
-            return StageFailedError(self.failed_task or "pipeline", f"{message} (log: {log})")
-        message, exit_code = str(self.error["message"]), int(self.error["exit_code"])
-        if exit_code != UserError.exit_code:
-            message += f" (log: {log})"
-        return StageFailedError(str(self.error["stage"]), message, exit_code=exit_code)
-
-    @property
-    def fraction(self) -> float:
-        """Fraction of the study's work that is done, 0 to 1."""
-        trained, evaluated = sum(self.trained.values()), sum(self.evaluated.values())
-        return (TRAINING_SHARE * trained + (1 - TRAINING_SHARE) * evaluated) / max(1, self.runs)
-
-    @property
-    def summary(self) -> str:
-        """Counts of finished runs."""
-        trained = sum(value >= 1 for value in self.trained.values())
-        evaluated = sum(value >= 1 for value in self.evaluated.values())
-        return f"trained {trained}/{self.runs}, evaluated {evaluated}/{self.runs}"
+def default_seeds_per_task(runs: int) -> int:
+    """Seeds that one local task trains: every task starts processes, and two tasks a slot still share the work well."""
+    return max(1, runs // (TASKS_PER_SLOT * get_settings().local_parallelism))
 
 
 def run_study(
@@ -104,7 +47,7 @@ def run_study(
     *,
     registry: str,
     promotion: str,
-    seeds_per_task: int,
+    seeds_per_task: int | None,
     quiet: bool,
     runs: str = "",
 ) -> Path:
@@ -115,7 +58,7 @@ def run_study(
         workspace: a path, or s3://bucket/prefix.
         registry: SQLAlchemy URL; it may hold a password, and is passed on in the environment only.
         promotion: verdict, always, or never.
-        seeds_per_task: seeds that one pretraining task trains.
+        seeds_per_task: seeds that one pretraining task trains; None for as many as keep this machine busy.
         quiet: show no progress.
         runs: the runs of one round (see crossover/stages/run_selection.py); empty for all.
 
@@ -139,13 +82,20 @@ def run_study(
         place.claim(study)
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
         log = place.root / "logs" / f"run-{stamp}.log"
+        selected = [
+            RunId(cell, arm, seed)
+            for cell, seeds in parse_selection(study, runs).items()
+            for arm in study.arms
+            for seed in seeds
+        ]
+        seeds_per_task = seeds_per_task or default_seeds_per_task(len(selected))
         command = [
             *(sys.executable, "-m", "crossover_pipelines.local"),
             *("--study", str(place.root / STUDY_FILE), "--workspace", workspace),
             *("--promotion", promotion, "--seeds-per-task", str(seeds_per_task), f"--runs={runs}"),
             *("--parallelism", str(get_settings().local_parallelism), "--root", str(place.root / "pipeline")),
         ]
-        progress = StudyProgress(runs=len(study.arms) * sum(map(len, parse_selection(study, runs).values())))
+        progress = StudyProgress(selected, cell_weights(study), get_settings().local_parallelism)
         code = _run_logged(command, registry, log, progress, lock, quiet=quiet)
     if code != 0:
         raise progress.failure(code, log)
@@ -197,27 +147,25 @@ def _run_logged(
 def _follow(lines: IO[str], log: IO[str], progress: StudyProgress, *, quiet: bool) -> None:
     """Copy lines to the log and show progress: a bar on a terminal, else a line every ten seconds."""
     tty = sys.stderr.isatty() and not quiet
-    bar = tqdm(total=1.0, disable=not tty, bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}")
-    began = last = time.monotonic()
+    bar = tqdm(total=1.0, disable=not tty, bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed}{postfix}")
+    last, shown = time.monotonic(), ""
     with bar:
         for line in lines:
-            event = progress.take(line)
+            progress.take(line)
             log.write(line)
-            if event is None or event["event"] != "progress":
+            due = time.monotonic() - last > PLAIN_SECONDS or progress.stage not in ("", shown)
+            if quiet or not (tty or due):
                 continue
+            seconds = progress.seconds_left
+            left = f"about {time_text(seconds)} left" if seconds else ""
+            parts = [part for part in (progress.current(), left) if part]
             if tty:
                 bar.set_description_str(progress.summary, refresh=False)
-                rate = event.get("tokens_per_second")
-                bar.set_postfix_str(
-                    f"{event['label']} loss {event['loss']:.3f} {rate:,.0f} tokens/s" if rate else event["label"],
-                    refresh=False,
-                )
+                bar.set_postfix_str("; ".join(parts), refresh=False)
                 bar.update(max(0.0, progress.fraction - bar.n))
-            elif not quiet and time.monotonic() - last > 10:
-                last = time.monotonic()
-                done = progress.fraction
-                left = f", about {(last - began) * (1 - done) / done:.0f} s left" if done > 0.01 else ""
-                print(f"{done:4.0%}  {progress.summary}{left}", flush=True)
+            else:
+                last, shown = time.monotonic(), progress.stage
+                print("; ".join((f"{progress.fraction:4.0%}  {progress.summary}", *parts)), flush=True)
 
 
 def _stop(process: subprocess.Popen[str]) -> None:

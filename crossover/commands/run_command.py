@@ -29,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
     if options.print_study:
         print(yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False, allow_unicode=True), end="")
         return 0
-    if options.seeds_per_task < 1:
+    if options.seeds_per_task is not None and options.seeds_per_task < 1:
         raise StudyError(
             "run.bad-seeds-per-task", field="--seeds-per-task", problem="must be at least 1", remedy="give 1 or more"
         )

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import inspect
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from crossover_components.data_preparation.component import data_preparation
 
-from crossover.commands.local_run import StudyProgress
-from crossover.errors import RegistryError, UserError
+from crossover.commands.study_progress import StudyProgress
 from crossover.progress import parse_event
 from crossover.stages.pipeline_stage import open_pipeline_stage
 from crossover.stages.prepare_stage import plan_groups, prepare_stage
 from crossover.stages.pretrain_stage import pretrain_stage
+from crossover.stages.study_context import resolve_study
+from crossover.study.load_study import load_study
 from crossover.study.study_config import StudyConfig
 
 
@@ -25,14 +31,14 @@ def test_a_failed_run_is_named(tiny_study: StudyConfig, tmp_path: Path, capsys: 
     workspace, registry = tmp_path / "ws", f"sqlite:///{tmp_path}/r.sqlite"
     study = tiny_study.model_dump_json()
     with (
-        pytest.raises((UserError, OSError)),
+        pytest.raises(SystemExit),
         open_pipeline_stage("pretraining", study, str(workspace), registry) as context,
     ):
         dataset, group = prepare_stage(context), plan_groups(context, 1)[0]
         (workspace / "runs").mkdir()
         (workspace / "runs" / group.cell).write_text("")
         pretrain_stage(context, dataset, group)
-    progress = StudyProgress(runs=1)
+    progress = StudyProgress([], {})
     for line in capsys.readouterr().out.splitlines():
         progress.take(line)
     failure = progress.failure(1, tmp_path / "log")
@@ -46,22 +52,103 @@ def test_a_password_as_a_parameter_is_refused(
     url: str, tiny_study: StudyConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with (
-        pytest.raises(RegistryError) as caught,
+        pytest.raises(SystemExit) as caught,
         open_pipeline_stage("data_preparation", tiny_study.model_dump_json(), str(tmp_path / "ws"), url),
     ):
         pytest.fail("it was opened")
-    assert caught.value.code == "registry.password-in-parameter"
-    assert "CROSSOVER_REGISTRY_URL in the pods from a Kubernetes Secret" in caught.value.remedy
-    output = capsys.readouterr().out
-    assert "pa55wd" not in output + str(caught.value)
+    assert caught.value.code == 2
+    output, error = capsys.readouterr()
+    assert "CROSSOVER_REGISTRY_URL in the pods from a Kubernetes Secret [registry.password-in-parameter]" in error
+    assert "pa55wd" not in output + error
     event = parse_event(output)
     assert event is not None
     assert (event["stage"], event["exit_code"]) == ("data_preparation", 2)
     assert not (tmp_path / "ws").exists()
 
 
+@pytest.mark.parametrize(
+    ("parameters", "code"),
+    [
+        ({"promotion": "sometimes"}, "run.bad-promotion"),
+        ({"promotion": "verdit"}, "run.bad-promotion"),
+        ({"promotion": ""}, "run.bad-promotion"),
+        ({"seeds_per_task": 0}, "run.bad-seeds-per-task"),
+        ({"seeds_per_task": -1}, "run.bad-seeds-per-task"),
+        ({"runs": "u512-pico:0"}, "run.rounds-need-looks"),
+        ({"registry": "nonsense"}, "registry.bad-url"),
+        ({"workspace": "s3://"}, "storage.bad-uri"),
+        ({"study": "dmeo"}, "study.not-found"),
+        ({"study": "name: mine\nsed: 3"}, "study.invalid"),
+    ],
+)
+def test_a_wrong_parameter_is_refused_by_the_first_stage_before_it_computes(
+    parameters: dict[str, object],
+    code: str,
+    tiny_study: StudyConfig,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """As the last line of the component's log, without a traceback."""
+    given: dict[str, object] = {
+        **{"study": tiny_study.model_dump_json(), "workspace": str(tmp_path / "ws")},
+        **{"registry": f"sqlite:///{tmp_path}/r.sqlite", "seeds_per_task": 1, "promotion": "verdict", "runs": ""},
+    }
+    with pytest.raises(SystemExit) as caught:
+        data_preparation.python_func(**given | parameters, dataset=None)
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.splitlines()[-1].endswith(f"[{code}]")
+    assert not (tmp_path / "ws" / "datasets").exists()
+
+
+@pytest.mark.parametrize("before", ["", "  ", "\n\n", "\n    "])
+@pytest.mark.parametrize("after", ["", " ", "\n", "\n\n  "])
+def test_blanks_and_lines_around_a_pasted_study_change_nothing(before: str, after: str) -> None:
+    assert resolve_study(f"{before}demo{after}").digest == load_study("demo").digest
+    for text in ("name: mine\nseeds: 2", '{"name": "mine", "seeds": 2}', "name: mine"):
+        assert resolve_study(f"{before}{text}{after}").name == "mine"
+    assert resolve_study("  name: mine\n  seeds: 2\n").seeds == (0, 1), "an indented block"
+    assert resolve_study("name: mine\nquestion: |\n  a\n\n  b\n").question == "a\n\nb"
+
+
+FAILING = """
+import sys
+from kfp.dsl.executor_main import executor_main
+sys.argv = ["executor", "--component_module_path", sys.argv[1], "--function_to_execute", "data_preparation",
+            "--executor_input", sys.argv[2]]
+executor_main()
+"""
+
+
+def test_in_a_pod_the_error_is_the_last_line_without_a_traceback(tmp_path: Path) -> None:
+    """As KFP starts a component: its executor, which logs its input first."""
+    parameters = {"study": "smoke", "workspace": str(tmp_path / "ws"), "registry": f"sqlite:///{tmp_path}/r.sqlite"}
+    parameters |= {"promotion": "sometimes", "runs": ""}
+    artifact = {
+        "name": "dataset",
+        "type": {"schemaTitle": "system.Dataset"},
+        "uri": str(tmp_path / "d"),
+        "metadata": {},
+    }
+    executor_input = {
+        "inputs": {"parameterValues": {**parameters, "seeds_per_task": 1}},
+        "outputs": {
+            "parameters": {"Output": {"outputFile": str(tmp_path / "o")}},
+            "artifacts": {"dataset": {"artifacts": [artifact]}},
+            "outputFile": str(tmp_path / "out.json"),
+        },
+    }
+    source = inspect.getsourcefile(data_preparation.python_func)
+    command = [sys.executable, "-c", FAILING, str(source), json.dumps(executor_input)]
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert process.returncode == 2, process.stderr
+    assert process.stderr.splitlines()[-1] == (
+        "crossover: promotion: 'sometimes' is not one of verdict, always, never; write one of them [run.bad-promotion]"
+    )
+    assert "Traceback" not in process.stderr
+
+
 def test_a_stage_that_was_killed_is_named_by_its_task(tmp_path: Path) -> None:
-    progress = StudyProgress(runs=1)
+    progress = StudyProgress([], {})
     progress.take(
         "12:00:00.000 - ERROR - Task \x1b[96m'pretraining'\x1b[0m finished with status \x1b[91mFAILURE\x1b[0m\n"
     )
@@ -73,7 +160,7 @@ def test_a_stage_that_was_killed_is_named_by_its_task(tmp_path: Path) -> None:
 
 
 def test_an_exception_of_a_stage_is_not_its_name(tmp_path: Path) -> None:
-    progress = StudyProgress(runs=1)
+    progress = StudyProgress([], {})
     progress.take("    ValueError: no such thing\n")
     progress.take("Task 'evaluation' finished with status FAILURE\n")
     failure = progress.failure(1, tmp_path / "log")
