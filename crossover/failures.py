@@ -30,23 +30,41 @@ def exit_code_of(call: Callable[[], int]) -> int:
         code = call()
         sys.stdout.flush()
         return code
-    except CrossoverError as error:
-        return _fail(str(error), error.exit_code)
-    except ModuleNotFoundError as error:
-        hint = install_hint(error.name or "")
-        if hint is None:
-            raise
-        return _fail(hint, UserError.exit_code)
     except KeyboardInterrupt:
         return _fail("interrupted; run the same command again to go on", 130)
     except BrokenPipeError:
         _discard_output()
         return 0
-    except OSError as error:
-        failure = output_error(error)
+    except Exception as error:
+        failure = _user_failure(error)
         if failure is None:
             raise
-        return _fail(str(failure), failure.exit_code)
+        return _fail(*failure)
+
+
+@contextmanager
+def exiting_on_failure() -> Iterator[None]:
+    """Turn what the block raises for users into one line on standard error, and exit without a traceback.
+
+    Raises:
+        SystemExit: with the exit code; other exceptions pass.
+    """
+    try:
+        yield
+    except Exception as error:
+        failure = _user_failure(error)
+        if failure is None:
+            raise
+        raise SystemExit(_fail(*failure)) from error
+
+
+def _user_failure(error: Exception) -> tuple[str, int] | None:
+    """The line and the exit code of an exception that users can act on; None for a bug of ours."""
+    if isinstance(error, ModuleNotFoundError):
+        hint = install_hint(error.name or "")
+        return (hint, UserError.exit_code) if hint else None
+    known = output_error(error) if isinstance(error, OSError) else error
+    return (str(known), known.exit_code) if isinstance(known, CrossoverError) else None
 
 
 def _fail(line: str, code: int) -> int:
@@ -87,12 +105,10 @@ def reporting(stage: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        failure = (output_error(error) if isinstance(error, OSError) else None) or error
-        code = failure.exit_code if isinstance(failure, CrossoverError) else CrossoverError.exit_code
-        message = str(failure) if isinstance(failure, CrossoverError) else f"{type(failure).__name__}: {failure}"
+        failure = _user_failure(error) or (f"{type(error).__name__}: {error}", CrossoverError.exit_code)
         from crossover.progress import emit, events_wanted
 
         if events_wanted():
             name = " ".join(filter(None, (stage, run_of(error))))
-            emit("error", stage=name, message=message, exit_code=code)
+            emit("error", stage=name, message=failure[0], exit_code=failure[1])
         raise

@@ -31,7 +31,6 @@ from crossover.study.study_config import Cell, StudyConfig
 from crossover.study.study_digests import analysis_digest, dataset_digest, short
 from crossover.training.run_spec import cell_model
 
-PROMOTIONS = ("verdict", "always", "never")
 FOLDER, DECISION, HISTORY = "analysis", "analysis/decision.json", "analyses.json"
 OTHER_PLANS = "other-plans"
 BOUND_NOTE = (

@@ -1,13 +1,20 @@
-"""What a component of the pipeline opens: the study's context, with failures reported under the stage's name."""
+"""What a component of the pipeline opens: the study's context, with failures reported under the stage's name.
+
+A failure that users can correct is the last line of the component's log, without a traceback.
+"""
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from crossover.errors import RegistryError
-from crossover.failures import reporting
+from crossover.errors import RegistryError, StudyError
+from crossover.failures import exiting_on_failure, reporting
+from crossover.stages.promotion_decision import PROMOTIONS
+from crossover.stages.run_selection import parse_selection
 from crossover.stages.study_context import StudyContext, open_study
+from crossover.study.study_config import StudyConfig
 from crossover.url_masking import mask_password
 
 
@@ -22,13 +29,32 @@ def open_pipeline_stage(stage: str, study: str, workspace: str, registry: str) -
         registry: SQLAlchemy URL without a password; empty is the one of the settings.
 
     Raises:
-        RegistryError: the URL holds a password.
-        CrossoverError: whatever the stage raised.
+        SystemExit: after a failure that users can correct; its message is on standard error.
     """
-    with reporting(stage):
+    with exiting_on_failure(), reporting(stage):
         refuse_password(registry)
-        with open_study(study, workspace, registry) as context:
+        with open_study(study, workspace.strip(), registry.strip()) as context:
             yield context
+
+
+def check_parameters(study: StudyConfig, promotion: str, seeds_per_task: int, runs: str) -> None:
+    """Check in the first stage what later stages take from the pipeline's parameters, before anything is computed.
+
+    Raises:
+        StudyError: a parameter has a value that no stage knows.
+    """
+    if promotion not in PROMOTIONS:
+        close = difflib.get_close_matches(promotion, PROMOTIONS, n=1)
+        raise StudyError(
+            "run.bad-promotion",
+            field="promotion",
+            problem=f"{promotion!r} is not one of {', '.join(PROMOTIONS)}",
+            remedy=f"write {close[0]}" if close else "write one of them",
+        )
+    if seeds_per_task < 1:
+        problem = f"{seeds_per_task} seeds in a task train nothing"
+        raise StudyError("run.bad-seeds-per-task", field="seeds_per_task", problem=problem, remedy="give 1 or more")
+    parse_selection(study, runs)
 
 
 def refuse_password(registry: str) -> None:

@@ -11,6 +11,8 @@ from crossover.evaluation.evaluation_records import Evaluation
 from crossover.stages.stage_manifests import Candidate, RunRef
 from crossover.study.study_config import Cell, StudyConfig
 
+PROMOTIONS = ("verdict", "always", "never")
+
 
 class PromotionDecision(NamedTuple):
     """What is served, and why."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -49,5 +50,9 @@ def open_study(study: str | StudyConfig, workspace: str, registry: str = "") -> 
 
 
 def resolve_study(text: str) -> StudyConfig:
-    """A study from what a pipeline parameter may hold: JSON, YAML, a preset's name, or a path."""
-    return parse_study(text) if "\n" in text or text.lstrip().startswith("{") else load_study(text)
+    """A study from what a pipeline parameter may hold: JSON, YAML, a preset's name, or a path.
+
+    Blanks and empty lines around it, as they come with pasted text, change nothing.
+    """
+    text = textwrap.dedent(text).strip()
+    return parse_study(text) if "\n" in text or text.startswith("{") or ": " in text else load_study(text)

@@ -56,7 +56,12 @@ def build_pipeline(parallelism: int = 0) -> BaseComponent:
         runs: str = "",
     ) -> None:
         prepared = data_preparation(
-            study=study, workspace=workspace, registry=registry, seeds_per_task=seeds_per_task, runs=runs
+            study=study,
+            workspace=workspace,
+            registry=registry,
+            seeds_per_task=seeds_per_task,
+            promotion=promotion,
+            runs=runs,
         )
         prepared.set_caching_options(False)
         with dsl.ParallelFor(items=prepared.outputs["Output"], parallelism=parallelism or None) as group:
