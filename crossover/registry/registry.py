@@ -206,7 +206,7 @@ class Registry:
             series = series_id(connection, run, metric)
             latest = connection.scalar(select(func.max(s.AttemptRow.n)).where(s.AttemptRow.run_id == run))
             delete_other_estimates(connection, run, series, metric.name, [int(point.step) for point in points])
-            insert_points(connection, series, int(latest or 1), points, replace=True)
+            insert_points(connection, series, int(latest or 1), points)
 
     def record_checkpoint(self, run_digest: str, step: int, tokens: int, uri: str, digest: str) -> None:
         """Record saved weights; saving the same step again replaces."""
@@ -324,10 +324,10 @@ class Attempt:
         self._series: dict[MetricDef, int] = {}
 
     def record(self, metric: MetricDef, points: Sequence[Point]) -> None:
-        """Record a batch of points; a step that has one already keeps it."""
+        """Record a batch of points; a step that is trained again after a roll-back has its newest value."""
         with self._registry._write() as connection:
             series = self._series.get(metric) or series_id(connection, self._run_id, metric)
-            insert_points(connection, series, self.n, points, replace=False)
+            insert_points(connection, series, self.n, points)
         self._series[metric] = series
 
     def finish(self, reason: str) -> None:

@@ -46,21 +46,20 @@ def insert_rows(
     connection.execute(statement, [dict(row) for row in rows])
 
 
-def insert_points(connection: Connection, series: int, attempt: int, points: Sequence[Point], *, replace: bool) -> None:
-    """Insert points of one series.
+def insert_points(connection: Connection, series: int, attempt: int, points: Sequence[Point]) -> None:
+    """Insert points of one series; a point of the attempt at a step that has one already replaces it.
 
     Args:
         connection: within a transaction.
         series: id of the series.
         attempt: number of the attempt that they belong to.
         points: at distinct steps.
-        replace: whether a point at a step that has one already replaces it; else the older one stays.
 
     Raises:
         RegistryError: step, tokens, FLOPs or seconds of a point are negative or not finite.
     """
     rows = [_point_row(series, attempt, point) for point in points]
-    columns = ("tokens", "flops", "seconds", "value", "state", "stderr") if replace else ()
+    columns = ("tokens", "flops", "seconds", "value", "state", "stderr")
     insert_rows(connection, s.PointRow.__table__, rows, replace=columns)
 
 

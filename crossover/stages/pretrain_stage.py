@@ -177,9 +177,8 @@ def _complete(context: StudyContext, name: str) -> str | None:
 
 
 def _fetch_progress(context: StudyContext, run: str) -> None:
-    """Bring what an earlier attempt on another machine saved: its checkpoints and its newest resume point."""
-    resume = context.store.names(f"{run}/resume")[-1:]
-    for name in (*context.store.names(f"{run}/checkpoints"), *resume):
+    """Bring what an earlier attempt on another machine saved: its checkpoints and its resume points."""
+    for name in (*context.store.names(f"{run}/checkpoints"), *context.store.names(f"{run}/resume")):
         try:
             context.store.fetch(name)
         except StorageError as error:

@@ -58,6 +58,10 @@ class CheckpointInfo(BaseModel):
     """Whether experts choose tokens, in a sparse model."""
     skipped: tuple[int, ...] = ()
     """Steps whose batches were read but not learnt from, after a roll-back."""
+    rollbacks: int = 0
+    """Roll-backs of the run so far; in a resume point."""
+    recent_losses: tuple[float, ...] = ()
+    """What the loss guard measures the next loss against, nats per token; in a resume point."""
 
 
 def save_checkpoint(
@@ -227,6 +231,11 @@ def latest_checkpoint(parent: Path) -> tuple[Path | None, list[Path]]:
 def step_folder(parent: Path, step: int) -> Path:
     """Where the checkpoint of a step stands."""
     return parent / step_name(step)
+
+
+def step_of(folder: Path) -> int:
+    """The step of a checkpoint's folder."""
+    return int(folder.name.removeprefix("step-"))
 
 
 def step_name(step: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections import deque
+from collections.abc import Iterable
 
 WINDOW = 128
 """Number of recent losses that a spike is measured against."""
@@ -15,7 +16,7 @@ LEAST_JUMP = 1.0
 SKIPPED_WINDOW = 8
 """Number of batches skipped after a roll-back: the one with the fault and those before it."""
 MOST_ROLLBACKS = 3
-"""Largest number of roll-backs of one attempt; the next fault stops it."""
+"""Largest number of roll-backs of a run; the next fault stops it."""
 
 
 class LossGuard:
@@ -49,6 +50,11 @@ class LossGuard:
         self._recent.append(loss)
         return None
 
-    def reset(self) -> None:
-        """Discard the recent losses, after a roll-back."""
-        self._recent.clear()
+    @property
+    def recent(self) -> tuple[float, ...]:
+        """The losses that the next one is measured against, oldest first; part of a resume point."""
+        return tuple(self._recent)
+
+    def restore(self, recent: Iterable[float]) -> None:
+        """Set the recent losses to those of a resume point."""
+        self._recent = deque(recent, maxlen=WINDOW)

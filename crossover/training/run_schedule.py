@@ -37,6 +37,10 @@ class RunSchedule:
         """Optimizer steps done when the trunk reaches this step, including branches."""
         return step + sum(end - start for end, start in self.branch_starts.items() if start < step)
 
+    def leaves_trunk(self, milestone: int) -> int:
+        """Step of the trunk from which a milestone is trained: its branch's start, or the step that ends in it."""
+        return self.branch_starts.get(milestone, milestone - 1)
+
     def branches_at(self, step: int) -> tuple[int, ...]:
         """Milestones whose branch starts at this step of the trunk."""
         return tuple(end for end, start in self.branch_starts.items() if start == step)

@@ -16,7 +16,7 @@ from crossover.model.model_presets import preset
 from crossover.study.identity import RunId
 from crossover.study.study_config import Cell, StudyConfig
 from crossover.study.study_digests import run_digest
-from crossover.training.checkpoint import latest_checkpoint
+from crossover.training.checkpoint import latest_checkpoint, step_of
 
 
 class DivergedError(CrossoverError):
@@ -69,4 +69,4 @@ def pair_generator(seed: int) -> torch.Generator:
 def resume_step(folder: Path) -> int:
     """The step from which a run in this folder would go on; 0 when it starts."""
     newest, _ = latest_checkpoint(folder / "resume")
-    return 0 if newest is None else int(newest.name.removeprefix("step-"))
+    return 0 if newest is None else step_of(newest)

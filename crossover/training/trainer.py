@@ -2,7 +2,8 @@
 
 On disk, under the run's folder:
   checkpoints/step-*   weights at the evaluation steps
-  resume/step-*        weights and optimizer of the trunk; only the newest complete one is kept
+  resume/step-*        weights and optimizer of the trunk; the newest complete one is kept, and under the policy
+                       `roll-back` those that a fault could lead back to
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from crossover.training.checkpoint import (
     read_manifest,
     save_checkpoint,
     step_folder,
+    step_of,
 )
 from crossover.training.device_metrics import EnergyMeter, peak_flops, peak_memory
 from crossover.training.distributed import World
@@ -105,6 +107,7 @@ class Trainer:
         self.total_steps = spec.study.total_steps(spec.cell)
         self.tokens_per_step = self.config.batch_size * spec.study.data.sequence_length
         self.skipped: set[int] = set()
+        self._rollbacks = 0
         self._guard = LossGuard(self.config.spike_factor)
         self._window = _Window()
         self._saved_at = time.monotonic()
@@ -116,15 +119,13 @@ class Trainer:
         self._energy = EnergyMeter(self.engine.device)
         self._writer = BackgroundWriter()
         try:
-            rollbacks = 0
             while True:
                 state = self._start()
                 try:
                     self._train(state)
                     break
                 except _RollBackError as fault:
-                    rollbacks += 1
-                    self._roll_back(fault, rollbacks)
+                    self._roll_back(fault)
             self._writer.wait()
         finally:
             self._writer.close()
@@ -156,19 +157,22 @@ class Trainer:
         if info is None:
             self.engine.set_weights(self.engine.model.draws(pair_generator(self.spec.seed)))
             self.engine.reset_optimizers()
+            self._guard.restore(())
             state = _State(step=0, seconds=0.0)
         else:
             weights = {} if newest is None else load_weights(newest, info)
             tensors = {} if newest is None else load_file(newest / STATE)
             self.engine.restore(weights, tensors)
             self.skipped |= set(info.skipped)
+            self._rollbacks = max(self._rollbacks, info.rollbacks)
+            self._guard.restore(info.recent_losses)
             state = _State(step=info.step, seconds=info.seconds)
         self._steps_done = self.path.steps_before(state.step)
         return state
 
     def _lost_milestones(self, step: int) -> list[int]:
         """Milestones that a run at this step of the trunk has passed, and that are not there any more."""
-        passed = [end for end in self.path.milestones if self.path.branch_starts.get(end, end - 1) < step]
+        passed = [end for end in self.path.milestones if self.path.leaves_trunk(end) < step]
         return [end for end in passed if read_manifest(step_folder(self.folder / "checkpoints", end)) is None]
 
     def _checked(self, folder: Path) -> CheckpointInfo:
@@ -198,12 +202,14 @@ class Trainer:
     def _branch_off(self, trunk: _State, ends: list[int]) -> None:
         """Decay to each end from here, and come back."""
         weights, tensors = self._save(trunk, milestone=False, resume=True)
+        recent = self._guard.recent
         for end in ends:
             state = _State(step=trunk.step, seconds=trunk.seconds, branch=(trunk.step, end))
             while state.step < end:
                 self._advance(state)
             self._save(state, milestone=True, resume=False)
             self.engine.restore(weights, tensors)
+            self._guard.restore(recent)
 
     def _is_saved(self, step: int) -> bool:
         saved = self.world.leads and read_manifest(step_folder(self.folder / "checkpoints", step)) is not None
@@ -258,20 +264,33 @@ class Trainer:
             self.recorder.point(at, "energy_joules", joules)
         self._window = _Window()
 
-    def _roll_back(self, fault: _RollBackError, rollbacks: int) -> None:
-        """Skip the batches that led up to the fault, from the last resume point on; or stop."""
+    def _roll_back(self, fault: _RollBackError) -> None:
+        """Go back to before the batches that led up to the fault, which are then skipped; or stop.
+
+        Everything saved after the first of them is deleted, so that the result does not depend on where resume points
+        happen to be, and a run that is interrupted meanwhile goes on as one that is not.
+        """
+        self._rollbacks += 1
         batch = fault.batch
         examples = ", ".join(str(index) for index in batch.examples_B[:8])
         where = (
             f"{self.spec.key}: {fault.reason} at step {fault.step + 1} "
             f"(epoch {batch.epochs_B[0]}, examples {examples}, ...)"
         )
-        if self.config.on_divergence == "stop" or rollbacks > MOST_ROLLBACKS:
+        if self.config.on_divergence == "stop" or self._rollbacks > MOST_ROLLBACKS:
             raise DivergedError(f"{where}; lower training.learning_rate, or set training.on_divergence to roll-back")
         self._writer.wait()
-        self.skipped |= set(range(max(0, fault.step - SKIPPED_WINDOW + 1), fault.step + 1))
-        self._guard.reset()
+        first = max(0, fault.step - SKIPPED_WINDOW + 1)
+        self.skipped |= set(range(first, fault.step + 1))
         if self.world.leads:
+            self.recorder.flush()
+            for point in (self.folder / "resume").glob("step-*"):
+                if step_of(point) > first:
+                    self.recorder.drop(point)
+            for end in self.path.milestones:
+                milestone = step_folder(self.folder / "checkpoints", end)
+                if self.path.leaves_trunk(end) >= first and milestone.exists():
+                    self.recorder.drop(milestone)
             self.recorder.note(f"{where}; rolled back, and these batches are skipped")
 
     def _progress(self, state: _State) -> Progress:
@@ -300,6 +319,13 @@ class Trainer:
             skipped=tuple(sorted(self.skipped)),
         )
 
+    def _superseded(self, newest: int) -> list[Path]:
+        """Resume points that nobody goes back to once the one of this step is complete."""
+        older = sorted(p for p in (self.folder / "resume").glob("step-*") if step_of(p) < newest)
+        if self.config.on_divergence == "stop":
+            return older
+        return [point for point in older if step_of(point) <= newest - SKIPPED_WINDOW + 1][:-1]
+
     def _save(self, state: _State, *, milestone: bool, resume: bool) -> Snapshot:
         """Copy the model, and write it beside the training.
 
@@ -314,6 +340,7 @@ class Trainer:
             return snapshot
         self.recorder.flush()
         at, info = self._progress(state), self._info(state)
+        guarded = info.model_copy(update={"rollbacks": self._rollbacks, "recent_losses": self._guard.recent})
         measured, point = (step_folder(self.folder / name, state.step) for name in ("checkpoints", "resume"))
 
         def write() -> str:
@@ -322,16 +349,15 @@ class Trainer:
                 digest = save_checkpoint(measured, info, weights)
                 self.recorder.keep(measured)
             if resume:
-                save_checkpoint(point, info, weights, tensors)
+                save_checkpoint(point, guarded, weights, tensors)
                 self.recorder.keep(point)
             return digest
 
         def follow_up(digest: str) -> None:
             if milestone:
                 self.recorder.checkpoint(at, measured, digest)
-            for older in point.parent.glob("step-*") if resume else ():
-                if older.name < point.name:
-                    self.recorder.drop(older)
+            for older in self._superseded(at.step) if resume else ():
+                self.recorder.drop(older)
 
         self._writer.submit(write, follow_up)
         return snapshot

@@ -63,6 +63,13 @@ def test_a_later_attempt_supersedes_what_lies_beyond_its_start(registry: Registr
     assert registry.query("SELECT n, end_reason FROM attempt ORDER BY n").rows == ((1, "interrupted"), (2, "done"))
 
 
+def test_a_step_that_is_trained_again_after_a_roll_back_has_its_newest_value(registry: Registry) -> None:
+    attempt = registry.start_attempt(RUN, started_step=0)
+    attempt.record(BPB, points(1, 2, 3))
+    attempt.record(BPB, points(2, 3, 4, value=10.0))
+    assert registry.query(CURVE).rows == ((1, 2.0, 1), (2, 12.0, 1), (3, 13.0, 1), (4, 14.0, 1))
+
+
 def test_measuring_again_replaces_even_with_another_estimator(registry: Registry) -> None:
     registry.start_attempt(RUN, started_step=0).finish("done")
     registry.record_points(RUN, BPB, points(1, 2))

@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 
 import pytest
+import torch
 
 from crossover.registry import Registry
 from crossover.stages import pretrain_stage as pretraining
@@ -17,8 +18,10 @@ from crossover.stages.stage_manifests import Group, RunsRef
 from crossover.stages.study_context import StudyContext, open_study
 from crossover.study.load_study import parse_study
 from crossover.study.study_config import StudyConfig
+from crossover.training.distributed import open_world
 from crossover.training.recorder import Progress
-from tests.processes import start
+from crossover.training.train_engine import TrainEngine
+from tests.processes import run_ranks, start
 
 GROUP = Group(cell="u1024-pico", arm="ar", seeds=(0,))
 
@@ -42,12 +45,14 @@ def killed_before_the_row(study_json: str, folder: Path, step: int) -> None:
     pretrain(parse_study(study_json), folder)
 
 
-def assert_done(runs: RunsRef, *, registry: str = "") -> None:
+def assert_done(runs: RunsRef, *, registry: str = "", attempts: int | None = None) -> None:
     """The registry says that the run is done, and has a row for each of its checkpoints."""
     (run,) = runs.runs
     with Registry.open(registry or pretraining.get_settings().registry) as opened:
         assert opened.query("SELECT status FROM v_runs").rows == (("done",),)
         rows = opened.query("SELECT step, uri, digest, tokens FROM checkpoint ORDER BY step").rows
+        if attempts is not None:
+            assert opened.query("SELECT attempts FROM v_runs").rows == ((attempts,),)
         open_attempts = opened.query("SELECT COUNT(*) FROM attempt WHERE ended_at IS NULL").rows
     assert rows == tuple((c.step, c.uri, c.digest, c.step * 8 * 16) for c in run.checkpoints)
     assert open_attempts == ((0,),)
@@ -109,3 +114,43 @@ def test_finding_a_run_finished_again_writes_nothing_new(tiny_study: StudyConfig
         before = rows(context)
         pretrain_stage(context, dataset, GROUP)
         assert rows(context) == before
+
+
+def pretrain_on_its_own_disk(study_json: str, folder: Path) -> None:
+    """One rank with a workspace of its own, as on machines without a shared disk."""
+    rank = os.environ["RANK"]
+    study = parse_study(study_json)
+    torch.set_num_threads(1)
+    registry = f"sqlite:///{folder}/registry-{rank}.sqlite"
+    with open_world() as world, open_study(study, str(folder / f"ws-{rank}"), registry) as context:
+        runs = pretrain_stage(context, prepare_stage(context), GROUP, world)
+        runs.write(folder / f"runs-{rank}.json")
+
+
+def test_two_machines_without_a_shared_disk_resume_a_run(
+    tiny_study: StudyConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Checkpoints and resume points are on the leading machine alone; the bits are those of one machine."""
+    training = tiny_study.training.model_copy(update={"microbatch_size": 2})
+    tiny_study = tiny_study.model_copy(update={"training": training})
+    real = TrainEngine.apply
+    steps: list[float] = []
+
+    def interrupted(self: TrainEngine, rate: float) -> None:
+        steps.append(rate)
+        if len(steps) == 23:
+            raise KeyboardInterrupt
+        real(self, rate)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(TrainEngine, "apply", interrupted)
+        with open_study(tiny_study, str(tmp_path / "ws-0"), f"sqlite:///{tmp_path}/registry-0.sqlite") as context:
+            pretrain_stage(context, prepare_stage(context), GROUP)
+    run_ranks(2, pretrain_on_its_own_disk, tiny_study.model_dump_json(), tmp_path)
+    runs = [RunsRef.read(tmp_path / f"runs-{rank}.json") for rank in (0, 1)]
+    assert runs[0] == runs[1]
+    assert_done(runs[0], registry=f"sqlite:///{tmp_path}/registry-0.sqlite", attempts=2)
+    assert not list((tmp_path / "ws-1").rglob("model.safetensors"))
+    alone = pretrain(tiny_study, tmp_path)
+    last, expected = (Path(r.runs[0].checkpoints[-1].uri) / "model.safetensors" for r in (runs[0], alone))
+    assert last.read_bytes() == expected.read_bytes()

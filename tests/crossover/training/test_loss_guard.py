@@ -68,8 +68,11 @@ def test_a_factor_of_zero_looks_for_no_spike() -> None:
     assert settled([3.0] * 100, factor=0.0).fault(1e9, 1.0) is None
 
 
-def test_forgetting_starts_anew() -> None:
-    guard = settled([3.0] * SETTLED)
-    guard.reset()
-    assert all(guard.fault(50.0, 1.0) is None for _ in range(SETTLED))
-    assert guard.fault(60.0, 1.0) == "the loss jumped to 60.000 from a median of 50.000"
+def test_a_restored_guard_judges_as_the_one_it_was_saved_from() -> None:
+    guard, other = settled([3.0 + 0.01 * i for i in range(WINDOW + 5)]), settled([50.0] * SETTLED)
+    other.restore(guard.recent)
+    assert other.recent == guard.recent
+    assert other.fault(60.0, 1.0) == guard.fault(60.0, 1.0) == "the loss jumped to 60.000 from a median of 3.685"
+    other.restore(())
+    assert all(other.fault(50.0, 1.0) is None for _ in range(SETTLED))
+    assert other.fault(60.0, 1.0) == "the loss jumped to 60.000 from a median of 50.000"

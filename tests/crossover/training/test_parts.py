@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from crossover.cli import main
-from crossover.settings import Settings
+from crossover.settings import Settings, get_settings
 from crossover.study.study_config import StudyConfig
 from crossover.study.study_parts import TrainingConfig
 from crossover.training import trainer as trainer_module
@@ -68,6 +68,116 @@ def test_a_roll_back_skips_the_batches_and_ends_the_run(
     assert len(saved_milestones(spec, tmp_path)) == len(spec.milestones)
     assert trainer.skipped == set(range(13, 21))
     assert "the loss is nan at step 21 (epoch 2, examples" in notes.notes[0]
+
+
+def weights_of(spec: RunSpec, folder: Path) -> list[bytes]:
+    return [(place / "model.safetensors").read_bytes() for place in saved_milestones(spec, folder)]
+
+
+@pytest.mark.parametrize("schedule", ["constant", "wsd"])
+@pytest.mark.parametrize("stop_at", [3, 18, 22, 27])
+def test_a_resumed_run_rolls_back_as_an_uninterrupted_one(
+    stop_at: int,
+    schedule: str,
+    tiny_study: StudyConfig,
+    examples: np.ndarray,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Wherever resume points stand: the skipped batches are the same, and none of them was trained on."""
+
+    def spoil_unless_skipped(bad_steps: tuple[int, ...]) -> None:
+        real = trainer_module.TrainEngine.gradients
+
+        def gradients(self: object, step: int, *rest: object) -> StepLosses:
+            result = real(self, step, *rest)  # type: ignore[arg-type]
+            return result._replace(nll=float("nan")) if step in bad_steps else result
+
+        monkeypatch.setattr(trainer_module.TrainEngine, "gradients", gradients)
+
+    study = with_training(tiny_study, on_divergence="roll-back", schedule=schedule)
+    spec = RunSpec(study=study, cell=study.cells[1], arm="dlm", seed=0)
+    spoil_unless_skipped((2, 20))
+    full = Trainer(spec, examples, tmp_path / "full", Notes())
+    full.run()
+    assert full.skipped == {0, 1, 2, *range(13, 21)}
+
+    def interrupt(step: int, *_: object) -> None:
+        if step == stop_at:
+            raise KeyboardInterrupt
+
+    monkeypatch.setenv("CROSSOVER_RESUME_MINUTES", "1e-9")
+    get_settings.cache_clear()
+    with pytest.raises(KeyboardInterrupt):
+        Trainer(spec, examples, tmp_path / "cut", Notes(), interrupt).run()
+    resumed = Trainer(spec, examples, tmp_path / "cut", Notes())
+    resumed.run()
+    assert resumed.skipped == full.skipped
+    assert weights_of(spec, tmp_path / "cut") == weights_of(spec, tmp_path / "full")
+
+
+def test_skipped_batches_were_never_trained_on(
+    tiny_study: StudyConfig, examples: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that rolled back has the weights of one that knew from the start which batches to skip."""
+    study = with_training(tiny_study, on_divergence="roll-back")
+    spec = RunSpec(study=study, cell=study.cells[1], arm="ar", seed=0)
+    informed = Trainer(spec, examples, tmp_path / "informed", Notes())
+    informed.skipped = set(range(13, 21))
+    informed.run()
+    spoil(monkeypatch, [20])
+    Trainer(spec, examples, tmp_path / "rolled-back", Notes()).run()
+    assert weights_of(spec, tmp_path / "rolled-back") == weights_of(spec, tmp_path / "informed")
+
+
+@pytest.mark.parametrize("schedule", ["constant", "wsd"])
+def test_the_recent_losses_and_the_roll_backs_survive_a_restart(
+    schedule: str, tiny_study: StudyConfig, examples: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The guard judges each step by the same losses, whether the run was interrupted or not."""
+    judged: dict[int, tuple[float, ...]] = {}
+    real = trainer_module.Trainer._advance
+
+    def advance(self: Trainer, state: object) -> None:
+        key = (state.step, state.branch)  # type: ignore[attr-defined]
+        assert judged.setdefault(key, self._guard.recent) == self._guard.recent, key
+        real(self, state)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(trainer_module.Trainer, "_advance", advance)
+    study = with_training(tiny_study, schedule=schedule)
+    spec = RunSpec(study=study, cell=study.cells[1], arm="ar", seed=0)
+    Trainer(spec, examples, tmp_path / "full", Notes()).run()
+    uninterrupted = len(judged)
+
+    stops = [11, 23, 29]
+
+    def interrupt(step: int, *_: object) -> None:
+        if step == stops[0]:
+            del stops[0]
+            raise KeyboardInterrupt
+
+    while stops:
+        with pytest.raises(KeyboardInterrupt):
+            Trainer(spec, examples, tmp_path / "cut", Notes(), interrupt).run()
+    Trainer(spec, examples, tmp_path / "cut", Notes()).run()
+    assert len(judged) == uninterrupted
+
+
+def test_roll_backs_of_earlier_attempts_count(
+    tiny_study: StudyConfig, examples: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spoil(monkeypatch, [1, 10, 19, 30])
+    study = with_training(tiny_study, on_divergence="roll-back")
+    spec = RunSpec(study=study, cell=study.cells[1], arm="ar", seed=0)
+
+    def interrupt(step: int, *_: object) -> None:
+        if step == 29:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Trainer(spec, examples, tmp_path, Notes(), interrupt).run()
+    with pytest.raises(DivergedError, match="step 31"):
+        Trainer(spec, examples, tmp_path, Notes()).run()
 
 
 def test_roll_backs_have_an_end(
