@@ -13,6 +13,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+_SITE_STRIDE = 7919
+"""Distance of the keys of neighbouring sites; a prime."""
+
 
 class Dropout(NamedTuple):
     """A dropout rate, and a key for each example."""
@@ -20,6 +23,14 @@ class Dropout(NamedTuple):
     rate: float
     keys_B: Tensor
     """Random int32 of each (seed, epoch, example), shape (B,)."""
+
+    def shifted(self, sites: int) -> Dropout:
+        """The dropout whose site 0 is this one's site `sites`.
+
+        A layer that is given its own, and numbers its sites from 0, has no number of its own in it: compiled layers
+        then share one graph.
+        """
+        return Dropout(self.rate, self.keys_B + sites * _SITE_STRIDE)
 
     def __call__(self, x_BLD: Tensor, site: int) -> Tensor:
         """Zero each feature with probability `rate` and scale the others by 1 / (1 - rate).
@@ -30,7 +41,7 @@ class Dropout(NamedTuple):
         """
         length, features = x_BLD.shape[1:]
         index_LD = torch.arange(length * features, dtype=torch.int32, device=x_BLD.device).view(length, features)
-        bits_BLD = _mix(_mix(index_LD ^ _mix(self.keys_B[:, None, None] + site * 7919)))
+        bits_BLD = _mix(_mix(index_LD ^ _mix(self.keys_B[:, None, None] + site * _SITE_STRIDE)))
         keep = (bits_BLD & 0x7FFFFFFF) >= int(self.rate * 2**31)
         return torch.where(keep, x_BLD / (1.0 - self.rate), 0.0)
 

@@ -40,9 +40,10 @@ class FeedForward(nn.Module):
 class Block(nn.Module):
     """Pre-norm residual block: attention, then a dense or sparse feed-forward."""
 
-    def __init__(self, config: ModelConfig, index: int, *, expert_choice: bool) -> None:
+    DROPOUT_SITES = 2
+
+    def __init__(self, config: ModelConfig, *, expert_choice: bool) -> None:
         super().__init__()
-        self.index = index
         self.input_layernorm = RMSNorm(config.hidden_size, config.norm_eps)
         self.self_attn = Attention(config)
         self.post_attention_layernorm = RMSNorm(config.hidden_size, config.norm_eps)
@@ -57,20 +58,20 @@ class Block(nn.Module):
     ) -> tuple[Tensor, Tensor | None]:
         """Output (B, L, D), and the router losses (2,) of a sparse block, else None."""
         attended = self.self_attn(self.input_layernorm(x_BLD), context)
-        x_BLD = x_BLD + (attended if dropout is None else dropout(attended, 2 * self.index))
+        x_BLD = x_BLD + (attended if dropout is None else dropout(attended, 0))
         normed, losses = self.post_attention_layernorm(x_BLD), None
         if isinstance(self.mlp, MixtureOfExperts):
             fed, losses = self.mlp(normed, visible_BL)
         else:
             fed = self.mlp(normed)
-        return x_BLD + (fed if dropout is None else dropout(fed, 2 * self.index + 1)), losses
+        return x_BLD + (fed if dropout is None else dropout(fed, 1)), losses
 
 
 class _Body(nn.Module):
     def __init__(self, config: ModelConfig, *, expert_choice: bool) -> None:
         super().__init__()
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
-        self.layers = nn.ModuleList(Block(config, i, expert_choice=expert_choice) for i in range(config.num_layers))
+        self.layers = nn.ModuleList(Block(config, expert_choice=expert_choice) for _ in range(config.num_layers))
         self.norm = RMSNorm(config.hidden_size, config.norm_eps)
 
 
@@ -177,11 +178,12 @@ class Transformer(nn.Module):
             attention = self._attention(tokens_BL.shape[1], visible_BL, mask_LL, positions_L)
         x_BLD = self.model.embed_tokens(tokens_BL)
         losses = []
-        for block in self.model.layers:
+        for index, block in enumerate(self.model.layers):
+            own_dropout = None if dropout is None else dropout.shifted(index * Block.DROPOUT_SITES)
             if self.checkpoint_activations and torch.is_grad_enabled():
-                x_BLD, loss = checkpoint(block, x_BLD, attention, visible_BL, dropout, use_reentrant=False)
+                x_BLD, loss = checkpoint(block, x_BLD, attention, visible_BL, own_dropout, use_reentrant=False)
             else:
-                x_BLD, loss = block(x_BLD, attention, visible_BL, dropout)
+                x_BLD, loss = block(x_BLD, attention, visible_BL, own_dropout)
             losses.append(loss)
         x_BLD = self.model.norm(x_BLD)
         if readout is not None:

@@ -53,6 +53,13 @@ def test_another_key_or_site_has_an_unrelated_pattern(key: int, site: int) -> No
     assert abs(correlation(kept(0.5, 5, 3), kept(0.5, key, site))) < 5 / math.sqrt(COUNT)
 
 
+@pytest.mark.parametrize("key", [0, -9, 2**31 - 1])
+def test_shifted_dropout_counts_its_sites_from_there(key: int) -> None:
+    x = torch.ones(1, 9, 32)
+    for sites, site in ((2, 1), (54, 0), (2, 0)):
+        assert torch.equal(Dropout(0.4, keys(key)).shifted(sites)(x, site), Dropout(0.4, keys(key))(x, sites + site))
+
+
 @pytest.mark.parametrize("key", [1, -12345, 987654321])
 def test_neighbours_are_unrelated(key: int) -> None:
     pattern = kept(0.5, key, 0)
