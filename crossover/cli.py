@@ -104,7 +104,8 @@ def _add_study_verbs(verbs: "_Verbs[argparse.ArgumentParser]") -> None:  # noqa:
     run = _verb(verbs, "run", text, "run_command", "train", "registry", "pipelines")
     _add_study(run)
     run.add_argument("--promote", choices=("verdict", "always", "never"), default="verdict", help="when to promote")
-    run.add_argument("--seeds-per-task", type=int, default=1, help="seeds that one pretraining task trains (default 1)")
+    text = "seeds that one pretraining task trains (default: two tasks for each stage that runs at once)"
+    run.add_argument("--seeds-per-task", type=int, help=text)
     run.add_argument("--rounds", action="store_true", help="train seeds in rounds; stop when the verdicts are settled")
     run.add_argument("--print-study", action="store_true", help="print the study with all defaults, then stop")
     run.add_argument("--json", action="store_true", help="print the result as JSON, without progress")
@@ -117,7 +118,8 @@ def _add_study_verbs(verbs: "_Verbs[argparse.ArgumentParser]") -> None:  # noqa:
     plan.add_argument("study", metavar="STUDY", help="a study file (YAML) or a preset: demo, factors, map, smoke")
     _add_workspace(plan)
     plan.add_argument("--processes", type=int, default=1, help="devices that train one run together (default 1)")
-    plan.add_argument("--measure", action="store_true", help="time some steps on this machine, do not assume an MFU")
+    text = "time some steps on this machine, do not assume an MFU (default: where no peak of the device is known)"
+    plan.add_argument("--measure", action=argparse.BooleanOptionalAction, help=text)
     plan.add_argument("--json", action="store_true", help="print as JSON")
     text = "compile the pipeline to YAML for Kubeflow Pipelines"
     compile_ = _verb(verbs, "compile", text, "compile_command", "pipelines")

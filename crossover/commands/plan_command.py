@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from contextlib import nullcontext
 
 from crossover.commands.command_options import study_of, workspace_of
+from crossover.commands.local_run import default_seeds_per_task
 from crossover.settings import get_settings
 
 
@@ -15,28 +17,36 @@ def plan(options: argparse.Namespace) -> int:
     import torch
 
     from crossover.stages.reuse import plan_reuse
+    from crossover.stages.waiting_time import contention, waiting_time
     from crossover.storage import open_store
-    from crossover.training.planner import plan_study
+    from crossover.training.planner import peak_of, plan_study
 
     study, settings = study_of(options), get_settings()
     torch.set_num_threads(settings.step_threads)
 
     def show(name: str) -> None:
         if not options.json:
-            print(f"planning {name}", file=sys.stderr, flush=True)
+            print(f"measuring {name}", file=sys.stderr, flush=True)
 
     reuse = plan_reuse(study, open_store(workspace_of(options, study)))
-    cost = plan_study(
-        study,
-        settings,
-        new_runs=reuse.new_runs,
-        processes=options.processes,
-        measure=options.measure,
-        on_run=show,
-    )
+    measure = options.measure if options.measure is not None else not peak_of(study, settings)
+    waiting = None
+    with contention(study, settings) if measure and reuse.new_runs else nullcontext():
+        cost = plan_study(
+            study,
+            settings,
+            new_runs=reuse.new_runs,
+            processes=options.processes,
+            measure=measure,
+            on_run=show,
+        )
+        if measure and reuse.new_runs and options.processes == 1:
+            seeds_per_task = default_seeds_per_task(len(reuse.new_runs))
+            waiting = waiting_time(study, cost, reuse.new_runs, settings, seeds_per_task, show)
     if options.json:
         artifacts = {row.artifact: {"reused": row.reused, "new": row.new} for row in reuse.rows}
-        print(json.dumps(cost.model_dump(mode="json") | {"artifacts": artifacts}, indent=1))
+        minutes = waiting.model_dump(mode="json") if waiting else None
+        print(json.dumps(cost.model_dump(mode="json") | {"artifacts": artifacts, "minutes": minutes}, indent=1))
         return 0
     if reuse.reused:
         print("\n".join((*reuse.table(), "")))
@@ -68,6 +78,13 @@ def plan(options: argparse.Namespace) -> int:
         f"{_hours(cost.device_hours)} device-hours ({cost.basis}; training only)"
         + (f", price {cost.price:,.2f}" if cost.price is not None else "")
     )
+    if waiting is not None:
+        print(
+            f"about {_minutes(waiting.total)} of waiting with `crossover run` on this machine, {waiting.parallel} "
+            f"stage{'s' * (waiting.parallel > 1)} at once: training {_minutes(waiting.training)}, evaluation "
+            f"{_minutes(waiting.evaluation)}, process starts {_minutes(waiting.starts)}, analysis and report "
+            f"{_minutes(waiting.analysis)}; reading the corpus not included"
+        )
     if study.training.schedule == "cosine":
         print("warning: under cosine only a run's last point is a budget; its earlier points are not annealed")
     return 0
@@ -80,6 +97,10 @@ def _size(amount: float) -> str:
             return f"{amount:.4g} {unit}"
         amount /= 1024
     return f"{amount:.4g} TiB"
+
+
+def _minutes(minutes: float) -> str:
+    return f"{minutes / 60:.1f} h" if minutes >= 100 else f"{minutes:.1f} min"
 
 
 def _hours(hours: float | None) -> str:

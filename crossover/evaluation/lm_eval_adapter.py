@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 from lm_eval.api.registry import register_model
@@ -25,6 +26,9 @@ from crossover.evaluation.task_scores import limit_to_model
 from crossover.evaluation.tasks import Continuation
 from crossover.training.checkpoint import load_checkpoint
 
+HARNESS_DEVICE = "cuda:0"
+"""What the harness's command passes without --device, on any machine."""
+
 
 @register_model("crossover")  # type: ignore[no-untyped-call]
 class CrossoverLM(LM):
@@ -35,7 +39,7 @@ class CrossoverLM(LM):
     Args:
         checkpoint: the checkpoint folder.
         draws: masks per continuation under a DLM.
-        device: of the model; default CPU.
+        device: of the model; default CPU, also where the harness's default is not there.
         batch_size: ignored, since batches are bounded by tokens; the harness's command line always passes one.
         max_batch_size: ignored.
     """
@@ -50,6 +54,8 @@ class CrossoverLM(LM):
     ) -> None:
         del batch_size, max_batch_size
         super().__init__()
+        if device == HARNESS_DEVICE and not torch.cuda.is_available():
+            device = None
         self.model, self.info = load_checkpoint(Path(checkpoint), device=device or "cpu")
         self.draws = int(draws)
         self.truncated = 0

@@ -1,8 +1,10 @@
-"""Connections to a registry: SQLite in WAL mode, or PostgreSQL; to write, or to read only."""
+"""Connections to a registry: SQLite or PostgreSQL; to write, or to read only."""
 
 from __future__ import annotations
 
 import sqlite3
+import sys
+import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -12,12 +14,17 @@ from urllib.parse import quote
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL
 from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from crossover.errors import RegistryError
+from crossover.registry.journal_mode import LOCAL_REMEDY
 from crossover.registry.registry_url import UNWRITABLE_REMEDY, file_of, is_sqlite, masked
 
-BUSY_SECONDS = 30
+BUSY_SECONDS = 5
+"""Longest wait within SQLite, which no signal interrupts."""
+LOCK_SECONDS = 600
+"""Longest wait of a writer for another process's transaction."""
 WRITES = "crossover_writes"
 """Execution option of a transaction that will write. On SQLite it takes the lock at its start: a transaction that asks
 for the lock later may have read what another one has changed since, and fail."""
@@ -39,16 +46,38 @@ def make_engine(url: URL, *, foreign_keys: bool = True) -> Engine:
     def _configure(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
         connection.isolation_level = None  # transactions begin in `_begin`, not in the driver
         cursor = connection.cursor()
-        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", f"foreign_keys={'ON' if foreign_keys else 'OFF'}"):
-            cursor.execute(f"PRAGMA {pragma}")
+        (journal,) = cursor.execute("PRAGMA journal_mode").fetchone()
+        cursor.execute(f"PRAGMA synchronous = {'NORMAL' if journal == 'wal' else 'FULL'}")
+        cursor.execute(f"PRAGMA foreign_keys = {'ON' if foreign_keys else 'OFF'}")
         cursor.close()
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        write = connection.get_execution_options().get(WRITES, False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+        if connection.get_execution_options().get(WRITES, False):
+            _begin_to_write(connection, masked(url))
+        else:
+            connection.exec_driver_sql("BEGIN")
 
     return engine
+
+
+def _begin_to_write(connection: Connection, registry: str) -> None:
+    """Take SQLite's lock, and say so when another process holds it.
+
+    The lock keeps readers out of a file with a rollback journal, so that the commit need not wait for them.
+    """
+    until, waiting = time.monotonic() + LOCK_SECONDS, False
+    while True:
+        try:
+            connection.exec_driver_sql("BEGIN EXCLUSIVE")
+            return
+        except OperationalError as error:
+            if "locked" not in str(error.orig) or time.monotonic() >= until:
+                raise
+            if not waiting:
+                text = f"{registry} is locked by another process: waiting, {LOCK_SECONDS // 60} minutes at most"
+                print(f"crossover: {text}", file=sys.stderr, flush=True)
+                waiting = True
 
 
 def make_read_only_engine(url: URL) -> Engine:
@@ -67,8 +96,8 @@ def read_sqlite(path: Path, read: Callable[[sqlite3.Connection], T]) -> T:
     """Read an SQLite file and leave nothing beside it.
 
     Even a read-only connection to a file in WAL mode makes a `-wal` and a `-shm` file where there are none. Without a
-    `-wal` file no process has the database open, so it is read as immutable; when a process opens it in the meantime,
-    the result is thrown away and the file is read again with SQLite's locks.
+    `-wal` or `-journal` file no process writes the database, so it is read as immutable; when a process opens it in the
+    meantime, the result is thrown away and the file is read again with SQLite's locks.
 
     Args:
         path: an existing file.
@@ -93,19 +122,24 @@ def read_sqlite(path: Path, read: Callable[[sqlite3.Connection], T]) -> T:
 
 
 def _state(path: Path) -> tuple[bool, int, int]:
-    """Whether a process has the file open in WAL mode, and what changes when the file is written."""
+    """Whether a process writes the file or has it open in WAL mode, and what changes when the file is written."""
     try:
         status = path.stat()
     except OSError as error:
         raise sqlite3.OperationalError(f"unable to open database file ({error.strerror})") from error
-    return Path(f"{path}-wal").exists(), status.st_mtime_ns, status.st_size
+    journals = (Path(f"{path}-{kind}") for kind in ("wal", "journal"))
+    return any(journal.exists() for journal in journals), status.st_mtime_ns, status.st_size
 
 
 def registry_error(url: URL, error: Exception) -> RegistryError:
     """An error of the database as one that names the registry and the remedy."""
     cause = getattr(error, "orig", None) or error
     text = (str(cause).splitlines() or [type(cause).__name__])[0]
+    if str(getattr(cause, "sqlite_errorname", "")).startswith("SQLITE_IOERR_SHM"):
+        text += " (its file system has no shared memory, which SQLite's WAL mode needs)"
     remedies = {
+        "WAL": LOCAL_REMEDY,
+        "disk I/O error": f"check the disk and its file system, or {LOCAL_REMEDY}",
         "disk is full": "free some space and run again; what was recorded is kept",
         "unable to open": UNWRITABLE_REMEDY,
         "readonly": UNWRITABLE_REMEDY,

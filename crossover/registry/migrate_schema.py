@@ -19,6 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from crossover.errors import RegistryError
 from crossover.registry.connections import WRITES, make_engine, make_read_only_engine, read_sqlite, registry_error
+from crossover.registry.journal_mode import check_locks, choose_journal
 from crossover.registry.registry_url import UNWRITABLE_REMEDY, file_of, is_sqlite, make_folder, masked
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -130,6 +131,8 @@ def migrate(url: URL, target: str | None = None) -> tuple[str | None, str]:
         if is_sqlite(url) and file_of(url).is_file():
             _registry_tables(url)
         with _migration_lock(url):
+            if is_sqlite(url):
+                choose_journal(file_of(url))
             if (before := _current_revision(engine)) == target:
                 return target, target
             with engine.execution_options(**{WRITES: True}).begin() as connection:
@@ -171,5 +174,6 @@ def _migration_lock(url: URL) -> Iterator[None]:
             remedy=UNWRITABLE_REMEDY,
         ) from error
     with file:
+        check_locks(file, masked(url))  # before flock, which is such a lock on NFS
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

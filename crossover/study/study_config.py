@@ -29,6 +29,9 @@ from crossover.study.study_parts import (
 DEFAULT_METRICS = ("validation_bpb", f"{DOMAIN_CLOZE}_accuracy", f"{DOMAIN_CLOZE}_margin")
 """What arms are compared on when a study names no metric; the first is the primary one."""
 
+FIRST_EPOCH = 4.0
+"""Where the first checkpoint stands if the study does not say, or at an eighth of the epochs if that is earlier."""
+
 
 def metric_fields(metric: object) -> object:
     """A metric of the plan with what it leaves out taken from the catalogue: direction, delta, label and unit.
@@ -151,7 +154,7 @@ class StudyConfig(StudyPart):
             if len(self.evaluation_steps(cell)) < 2:
                 raise ValueError(
                     f"training.epochs: {self.training.epochs:g} epochs of {cell.name} leave fewer than two steps to "
-                    "measure; raise training.epochs or lower training.batch_size"
+                    "measure; raise training.epochs, or lower training.batch_size or evaluation.first_epoch"
                 )
         return self
 
@@ -189,7 +192,8 @@ class StudyConfig(StudyPart):
     def evaluation_steps(self, cell: Cell) -> tuple[int, ...]:
         """Steps at which a run is saved and measured: log-spaced, the last step included."""
         total = self.total_steps(cell)
-        first = max(1, math.ceil(self.evaluation.first_epoch * self.examples(cell) / self.training.batch_size))
+        epoch = self.evaluation.first_epoch or min(FIRST_EPOCH, self.training.epochs / 8)
+        first = max(1, math.ceil(epoch * self.examples(cell) / self.training.batch_size))
         if first >= total:
             return (total,)
         ratio = (total / first) ** (1 / (self.evaluation.points - 1))

@@ -123,7 +123,12 @@ class EvaluationConfig(StudyPart):
     """When a run is measured, and how finely."""
 
     points: int = Field(default=16, ge=2, description="Checkpoints per run, log-spaced in steps.")
-    first_epoch: float = Field(default=1.0, gt=0, description="Where the first of them stands.")
+    first_epoch: float | None = Field(
+        default=None,
+        gt=0,
+        description="Where the first of them stands; empty is 4, or an eighth of the epochs if that is earlier. Up to "
+        "four epochs repeated data are as good as new (arXiv 2305.16264), and small models have learnt little.",
+    )
     nelbo_draws: int = Field(default=32, ge=2, description="Frozen stratified masks per validation example (DLM).")
     chain_rule_examples: int = Field(default=32, ge=0, description="Validation examples for the DLM's chain rule.")
     chain_rule_points: int = Field(default=3, ge=0, description="How many of the checkpoints get it, last included.")

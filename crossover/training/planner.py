@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Callable, Sequence
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from crossover.errors import StudyError
@@ -15,19 +12,16 @@ from crossover.settings import Settings
 from crossover.study.arms import Arm
 from crossover.study.identity import RunId
 from crossover.study.study_config import Cell, StudyConfig
-from crossover.training.batch_order import batch_at
 from crossover.training.chunked_loss import fits_unchunked
 from crossover.training.device_metrics import peak_flops, peak_memory
 from crossover.training.distributed import World
 from crossover.training.memory_estimate import step_memory
 from crossover.training.run_schedule import run_schedule
-from crossover.training.run_spec import cell_model, pair_generator
-from crossover.training.train_engine import TrainEngine, split_slots
+from crossover.training.run_spec import cell_model
+from crossover.training.step_timing import MEASURED_STEPS, measured_steps
+from crossover.training.train_engine import split_slots
 from crossover.training.training_objectives import TrainingObjective
 
-MEASURED_STEPS = 8
-"""Steps that a measurement takes the median of, after `WARM_STEPS`."""
-WARM_STEPS = 3
 CPU_FRAGMENTATION = 1.35
 """Resident memory of a CPU process over that of its live tensors (docs/benchmarks/training.md)."""
 
@@ -96,7 +90,7 @@ def plan_study(
         new_runs: those to train; None for all of the study.
         processes: devices that train one run together.
         measure: time a few steps of every cell and arm here, on one process.
-        on_run: called with `<cell>/<arm>` before each is looked at.
+        on_run: called with `<cell>/<arm>` before each measurement.
 
     Raises:
         StudyError: the batch does not divide, or, when measuring, the device is missing or out of memory.
@@ -109,16 +103,17 @@ def plan_study(
             remedy="give 1 or more",
         )
     split_slots(study.training, World(size=processes))
+    resident = peak_memory(World().device("cpu"))  # of this process, before a measurement adds to it
     runs = []
     for cell in study.cells:
-        for arm in study.arms:
-            seeds = len(study.seeds)
-            if new_runs is not None:
-                seeds = sum((run.cell, run.arm) == (cell.name, arm) for run in new_runs)
-            if seeds:
-                on_run(f"{cell.name}/{arm}")
-                run = _plan_run(study, cell, study.arm(arm), settings, processes=processes, measure=measure)
-                runs.append(run.model_copy(update={"seeds": seeds}))
+        seeds = dict.fromkeys(study.arms, len(study.seeds))
+        if new_runs is not None:
+            seeds = {arm: sum((run.cell, run.arm) == (cell.name, arm) for run in new_runs) for arm in study.arms}
+        arms = [study.arm(name) for name, count in seeds.items() if count]
+        timed = measured_steps(study, cell, arms, on_run) if measure else {}
+        for arm in arms:
+            run = _plan_run(study, cell, arm, settings, processes, timed.get(arm.name), resident)
+            runs.append(run.model_copy(update={"seeds": seeds[arm.name]}))
     known = [run.seeds * run.device_hours for run in runs if run.device_hours is not None]
     hours = sum(known) if len(known) == len(runs) else None
     basis = f"median of {MEASURED_STEPS} measured steps" if measure else f"assumed MFU {settings.planned_mfu:g}"
@@ -135,21 +130,33 @@ def plan_study(
 
 
 def _plan_run(
-    study: StudyConfig, cell: Cell, arm: Arm, settings: Settings, *, processes: int, measure: bool
+    study: StudyConfig, cell: Cell, arm: Arm, settings: Settings, processes: int, seconds: float | None, resident: int
 ) -> RunPlan:
+    """The plan of one run.
+
+    Args:
+        study: the study.
+        cell: of the run.
+        arm: of the run.
+        settings: device peak and assumed MFU.
+        processes: devices that train it together.
+        seconds: of a step on one process, where they were measured.
+        resident: bytes of memory of a process before it trains.
+    """
     config, length, shape = study.training, study.data.sequence_length, cell_model(study, cell)
     milestones = study.evaluation_steps(cell)
     steps = run_schedule(config, milestones).steps
     tokens = steps * config.batch_size * length
     flops = steps * flops_per_step(study, shape, arm, processes)
-    seconds = _measured_seconds(study, shape, arm) / processes if measure else None
-    if seconds is None:
-        peak = _peak(study, settings)
+    if seconds is not None:
+        seconds /= processes
+    else:
+        peak = peak_of(study, settings)
         seconds = flops / steps / (peak * settings.planned_mfu * processes) if peak else None
     step = step_memory(config, shape, arm, length=length, processes=processes)
     memory = step.peak
     if config.device == "cpu":
-        memory = peak_memory(World().device("cpu")) + int(CPU_FRAGMENTATION * step.peak) + SAVED_COPIES * step.state
+        memory = resident + int(CPU_FRAGMENTATION * step.peak) + SAVED_COPIES * step.state
     return RunPlan(
         cell=cell.name,
         arm=arm.name,
@@ -183,27 +190,10 @@ def flops_per_step(study: StudyConfig, shape: ModelConfig, arm: Arm, processes: 
     return 3.0 * forward * config.batch_size * length
 
 
-def _peak(study: StudyConfig, settings: Settings) -> float:
-    """Peak FLOP/s of the device asked for; 0 when it is not here and not set."""
+def peak_of(study: StudyConfig, settings: Settings) -> float:
+    """Peak FLOP/s of the study's device; 0 when it is not here and not set."""
     import torch
 
     if study.training.device == "cuda" and not torch.cuda.is_available():
         return settings.peak_tflops * 1e12
     return peak_flops(World().device(study.training.device), study.training.precision, settings.peak_tflops)
-
-
-def _measured_seconds(study: StudyConfig, shape: ModelConfig, arm: Arm) -> float:
-    """Median time of an optimizer step on this machine, on one process."""
-    config, length = study.training, study.data.sequence_length
-    engine = TrainEngine(config, shape, arm, seed=0, length=length, world=World())
-    engine.set_weights(engine.model.draws(pair_generator(0)))
-    rng = np.random.default_rng(0)
-    examples = rng.integers(0, 256, (4 * config.batch_size, length), dtype=np.uint16)
-    times = []
-    for step in range(WARM_STEPS + MEASURED_STEPS):
-        began = time.perf_counter()
-        batch = batch_at(0, step, batch_size=config.batch_size, examples=len(examples))
-        engine.gradients(step, batch, examples)
-        engine.apply(0.0)
-        times.append(time.perf_counter() - began)
-    return statistics.median(times[WARM_STEPS:])

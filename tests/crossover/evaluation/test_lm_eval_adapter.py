@@ -19,6 +19,7 @@ from lm_eval.tasks import TaskManager  # noqa: E402
 from crossover.cli import main  # noqa: E402
 from crossover.data.task_packs import find_pack, read_pack  # noqa: E402
 from crossover.data.tokenizer import MASK  # noqa: E402
+from crossover.evaluation import lm_eval_adapter  # noqa: E402
 from crossover.evaluation.lm_eval_adapter import CrossoverLM  # noqa: E402
 from crossover.evaluation.task_scores import TaskScores, score_task  # noqa: E402
 from crossover.evaluation.tasks import FORMATS  # noqa: E402
@@ -128,12 +129,27 @@ def test_the_command_runs_choices_generation_and_whole_texts(
         "metric_list: [{metric: bits_per_byte}]\n"
     )
     arguments = ["--model", "crossover", "--model_args", f"checkpoint={folders[family]},draws=4"]
-    tasks = ["--tasks", "write,whole", "--include_path", str(tmp_path), "--device", "cpu"]
+    tasks = ["--tasks", "write,whole", "--include_path", str(tmp_path)]  # no --device, as documented
     assert main(["lm-eval", *arguments, *tasks, "--output_path", str(tmp_path / "out"), "--log_samples"]) == 0
     assert "bits_per_byte" in capsys.readouterr().out
     (results,) = (tmp_path / "out").rglob("results_*.json")
     bits = json.loads(results.read_text())["results"]["whole"]["bits_per_byte,none"]
     assert 5 < bits < 40
+
+
+@pytest.mark.parametrize(
+    ("device", "available", "used"),
+    [(None, True, "cpu"), ("cuda:0", False, "cpu"), ("cuda:0", True, "cuda:0"), ("cuda:1", False, "cuda:1")],
+)
+def test_the_harness_s_default_device_is_used_where_there_is_one(
+    monkeypatch: pytest.MonkeyPatch, device: str | None, available: bool, used: str
+) -> None:
+    """The case of instructlab/eval#21; another CUDA device was requested, and fails where it is missing."""
+    loaded: list[str] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: available)
+    monkeypatch.setattr(lm_eval_adapter, "load_checkpoint", lambda _, device: (loaded.append(device), None))
+    CrossoverLM("checkpoint", device=device)
+    assert loaded == [used]
 
 
 def test_whole_texts_are_exact_for_ar(folders: dict[str, Path]) -> None:

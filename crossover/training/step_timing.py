@@ -1,0 +1,78 @@
+"""The time of an optimizer step on this machine, measured with an untrained model."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from crossover.model.model_config import ModelConfig
+from crossover.study.arms import Arm
+from crossover.study.study_config import Cell, StudyConfig
+from crossover.training.batch_order import batch_at
+from crossover.training.distributed import World
+from crossover.training.run_spec import cell_model, pair_generator
+from crossover.training.train_engine import TrainEngine
+
+MEASURED_STEPS = 8
+"""Steps that a measurement takes the median of."""
+PASSES = 2
+"""Times that every arm has its turn, so that other work on the machine slows all arms alike."""
+WARM_STEPS = 2
+MOST_SECONDS = 10.0
+"""Of one turn of an arm, after which a step that is under way is the last."""
+
+
+def measured_steps(
+    study: StudyConfig, cell: Cell, arms: Sequence[Arm], on_run: Callable[[str], None]
+) -> dict[str, float]:
+    """Median time of an optimizer step of each arm of a cell, on one process, in seconds.
+
+    Args:
+        study: the study.
+        cell: decides the model.
+        arms: to measure, in turns.
+        on_run: called with `<cell>/<arm>` before each turn.
+
+    Raises:
+        StudyError: the device is missing, or the memory does not suffice.
+    """
+    times: dict[str, list[float]] = {arm.name: [] for arm in arms}
+    for _ in range(PASSES):
+        for arm in arms:
+            on_run(f"{cell.name}/{arm.name}")
+            times[arm.name] += _turn(study, cell_model(study, cell), arm)
+    return {arm: statistics.median(seconds) for arm, seconds in times.items()}
+
+
+def _turn(study: StudyConfig, shape: ModelConfig, arm: Arm) -> list[float]:
+    """Times of some steps after warm-up; of the first one, where even that takes too long."""
+    steps = Stepper(study, shape, arm)
+    began = time.perf_counter()
+    times: list[float] = []
+    while len(times) < WARM_STEPS + MEASURED_STEPS // PASSES and time.perf_counter() - began < MOST_SECONDS:
+        times.append(steps.time())
+    return times[min(WARM_STEPS, len(times) - 1) :]
+
+
+class Stepper:
+    """Trains on random tokens with a learning rate of zero."""
+
+    def __init__(self, study: StudyConfig, shape: ModelConfig, arm: Arm) -> None:
+        self.batch_size, length = study.training.batch_size, study.data.sequence_length
+        self.engine = TrainEngine(study.training, shape, arm, seed=0, length=length, world=World())
+        self.engine.set_weights(self.engine.model.draws(pair_generator(0)))
+        rng = np.random.default_rng(0)
+        self.examples = rng.integers(0, 256, (4 * self.batch_size, length), dtype=np.uint16)
+        self.step = 0
+
+    def time(self) -> float:
+        """Seconds of one step."""
+        began = time.perf_counter()
+        batch = batch_at(0, self.step, batch_size=self.batch_size, examples=len(self.examples))
+        self.engine.gradients(self.step, batch, self.examples)
+        self.engine.apply(0.0)
+        self.step += 1
+        return time.perf_counter() - began
