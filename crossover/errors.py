@@ -16,8 +16,7 @@ CrossoverError              exit code 1: a failure
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 _RUN_NOTE = "run "
@@ -43,20 +42,8 @@ class UserError(CrossoverError):
 
     def __init__(self, code: str, *, field: str, problem: str, remedy: str) -> None:
         self.code, self.field, self.problem, self.remedy = code, field, problem, remedy
-        super().__init__(self._message())
-
-    def _message(self) -> str:
-        end = "\n" if "\n" in self.problem else "; "
-        return f"{self.field}: {self.problem}{end}{self.remedy} [{self.code}]"
-
-    def rename(self, names: Mapping[str, str]) -> None:
-        """Replace the names of flags in the message by what they are called where it is shown."""
-        for name, shown in names.items():
-            pattern = rf"(?<!\S){re.escape(name)}(?![\w-])"
-            self.field, self.problem, self.remedy = (
-                re.sub(pattern, shown, text) for text in (self.field, self.problem, self.remedy)
-            )
-        self.args = (self._message(),)
+        end = "\n" if "\n" in problem else "; "
+        super().__init__(f"{field}: {problem}{end}{remedy} [{code}]")
 
 
 class StudyError(UserError):
