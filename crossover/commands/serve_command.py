@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -31,13 +30,13 @@ HOLE_PREFIX, HOLE_TOKENS, HOLE_SUFFIX = "    def __init__(se", 2, ", name):\n   
 
 
 def serve(options: argparse.Namespace) -> int:
-    """Become the server of the checkpoint, or with `--try` send sample requests and stop."""
+    """Serve until interrupted, or with `--try` send sample requests and stop."""
     checkpoint = find_checkpoint(options.place, options.arm)
     if options.trial:
         return _try(options.place, checkpoint)
-    sys.stdout.flush()
-    # in place of this process, so that signals reach the server itself, which ends its streams before it stops
-    os.execv(sys.executable, [*_command(checkpoint), "--host", options.host, "--port", str(options.port)])  # noqa: S606
+    return subprocess.run(
+        [*_command(checkpoint), "--host", options.host, "--port", str(options.port)], check=False
+    ).returncode
 
 
 def _command(checkpoint: Path) -> list[str]:
