@@ -123,8 +123,8 @@ def test_a_study_or_a_file_and_not_both(tmp_path: Path, capsys: Capture) -> None
     assert "STUDY: is missing" in capsys.readouterr().err
     assert main(["analyse", "smoke", "--curves", "x.csv"]) == 2
     assert "stands beside --curves" in capsys.readouterr().err
-    assert main(["analyse", "smoke", *METRIC]) == 2
-    assert "--metric: is for --curves" in capsys.readouterr().err
+    assert main(["analyse", "smoke", "--unique-tokens", "9"]) == 2
+    assert "--unique-tokens: is for --curves" in capsys.readouterr().err
     assert run(tmp_path / "absent.csv", *METRIC) == 2
 
 
