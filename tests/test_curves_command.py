@@ -103,7 +103,7 @@ def test_a_plan_may_be_a_file_or_part_of_a_study(tmp_path: Path, capsys: Capture
         ([*METRIC, "--axes", "flops"], "flops: no such column"),
         ([*METRIC, "--comparisons", "best"], "--comparisons"),
         ([*METRIC, "--alpha", "2"], "--alpha"),
-        ([*METRIC, "--alpha", "1e-20"], "--alpha: Input should be greater than or equal to 0.000001"),
+        ([*METRIC, "--alpha", "1e-20"], "--alpha: should be greater than or equal to 0.000001, found 1e-20"),
         ([*METRIC, "--early", "0"], "--early: '0' is no window"),
         ([*METRIC, "--late", "0.1:0.2"], "must be increasing"),
         ([*METRIC, "--unique-tokens", "0.5"], "--unique-tokens"),
@@ -131,8 +131,8 @@ def test_a_study_or_a_file_and_not_both(tmp_path: Path, capsys: Capture) -> None
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("metrics: [{name: loss, direction: down, delta: 0.02}]", "metrics.0.direction: Input should be 'lower'"),
-        ("metrics: [{name: loss, direction: lower, delta: 0.02}]\nalfa: 1", "alfa: Extra inputs"),
+        ("metrics: [{name: loss, direction: down, delta: 0.02}]", "metrics.0.direction: 'down' is not 'lower' or 'higher'"),
+        ("metrics: [{name: loss, direction: lower, delta: 0.02}]\nalfa: 1", "alfa: unknown field; did you mean alpha?"),
         ("metrics: [loss]", "metrics.0"),
         ("[1]", "plan.yaml holds no fields"),
         ("[" * 5000, "plan.yaml cannot be read"),

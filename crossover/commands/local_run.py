@@ -24,9 +24,8 @@ from crossover.errors import WorkspaceError
 from crossover.files import workspace_error
 from crossover.progress import time_text
 from crossover.settings import get_settings
-from crossover.stages.run_selection import parse_selection
+from crossover.stages.run_selection import selected_runs
 from crossover.stages.workspace import STUDY_FILE, Workspace
-from crossover.study.identity import RunId
 from crossover.study.study_config import StudyConfig
 
 GRACE_SECONDS = 15.0
@@ -82,12 +81,7 @@ def run_study(
         place.claim(study)
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
         log = place.root / "logs" / f"run-{stamp}.log"
-        selected = [
-            RunId(cell, arm, seed)
-            for cell, seeds in parse_selection(study, runs).items()
-            for arm in study.arms
-            for seed in seeds
-        ]
+        selected = selected_runs(study, runs)
         seeds_per_task = seeds_per_task or default_seeds_per_task(len(selected))
         command = [
             *(sys.executable, "-m", "crossover_pipelines.local"),

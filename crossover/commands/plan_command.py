@@ -9,6 +9,7 @@ from contextlib import nullcontext
 
 from crossover.commands.command_options import study_of, workspace_of
 from crossover.commands.local_run import default_seeds_per_task
+from crossover.progress import time_text
 from crossover.settings import get_settings
 
 
@@ -79,11 +80,16 @@ def plan(options: argparse.Namespace) -> int:
         + (f", price {cost.price:,.2f}" if cost.price is not None else "")
     )
     if waiting is not None:
+        parts = {
+            "training": waiting.training,
+            "evaluation": waiting.evaluation,
+            "process starts": waiting.starts,
+            "analysis and report": waiting.analysis,
+        }
         print(
-            f"about {_minutes(waiting.total)} of waiting with `crossover run` on this machine, {waiting.parallel} "
-            f"stage{'s' * (waiting.parallel > 1)} at once: training {_minutes(waiting.training)}, evaluation "
-            f"{_minutes(waiting.evaluation)}, process starts {_minutes(waiting.starts)}, analysis and report "
-            f"{_minutes(waiting.analysis)}; reading the corpus not included"
+            f"about {time_text(60 * waiting.total)} of waiting with `crossover run` on this machine, stages at once: "
+            f"{waiting.parallel} ({', '.join(f'{name} {time_text(60 * part)}' for name, part in parts.items())}; "
+            "reading the corpus not included)"
         )
     if study.training.schedule == "cosine":
         print("warning: under cosine only a run's last point is a budget; its earlier points are not annealed")
@@ -97,10 +103,6 @@ def _size(amount: float) -> str:
             return f"{amount:.4g} {unit}"
         amount /= 1024
     return f"{amount:.4g} TiB"
-
-
-def _minutes(minutes: float) -> str:
-    return f"{minutes / 60:.1f} h" if minutes >= 100 else f"{minutes:.1f} min"
 
 
 def _hours(hours: float | None) -> str:

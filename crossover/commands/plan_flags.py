@@ -13,6 +13,7 @@ from crossover.analysis.analysis_plan import AnalysisPlan
 from crossover.curve_files import CurveTable
 from crossover.curve_files.table import metric_needed
 from crossover.errors import StudyError
+from crossover.field_faults import field_faults
 from crossover.study.study_config import StudyConfig
 
 _FLAGS = ("metric", "baseline", "candidate", "tuned", "axes", "comparisons", "alpha", "early", "late")
@@ -69,17 +70,15 @@ def plan_of(options: argparse.Namespace, table: CurveTable) -> AnalysisPlan:
 
 
 def _invalid(options: argparse.Namespace, error: ValidationError) -> StudyError:
-    """The first fault of a plan, under the flag that it was given with."""
+    """Every fault of a plan, each under the flag that it was given with."""
     flags = {field: f"--{flag}" for flag in _FLAGS for field in (_FIELDS.get(flag, flag),)}
-    first = error.errors(include_url=False)[0]
-    place = ".".join(str(part) for part in first["loc"] if part != "analysis") or "plan"
-    field = place if options.plan else flags.get(place.partition(".")[0], place)
-    return StudyError(
-        "plan.invalid",
-        field=field,
-        problem=f"{first['msg'].removeprefix('Value error, ')} ({place})",
-        remedy=f"correct {field}",
-    )
+
+    def flag_of(place: str) -> str:
+        place = place.removeprefix("analysis.").removeprefix("analysis") or "plan"
+        return place if options.plan else flags.get(place.partition(".")[0], place)
+
+    faults = field_faults(error, AnalysisPlan, "plan", flag_of)
+    return StudyError("plan.invalid", field=faults.field, problem=faults.problem, remedy=f"correct {faults.named}")
 
 
 def _given(options: argparse.Namespace) -> dict[str, Any]:

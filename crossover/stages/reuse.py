@@ -13,7 +13,7 @@ from crossover.evaluation.tasks.preparing import cloze_digest, items_digest
 from crossover.settings import get_settings
 from crossover.stages.corpus_record import CorpusRecord, read_corpus_record, read_task_inputs
 from crossover.stages.evaluate_stage import part_name, planned_parts, scorer_digest
-from crossover.stages.run_selection import parse_selection
+from crossover.stages.run_selection import selected_runs
 from crossover.stages.workspace import run_name
 from crossover.storage import ArtifactStore
 from crossover.study.identity import RunId
@@ -70,12 +70,7 @@ def plan_reuse(study: StudyConfig, store: ArtifactStore, selected: str = "") -> 
     corpus = read_corpus_record(study, store)
     has_dataset = store.digest(f"datasets/{short(dataset_digest(study))}") is not None
     tasks = {name: _task(name, study, corpus, store) for name in study.evaluation.tasks}
-    runs = [
-        RunId(cell, arm, seed)
-        for cell, seeds in parse_selection(study, selected).items()
-        for arm in study.arms
-        for seed in seeds
-    ]
+    runs = selected_runs(study, selected)
     new: list[RunId] = []
     evaluations: Counter[bool] = Counter()
     for run in runs:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from crossover.errors import StudyError
+from crossover.study.identity import RunId
 from crossover.study.study_config import StudyConfig
 
 Selection = Mapping[str, tuple[int, ...]]
@@ -31,6 +32,16 @@ def check_rounds(study: StudyConfig) -> None:
             problem=f"a study in rounds is judged at the plan's looks only, and {reason}",
             remedy="name them before anything runs, for example `looks: [5, 8, 12]` with `seeds: 12`",
         )
+
+
+def selected_runs(study: StudyConfig, text: str) -> list[RunId]:
+    """The runs of a selection by cell, arm and seed; see `parse_selection`."""
+    return [
+        RunId(cell, arm, seed)
+        for cell, seeds in parse_selection(study, text).items()
+        for arm in study.arms
+        for seed in seeds
+    ]
 
 
 def parse_selection(study: StudyConfig, text: str) -> Selection:
