@@ -131,7 +131,10 @@ def test_a_study_or_a_file_and_not_both(tmp_path: Path, capsys: Capture) -> None
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("metrics: [{name: loss, direction: down, delta: 0.02}]", "metrics.0.direction: 'down' is not 'lower' or 'higher'"),
+        (
+            "metrics: [{name: loss, direction: down, delta: 0.02}]",
+            "metrics.0.direction: 'down' is not 'lower' or 'higher'",
+        ),
         ("metrics: [{name: loss, direction: lower, delta: 0.02}]\nalfa: 1", "alfa: unknown field; did you mean alpha?"),
         ("metrics: [loss]", "metrics.0"),
         ("[1]", "plan.yaml holds no fields"),
