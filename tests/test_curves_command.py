@@ -137,6 +137,7 @@ def test_a_study_or_a_file_and_not_both(tmp_path: Path, capsys: Capture) -> None
         ),
         ("metrics: [{name: loss, direction: lower, delta: 0.02}]\nalfa: 1", "alfa: unknown field; did you mean alpha?"),
         ("metrics: [loss]", "metrics.0"),
+        ("alpha: 0.01\nalpha: 0.05", "line 2, column 1: the key 'alpha' stands twice, first in line 1"),
         ("[1]", "plan.yaml holds no fields"),
         ("[" * 5000, "plan.yaml cannot be read"),
         ("", "plan.yaml holds no fields"),

@@ -6,7 +6,6 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from crossover.analysis.analysis_plan import AnalysisPlan
@@ -15,6 +14,7 @@ from crossover.curve_files.table import metric_needed
 from crossover.errors import StudyError
 from crossover.field_faults import field_faults
 from crossover.study.study_config import StudyConfig
+from crossover.yaml_text import parse_yaml
 
 _FLAGS = ("metric", "baseline", "candidate", "tuned", "axes", "comparisons", "alpha", "early", "late")
 _FIELDS = {"early": "early_window", "late": "late_window", "metric": "metrics"}
@@ -103,8 +103,8 @@ def _given(options: argparse.Namespace) -> dict[str, Any]:
 def _read(path: Path) -> dict[str, Any]:
     """A plan's file: the section `analysis` of a study, or a whole study."""
     try:
-        content = yaml.safe_load(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
+        content = parse_yaml(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
         text = " ".join(str(error).split())[:200]
         raise _error("--plan", f"{path.name} cannot be read: {text}", "name a YAML or JSON file") from error
     if isinstance(content, dict) and isinstance(content.get("analysis"), dict):
