@@ -1,6 +1,6 @@
 """The command `crossover`: its verbs and flags. Nothing heavy is imported before a verb is chosen.
 
-Exit codes: 0 done, 1 failed, 2 wrong input, 130 interrupted.
+Exit codes: 0 done, 1 failed, 2 wrong input, 130 interrupted (Ctrl-C), 143 terminated (SIGTERM).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from crossover import __version__
 from crossover.extras import install_hint, missing_module
 from crossover.failures import exit_code_of
+from crossover.termination import terminable
 
 Verb = Callable[[argparse.Namespace], int]
 _Verbs = argparse._SubParsersAction  # the type of what add_subparsers returns has no public name
@@ -198,22 +199,23 @@ def _extras(options: argparse.Namespace) -> tuple[str, ...]:
     return extras
 
 
-def _call(options: argparse.Namespace) -> int:
+def _call(arguments: Sequence[str] | None) -> int:
     """Call the function of the chosen verb, importing its module now."""
     from importlib import import_module
 
-    module = missing_module(_extras(options))
-    if module is not None:
-        print(f"crossover: {install_hint(module, _extras(options))}", file=sys.stderr)
-        return 2
-    verb: Verb = getattr(import_module(f"crossover.commands.{options.module}"), options.function)
-    return verb(options)
+    with terminable():
+        options = build_parser().parse_args(arguments)
+        module = missing_module(_extras(options))
+        if module is not None:
+            print(f"crossover: {install_hint(module, _extras(options))}", file=sys.stderr)
+            return 2
+        verb: Verb = getattr(import_module(f"crossover.commands.{options.module}"), options.function)
+        return verb(options)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    options = build_parser().parse_args(arguments)
-    return exit_code_of(lambda: _call(options))
+    return exit_code_of(lambda: _call(arguments))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """How a process reports a failure: one line and an exit code to people, an event to a parent process.
 
-Exit codes: 0 done, 1 failed, 2 wrong input, 130 interrupted.
+Exit codes: 0 done, 1 failed, 2 wrong input, 130 interrupted (Ctrl-C), 143 terminated (SIGTERM).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 
 from crossover.errors import CrossoverError, UserError, WorkspaceError, run_of
 from crossover.extras import install_hint
+from crossover.termination import EXIT_CODE, MESSAGE, Terminated
 
 _OUTPUT_ERRORS = frozenset(
     {
@@ -30,6 +31,8 @@ def exit_code_of(call: Callable[[], int]) -> int:
         code = call()
         sys.stdout.flush()
         return code
+    except Terminated:
+        return _fail(MESSAGE, EXIT_CODE)
     except KeyboardInterrupt:
         return _fail("interrupted; run the same command again to go on", 130)
     except BrokenPipeError:

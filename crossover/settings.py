@@ -45,8 +45,11 @@ class Settings(BaseSettings):
         default=0.4, gt=0, le=1, description="MFU that `crossover plan` assumes where it does not measure."
     )
     price_per_gpu_hour: float = Field(default=0.0, ge=0, description="Price of one device for an hour, any currency.")
-    resume_minutes: float = Field(
-        default=15.0, ge=0, description="Longest time between two resume points of a run; 0 saves at milestones only."
+    resume_minutes: float | None = Field(
+        default=None,
+        ge=0,
+        description="Minutes between two resume points of a run; 0 saves at milestones only; empty means 3, or more "
+        "where saving would take over 2 % of the time.",
     )
     image: str = Field(
         default="ghcr.io/crossover/crossover-python:0.1.0", description="Image of the pipeline's components."
@@ -61,7 +64,7 @@ class Settings(BaseSettings):
     s3_region: str = Field(default="", description="Region; empty means AWS_REGION, or asking the object store.")
     s3_secure: bool = Field(default=True, description="Whether to use TLS with a CROSSOVER_S3_ENDPOINT of host:port.")
 
-    @field_validator("scratch", mode="before")
+    @field_validator("scratch", "resume_minutes", mode="before")
     @classmethod
     def _empty_is_none(cls, value: object) -> object:
         return None if value == "" else value

@@ -11,8 +11,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
@@ -27,8 +25,11 @@ from crossover.settings import get_settings
 from crossover.stages.run_selection import selected_runs
 from crossover.stages.workspace import STUDY_FILE, Workspace
 from crossover.study.study_config import StudyConfig
+from crossover.termination import Terminated
 
 GRACE_SECONDS = 15.0
+TERMINATION_SECONDS = 6.0
+"""Grace after SIGTERM: less than this process itself has (see crossover/termination.py)."""
 TASKS_PER_SLOT = 2
 """Pretraining tasks for each of the stages that run at once."""
 PLAIN_SECONDS = 10.0
@@ -114,7 +115,7 @@ def _run_logged(
         file = log.open("w", encoding="utf-8")
     except OSError as error:
         raise workspace_error(log, error) from error
-    with file, _terminable():
+    with file:
         process = subprocess.Popen(
             command,
             env=environment,
@@ -130,11 +131,11 @@ def _run_logged(
         try:
             _follow(process.stdout, file, progress, quiet=quiet)
             return process.wait()
-        except KeyboardInterrupt:
-            _stop(process)
+        except KeyboardInterrupt as reason:
+            _stop(process, TERMINATION_SECONDS if isinstance(reason, Terminated) else GRACE_SECONDS)
             raise
         except OSError as error:
-            _stop(process)
+            _stop(process, GRACE_SECONDS)
             raise workspace_error(log, error) from error
 
 
@@ -162,11 +163,11 @@ def _follow(lines: IO[str], log: IO[str], progress: StudyProgress, *, quiet: boo
                 print("; ".join((f"{progress.fraction:4.0%}  {progress.summary}", *parts)), flush=True)
 
 
-def _stop(process: subprocess.Popen[str]) -> None:
+def _stop(process: subprocess.Popen[str], grace: float) -> None:
     """Interrupt the process group, give it time to record the end of its attempts, then kill what is left."""
     _signal_group(process, signal.SIGINT)
     try:
-        process.wait(GRACE_SECONDS)
+        process.wait(grace)
     except subprocess.TimeoutExpired:
         pass
     _signal_group(process, signal.SIGKILL)
@@ -180,17 +181,3 @@ def _signal_group(process: subprocess.Popen[str], number: signal.Signals) -> Non
         os.killpg(process.pid, number)
     except ProcessLookupError:
         return
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """Handle SIGTERM like Ctrl-C."""
-
-    def interrupt(_number: int, _frame: object) -> None:
-        raise KeyboardInterrupt
-
-    previous = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -30,13 +31,13 @@ HOLE_PREFIX, HOLE_TOKENS, HOLE_SUFFIX = "    def __init__(se", 2, ", name):\n   
 
 
 def serve(options: argparse.Namespace) -> int:
-    """Serve until interrupted, or with `--try` send sample requests and stop."""
+    """Become the server of the checkpoint, or with `--try` send sample requests and stop."""
     checkpoint = find_checkpoint(options.place, options.arm)
     if options.trial:
         return _try(options.place, checkpoint)
-    return subprocess.run(
-        [*_command(checkpoint), "--host", options.host, "--port", str(options.port)], check=False
-    ).returncode
+    sys.stdout.flush()
+    # in place of this process, so that signals reach the server itself, which ends its streams before it stops
+    os.execv(sys.executable, [*_command(checkpoint), "--host", options.host, "--port", str(options.port)])  # noqa: S606
 
 
 def _command(checkpoint: Path) -> list[str]:

@@ -1,6 +1,8 @@
 """The process group that trains one run.
 
-`torchrun` (or a TrainJob) sets WORLD_SIZE, RANK, LOCAL_RANK and the rendezvous; without it there is one process.
+`torchrun` sets WORLD_SIZE, RANK, LOCAL_RANK and the rendezvous; without it there is one process. A TrainJob of the
+Kubeflow Trainer sets only PET_NNODES, PET_NPROC_PER_NODE, PET_NODE_RANK, PET_MASTER_ADDR and PET_MASTER_PORT, which are
+torchrun's own options, so the command of its pods must be torchrun too.
 """
 
 from __future__ import annotations
@@ -63,6 +65,14 @@ class World:
         values = [value]
         dist.broadcast_object_list(values, src=0)
         return values[0]
+
+    def most(self, value: int) -> int:
+        """The largest of all processes' values."""
+        if self.size == 1:
+            return value
+        largest = torch.tensor(value)
+        dist.all_reduce(largest, dist.ReduceOp.MAX)
+        return int(largest)
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 
 from crossover.errors import CheckpointError
 from crossover.settings import get_settings
+from crossover.termination import Terminated, deferring_termination, termination_requested
 from crossover.training.background_writer import BackgroundWriter
 from crossover.training.batch_order import Batch, batch_at
 from crossover.training.checkpoint import (
@@ -37,12 +38,15 @@ from crossover.training.device_metrics import EnergyMeter, peak_flops, peak_memo
 from crossover.training.distributed import World
 from crossover.training.loss_guard import MOST_ROLLBACKS, SKIPPED_WINDOW, LossGuard
 from crossover.training.recorder import Progress, Recorder
+from crossover.training.resume_timer import ResumeTimer
 from crossover.training.run_schedule import learning_rate, run_schedule
 from crossover.training.run_spec import DivergedError, RunSpec, cell_model, pair_generator
 from crossover.training.train_engine import Snapshot, StepLosses, TrainEngine
 
 LOGGED_POINTS = 200
 """Training losses recorded per run, at most about this many."""
+SAVE, STOP = 1, 2
+"""What any process may request of all after a step: a resume point, or a resume point and the end."""
 
 
 @dataclass(kw_only=True)
@@ -90,6 +94,7 @@ class Trainer:
         CheckpointError: the folder holds checkpoints of another run.
         StudyError: what is asked does not fit these processes, this device, or this memory.
         WorkspaceError: the folder cannot be written; the last checkpoint stays whole.
+        Terminated: SIGTERM arrived; a resume point is saved.
     """
 
     def __init__(
@@ -110,7 +115,7 @@ class Trainer:
         self._rollbacks = 0
         self._guard = LossGuard(self.config.spike_factor)
         self._window = _Window()
-        self._saved_at = time.monotonic()
+        self._timer = ResumeTimer(get_settings().resume_minutes)
         self._steps_done = 0
 
     def run(self) -> None:
@@ -119,14 +124,15 @@ class Trainer:
         self._energy = EnergyMeter(self.engine.device)
         self._writer = BackgroundWriter()
         try:
-            while True:
-                state = self._start()
-                try:
-                    self._train(state)
-                    break
-                except _RollBackError as fault:
-                    self._roll_back(fault)
-            self._writer.wait()
+            with deferring_termination():
+                while True:
+                    state = self._start()
+                    try:
+                        self._train(state)
+                        break
+                    except _RollBackError as fault:
+                        self._roll_back(fault)
+                self._writer.wait()
         finally:
             self._writer.close()
 
@@ -196,8 +202,11 @@ class Trainer:
                 break
             self._advance(state)
             is_milestone = state.step in self.path.milestones and not self.path.branch_starts
-            if is_milestone or self._resume_point_is_due():
+            request = self._request()
+            if is_milestone or request:
                 self._save(state, milestone=is_milestone, resume=True)
+            if request == STOP:
+                self._stop()
 
     def _branch_off(self, trunk: _State, ends: list[int]) -> None:
         """Decay to each end from here, and come back."""
@@ -207,6 +216,8 @@ class Trainer:
             state = _State(step=trunk.step, seconds=trunk.seconds, branch=(trunk.step, end))
             while state.step < end:
                 self._advance(state)
+                if self._request() == STOP:
+                    self._stop()
             self._save(state, milestone=True, resume=False)
             self.engine.restore(weights, tensors)
             self._guard.restore(recent)
@@ -334,8 +345,11 @@ class Trainer:
             milestone: as weights to be measured.
             resume: as a point to go on from; older ones go only when it is complete.
         """
+        began = time.perf_counter()
         weights, tensors = snapshot = self.engine.snapshot(optimizer=resume)
-        self._saved_at = time.monotonic()
+        copied = time.perf_counter() - began
+        if resume:
+            self._timer.restart()
         if not self.world.leads:
             return snapshot
         self.recorder.flush()
@@ -343,27 +357,35 @@ class Trainer:
         guarded = info.model_copy(update={"rollbacks": self._rollbacks, "recent_losses": self._guard.recent})
         measured, point = (step_folder(self.folder / name, state.step) for name in ("checkpoints", "resume"))
 
-        def write() -> str:
+        def write() -> tuple[str, float]:
             digest = ""
             if milestone:
                 digest = save_checkpoint(measured, info, weights)
                 self.recorder.keep(measured)
+            began = time.perf_counter()
             if resume:
                 save_checkpoint(point, guarded, weights, tensors)
                 self.recorder.keep(point)
-            return digest
+            return digest, time.perf_counter() - began
 
-        def follow_up(digest: str) -> None:
+        def follow_up(result: tuple[str, float]) -> None:
+            digest, written = result
             if milestone:
                 self.recorder.checkpoint(at, measured, digest)
+            if resume:
+                self._timer.saved(copied + written)
             for older in self._superseded(at.step) if resume else ():
                 self.recorder.drop(older)
 
         self._writer.submit(write, follow_up)
         return snapshot
 
-    def _resume_point_is_due(self) -> bool:
-        """Whether the setting `resume_minutes` have passed; the leading process's clock decides for all."""
-        minutes = get_settings().resume_minutes
-        due = self.world.leads and minutes > 0 and time.monotonic() - self._saved_at > 60 * minutes
-        return bool(self.world.share(due)) if self.world.size > 1 else due
+    def _request(self) -> int:
+        """What all processes do after this step: the most that any requests; the leading one's clock counts."""
+        own = STOP if termination_requested() else SAVE if self.world.leads and self._timer.due() else 0
+        return self.world.most(own)
+
+    def _stop(self) -> None:
+        """End the attempt once its last resume point is complete."""
+        self._writer.wait()
+        raise Terminated

@@ -17,6 +17,9 @@ from crossover.files import write_text
 
 def main() -> int:
     """Load the model, then open the port; returns 0 after a graceful stop, 2 for a bad checkpoint or port."""
+    # for a signal before uvicorn takes over, and for the one that it raises again once it has stopped gracefully
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(0))
     options = _arguments()
     # kserve parses sys.argv when it is imported, and answers with FastAPI's deprecated ORJSONResponse.
     sys.argv = sys.argv[:1]
@@ -63,9 +66,6 @@ def _serve(options: argparse.Namespace) -> None:
     )
     with _listen(options.host, options.port) as listener:
         port = listener.getsockname()[1]
-        # for a signal before uvicorn takes over, and for the one that it raises again once it has stopped gracefully
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: sys.exit(0))
         print(f"serving {model.info.arm} ({model.info.family}) on http://{options.host}:{port}", flush=True)
         if options.port_file:
             write_text(options.port_file, str(port))

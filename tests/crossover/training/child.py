@@ -1,6 +1,8 @@
 """A process that trains one run, for tests that start several of them."""
 
 import json
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import numpy as np
 import torch
 
 from crossover.study.load_study import parse_study
+from crossover.termination import Terminated, terminable
 from crossover.training.distributed import open_world
 from crossover.training.recorder import NoRecorder, Progress
 from crossover.training.run_spec import RunSpec
@@ -35,6 +38,23 @@ def train(folder: Path, arm: str) -> None:
     with open_world() as world:
         recorder = LossFile(folder / "losses.jsonl")
         Trainer(spec, np.load(folder / "examples.npy"), folder / "run", recorder, world=world).run()
+
+
+def train_until_a_signal(folder: Path, arm: str, rank: int, step: int) -> None:
+    """Train; this rank alone gets SIGTERM in the middle of a step, and all must stop after it."""
+
+    def advance(self: Trainer, state: object) -> None:
+        if state.step + 1 == step and self.world.rank == rank:  # type: ignore[attr-defined]
+            os.kill(os.getpid(), signal.SIGTERM)
+        real(self, state)  # type: ignore[arg-type]
+
+    real, Trainer._advance = Trainer._advance, advance  # type: ignore[method-assign]
+    try:
+        with terminable():
+            train(folder, arm)
+    except Terminated:
+        return
+    raise AssertionError("the training did not stop")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,8 @@ from crossover.errors import StudyError
 from crossover.study.study_config import StudyConfig
 from crossover.study.study_parts import TrainingConfig
 from crossover.training.distributed import World
+from crossover.training.run_schedule import run_schedule
+from crossover.training.run_spec import resume_step
 from crossover.training.train_engine import split_slots
 from tests.crossover.training import child
 from tests.processes import run_ranks
@@ -88,6 +90,25 @@ def test_a_run_goes_on_with_another_number_of_processes(
     trace(sharded, "dlm", examples, tmp_path / "sharded", 2)
     for name, value in weights(tmp_path / "sharded").items():
         np.testing.assert_allclose(value, weights(tmp_path / "whole")[name], atol=2e-5)
+
+
+@pytest.mark.parametrize("schedule", ["constant", "wsd"])
+def test_sigterm_of_any_process_stops_all_at_one_step(
+    schedule: str, tiny_study: StudyConfig, examples: np.ndarray, tmp_path: Path
+) -> None:
+    """On the trunk that step is saved, in a decay branch its start; the rest of the run has the same bits."""
+    study = with_training(tiny_study, microbatch_size=2, schedule=schedule)
+    full = trace(study, "dlm", examples, tmp_path / "full", 1)
+    folder = tmp_path / "cut"
+    folder.mkdir()
+    (folder / "study.json").write_text(study.model_dump_json())
+    np.save(folder / "examples.npy", examples)
+    run_ranks(2, child.train_until_a_signal, folder, "dlm", 1, 30)
+    expected = 30 if schedule == "constant" else run_schedule(study.training, (32,)).branch_starts[32]
+    assert resume_step(folder / "run") == expected
+    assert {**trace(study, "dlm", examples, folder, 2), **full} == full
+    for name, value in weights(folder).items():
+        np.testing.assert_array_equal(value, weights(tmp_path / "full")[name])
 
 
 def test_a_batch_that_does_not_divide_is_refused() -> None:
