@@ -16,7 +16,8 @@ CrossoverError              exit code 1: a failure
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 _RUN_NOTE = "run "
@@ -42,8 +43,20 @@ class UserError(CrossoverError):
 
     def __init__(self, code: str, *, field: str, problem: str, remedy: str) -> None:
         self.code, self.field, self.problem, self.remedy = code, field, problem, remedy
-        end = "\n" if "\n" in problem else "; "
-        super().__init__(f"{field}: {problem}{end}{remedy} [{code}]")
+        super().__init__(self._message())
+
+    def _message(self) -> str:
+        end = "\n" if "\n" in self.problem else "; "
+        return f"{self.field}: {self.problem}{end}{self.remedy} [{self.code}]"
+
+    def rename(self, names: Mapping[str, str]) -> None:
+        """Replace the names of flags in the message by what they are called where it is shown."""
+        for name, shown in names.items():
+            pattern = rf"(?<!\S){re.escape(name)}(?![\w-])"
+            self.field, self.problem, self.remedy = (
+                re.sub(pattern, shown, text) for text in (self.field, self.problem, self.remedy)
+            )
+        self.args = (self._message(),)
 
 
 class StudyError(UserError):

@@ -16,6 +16,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from crossover.errors import StorageError, WorkspaceError
 from crossover.field_faults import field_faults
 
+TEMPORARY_SCRATCH = f"crossover-{os.getuid()}"
+"""Name of the scratch folder in the system's temporary folder; of each user their own."""
+
 
 class Settings(BaseSettings):
     """Every setting; `crossover doctor` prints them with their values."""
@@ -81,7 +84,7 @@ class Settings(BaseSettings):
         if _writable(self.home):
             return self.home / ".scratch"
         try:
-            return Path(tempfile.gettempdir()) / f"crossover-{os.getuid()}"
+            return Path(tempfile.gettempdir()) / TEMPORARY_SCRATCH
         except FileNotFoundError as error:
             raise StorageError(
                 "storage.unwritable",
@@ -107,6 +110,17 @@ class Settings(BaseSettings):
     def step_threads(self) -> int:
         """CPU threads of one step."""
         return self.threads or max(1, available_cores() // self.local_parallelism)
+
+
+def writable_remedy(path: Path) -> str:
+    """What to do about a path that cannot be written: names the variable or the flag that decides where it is."""
+    settings, place = get_settings(), path.absolute()
+    chosen = settings.scratch is not None and place.is_relative_to(settings.scratch.absolute())
+    if chosen or TEMPORARY_SCRATCH in place.parts:
+        return "set CROSSOVER_SCRATCH to a folder that you may write to"
+    if "home" in settings.model_fields_set and place.is_relative_to(settings.home.absolute()):
+        return "set CROSSOVER_HOME to a folder that you may write to, or give one with --out"
+    return "give a folder that you may write to with --out"
 
 
 def _writable(folder: Path) -> bool:

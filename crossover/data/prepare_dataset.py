@@ -86,7 +86,7 @@ def prepare_cloze(study: StudyConfig, dataset: Dataset, corpus: SplitCorpus, fol
             field="data.source",
             problem=f"{study.data.source!r} holds other documents than when the dataset was prepared, so that new "
             "items could be text that runs were trained on",
-            remedy="restore the files, or give another --out to start from the new ones",
+            remedy="restore the files, or give another place with --out to start from the new ones",
         )
     side = corpus.validation
     held_out = HeldOut(side.tokens(), side.names, side.lengths, study.data.sequence_length)

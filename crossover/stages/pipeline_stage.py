@@ -9,13 +9,17 @@ import difflib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from crossover.errors import RegistryError, StudyError
+from crossover.errors import RegistryError, StudyError, UserError
 from crossover.failures import exiting_on_failure, reporting
+from crossover.progress import events_wanted
 from crossover.stages.promotion_decision import PROMOTIONS
 from crossover.stages.run_selection import parse_selection
 from crossover.stages.study_context import StudyContext, open_study
 from crossover.study.study_config import StudyConfig
 from crossover.url_masking import mask_password
+
+PARAMETERS = {"--out": "workspace", "--registry": "registry", "--promote": "promotion"}
+"""Flags of the commands, and the pipeline's parameters of the same meaning."""
 
 
 @contextmanager
@@ -31,10 +35,21 @@ def open_pipeline_stage(stage: str, study: str, workspace: str, registry: str) -
     Raises:
         SystemExit: after a failure that users can correct; its message is on standard error.
     """
-    with exiting_on_failure(), reporting(stage):
+    with exiting_on_failure(), reporting(stage), _naming_parameters():
         refuse_password(registry)
         with open_study(study, workspace.strip(), registry.strip()) as context:
             yield context
+
+
+@contextmanager
+def _naming_parameters() -> Iterator[None]:
+    """Let errors name the pipeline's parameters, unless `crossover run` shows them to somebody who typed flags."""
+    try:
+        yield
+    except UserError as error:
+        if not events_wanted():
+            error.rename({flag: f"the pipeline parameter `{name}`" for flag, name in PARAMETERS.items()})
+        raise
 
 
 def check_parameters(study: StudyConfig, promotion: str, seeds_per_task: int, runs: str) -> None:

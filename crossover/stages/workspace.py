@@ -104,7 +104,7 @@ class Workspace:
                     "workspace.in-use",
                     field=self.uri,
                     problem="another `crossover run` is working on it",
-                    remedy="wait for it, or give another --out",
+                    remedy="wait for it, or give another place with --out",
                 ) from error
             yield file.fileno()
 

@@ -6,6 +6,7 @@ import errno
 from pathlib import Path
 
 from crossover.errors import StorageError
+from crossover.settings import writable_remedy
 
 
 def missing_error(where: str) -> StorageError:
@@ -60,5 +61,5 @@ def disk_error(path: Path, error: OSError) -> StorageError:
         "storage.unwritable",
         field=str(path),
         problem=f"cannot be used ({error.strerror})",
-        remedy="give a folder that you may write to: --out for a workspace, CROSSOVER_SCRATCH for local copies",
+        remedy=writable_remedy(path),
     )
