@@ -142,11 +142,11 @@ def workspace_error(path: Path, error: OSError) -> WorkspaceError:
             problem="the disk is full",
             remedy="free some space and run again: finished work is kept and resumed",
         )
-    from crossover.settings import writable_remedy
+    from crossover.settings import deciding_option
 
     return WorkspaceError(
         "workspace.unwritable",
         field=str(path),
         problem=f"cannot be written ({error.strerror})",
-        remedy=writable_remedy(path),
+        remedy=f"give a folder that you may write to with {deciding_option(path)}",
     )

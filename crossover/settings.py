@@ -5,6 +5,7 @@ A study decides the numbers; settings decide where it runs and never change a nu
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 from functools import lru_cache
@@ -13,6 +14,7 @@ from pathlib import Path
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from crossover.cpu_quota import cpu_quota
 from crossover.errors import StorageError, WorkspaceError
 from crossover.field_faults import field_faults
 
@@ -112,15 +114,15 @@ class Settings(BaseSettings):
         return self.threads or max(1, available_cores() // self.local_parallelism)
 
 
-def writable_remedy(path: Path) -> str:
-    """What to do about a path that cannot be written: names the variable or the flag that decides where it is."""
+def deciding_option(path: Path) -> str:
+    """The variable or the flag that decides where a path is, for a remedy."""
     settings, place = get_settings(), path.absolute()
     chosen = settings.scratch is not None and place.is_relative_to(settings.scratch.absolute())
     if chosen or TEMPORARY_SCRATCH in place.parts:
-        return "set CROSSOVER_SCRATCH to a folder that you may write to"
+        return "CROSSOVER_SCRATCH"
     if "home" in settings.model_fields_set and place.is_relative_to(settings.home.absolute()):
-        return "set CROSSOVER_HOME to a folder that you may write to, or give one with --out"
-    return "give a folder that you may write to with --out"
+        return "CROSSOVER_HOME or --out"
+    return "--out"
 
 
 def _writable(folder: Path) -> bool:
@@ -130,8 +132,9 @@ def _writable(folder: Path) -> bool:
 
 
 def available_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Cores that this process may use: those it may run on, or as many as its container's CPU limit, rounded up."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, math.ceil(min(cores, cpu_quota())))
 
 
 @lru_cache(maxsize=1)

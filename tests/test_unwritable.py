@@ -70,7 +70,7 @@ def test_a_writable_workspace_is_all_that_a_stage_needs(run: Run, tmp_path: Path
         (
             {"CROSSOVER_HOME": "home"},
             ("prepare", "smoke"),
-            "set CROSSOVER_HOME to a folder that you may write to, or give one with --out [",
+            "give a folder that you may write to with CROSSOVER_HOME or --out [",
         ),
     ],
     ids=["default", "run", "--out", "compile", "CROSSOVER_HOME"],
@@ -92,7 +92,7 @@ def test_the_remedy_names_the_scratch_folder(run: Run, tmp_path: Path) -> None:
             run, "prepare", "smoke", "--out", "s3://bucket/x", CROSSOVER_S3_ENDPOINT=endpoint, **variables
         )
     assert result.returncode == 2, result.stderr
-    assert "set CROSSOVER_SCRATCH to a folder that you may write to [" in result.stderr
+    assert "give a folder that you may write to with CROSSOVER_SCRATCH [" in result.stderr
 
 
 STAGE = """

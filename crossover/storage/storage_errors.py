@@ -6,7 +6,7 @@ import errno
 from pathlib import Path
 
 from crossover.errors import StorageError
-from crossover.settings import writable_remedy
+from crossover.settings import deciding_option
 
 
 def missing_error(where: str) -> StorageError:
@@ -61,5 +61,5 @@ def disk_error(path: Path, error: OSError) -> StorageError:
         "storage.unwritable",
         field=str(path),
         problem=f"cannot be used ({error.strerror})",
-        remedy=writable_remedy(path),
+        remedy=f"give a folder that you may write to with {deciding_option(path)}",
     )
