@@ -13,6 +13,7 @@ from crossover.errors import StudyError
 from crossover.evaluation.evaluation_records import Measurement
 from crossover.evaluation.memorisation import extraction, overlap
 from crossover.evaluation.sample_quality import matched_held_out, perplexity, quality, write_samples
+from crossover.evaluation.scored_forward import device_of
 from crossover.metric_catalogue import metric_of
 from crossover.model.transformer import Transformer
 from crossover.study.study_parts import EvaluationConfig
@@ -92,7 +93,7 @@ def _measurement(name: str, value: float, draws: int) -> Measurement:
 
 
 def _perplexity(writer: Transformer, scorer: str, texts: list[NDArray[np.integer]]) -> float:
-    model, _ = load_checkpoint(Path(scorer))
+    model, _ = load_checkpoint(Path(scorer), device=str(device_of(writer)))
     try:
         return perplexity(model, texts, writer)
     except ValueError as error:

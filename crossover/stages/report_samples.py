@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
+
 from crossover.data import tokenizer
 from crossover.data.dataset import Dataset
 from crossover.decoding import Generation, generate
@@ -23,8 +25,11 @@ def draw_samples(
     cut = rows.shape[1] * 3 // 4
     prompts = [tokenizer.decode(row[:cut]) for row in rows]
     samples, name_of = {}, context.store.name_of
+    # the analysis of a CUDA study may run where there is no GPU
+    device = context.study.training.device if torch.cuda.is_available() else "cpu"
     for arm, candidate in best.items():
-        model, _ = load_checkpoint(context.store.fetch(name_of(candidate.checkpoint.uri), candidate.checkpoint.digest))
+        folder = context.store.fetch(name_of(candidate.checkpoint.uri), candidate.checkpoint.digest)
+        model, _ = load_checkpoint(folder, device=device)
         requests = [
             Generation(prompt=prompt, max_tokens=rows.shape[1] - cut, temperature=0.8, seed=seed)
             for seed, prompt in enumerate(prompts)

@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 
 from crossover.data.tokenizer import BOS, EOS, encode
 from crossover.errors import CheckpointError, StudyError
-from crossover.evaluation import memorisation
+from crossover.evaluation import memorisation, writing_metrics
 from crossover.evaluation.memorisation import extraction, ngram_hashes, overlap
 from crossover.evaluation.sample_quality import matched_held_out, perplexity, quality, write_samples
 from crossover.evaluation.writing_metrics import measure_writing
 from crossover.model.transformer import Transformer
 from crossover.study.study_parts import EvaluationConfig
+from crossover.training.checkpoint import CheckpointInfo, load_checkpoint
 from tests.conftest import tiny_model
 from tests.crossover.evaluation.test_tasks import save_model
 
@@ -188,3 +189,19 @@ def test_a_diffusion_model_is_not_sharpened_by_its_surest_places() -> None:
     model.forward = lambda tokens, visible=None: logits.expand(*tokens.shape, 259)  # type: ignore[method-assign]
     tokens = np.concatenate(write_samples(model, 60, LENGTH))
     assert (tokens == 65).mean() == pytest.approx(0.8, abs=4 * np.sqrt(0.16 / len(tokens)))
+
+
+def test_the_scorer_is_loaded_onto_the_writer_s_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer = tiny_model(causal=True, vocab=259, length=LENGTH, seed=3)
+    scorer = save_model(tmp_path / "scorer", causal=True, length=LENGTH)
+    devices: list[str] = []
+
+    def load(folder: Path, *, device: str = "cpu") -> tuple[Transformer, CheckpointInfo]:
+        devices.append(device)
+        return load_checkpoint(folder)
+
+    monkeypatch.setattr(writing_metrics, "load_checkpoint", load)
+    monkeypatch.setattr(writing_metrics, "device_of", lambda model: {writer: torch.device("cuda", 1)}[model])
+    config = EvaluationConfig(samples=2, passages=0, scorer=str(scorer))
+    assert "sample_perplexity" in {m.metric for m in measure_writing(writer, rows(TEXTS), rows(TEXTS), config)}
+    assert devices == ["cuda:1"]
