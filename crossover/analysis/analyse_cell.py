@@ -136,7 +136,9 @@ def _seeds(columns: Columns, plan: AnalysisPlan) -> tuple[int, ...]:
 
 def _summaries(columns: Columns, plan: AnalysisPlan) -> tuple[ArmSummary, ...]:
     axis: Axis = "epochs" if "epochs" in columns.x else "tokens"
-    return tuple(row for metric in plan.metrics for row in summaries(runs_of(columns, metric.name, axis), metric))
+    return tuple(
+        row for metric in plan.metrics for row in summaries(runs_of(columns, metric.name, axis), metric, axis=axis)
+    )
 
 
 def _metric_notes(columns: Columns, plan: AnalysisPlan, contrasts: Sequence[Contrast]) -> list[str]:

@@ -37,14 +37,15 @@ def plan_notes(columns: Columns, plan: AnalysisPlan) -> list[str]:
 def _multiplicity(plan: AnalysisPlan) -> list[str]:
     """What Holm adjusts the p values over; empty for a single test."""
     metrics, axes = len(plan.metrics), len(plan.axes)
+    comparison = "comparison and opponent" if plan.tuned else "comparison"
     if metrics * axes == 1:
         return []
     if plan.multiplicity == "none" or (plan.multiplicity == "metrics" and metrics == 1):
         return ["The p values are not adjusted over metrics and axes."]
     if plan.multiplicity == "metrics":
-        adjusted, rest = f"{metrics} metrics within one axis and comparison", "Axes and comparisons"
+        adjusted, rest = f"{metrics} metrics within one axis and {comparison}", "Axes and comparisons"
     else:
-        adjusted = f"{metrics * axes} tests, {metrics} metrics on {axes} axes, within one comparison"
+        adjusted = f"{metrics * axes} tests, {metrics} metrics on {axes} axes, within one {comparison}"
         rest = "Comparisons"
     return [f"The p values are Holm-adjusted over {adjusted}. {rest} are views of the same runs and not adjusted for."]
 

@@ -151,7 +151,8 @@ class ArmSummary(_Record):
     arm: str
     seeds: int
     best_mean: float = Field(description="Mean over seeds of each run's best value.")
-    best_at_epoch: float | None = Field(description="Median epoch (or tokens if epochs are unknown) of the best value.")
+    best_at_epoch: float | None = Field(description="Median epoch of the best value; null where no epoch is known.")
+    best_at_tokens: float | None = Field(default=None, description="The same in tokens, where no epoch is known.")
     final_mean: float
     final_sd: float = Field(description="Standard deviation over seeds of the last value; 0.0 for one seed.")
 

@@ -71,13 +71,13 @@ def _arm_bands(runs: Mapping[CurveKey, Curve], axis: Axis, alpha: float) -> dict
     return bands
 
 
-def summaries(runs: Mapping[CurveKey, Curve], metric: MetricPlan, *, placed: bool = True) -> tuple[ArmSummary, ...]:
+def summaries(runs: Mapping[CurveKey, Curve], metric: MetricPlan, *, axis: Axis | None) -> tuple[ArmSummary, ...]:
     """A row for each arm that has a usable point.
 
     Args:
         runs: the metric's curves over epochs, or over tokens when the length of an epoch is unknown.
         metric: its direction.
-        placed: whether to say where the best value was.
+        axis: of the curves, to place the best value on; None leaves the place out.
 
     Returns:
         Rows in order of arms.
@@ -85,11 +85,11 @@ def summaries(runs: Mapping[CurveKey, Curve], metric: MetricPlan, *, placed: boo
     rows = []
     for arm in sorted({arm for (arm, _), curve in runs.items() if curve.x_P.size}):
         curves = [curve for (name, _), curve in runs.items() if name == arm and curve.x_P.size]
-        rows.append(_summary(arm, curves, metric, placed))
+        rows.append(_summary(arm, curves, metric, axis))
     return tuple(rows)
 
 
-def _summary(arm: str, curves: Sequence[Curve], metric: MetricPlan, placed: bool) -> ArmSummary:
+def _summary(arm: str, curves: Sequence[Curve], metric: MetricPlan, axis: Axis | None) -> ArmSummary:
     best = [best_so_far(curve, metric).value_P[-1] for curve in curves]
     at = [curve.x_P[int(np.argmax(curve.value_P == value))] for curve, value in zip(curves, best, strict=True)]
     final = np.array([curve.value_P[-1] for curve in curves])
@@ -98,7 +98,8 @@ def _summary(arm: str, curves: Sequence[Curve], metric: MetricPlan, placed: bool
         arm=arm,
         seeds=len(curves),
         best_mean=float(np.mean(best)),
-        best_at_epoch=float(np.median(at)) if placed else None,
+        best_at_epoch=float(np.median(at)) if axis == "epochs" else None,
+        best_at_tokens=float(np.median(at)) if axis == "tokens" else None,
         final_mean=float(final.mean()),
         final_sd=float(final.std(ddof=1)) if len(curves) > 1 else 0.0,
     )

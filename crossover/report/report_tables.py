@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from crossover.analysis.analysis_plan import AnalysisPlan
+from crossover.analysis.analysis_plan import AnalysisPlan, Axis
 from crossover.analysis.analysis_result import Analysis, Band, Figure, SeedCurve, Verdict
 from crossover.analysis.arm_labels import arm_label, outcome_label
 from crossover.report import figure_scales, verdict_lines
@@ -94,19 +94,21 @@ def _question(analysis: Analysis, verdict: Verdict) -> Row:
 
 
 def summary(context: ReportContext, analysis: Analysis) -> Table:
-    """One row per metric and arm: best, at which epoch, final with its deviation over seeds."""
+    """One row per metric and arm: best, at which epoch or token, final with its deviation over seeds."""
+    in_tokens = any(s.best_at_tokens is not None for s in analysis.summaries)
     rows = tuple(
         (
             fmt.metric_title(fmt.metric_plan(analysis.plan, s.metric)),
             _arm(context, analysis.plan, s.arm, s.metric),
             str(s.seeds),
             fmt.number(s.best_mean),
-            _best_at(s.best_at_epoch),
+            _place("tokens", s.best_at_tokens) if in_tokens else _place("epochs", s.best_at_epoch),
             f"{fmt.number(s.final_mean)} ± {fmt.number(s.final_sd)}",
         )
         for s in analysis.summaries
     )
-    head = ("Metric", "Arm", "Seeds", "Best (mean over seeds)", "Best at epoch (median)", "Final ± sd over seeds")
+    place = f"Best at {'tokens' if in_tokens else 'epoch'} (median)"
+    head = ("Metric", "Arm", "Seeds", "Best (mean over seeds)", place, "Final ± sd over seeds")
     return Table("Each arm by itself", head, rows, figures_from=2)
 
 
@@ -215,8 +217,8 @@ def _arm(context: ReportContext, plan: AnalysisPlan, arm: str, metric: str) -> s
     return f"{arm_label(arm)} (upper bound)" if bound else arm_label(arm)
 
 
-def _best_at(epoch: float | None) -> str:
-    return "unknown" if epoch is None else fmt.axis_number("epochs", epoch)
+def _place(axis: Axis, place: float | None) -> str:
+    return "unknown" if place is None else fmt.axis_number(axis, place)
 
 
 def _points(figure: Figure, curves: list[SeedCurve], i: int) -> Iterable[str]:

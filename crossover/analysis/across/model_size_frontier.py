@@ -54,7 +54,7 @@ def analyse_frontier(
         verdicts=verdicts,
         figures=figures,
         summaries=tuple(
-            row for m in plan.metrics for row in summaries(runs(m, plan.axes[0], "frontier"), m, placed=False)
+            row for m in plan.metrics for row in summaries(runs(m, plan.axes[0], "frontier"), m, axis=None)
         ),
         notes=(
             *notes,

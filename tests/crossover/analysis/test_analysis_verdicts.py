@@ -264,7 +264,10 @@ def test_everything_asked_is_answered_in_order() -> None:
     assert [(v.metric, v.axis, v.comparison) for v in analysis.verdicts] == asked
     assert [(f.metric, f.axis, f.comparison) for f in analysis.figures] == asked
     row = analysis.summaries[0]
-    assert (row.arm, row.seeds, row.best_at_epoch) == ("ar", 5, 100.0)
+    assert (row.arm, row.seeds, row.best_at_epoch, row.best_at_tokens) == ("ar", 5, 100.0, None)
+    plan = AnalysisPlan(metrics=(LOSS,), axes=("tokens",))
+    row = analyse(table(crossing_value), plan).summaries[0]
+    assert (row.arm, row.seeds, row.best_at_epoch, row.best_at_tokens) == ("ar", 5, None, 1_000_000.0)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,15 @@ from itertools import pairwise
 
 import pytest
 
-from crossover.report import Sample, figure_scales, headline, number_formats, render_markdown, verdict_lines
+from crossover.report import (
+    Sample,
+    figure_scales,
+    headline,
+    number_formats,
+    render_markdown,
+    report_tables,
+    verdict_lines,
+)
 from tests.crossover.report import report_samples as samples
 
 
@@ -63,6 +71,19 @@ def test_what_would_change_the_answer() -> None:
     assert "Against AR dropout: AR dropout is better, no crossing shown." in said
     assert "The same answer when counted in FLOPs, when counted in seconds." in said
     assert said[-1].startswith("Not tested: ")
+
+
+def test_where_an_arm_was_best_is_in_tokens_where_no_epoch_is_known() -> None:
+    known = samples.analysis()
+    row = known.summaries[0].model_copy(update={"best_at_epoch": None, "best_at_tokens": 1.23e6})
+    neither = row.model_copy(update={"best_at_tokens": None})
+    for summaries, title, cells in (
+        (known.summaries[:1], "Best at epoch (median)", ["34.5"]),
+        ((row, neither), "Best at tokens (median)", ["1.23 M", "unknown"]),
+    ):
+        analysis = known.model_copy(update={"summaries": summaries})
+        table = report_tables.summary(samples.context(samples.cell(the_analysis=analysis)), analysis)
+        assert [line[table.head.index(title)] for line in table.rows] == cells
 
 
 def test_markdown_holds_the_verdicts_and_no_markup_of_others() -> None:
