@@ -169,7 +169,10 @@ def _window(panel: Panel, window: Window | None, name: str) -> None:
     low, high = panel.frame.inside(window.low, 0), panel.frame.inside(window.high, 1)
     panel.box((low, high), "window", opacity=0.11)
     text = f"{name} window" if panel.frame.look is not SMALL else name
-    panel.text(low, panel.domain[1], text, "soft", dx=3, dy=9)
+    if name == "late":  # from the right: at the end of the axis a window may be narrower than its name
+        panel.text(high, panel.domain[1], text, "soft", dx=-3, dy=9, align="right")
+    else:
+        panel.text(low, panel.domain[1], text, "soft", dx=3, dy=9)
     if figure_scales.drawable(1.0, window.mean, *window.interval):
         panel.box((low, high), "window", opacity=0.3, y=window.interval)
         panel.segment(low, high, window.mean, "soft", width=1.4, dash=(4, 2))

@@ -45,6 +45,36 @@ window.addEventListener("load", () => {
 });
 """
 
+LAYOUT = """
+const seen = {};
+const measure = (page, width) => {
+  for (const details of page.querySelectorAll("details")) details.open = true;
+  const cut = (cell) => cell.getBoundingClientRect().right > width || cell.getBoundingClientRect().left < 0;
+  const wide = (table) => table.parentElement.scrollWidth > table.parentElement.clientWidth + 1;
+  const numbers = [...page.querySelectorAll("table.many")].filter(wide);
+  for (const table of numbers) table.parentElement.scrollLeft = 1000;
+  return {
+    page: page.documentElement.scrollWidth <= width,
+    verdicts: page.querySelectorAll("table.verdicts .strong").length,
+    cut_verdicts: [...page.querySelectorAll("table.verdicts .strong")].filter(cut).length,
+    cut_tables: [...page.querySelectorAll("table:not(.many)")].filter(wide).map((table) => table.caption.textContent),
+    lost_first_columns: numbers.filter((table) => cut(table.tBodies[0].rows[0].cells[0])).length,
+  };
+};
+(async () => {
+  for (const width of [400, 800, 1200]) {
+    const frame = document.createElement("iframe");
+    frame.style.cssText = `border:0;height:2000px;width:${width}px`;
+    const loaded = new Promise((resolve) => { frame.onload = resolve; });
+    frame.srcdoc = PAGE;
+    document.body.append(frame);
+    await loaded;
+    seen[width] = measure(frame.contentDocument, width);
+  }
+  document.documentElement.dataset.seen = JSON.stringify(seen);
+})();
+"""
+
 
 @pytest.fixture(scope="module")
 def browser() -> str:
@@ -62,10 +92,15 @@ def seen(browser: str, page: str, tmp_path_factory: pytest.TempPathFactory) -> d
     driven = driven.replace("</body>", f"<script>{DRIVER}</script></body>")
     path = tmp_path_factory.mktemp("page") / "report.html"
     path.write_text(driven, "utf-8")
-    found = re.search(r'data-seen="([^"]*)"', dump(browser, path))
-    assert found is not None, "the driver came to its end"
-    told: dict[str, Any] = json.loads(unescape(found.group(1)))
-    return told
+    return result_of(dump(browser, path))
+
+
+def result_of(dumped: str) -> dict[str, Any]:
+    """What a driver left in the page."""
+    match = re.search(r'data-seen="([^"]*)"', dumped)
+    assert match is not None, "the driver came to its end"
+    result: dict[str, Any] = json.loads(unescape(match.group(1)))
+    return result
 
 
 def dump(browser: str, path: Path) -> str:
@@ -109,3 +144,12 @@ def test_no_other_script_runs(browser: str, page: str, tmp_path: Path) -> None:
     path.write_text(page.replace("</body>", "<script>document.title = 'run';</script></body>"), "utf-8")
     title = re.search(r"<title>(.*?)</title>", dump(browser, path))
     assert title is not None and title.group(1) != "run"
+
+
+def test_tables_fit_telephones_tablets_and_laptops(browser: str, page: str, tmp_path: Path) -> None:
+    """In frames, since Chromium's own window is at least 500 pixels wide. Tables of numbers scroll by themselves."""
+    path = tmp_path / "frames.html"
+    quoted = json.dumps(page).replace("</", "<\\/")
+    path.write_text(f"<body><script>const PAGE = {quoted};{LAYOUT}</script></body>", "utf-8")
+    fits = {"page": True, "verdicts": 12, "cut_verdicts": 0, "cut_tables": [], "lost_first_columns": 0}
+    assert result_of(dump(browser, path)) == dict.fromkeys(("400", "800", "1200"), fits)

@@ -89,6 +89,25 @@ def test_no_colour_is_fixed_in_a_drawing(page: str) -> None:
         assert re.search(r'stroke="var\(--arm1, #[0-9a-f]{6}\)"[^>]*stroke-dasharray="6,3"', drawing)
 
 
+def test_the_late_window_s_name_does_not_meet_the_labels_beside_the_panel() -> None:
+    """Where the window is narrower than its name: both began at the panel's right edge."""
+    rows = [
+        v.model_copy(update={"late": samples.window(v.axis, 199.9, 200, -0.3123)})
+        for v in samples.verdicts()
+        if v.metric == samples.LOSS.name
+    ]
+    page = render_html(samples.context(samples.cell(the_analysis=samples.analysis(rows=tuple(rows)))))
+    text = re.compile(r'<text text-anchor="(\w+)" transform="translate\(([\d.]+),[^>]*>(late[^<]*|↑[^<]*)</text>')
+    pairs = 0
+    for drawing in reading.svgs(page):
+        ends = {name[0]: (anchor, float(x), 6 * len(name)) for anchor, x, name in text.findall(drawing)}
+        if "l" in ends:
+            anchor, x, width = ends["l"]
+            assert (x if anchor == "end" else x + width) < ends["↑"][1]
+            pairs += 1
+    assert pairs >= 4
+
+
 def test_dark_mode_has_every_colour(page: str) -> None:
     for rule in (r"prefers-color-scheme: dark\) \{ :root:not\(\[data-theme=light\]\)", r":root\[data-theme=dark\]"):
         dark = re.search(rule + r" \{ (--[^}]*)\}", page)
