@@ -85,6 +85,7 @@ class ReportContext(_Record):
     overview: Overview = Field(default=Overview(), description="What the cells and arms say together.")
     corpus: CorpusFacts | None = Field(default=None, description="None when only curves were given.")
     training: tuple[Fact, ...] = ()
+    references: tuple[Fact, ...] = Field(default=(), description="Values that need no training, to read results by.")
     created_at: str = Field(description="When, as ISO 8601 with zone; given, so that rendering is deterministic.")
     version: str = Field(description="The version of Crossover.")
     notes: tuple[str, ...] = ()

@@ -40,6 +40,7 @@ def render_markdown(context: ReportContext) -> str:
         for table in (
             report_tables.all_verdicts(analysis),
             report_tables.summary(context, analysis),
+            report_tables.references(context),
             overview_tables.items(analysis),
         ):
             lines += [*_table(table), ""] if table.rows else []

@@ -82,6 +82,7 @@ def _page(
         "script_hash": f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}",
         "plan": report_tables.plan_facts(context.cells),
         "overview": report_tables.cells(context),
+        "references": report_tables.references(context),
         "corpus": report_tables.corpus(context.corpus),
         "training": [(fact.label, fact.value) for fact in context.training],
         "notes": all_notes(context),

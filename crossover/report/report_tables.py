@@ -112,6 +112,12 @@ def summary(context: ReportContext, analysis: Analysis) -> Table:
     return Table("Each arm by itself", head, rows, figures_from=2)
 
 
+def references(context: ReportContext) -> Table:
+    """Values that need no training: a model that stays there has learnt nothing of the kind."""
+    rows = tuple((fact.label, fact.value) for fact in context.references)
+    return Table("Values without any training, to read the results by", ("Reference", "Value"), rows)
+
+
 def means(context: ReportContext, plan: AnalysisPlan, figure: Figure) -> Table:
     """The means, simultaneous bands and difference that a figure draws."""
     columns: list[tuple[str, Band]] = [

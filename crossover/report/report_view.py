@@ -99,7 +99,7 @@ def build_cell(context: ReportContext, cell: CellReport, key: str) -> CellView:
     return CellView(
         key=key,
         name=cell.cell,
-        facts=_facts(cell),
+        facts=_facts(context, cell),
         verdict=verdict_lines.statement(analysis, head),
         tone=head.outcome if head.outcome in ("baseline", "candidate", "crossover") else "open",
         subtitle=_subtitle(cell, head),
@@ -118,9 +118,19 @@ def build_cell(context: ReportContext, cell: CellReport, key: str) -> CellView:
     )
 
 
-def _facts(cell: CellReport) -> str:
-    known = [(cell.unique_tokens, "unique tokens"), (cell.parameters, "parameters")]
-    return " · ".join([*(f"{fmt.count(n)} {what}" for n, what in known if n is not None), cell.model]).strip(" ·")
+def _facts(context: ReportContext, cell: CellReport) -> str:
+    facts = []
+    if cell.unique_tokens is not None:
+        corpus = context.corpus
+        share = f", {100 * cell.unique_tokens / corpus.train_tokens:.3g} % of the corpus" if corpus else ""
+        facts.append(f"{fmt.count(cell.unique_tokens)} unique tokens{share}")
+    if cell.parameters is not None:
+        facts.append(f"{fmt.count(cell.parameters)} parameters")
+    if cell.model:
+        facts.append(cell.model)
+    if cell.runs:
+        facts.append(f"{len(cell.runs)} runs, {fmt.duration(sum(run.seconds for run in cell.runs))} of training")
+    return " · ".join(facts)
 
 
 class Numbers:

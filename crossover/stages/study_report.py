@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
+
 import crossover
 from crossover.analysis.across.cross_cell_result import Overview
 from crossover.analysis.analysis_result import Analysis
+from crossover.data import tokenizer
 from crossover.data.dataset import Dataset
+from crossover.data.domain_cloze import OPTIONS
+from crossover.evaluation.sample_quality import quality
 from crossover.files import read_json
 from crossover.report import ReportFiles, write_report
+from crossover.report.number_formats import duration, number
 from crossover.report.report_data import CellReport, CorpusFacts, Fact, ReportContext, RunRow, Sample
+from crossover.settings import get_settings
 from crossover.stages.evaluated_runs import EvaluatedRun
 from crossover.stages.run_health import health_of
 from crossover.stages.study_context import StudyContext
 from crossover.study.study_config import StudyConfig
+from crossover.study.study_parts import DOMAIN_CLOZE
 from crossover.training.run_spec import cell_model
 
 
@@ -46,7 +55,8 @@ def write_study_report(
             duplicates_dropped=manifest.duplicates_dropped,
             digest=manifest.digest,
         ),
-        training=tuple(_training_facts(study)),
+        training=(*_training_facts(study), *_spent(runs)),
+        references=tuple(_references(study, dataset)),
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         version=crossover.__version__,
         samples=dict(samples),
@@ -117,6 +127,28 @@ def _training_facts(study: StudyConfig) -> list[Fact]:
         ]
     if "AR" in families:
         facts.append(Fact(label="AR loss in evaluation", value="exact, first token included (BOS)"))
+    return facts
+
+
+def _spent(runs: Sequence[EvaluatedRun]) -> list[Fact]:
+    """Wall time of all runs, and what it costs at the setting's price."""
+    seconds = sum(results[-1].seconds for _, results in runs)
+    price = get_settings().price_per_gpu_hour
+    cost = f", {price * seconds / 3600:,.2f} at {price:g} an hour" if price else ""
+    return [Fact(label="Training time of all runs", value=f"{duration(seconds)}{cost}")]
+
+
+def _references(study: StudyConfig, dataset: Dataset) -> list[Fact]:
+    """What needs no training: byte frequencies and gzip on the held-out examples, and guessing."""
+    tokens = dataset.validation()[dataset.validation() < tokenizer.BOS]
+    compressed = 8 * len(gzip.compress(tokens.astype(np.uint8).tobytes())) / len(tokens)
+    unigram = quality([tokens]).entropy
+    facts = [
+        Fact(label="Held-out bytes by their frequencies (unigram entropy)", value=f"{number(unigram)} bits/byte"),
+        Fact(label="Held-out bytes by gzip", value=f"{number(compressed)} bits/byte"),
+    ]
+    if DOMAIN_CLOZE in study.evaluation.tasks:
+        facts.append(Fact(label="Domain cloze accuracy by guessing", value=f"{1 / OPTIONS:g}"))
     return facts
 
 

@@ -17,6 +17,7 @@ from crossover.report import (
     figure_palette,
     page_trimming,
     render_html,
+    render_markdown,
     render_picture,
     report_view,
 )
@@ -155,6 +156,13 @@ def test_estimators_and_provenance_are_named(page: str, full: ReportContext) -> 
     facts = (full.study_digest, full.corpus.digest, full.cells[0].runs[3].run_key, "early-late-iut/1", full.sql)
     for fact in facts:
         assert fact in text
+
+
+def test_values_without_training_and_the_share_of_the_corpus_are_shown(page: str, full: ReportContext) -> None:
+    for text in (reading.words(page), render_markdown(full)):
+        assert re.search(r"Held-out bytes by gzip\W+2\.91 bits/byte", text)
+    assert "1.00 M unique tokens, 100 % of the corpus" in reading.words(page)
+    assert "10 runs, 2.20 d of training" in reading.words(page)
 
 
 def test_each_figure_has_its_table(page: str, full: ReportContext) -> None:

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import cast
+
+import numpy as np
 import pytest
 
-from crossover.stages.study_report import _training_facts
+from crossover.data.dataset import Dataset
+from crossover.data.tokenizer import EOS
+from crossover.settings import get_settings
+from crossover.stages.evaluated_runs import EvaluatedRun
+from crossover.stages.study_report import _references, _spent, _training_facts
 from crossover.study.study_config import StudyConfig
 from crossover.study.study_parts import TrainingConfig
 
@@ -36,6 +44,29 @@ def test_optimizer_and_schedule(
         assert part in text
     for part in absent:
         assert part not in text
+
+
+def test_values_without_training() -> None:
+    """Two equally likely bytes are one bit; EOS is no byte; a long text of one pattern compresses to almost nothing."""
+    rows = np.tile(np.array([97, 98], dtype=np.uint16), (64, 32))
+    rows[:, -1] = EOS
+    rows[:, -2] = EOS
+    dataset = cast(Dataset, SimpleNamespace(validation=lambda: rows))
+    study = StudyConfig()
+    unigram, compressed, cloze = (fact.value for fact in _references(study, dataset))
+    assert unigram == "1.000 bits/byte"
+    assert 0 < float(compressed.split()[0]) < 0.3
+    assert cloze == "0.25"
+    none = study.model_copy(update={"evaluation": study.evaluation.model_copy(update={"tasks": ()})})
+    assert len(_references(none, dataset)) == 2
+
+
+def test_the_time_and_the_price_of_all_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = cast(list[EvaluatedRun], [(None, [SimpleNamespace(seconds=1.0), SimpleNamespace(seconds=5400.0)])] * 2)
+    assert _spent(runs)[0].value == "3.00 h"
+    monkeypatch.setenv("CROSSOVER_PRICE_PER_GPU_HOUR", "2.5")
+    get_settings.cache_clear()
+    assert _spent(runs)[0].value == "3.00 h, 7.50 at 2.5 an hour"
 
 
 def test_losses_are_those_of_the_families_that_were_trained() -> None:
