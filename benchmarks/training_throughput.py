@@ -194,7 +194,7 @@ def _peer(case: Shape) -> tuple[Callable[[], None], float]:
             logits = logits_of(tokens)  # type: ignore[no-untyped-call]
         loss = torch.nn.functional.cross_entropy(logits[:, :-1].float().flatten(0, 1), tokens[:, 1:].flatten())
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
 

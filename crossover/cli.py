@@ -185,7 +185,10 @@ def _add_registry(verbs: "_Verbs[argparse.ArgumentParser]") -> None:  # noqa: UP
     upgrade = _verb(inner, "upgrade", text, "registry_command", "registry")
     query = _verb(inner, "query", "run one SELECT, read-only", "registry_command", "registry")
     query.add_argument("sql", metavar="SQL", help='such as "SELECT * FROM v_verdicts"')
-    query.add_argument("--json", action="store_true", help="print rows as JSON")
+    query.add_argument(
+        "--format", choices=("table", "json", "csv"), default="table", help="how to print (default table)"
+    )
+    query.add_argument("--json", action="store_true", help="the same as --format json")
     query.add_argument("--limit", type=int, default=1000, help="maximum number of rows (default 1000)")
     for parser in (upgrade, query):
         _add_registry_url(parser)

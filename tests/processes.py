@@ -8,7 +8,7 @@ from collections.abc import Callable
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerProcess
 
-from torch.distributed import TCPStore
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from crossover.settings import get_settings
 
@@ -63,7 +63,8 @@ def run_ranks(processes: int, target: Callable[..., None], *arguments: object) -
     try:
         while running:
             for sentinel in wait(list(running)):
-                rank = running.pop(sentinel)  # type: ignore[call-overload]
+                assert isinstance(sentinel, int)
+                rank = running.pop(sentinel)
                 rank.join()
                 assert rank.exitcode == 0, f"{rank.name} ended with {rank.exitcode}"
     finally:

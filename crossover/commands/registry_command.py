@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 from crossover.commands.command_options import registry_of
+from crossover.errors import RegistryError
 from crossover.registry import Registry
 from crossover.registry import upgrade as upgrade_registry
-from crossover.registry.table_format import format_table, table_json
+from crossover.registry.table_format import format_table, table_csv, table_json
 
 
 def upgrade(options: argparse.Namespace) -> int:
@@ -18,8 +20,18 @@ def upgrade(options: argparse.Namespace) -> int:
 
 
 def query(options: argparse.Namespace) -> int:
-    """Print the result of one SELECT."""
+    """Print the result of one SELECT.
+
+    Raises:
+        RegistryError: the registry or the statement cannot be read, or the limit is not positive.
+    """
+    if options.limit < 1:
+        problem = f"{options.limit} rows show nothing"
+        raise RegistryError("registry.bad-limit", field="--limit", problem=problem, remedy="give 1 or more")
     with Registry.open_read_only(registry_of(options)) as registry:
         result = registry.query(options.sql, limit=options.limit)
-    print(table_json(result) if options.json else format_table(result))
+    formats = {"table": format_table, "json": table_json, "csv": table_csv}
+    print(formats["json" if options.json else options.format](result))
+    if result.truncated and options.format == "csv":
+        print(f"only the first {options.limit} rows: raise --limit", file=sys.stderr)
     return 0

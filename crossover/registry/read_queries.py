@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
+import re
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -22,7 +24,11 @@ from crossover.study.identity import RunId
 CURVE_COLUMNS = ("arm", "seed", "tokens", "flops", "seconds", "metric", "value", "stderr")
 QUERY_SECONDS = 60.0
 _CURSOR = "crossover_query"
+VIEWS = ("v_curves", "v_runs", "v_verdicts", "v_deployments")
 _TIMEOUTS = ("interrupted", "canceling statement due to statement timeout")
+_UNKNOWN = re.compile(r"""(?:no such |^)(table|relation|column):? "?([\w.]+?)"?(?: does not exist|$)""")
+"""What SQLite and PostgreSQL say of a name that they do not know."""
+_QUOTED = re.compile(r"""'(?:[^']|'')*'|--[^\n]*|/\*.*?\*/|`[^`]*`|\[[^]]*]|"((?:[^"]|"")*)\"""", re.DOTALL)
 _ALLOWED = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
 
 
@@ -67,15 +73,41 @@ def select_rows(url: URL, sql: str, limit: int) -> QueryResult:
     except (sqlite3.Error, sqlite3.Warning, SQLAlchemyError, UnicodeError) as error:
         cause = getattr(error, "orig", None) or error
         problem = (str(cause).splitlines() or [type(cause).__name__])[0]
-        timeout = problem in _TIMEOUTS
-        raise RegistryError(
-            "registry.bad-query",
-            field="SQL",
-            problem=f"it took longer than {QUERY_SECONDS:g} s" if timeout else problem,
-            remedy="select less, one study, cell or metric at a time"
-            if timeout
-            else "give one SELECT over v_curves, v_runs, v_verdicts or v_deployments",
-        ) from error
+        if problem in _TIMEOUTS:
+            problem = f"it took longer than {QUERY_SECONDS:g} s"
+            remedy = "select less, one study, cell or metric at a time"
+        elif unknown := _UNKNOWN.search(problem):
+            remedy = _known_names(unknown[1], unknown[2], sql, _columns(url))
+        else:
+            remedy = f"give one SELECT over {', '.join(VIEWS)}"
+        raise RegistryError("registry.bad-query", field="SQL", problem=problem, remedy=remedy) from error
+
+
+def _known_names(kind: str, name: str, sql: str, columns: Mapping[str, Sequence[str]]) -> str:
+    """A remedy for an unknown name: the nearest one, and all columns of the tables in the statement, or all tables."""
+    used = [table for table in columns if re.search(rf"\b{table}\b", sql, re.IGNORECASE)]
+    if kind == "column" and used:
+        names = sorted({column for table in used for column in columns[table]})
+        listed = "; ".join(f"{table} has {', '.join(columns[table])}" for table in used)
+    else:
+        names = [*VIEWS, *sorted(set(columns) - {*VIEWS, "alembic_version"})]
+        listed = f"there are {', '.join(names)}"
+    close = difflib.get_close_matches(name.rpartition(".")[2], names, n=1)
+    return f"did you mean {close[0]}? {listed}" if close else listed
+
+
+def _columns(url: URL) -> dict[str, list[str]]:
+    """The columns of every table and view."""
+    if is_sqlite(url):
+        select = "SELECT m.name, p.name FROM sqlite_master m JOIN pragma_table_info(m.name) p WHERE m.type <> 'index'"
+        rows = read_sqlite(file_of(url), lambda connection: connection.execute(select).fetchall())
+    else:
+        select = "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = current_schema()"
+        rows = list(_select_postgresql(url, f"{select} ORDER BY table_name, ordinal_position", 10_000).rows)
+    columns: dict[str, list[str]] = {}
+    for table, column in rows:
+        columns.setdefault(str(table), []).append(str(column))
+    return columns
 
 
 def _authorize(action: int, *_arguments: object) -> int:
@@ -83,15 +115,24 @@ def _authorize(action: int, *_arguments: object) -> int:
 
 
 def _select_sqlite(connection: sqlite3.Connection, sql: str, limit: int) -> QueryResult:
-    """On a read-only connection with a time limit, where an authorizer refuses everything but reading."""
+    """On a read-only connection with a time limit, where an authorizer refuses everything but reading.
+
+    Names in double quotes become names in backquotes, for SQLite takes an unknown one in double quotes as a text.
+    """
     connection.execute("PRAGMA query_only = ON").close()
     connection.set_authorizer(_authorize)
     until = time.monotonic() + QUERY_SECONDS
     connection.set_progress_handler(lambda: time.monotonic() > until, 10_000)
-    with closing(connection.execute(sql)) as cursor:
+    with closing(connection.execute(_QUOTED.sub(_backquoted, sql))) as cursor:
         if cursor.description is None:
             raise sqlite3.ProgrammingError("the statement returns no rows")
         return _result([column[0] for column in cursor.description], cursor.fetchmany(limit + 1), limit)
+
+
+def _backquoted(match: re.Match[str]) -> str:
+    """A name in double quotes in backquotes; comments, texts and other names as they are."""
+    name = match[1]
+    return match[0] if name is None else "`" + name.replace('""', '"').replace("`", "``") + "`"
 
 
 def _select_postgresql(url: URL, sql: str, limit: int) -> QueryResult:

@@ -1,7 +1,9 @@
-"""The result of a query as an aligned table or as JSON."""
+"""The result of a query as an aligned table, as JSON or as CSV."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import shutil
 import sys
@@ -59,6 +61,14 @@ def table_json(table: QueryResult) -> str:
     """A JSON array with one object a row."""
     rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
     return json.dumps(rows, indent=1, ensure_ascii=False, default=_plain)
+
+
+def table_csv(table: QueryResult) -> str:
+    """CSV with a header; NULL is an empty field."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows([table.columns, *table.rows])
+    return text.getvalue().removesuffix("\n")
 
 
 def _plain(value: object) -> object:

@@ -37,7 +37,7 @@ class StepMemory(NamedTuple):
     """Peak within a step, including `state`."""
 
 
-class _LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _LiveBytes(TorchDispatchMode):
     """Counts the bytes of all live storages that were created under this mode."""
 
     def __init__(self) -> None:

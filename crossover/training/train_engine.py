@@ -177,7 +177,7 @@ class TrainEngine:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocasts):
             losses = sum_of_losses(self.model, part, self.arm, tokenizer.MASK, chunked=self.chunked)
         loss, nll = self._mean(losses, slots)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         return nll
 
     @property

@@ -26,7 +26,8 @@ def spec_of(pipeline: BaseComponent) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "p.yaml"
         compiler.Compiler().compile(pipeline, str(path))
-        return yaml.safe_load(path.read_text())
+        compiled: dict[str, Any] = yaml.safe_load(path.read_text())
+    return compiled
 
 
 def test_golden() -> None:

@@ -85,8 +85,8 @@ def test_two_seeds_run_end_to_end_and_yield_insufficient_evidence(tmp_path: Path
     assert {outcome for (outcome,) in rows("SELECT outcome FROM v_verdicts")} == {"insufficient evidence"}
     assert rows("SELECT COUNT(*) FROM v_runs WHERE status = 'done'") == ((4,),)
     assert rows("SELECT COUNT(*) FROM v_deployments") == ((1,),)
-    counts = rows("SELECT metric, COUNT(*) FROM v_curves GROUP BY metric")
-    assert dict(counts)["validation_bpb"] == dict(counts)["domain-cloze_margin"] == 12
+    counts = {row[0]: row[1] for row in rows("SELECT metric, COUNT(*) FROM v_curves GROUP BY metric")}
+    assert counts["validation_bpb"] == counts["domain-cloze_margin"] == 12
     page = (tmp_path / "ws" / "analysis" / "report.html").read_text("utf-8")
     HTMLParser().feed(page)
     assert "insufficient evidence" in page

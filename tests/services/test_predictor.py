@@ -6,7 +6,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -133,10 +133,10 @@ def test_one_text_is_one_stop_text_in_every_protocol(url: str) -> None:
     fields = {"prompt": "ab", "max_tokens": 12, "temperature": 1.0, "seed": 5}
     prompt = {"name": "prompt", "datatype": "BYTES", "shape": [1], "data": ["ab"]}
 
-    def answers(stop: dict[str, object]) -> list[str]:
+    def answers(stop: Mapping[str, object]) -> list[str]:
         openai = httpx.post(f"{url}/v1/completions", json={"model": "crossover", **fields, **stop}).json()
-        v1 = httpx.post(f"{url}/v1/models/crossover:predict", json={"instances": [fields | stop]}).json()
-        options = {name: value for name, value in (fields | stop).items() if name != "prompt"}
+        v1 = httpx.post(f"{url}/v1/models/crossover:predict", json={"instances": [{**fields, **stop}]}).json()
+        options = {name: value for name, value in {**fields, **stop}.items() if name != "prompt"}
         v2 = httpx.post(f"{url}/v2/models/crossover/infer", json={"inputs": [prompt], "parameters": options}).json()
         return [openai["choices"][0]["text"], v1["predictions"][0]["completion"], v2["outputs"][0]["data"][0]]
 

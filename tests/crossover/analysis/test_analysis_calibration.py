@@ -22,7 +22,7 @@ from benchmarks.simulations.simulated_curves import (
 )
 from crossover.analysis import analyse
 from crossover.analysis.analysis_plan import AnalysisPlan, MetricPlan
-from crossover.analysis.analysis_result import Crossing
+from crossover.analysis.analysis_result import Crossing, Outcome
 from crossover.analysis.inference.confidence_bands import mean_band
 from crossover.analysis.inference.verdict_rules import decide, gather
 
@@ -35,7 +35,7 @@ TOLERANCE = 2 * np.sqrt(0.05 * 0.95 / REPEATS)
 
 
 @cache
-def judged(scenario: Scenario, pairs: int) -> list[tuple[str, Crossing | None]]:
+def judged(scenario: Scenario, pairs: int) -> list[tuple[Outcome, Crossing | None]]:
     rng = np.random.default_rng([20261123, pairs])
     found = []
     for _ in range(REPEATS):

@@ -25,7 +25,8 @@ def exact_pairs(early: float, late: float, sd: float, pairs: int = 5) -> FloatAr
     normal_S = special.ndtri((np.arange(pairs) + 0.5) / pairs)
     normal_S = sd * (normal_S - normal_S.mean()) / normal_S.std(ddof=1)
     early_S, late_S = early + normal_S, late + np.roll(normal_S, 2)
-    return early_S[:, None] + (late_S - early_S)[:, None] * (u_G - u_W[0]) / (u_W[1] - u_W[0])
+    pairs_SG: FloatArray = early_S[:, None] + (late_S - early_S)[:, None] * (u_G - u_W[0]) / (u_W[1] - u_W[0])
+    return pairs_SG
 
 
 def state(

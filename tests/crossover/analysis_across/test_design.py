@@ -14,6 +14,7 @@ from scipy import stats
 from benchmarks.simulations.simulated_curves import SCENARIOS
 from benchmarks.simulations.simulated_rounds import ORDERS, Moment, SimulatedCell, SimulatedStudy, simulate
 from crossover.analysis.across.sequential_design import CellState, design
+from crossover.analysis.analysis_result import Outcome
 from crossover.errors import StudyError
 from tests.crossover.analysis_across.growing import PLAN, exact_pairs, state
 
@@ -189,7 +190,7 @@ def test_the_order_decides_when_verdicts_come_and_not_which() -> None:
 
 
 def test_the_outcomes_are_reached_when_they_stay() -> None:
-    none = ("insufficient evidence", "insufficient evidence")
+    none: tuple[Outcome, Outcome] = ("insufficient evidence", "insufficient evidence")
     path = (
         Moment(0, none, 2),
         Moment(2, ("baseline", none[1]), 1),

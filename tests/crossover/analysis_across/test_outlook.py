@@ -32,7 +32,8 @@ def futures(seen: Verdict, rng: np.random.Generator) -> FloatArray:
     all_SW = np.concatenate([seen_SW, mean_W + sd_W * (rng.normal(size=(new, 2)) @ root_WW.T)])
     u_G = np.linspace(0.0, 1.0, CHECKPOINTS)
     low, high = u_G[u_G <= 0.4].mean(), u_G[u_G >= 0.85].mean()
-    return all_SW[:, :1] + (all_SW[:, 1:] - all_SW[:, :1]) * (u_G - low) / (high - low)
+    all_SG: FloatArray = all_SW[:, :1] + (all_SW[:, 1:] - all_SW[:, :1]) * (u_G - low) / (high - low)
+    return all_SG
 
 
 @pytest.mark.parametrize(

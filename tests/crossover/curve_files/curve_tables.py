@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +27,7 @@ def rows(seeds: Sequence[int] = range(5), crossing: float = 1e5, metric: str = "
     return found
 
 
-def table(given: Sequence[Row], *, separator: str = ",") -> str:
+def table(given: Sequence[Mapping[str, object]], *, separator: str = ",") -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, list(given[0]), delimiter=separator, lineterminator="\n")
     writer.writeheader()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -124,7 +125,7 @@ def test_cells_are_named_or_made_from_what_they_are(tmp_path: Path) -> None:
         split_cells(read_curves(write(tmp_path / "c.csv", table(mixed))), PLAN)
 
 
-BAD = {
+BAD: dict[str, Callable[[str], str]] = {
     "arm: no such column": lambda text: text.replace("arm,", "family,", 1),
     "separate the columns by commas": lambda text: text.replace(",", ";"),
     "seed: stands 2 times": lambda text: text.replace("seed,tokens", "seed,seed", 1),

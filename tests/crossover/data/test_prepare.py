@@ -175,7 +175,9 @@ def test_normalising_is_idempotent_and_tokens_round_trip(text: str) -> None:
 
 
 def test_hugging_face_tokenizer_names_every_byte_once() -> None:
-    vocabulary = hugging_face_json()["model"]["vocab"]
+    model = hugging_face_json()["model"]
+    assert isinstance(model, dict)
+    vocabulary = model["vocab"]
     assert sorted(vocabulary.values()) == list(range(259))
 
 

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -117,9 +118,14 @@ def test_long_contexts_lose_their_left_and_are_counted() -> None:
 
 
 def test_letters_cost_one_forward_pass_a_question(monkeypatch: pytest.MonkeyPatch) -> None:
-    model, rows = model_of("dlm"), []
-    run = continuation_scoring._run_batch
-    monkeypatch.setattr(continuation_scoring, "_run_batch", lambda m, r, w: (rows.extend(r), run(m, r, w)))
+    model, run = model_of("dlm"), continuation_scoring._run_batch
+    rows: list[object] = []
+
+    def counted(model: Transformer, batch: list[Any], width: int) -> None:
+        rows.extend(batch)
+        run(model, batch, width)
+
+    monkeypatch.setattr(continuation_scoring, "_run_batch", counted)
     item = [Continuation((1, 2, 3), (65 + n,)) for n in range(4)]
     scored = next(score_items(model, [item], draws=128)).scored
     assert (len(rows), len({one.nll for one in scored})) == (1, 4)

@@ -77,10 +77,10 @@ def ours(folder: Path, name: str, tasks: Path) -> TaskScores:
     return score_task(model, FORMATS[pack.format], pack, list(enumerate(rows)), draws=8)
 
 
-class Unmasked(HFLM):  # type: ignore[misc]
+class Unmasked(HFLM):
     """The hf backend, told that nobody predicts MASK; transformers has no place in a checkpoint to say so."""
 
-    def _model_call(self, *args: object, **kwargs: object) -> torch.Tensor:
+    def _model_call(self, *args: Any, **kwargs: Any) -> torch.Tensor:  # noqa: ANN401 - HFLM's
         logits: torch.Tensor = super()._model_call(*args, **kwargs)
         logits[..., MASK] = -torch.inf
         return logits
@@ -147,7 +147,12 @@ def test_the_harness_s_default_device_is_used_where_there_is_one(
     """The case of instructlab/eval#21; another CUDA device was requested, and fails where it is missing."""
     loaded: list[str] = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: available)
-    monkeypatch.setattr(lm_eval_adapter, "load_checkpoint", lambda _, device: (loaded.append(device), None))
+
+    def load(_: Path, *, device: str) -> tuple[None, None]:
+        loaded.append(device)
+        return None, None
+
+    monkeypatch.setattr(lm_eval_adapter, "load_checkpoint", load)
     CrossoverLM("checkpoint", device=device)
     assert loaded == [used]
 

@@ -108,6 +108,7 @@ def test_documents_are_asked_as_in_the_harness() -> None:
     assert options[0].context.endswith("\nA. 0\nB. 4\nC. 2\nD. 6\nAnswer:")  # type: ignore[union-attr]
     assert ([one.continuation for one in options], gold) == ([" A", " B", " C", " D"], 1)
     options, _, _ = asked("mmlu-cloze")
+    assert isinstance(options[1].context, str)
     assert options[1] == ("Question: " + options[1].context[10:-8] + "\nAnswer:", " 4")
     options, gold, _ = asked("blimp")
     assert (options[0].context, options[0].continuation, gold) == (

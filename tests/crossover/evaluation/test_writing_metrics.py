@@ -186,7 +186,11 @@ def test_a_diffusion_model_is_not_sharpened_by_its_surest_places() -> None:
         model.lm_head.weight.zero_()
     logits = torch.full((259,), -torch.inf)
     logits[65], logits[66] = np.log(0.8), np.log(0.2)
-    model.forward = lambda tokens, visible=None: logits.expand(*tokens.shape, 259)  # type: ignore[method-assign]
+
+    def forward(tokens_BL: torch.Tensor, visible_BL: torch.Tensor | None = None) -> torch.Tensor:
+        return logits.expand(*tokens_BL.shape, 259)
+
+    model.forward = forward  # type: ignore[assignment]
     tokens = np.concatenate(write_samples(model, 60, LENGTH))
     assert (tokens == 65).mean() == pytest.approx(0.8, abs=4 * np.sqrt(0.16 / len(tokens)))
 

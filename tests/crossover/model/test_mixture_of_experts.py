@@ -106,7 +106,7 @@ def test_a_causal_mixture_loads_in_transformers() -> None:
     assert all(torch.equal(back[name], value) for name, value in model.state_dict().items())
     config = config_json(CONFIG, family="AR", special=(256, 257, 258))
     config.pop("crossover")
-    theirs = Qwen3MoeForCausalLM(Qwen3MoeConfig(**config))
+    theirs = Qwen3MoeForCausalLM(Qwen3MoeConfig.from_dict(config))
     stacked = {}
     for name, value in theirs.state_dict().items():
         if name.endswith("experts.gate_up_proj"):

@@ -200,9 +200,8 @@ def test_estimators_of_one_name_do_not_double_a_step_of_an_evaluation(registry: 
 
 def test_numbers_of_numpy_are_kept_as_numbers(registry: Registry) -> None:
     steps: list[Any] = [np.int64(9), 10, np.int32(11)]
-    numbers = [
-        Point(step, step * 2, np.float32(1.5), np.float64(2.5), np.float32(0.5), np.float64(0.25)) for step in steps
-    ]
+    values: list[Any] = [np.float32(1.5), np.float64(2.5), np.float32(0.5), np.float64(0.25)]
+    numbers = [Point(step, step * 2, *values) for step in steps]
     attempt = registry.start_attempt(RUN, started_step=0)
     for _ in range(2):
         attempt.record(BPB, numbers)

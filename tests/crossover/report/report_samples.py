@@ -146,9 +146,9 @@ def verdicts(*, found: bool = True) -> tuple[Verdict, ...]:
     rows: list[Verdict] = []
     for metric in (LOSS.name, CLOZE.name):
         for axis in ("epochs", "flops", "seconds"):
-            spot = crossing(axis) if found else None  # type: ignore[arg-type]
-            rows.append(verdict(metric, axis, "matched", found=spot))  # type: ignore[arg-type]
-            rows.append(verdict(metric, axis, "best-so-far", outcome="baseline"))  # type: ignore[arg-type]
+            spot = crossing(axis) if found else None
+            rows.append(verdict(metric, axis, "matched", found=spot))
+            rows.append(verdict(metric, axis, "best-so-far", outcome="baseline"))
     return tuple(rows)
 
 

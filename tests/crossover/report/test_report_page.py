@@ -153,6 +153,7 @@ def test_estimators_and_provenance_are_named(page: str, full: ReportContext) -> 
     text = reading.words(page)
     for phrase in ("upper bound (NELBO)", "DLM (upper bound)", "matched tokens", "not tested", "Fieller"):
         assert phrase in text
+    assert full.corpus is not None
     facts = (full.study_digest, full.corpus.digest, full.cells[0].runs[3].run_key, "early-late-iut/1", full.sql)
     for fact in facts:
         assert fact in text

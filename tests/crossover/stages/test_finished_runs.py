@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from crossover.registry import Registry
+from crossover.settings import get_settings
 from crossover.stages import pretrain_stage as pretraining
 from crossover.stages.evaluate_stage import evaluate_stage
 from crossover.stages.prepare_stage import prepare_stage
@@ -41,14 +42,14 @@ def killed_before_the_row(study_json: str, folder: Path, step: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         real(self, at, place, digest)
 
-    RegistryRecorder.checkpoint = checkpoint  # type: ignore[method-assign]
+    RegistryRecorder.checkpoint = checkpoint  # type: ignore[method-assign, assignment]
     pretrain(parse_study(study_json), folder)
 
 
 def assert_done(runs: RunsRef, *, registry: str = "", attempts: int | None = None) -> None:
     """The registry says that the run is done, and has a row for each of its checkpoints."""
     (run,) = runs.runs
-    with Registry.open(registry or pretraining.get_settings().registry) as opened:
+    with Registry.open(registry or get_settings().registry) as opened:
         assert opened.query("SELECT status FROM v_runs").rows == (("done",),)
         rows = opened.query("SELECT step, uri, digest, tokens FROM checkpoint ORDER BY step").rows
         if attempts is not None:
@@ -68,7 +69,7 @@ def test_killed_between_a_durable_checkpoint_and_its_row(
     assert process.exitcode == -signal.SIGKILL
     runs = pretrain(tiny_study, tmp_path)
     assert_done(runs)
-    with Registry.open(pretraining.get_settings().registry) as registry:
+    with Registry.open(get_settings().registry) as registry:
         points = registry.query("SELECT step FROM v_curves WHERE metric = 'training_loss' ORDER BY step").rows
     assert points == tuple((step,) for step in range(1, steps[-1] + 1)), "every step has its point"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import cast
 
@@ -17,8 +18,8 @@ from crossover.study.study_config import StudyConfig
 from crossover.study.study_parts import TrainingConfig
 
 
-def facts(arms: tuple[str, ...] = ("ar", "dlm"), **training: object) -> dict[str, str]:
-    config = TrainingConfig.model_validate({"learning_rate": 0.002, "warmup_steps": 7, **training})
+def facts(arms: tuple[str, ...] = ("ar", "dlm"), training: Mapping[str, object] | None = None) -> dict[str, str]:
+    config = TrainingConfig.model_validate({"learning_rate": 0.002, "warmup_steps": 7, **(training or {})})
     study = StudyConfig().model_copy(update={"training": config, "arms": arms})
     return {fact.label: fact.value for fact in _training_facts(study)}
 
@@ -39,7 +40,7 @@ def facts(arms: tuple[str, ...] = ("ar", "dlm"), **training: object) -> dict[str
 def test_optimizer_and_schedule(
     training: dict[str, object], expected: tuple[str, ...], absent: tuple[str, ...]
 ) -> None:
-    text = facts(**training)["Optimizer"]
+    text = facts(training=training)["Optimizer"]
     for part in expected:
         assert part in text
     for part in absent:

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from crossover import files
 from crossover.errors import StorageError
 from crossover.settings import Settings
 from crossover.storage import open_store
@@ -128,7 +127,7 @@ def test_a_full_disk(place: Place, monkeypatch: pytest.MonkeyPatch, number: int)
         raise OSError(number, os.strerror(number))
 
     with monkeypatch.context() as patched:
-        patched.setattr(files.os, "fsync", full)
+        patched.setattr(os, "fsync", full)
         with pytest.raises(StorageError, match="the disk is full") as caught:
             store.publish("b")
         assert caught.value.code == "storage.full"

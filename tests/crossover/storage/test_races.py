@@ -201,7 +201,8 @@ def test_a_reader_gets_the_new_one_when_it_is_replaced_under_its_hands(
 ) -> None:
     publish(bucket, b"old")
     store = bucket.open("two")
-    listing, replaced = store._bucket.listing, []  # type: ignore[attr-defined]
+    listing = store._bucket.listing  # type: ignore[attr-defined]
+    replaced: list[object] = []
 
     def replacing(prefix: str) -> object:
         if not replaced:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -110,7 +111,7 @@ def test_a_download_that_breaks_for_good_is_given_up(
     store = behind.open()
     write_files(store.path("a"), {"file": b"x" * 10_000})
     store.publish("a")
-    monkeypatch.setattr(s3_transfer.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
     proxy.faults["GET", "file"] = ["cut"] * s3_transfer.STREAM_ATTEMPTS
     with pytest.raises(StorageError, match="broke 4 times") as caught:
         behind.open("two").fetch("a")

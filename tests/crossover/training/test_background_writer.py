@@ -65,7 +65,8 @@ def test_jobs_run_on_one_other_thread_and_follow_ups_on_the_callers(writer: Back
 
 
 def test_submit_and_poll_do_not_wait_for_their_job(writer: BackgroundWriter) -> None:
-    gate, seen = threading.Event(), []
+    gate = threading.Event()
+    seen: list[bool] = []
     writer.submit(lambda: gate.wait(60), seen.append)
     writer.poll()
     assert seen == []
@@ -75,7 +76,8 @@ def test_submit_and_poll_do_not_wait_for_their_job(writer: BackgroundWriter) -> 
 
 
 def test_a_job_starts_only_when_the_one_before_is_followed_up(writer: BackgroundWriter) -> None:
-    gate, seen = threading.Event(), []
+    gate = threading.Event()
+    seen: list[object] = []
     writer.submit(lambda: gate.wait(60), lambda _: seen.append("first"))
     opener = threading.Timer(0.0, gate.set)
     opener.start()
@@ -113,7 +115,8 @@ def test_a_job_that_fails_is_raised_by_the_next_submit_whose_job_does_not_run(wr
 
 
 def test_a_follow_up_that_fails_is_raised_and_gone(writer: BackgroundWriter) -> None:
-    writer.submit(lambda: 0, lambda zero: 1 // zero)
+    seen: list[int] = []
+    writer.submit(lambda: 0, lambda zero: seen.append(1 // zero))
     with pytest.raises(ZeroDivisionError):
         writer.wait()
     writer.wait()

@@ -67,7 +67,7 @@ def test_logits_are_never_held_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
         rows.append(len(x))
         return linear(x, *rest)
 
-    monkeypatch.setattr(loss_module.F, "linear", counted)
+    monkeypatch.setattr(F, "linear", counted)
     run(*parts(), chunked=True)
     assert rows == [CHUNK] * 4 + [3]
     rows.clear()

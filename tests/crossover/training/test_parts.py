@@ -16,7 +16,7 @@ from crossover.training.planner import plan_study
 from crossover.training.recorder import NoRecorder, Progress
 from crossover.training.run_schedule import run_schedule
 from crossover.training.run_spec import DivergedError, RunSpec
-from crossover.training.train_engine import StepLosses
+from crossover.training.train_engine import StepLosses, TrainEngine
 from crossover.training.trainer import Trainer
 from tests.crossover.training.saved import saved_milestones
 
@@ -45,7 +45,7 @@ def with_training(study: StudyConfig, **changes: object) -> StudyConfig:
 
 def spoil(monkeypatch: pytest.MonkeyPatch, bad_steps: list[int]) -> None:
     """Make the loss of each of these steps NaN, once."""
-    real = trainer_module.TrainEngine.gradients
+    real = TrainEngine.gradients
 
     def gradients(self: object, step: int, *rest: object) -> StepLosses:
         result = real(self, step, *rest)  # type: ignore[arg-type]
@@ -54,7 +54,7 @@ def spoil(monkeypatch: pytest.MonkeyPatch, bad_steps: list[int]) -> None:
             return result._replace(nll=float("nan"))
         return result
 
-    monkeypatch.setattr(trainer_module.TrainEngine, "gradients", gradients)
+    monkeypatch.setattr(TrainEngine, "gradients", gradients)
 
 
 def test_a_roll_back_skips_the_batches_and_ends_the_run(
@@ -87,13 +87,13 @@ def test_a_resumed_run_rolls_back_as_an_uninterrupted_one(
     """Wherever resume points stand: the skipped batches are the same, and none of them was trained on."""
 
     def spoil_unless_skipped(bad_steps: tuple[int, ...]) -> None:
-        real = trainer_module.TrainEngine.gradients
+        real = TrainEngine.gradients
 
         def gradients(self: object, step: int, *rest: object) -> StepLosses:
             result = real(self, step, *rest)  # type: ignore[arg-type]
             return result._replace(nll=float("nan")) if step in bad_steps else result
 
-        monkeypatch.setattr(trainer_module.TrainEngine, "gradients", gradients)
+        monkeypatch.setattr(TrainEngine, "gradients", gradients)
 
     study = with_training(tiny_study, on_divergence="roll-back", schedule=schedule)
     spec = RunSpec(study=study, cell=study.cells[1], arm="dlm", seed=0)
@@ -135,7 +135,7 @@ def test_the_recent_losses_and_the_roll_backs_survive_a_restart(
     schedule: str, tiny_study: StudyConfig, examples: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The guard judges each step by the same losses, whether the run was interrupted or not."""
-    judged: dict[int, tuple[float, ...]] = {}
+    judged: dict[tuple[int, object], tuple[float, ...]] = {}
     real = trainer_module.Trainer._advance
 
     def advance(self: Trainer, state: object) -> None:

@@ -10,7 +10,6 @@ import pytest
 
 from crossover.settings import Settings, get_settings
 from crossover.study.study_config import StudyConfig
-from crossover.training import trainer as trainer_module
 from crossover.training.recorder import NoRecorder
 from crossover.training.resume_timer import ResumeTimer
 from crossover.training.run_spec import RunSpec
@@ -75,7 +74,7 @@ def test_the_trainer_measures_what_saving_costs(
                 time.sleep(0.05)
 
     costs: list[float] = []
-    monkeypatch.setattr(trainer_module.ResumeTimer, "saved", lambda self, seconds: costs.append(seconds))
+    monkeypatch.setattr(ResumeTimer, "saved", lambda self, seconds: costs.append(seconds))
     get_settings.cache_clear()
     spec = RunSpec(study=tiny_study, cell=tiny_study.cells[1], arm="ar", seed=0)
     Trainer(spec, examples, tmp_path, SlowUploads()).run()

@@ -155,7 +155,8 @@ def test_a_full_disk_keeps_the_last_checkpoint(
     spec = spec_of(tiny_study, "ar")
     from crossover.training import checkpoint
 
-    real, saved = checkpoint._write, []
+    real = checkpoint._write
+    saved: list[str] = []
 
     def full_after_first(path: Path, content: bytes) -> None:
         if len(saved) >= 9:  # four files of the first measured point and five of its resume point

@@ -12,7 +12,7 @@ from crossover.counter_rng import Stream
 from crossover.model.attention import AttentionContext
 from crossover.model.dropout import Dropout
 from crossover.model.transformer import Transformer
-from crossover.study.arms import ARMS, Recipe, resolve_arm
+from crossover.study.arms import ARMS, MaskSampling, Recipe, resolve_arm
 from crossover.study.load_study import parse_study
 from crossover.training import chunked_loss as loss_module
 from crossover.training.batch_order import batch_at
@@ -58,7 +58,7 @@ def test_bernoulli_and_exact_counts_have_the_same_expectation() -> None:
 
 
 @pytest.mark.parametrize("mask_sampling", ["exact-count", "bernoulli"])
-def test_training_masks_are_unbiased(mask_sampling: str) -> None:
+def test_training_masks_are_unbiased(mask_sampling: MaskSampling) -> None:
     model, total, draws = tiny_model(causal=False), [], 400
     truth = sum(summed(model, s, 1 / math.comb(5, len(s)) / len(s)) for s in subsets(range(5)))
     for step in range(draws):
@@ -216,13 +216,20 @@ def test_the_enumerated_estimators_are_the_any_order_bound(block_length: int, si
 @pytest.mark.parametrize(
     ("mask_sampling", "block_length"), [("exact-count", 0), ("bernoulli", 0), ("exact-count", 2), ("exact-count", 3)]
 )
-def test_masks_come_with_their_probability_and_weight(mask_sampling: str, block_length: int) -> None:
+def test_masks_come_with_their_probability_and_weight(mask_sampling: MaskSampling, block_length: int) -> None:
     """Subset s of a block of n with m tokens: 1/n x 1/C(n, m), or for plain 1/t the integral Beta(m + 1, n - m + 1)."""
     masks, weights = [], []
     for step in range(100):
         batch = batch_at(3, step, batch_size=50, examples=5000)
-        chosen = {"mask_sampling": mask_sampling, "block_length": block_length}
-        drawn = training_masks(seed=3, step=step, batch=batch, slots=slice(0, 50), length=5, **chosen)
+        drawn = training_masks(
+            seed=3,
+            step=step,
+            batch=batch,
+            slots=slice(0, 50),
+            length=5,
+            mask_sampling=mask_sampling,
+            block_length=block_length,
+        )
         masks.append(drawn[0])
         weights.append(drawn[1])
         if mask_sampling == "bernoulli":  # the weight of each row is 1/t of the very t that masked it
@@ -269,7 +276,9 @@ def arm_model(arm: str, length: int) -> Transformer:
 @pytest.mark.parametrize("arm", ["ar", "dlm", "bd"])
 def test_visible_keys_are_those_that_attention_gets(arm: str, length: int) -> None:
     model, objective, contexts = arm_model(arm, length), TrainingObjective(ARMS[arm], length, 0), []
-    model.model.layers[0].self_attn.register_forward_pre_hook(lambda _, arguments: contexts.append(arguments))
+    attention = model.model.layers[0].self_attn
+    assert isinstance(attention, torch.nn.Module)
+    attention.register_forward_pre_hook(lambda _, arguments: contexts.append(arguments))
     batch, tokens = batch_at(0, 0, batch_size=2, examples=2), np.zeros((2, length), dtype=np.int64)
     part = objective.microbatch(0, batch, slice(0, 2), tokens, sparse=False, device=torch.device("cpu"))
     sum_of_losses(model, part, ARMS[arm], 258, chunked=False)
@@ -304,7 +313,9 @@ def test_the_scored_fraction_is_what_is_scored(name: str, recipe: Recipe | None,
         batch = batch_at(0, step, batch_size=8, examples=640)
         part = objective.microbatch(step, batch, slice(0, 8), tokens, sparse=True, device=torch.device("cpu"))
         shares.append(1.0 if part.scored is None else len(part.scored) / tokens.size)
-    assert np.mean(shares) == pytest.approx(objective.scored_fraction, abs=4 * np.std(shares) / math.sqrt(600) + 1e-9)
+    assert np.mean(shares) == pytest.approx(
+        objective.scored_fraction, abs=float(4 * np.std(shares) / math.sqrt(600) + 1e-9)
+    )
 
 
 def test_masked_input_is_otherwise_the_shifted_text_on_any_cut() -> None:
