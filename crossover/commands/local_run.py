@@ -22,7 +22,7 @@ from crossover.errors import WorkspaceError
 from crossover.files import workspace_error
 from crossover.progress import time_text
 from crossover.settings import get_settings
-from crossover.stages.run_selection import selected_runs
+from crossover.stages.run_selection import default_seeds_per_task, selected_runs
 from crossover.stages.workspace import STUDY_FILE, Workspace
 from crossover.study.study_config import StudyConfig
 from crossover.termination import Terminated
@@ -30,15 +30,8 @@ from crossover.termination import Terminated
 GRACE_SECONDS = 15.0
 TERMINATION_SECONDS = 6.0
 """Grace after SIGTERM: less than this process itself has (see crossover/termination.py)."""
-TASKS_PER_SLOT = 2
-"""Pretraining tasks for each of the stages that run at once."""
 PLAIN_SECONDS = 10.0
 """Between two lines of progress where there is no terminal."""
-
-
-def default_seeds_per_task(runs: int) -> int:
-    """Seeds that one local task trains: every task starts processes, and two tasks a slot still share the work well."""
-    return max(1, runs // (TASKS_PER_SLOT * get_settings().local_parallelism))
 
 
 def run_study(
@@ -83,7 +76,7 @@ def run_study(
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
         log = place.root / "logs" / f"run-{stamp}.log"
         selected = selected_runs(study, runs)
-        seeds_per_task = seeds_per_task or default_seeds_per_task(len(selected))
+        seeds_per_task = seeds_per_task or default_seeds_per_task(len(selected), get_settings().local_parallelism)
         command = [
             *(sys.executable, "-m", "crossover_pipelines.local"),
             *("--study", str(place.root / STUDY_FILE), "--workspace", workspace),

@@ -8,7 +8,6 @@ import sys
 from contextlib import nullcontext
 
 from crossover.commands.command_options import study_of, workspace_of
-from crossover.commands.local_run import default_seeds_per_task
 from crossover.progress import time_text
 from crossover.settings import get_settings
 
@@ -18,7 +17,8 @@ def plan(options: argparse.Namespace) -> int:
     import torch
 
     from crossover.stages.reuse import plan_reuse
-    from crossover.stages.waiting_time import contention, waiting_time
+    from crossover.stages.run_selection import default_seeds_per_task
+    from crossover.stages.waiting_time import contention, stage_seconds, waiting_time
     from crossover.storage import open_store
     from crossover.training.planner import peak_of, plan_study
 
@@ -42,8 +42,10 @@ def plan(options: argparse.Namespace) -> int:
             on_run=show,
         )
         if measure and reuse.new_runs and options.processes == 1:
-            seeds_per_task = default_seeds_per_task(len(reuse.new_runs))
-            waiting = waiting_time(study, cost, reuse.new_runs, settings, seeds_per_task, show)
+            parallel = settings.local_parallelism
+            seconds = stage_seconds(study, cost.model_step_seconds, show)
+            seeds_per_task = default_seeds_per_task(len(reuse.new_runs), parallel)
+            waiting = waiting_time(study, seconds, reuse.new_runs, parallel, seeds_per_task)
     if options.json:
         artifacts = {row.artifact: {"reused": row.reused, "new": row.new} for row in reuse.rows}
         minutes = waiting.model_dump(mode="json") if waiting else None

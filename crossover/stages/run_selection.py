@@ -15,6 +15,15 @@ Selection = Mapping[str, tuple[int, ...]]
 """Cell to seeds; a cell that is left out has none."""
 
 
+TASKS_PER_SLOT = 2
+"""Pretraining tasks for each of the stages that run at once."""
+
+
+def default_seeds_per_task(runs: int, parallel: int) -> int:
+    """Seeds that one local task trains: every task starts processes, and two tasks a slot still share the work well."""
+    return max(1, runs // (TASKS_PER_SLOT * parallel))
+
+
 def check_rounds(study: StudyConfig) -> None:
     """See whether the study can be judged while it grows.
 

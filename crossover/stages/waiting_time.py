@@ -8,10 +8,11 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from multiprocessing.synchronize import Event
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from crossover.evaluation.evaluation_timing import evaluation_rows, row_seconds
 from crossover.settings import Settings
 from crossover.study.identity import RunId
 from crossover.study.study_config import StudyConfig
-from crossover.training.planner import StudyPlan
+from crossover.training.run_schedule import run_schedule
 from crossover.training.run_spec import cell_model
 from crossover.training.step_timing import Stepper
 
@@ -76,58 +77,77 @@ def _keep_busy(study: StudyConfig, threads: int, ready: Event) -> None:
         ready.set()
 
 
-def waiting_time(
-    study: StudyConfig,
-    plan: StudyPlan,
-    new_runs: Sequence[RunId],
-    settings: Settings,
-    seeds_per_task: int,
-    on_run: Callable[[str], None] = lambda name: None,
-) -> WaitingTime | None:
-    """Estimate a run of the pipeline from measurements on this machine, to be made under `contention`.
+class StageSeconds(NamedTuple):
+    """What the parts of a study's stages take on this machine, in seconds; of arms by (model, arm)."""
+
+    step: Mapping[tuple[str, str], float]
+    """One optimizer step."""
+    row: Mapping[tuple[str, str], float]
+    """One sequence through the model in an evaluation."""
+    start: float
+    """The process of a stage, until it has imported its libraries."""
+    analysis: float
+    """The analysis of one cell."""
+
+
+def stage_seconds(
+    study: StudyConfig, step: Mapping[tuple[str, str], float], on_run: Callable[[str], None] = lambda name: None
+) -> StageSeconds:
+    """Measure what is not training, to be called under `contention`.
 
     Args:
         study: the study.
-        plan: with measured steps.
-        new_runs: those to train and evaluate.
-        settings: how many stages run at once.
-        seeds_per_task: seeds that one pretraining task trains.
+        step: seconds of an optimizer step by (model, arm).
         on_run: called with the name of what is measured next.
+    """
+    row = {}
+    for model, arm in step:
+        on_run(f"{model}/{arm}, evaluation")
+        cell = next(cell for cell in study.cells if cell.model == model)
+        row[model, arm] = row_seconds(study, cell, study.arm(arm))
+    on_run("a process start, and the analysis")
+    return StageSeconds(step, row, _start_seconds(), _analysis_seconds(study))
 
-    Returns:
-        None where steps were not measured.
+
+def waiting_time(
+    study: StudyConfig, seconds: StageSeconds, new_runs: Sequence[RunId], parallel: int, seeds_per_task: int
+) -> WaitingTime:
+    """Estimate how long `crossover run` takes.
+
+    Args:
+        study: the study.
+        seconds: measured on this machine.
+        new_runs: those to train and evaluate.
+        parallel: stages that run at once.
+        seeds_per_task: seeds that one pretraining task trains.
     """
     training, evaluation = {}, {}
-    for run in plan.runs:
-        if run.step_seconds is None:
-            return None
-        cell, arm = study.cell(run.cell), study.arm(run.arm)
-        on_run(f"{run.cell}/{run.arm}, evaluation")
-        training[run.cell, run.arm] = run.step_seconds * run.steps
-        evaluation[run.cell, run.arm] = row_seconds(study, cell, arm) * evaluation_rows(study, cell, arm)
-    on_run("a process start, and the analysis")
-    start, analysis = _start_seconds(), _analysis_seconds(study) + REPORT_SECONDS
+    for cell in study.cells:
+        steps = run_schedule(study.training, study.evaluation_steps(cell)).steps
+        for arm in study.arms:
+            if (measured := (cell.model, arm)) in seconds.step:
+                training[cell.name, arm] = seconds.step[measured] * steps
+                evaluation[cell.name, arm] = seconds.row[measured] * evaluation_rows(study, cell, study.arm(arm))
     runs = Counter((run.cell, run.arm) for run in new_runs)
     groups = [
         (key, min(seeds_per_task, count - first))
         for key, count in runs.items()
         for first in range(0, count, seeds_per_task)
     ]
-    slots = [0.0] * settings.local_parallelism
+    slots = [0.0] * parallel
     for key, seeds in groups:
-        slots[slots.index(min(slots))] += 2 * start + seeds * (training[key] + evaluation[key])
-    trained, evaluated = (
-        sum(count * seconds[key] for key, count in runs.items()) for seconds in (training, evaluation)
-    )
-    starts = 2 * len(groups) * start
+        slots[slots.index(min(slots))] += 2 * seconds.start + seeds * (training[key] + evaluation[key])
+    trained, evaluated = (sum(count * each[key] for key, count in runs.items()) for each in (training, evaluation))
+    starts = 2 * len(groups) * seconds.start
     shared = max(slots) / max(1e-9, trained + evaluated + starts)
+    analysis = len(study.cells) * seconds.analysis + REPORT_SECONDS
     return WaitingTime(
-        total=(max(slots) + SINGLE_STAGES * start + analysis) / 60,
+        total=(max(slots) + SINGLE_STAGES * seconds.start + analysis) / 60,
         training=trained * shared / 60,
         evaluation=evaluated * shared / 60,
-        starts=(starts * shared + SINGLE_STAGES * start) / 60,
+        starts=(starts * shared + SINGLE_STAGES * seconds.start) / 60,
         analysis=analysis / 60,
-        parallel=settings.local_parallelism,
+        parallel=parallel,
     )
 
 
@@ -140,7 +160,7 @@ def _start_seconds() -> float:
 
 
 def _analysis_seconds(study: StudyConfig) -> float:
-    """Of all cells, from one analysis of random curves of their size."""
+    """Of one cell, from an analysis of random curves of its size."""
     cell, plan = study.cells[0], study.analysis
     of_cell = tuple(comparison for comparison in plan.comparisons if comparison != "frontier") or ("matched",)
     rng = np.random.default_rng(0)
@@ -156,4 +176,4 @@ def _analysis_seconds(study: StudyConfig) -> float:
                         column.append(value)
     began = time.perf_counter()
     analyse(curves, plan.model_copy(update={"comparisons": of_cell}), unique_tokens=cell.unique_tokens)
-    return len(study.cells) * (time.perf_counter() - began)
+    return time.perf_counter() - began

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from pydantic import BaseModel, ConfigDict
@@ -35,6 +36,7 @@ class RunPlan(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     cell: str
+    model: str
     arm: str
     seeds: int
     """Runs to train: seeds that were trained before cost nothing."""
@@ -72,6 +74,11 @@ class StudyPlan(BaseModel):
     price: float | None
     """Hours x the setting `price_per_gpu_hour`; None where either is missing."""
 
+    @property
+    def model_step_seconds(self) -> dict[tuple[str, str], float]:
+        """Seconds of a step by (model, arm), where known."""
+        return {(run.model, run.arm): run.step_seconds for run in self.runs if run.step_seconds is not None}
+
 
 def plan_study(
     study: StudyConfig,
@@ -89,8 +96,8 @@ def plan_study(
         settings: device peak, assumed MFU and price.
         new_runs: those to train; None for all of the study.
         processes: devices that train one run together.
-        measure: time a few steps of every cell and arm here, on one process.
-        on_run: called with `<cell>/<arm>` before each measurement.
+        measure: time a few steps of every model and arm here, on one process.
+        on_run: called with `<model>/<arm>` before each measurement.
 
     Raises:
         StudyError: the batch does not divide, or, when measuring, the device is missing or out of memory.
@@ -104,16 +111,21 @@ def plan_study(
         )
     split_slots(study.training, World(size=processes))
     resident = peak_memory(World().device("cpu"))  # of this process, before a measurement adds to it
-    runs = []
-    for cell in study.cells:
-        seeds = dict.fromkeys(study.arms, len(study.seeds))
-        if new_runs is not None:
-            seeds = {arm: sum((run.cell, run.arm) == (cell.name, arm) for run in new_runs) for arm in study.arms}
-        arms = [study.arm(name) for name, count in seeds.items() if count]
-        timed = measured_steps(study, cell, arms, on_run) if measure else {}
-        for arm in arms:
-            run = _plan_run(study, cell, arm, settings, processes, timed.get(arm.name), resident)
-            runs.append(run.model_copy(update={"seeds": seeds[arm.name]}))
+    if new_runs is None:
+        new_runs = [RunId(cell.name, arm, seed) for cell in study.cells for arm in study.arms for seed in study.seeds]
+    seeds = Counter((run.cell, run.arm) for run in new_runs)
+    order = [(cell, study.arm(arm)) for cell in study.cells for arm in study.arms if seeds[cell.name, arm]]
+    timed: dict[tuple[str, str], float] = {}
+    if measure:
+        for model in study.grid.models:
+            arms = list({arm.name: arm for cell, arm in order if cell.model == model}.values())
+            timed |= measured_steps(study, model, arms, on_run)
+    runs = [
+        _plan_run(study, cell, arm, settings, processes, timed.get((cell.model, arm.name)), resident).model_copy(
+            update={"seeds": seeds[cell.name, arm.name]}
+        )
+        for cell, arm in order
+    ]
     known = [run.seeds * run.device_hours for run in runs if run.device_hours is not None]
     hours = sum(known) if len(known) == len(runs) else None
     basis = f"median of {MEASURED_STEPS} measured steps" if measure else f"assumed MFU {settings.planned_mfu:g}"
@@ -159,6 +171,7 @@ def _plan_run(
         memory = resident + int(CPU_FRAGMENTATION * step.peak) + SAVED_COPIES * step.state
     return RunPlan(
         cell=cell.name,
+        model=cell.model,
         arm=arm.name,
         seeds=1,
         parameters=shape.parameters,

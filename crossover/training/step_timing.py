@@ -10,7 +10,7 @@ import numpy as np
 
 from crossover.model.model_config import ModelConfig
 from crossover.study.arms import Arm
-from crossover.study.study_config import Cell, StudyConfig
+from crossover.study.study_config import StudyConfig
 from crossover.training.batch_order import batch_at
 from crossover.training.distributed import World
 from crossover.training.run_spec import cell_model, pair_generator
@@ -26,25 +26,26 @@ MOST_SECONDS = 10.0
 
 
 def measured_steps(
-    study: StudyConfig, cell: Cell, arms: Sequence[Arm], on_run: Callable[[str], None]
-) -> dict[str, float]:
-    """Median time of an optimizer step of each arm of a cell, on one process, in seconds.
+    study: StudyConfig, model: str, arms: Sequence[Arm], on_run: Callable[[str], None]
+) -> dict[tuple[str, str], float]:
+    """Median time of an optimizer step of each arm with a model, on one process, in seconds, by (model, arm).
 
     Args:
         study: the study.
-        cell: decides the model.
+        model: of the study's grid.
         arms: to measure, in turns.
-        on_run: called with `<cell>/<arm>` before each turn.
+        on_run: called with `<model>/<arm>` before each turn.
 
     Raises:
         StudyError: the device is missing, or the memory does not suffice.
     """
-    times: dict[str, list[float]] = {arm.name: [] for arm in arms}
+    cell = next(cell for cell in study.cells if cell.model == model)
+    times: dict[tuple[str, str], list[float]] = {(model, arm.name): [] for arm in arms}
     for _ in range(PASSES):
         for arm in arms:
-            on_run(f"{cell.name}/{arm.name}")
-            times[arm.name] += _turn(study, cell_model(study, cell), arm)
-    return {arm: statistics.median(seconds) for arm, seconds in times.items()}
+            on_run(f"{model}/{arm.name}")
+            times[model, arm.name] += _turn(study, cell_model(study, cell), arm)
+    return {key: statistics.median(seconds) for key, seconds in times.items()}
 
 
 def _turn(study: StudyConfig, shape: ModelConfig, arm: Arm) -> list[float]:

@@ -12,11 +12,11 @@ from crossover.cli import main
 from crossover.evaluation.evaluation_timing import evaluation_rows
 from crossover.settings import Settings
 from crossover.stages import waiting_time as module
-from crossover.stages.waiting_time import contention, waiting_time
+from crossover.stages.waiting_time import StageSeconds, contention, waiting_time
 from crossover.study.identity import RunId
 from crossover.study.load_study import parse_study
 from crossover.study.study_config import StudyConfig
-from crossover.training.planner import plan_study
+from crossover.training.run_schedule import run_schedule
 
 STUDY = """
 name: waiting
@@ -44,19 +44,18 @@ def test_rows_are_counted_by_family(study: StudyConfig) -> None:
 
 
 @pytest.mark.parametrize(("parallel", "seeds_per_task", "groups"), [(1, 1, 6), (2, 1, 3), (2, 3, 1)])
-def test_parallel_stages_share_the_work(
-    parallel: int, seeds_per_task: int, groups: int, study: StudyConfig, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_parallel_stages_share_the_work(parallel: int, seeds_per_task: int, groups: int, study: StudyConfig) -> None:
     """With equal costs of both arms: the groups of a slot, one after the other, then the single stages."""
-    monkeypatch.setattr(module, "row_seconds", lambda study, cell, arm: 30 / evaluation_rows(study, cell, arm))
-    monkeypatch.setattr(module, "_start_seconds", lambda: 6.0)
-    monkeypatch.setattr(module, "_analysis_seconds", lambda study: 8.0)
-    plan = plan_study(study, Settings())
-    runs = tuple(run.model_copy(update={"step_seconds": 60 / run.steps}) for run in plan.runs)
-    new = [RunId(cell.name, arm, seed) for cell in study.cells for arm in study.arms for seed in study.seeds]
-    settings = Settings(parallelism=parallel)
-    waiting = waiting_time(study, plan.model_copy(update={"runs": runs}), new, settings, seeds_per_task)
-    assert waiting is not None
+    (cell,) = study.cells
+    steps = run_schedule(study.training, study.evaluation_steps(cell)).steps
+    seconds = StageSeconds(
+        step={("pico", arm): 60 / steps for arm in study.arms},
+        row={("pico", arm): 30 / evaluation_rows(study, cell, study.arm(arm)) for arm in study.arms},
+        start=6.0,
+        analysis=8.0,
+    )
+    new = [RunId(cell.name, arm, seed) for arm in study.arms for seed in study.seeds]
+    waiting = waiting_time(study, seconds, new, parallel, seeds_per_task)
     slot = groups * (2 * 6 + seeds_per_task * (60 + 30))
     assert waiting.total == pytest.approx((slot + 3 * 6 + 8 + module.REPORT_SECONDS) / 60)
     parts = waiting.training + waiting.evaluation + waiting.starts + waiting.analysis
