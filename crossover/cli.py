@@ -27,6 +27,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"crossover {__version__}")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    _add_init(verbs)
     _add_study_verbs(verbs)
     _add_stage_verbs(verbs)
     _add_result_verbs(verbs)
@@ -98,6 +99,23 @@ def _add_registry_url(parser: argparse.ArgumentParser) -> None:
         help="SQLAlchemy URL of the registry (default: $CROSSOVER_REGISTRY_URL, else studies/registry.sqlite); "
         "set a URL with a password by the variable, which other users of the machine cannot read",
     )
+
+
+def _add_init(verbs: "_Verbs[argparse.ArgumentParser]") -> None:  # noqa: UP037
+    text = "propose a study for a corpus: a ladder of budgets and a model that fit into some hours on this machine"
+    init = _verb(verbs, "init", text, "init_command", "train", "registry")
+    corpus = "a file, a folder, a glob pattern, or a source of a study such as jsonl:corpus/*.jsonl.gz"
+    init.add_argument("corpus", metavar="CORPUS", help=corpus)
+    init.add_argument("--hours", type=float, default=8.0, help="of waiting, evaluation included (default 8)")
+    init.add_argument("--out", metavar="FILE", help="the study's file (default: NAME.yaml)")
+    init.add_argument("--name", help="of the study (default: that of the corpus)")
+    init.add_argument("--model", action="append", default=[], help="model size; repeatable (default: chosen)")
+    init.add_argument("--epochs", type=float, default=100.0, help="passes over each budget (default 100)")
+    init.add_argument("--seeds", type=int, default=5, help="pairs of runs in a cell (default 5)")
+    text = "field of JSON lines that holds the document (default: text, or the longest of the first line)"
+    init.add_argument("--text-field", default="", help=text)
+    text = "text between the documents of a file (default: a usual one, where there are few documents)"
+    init.add_argument("--separator", default="", help=text)
 
 
 def _add_study_verbs(verbs: "_Verbs[argparse.ArgumentParser]") -> None:  # noqa: UP037

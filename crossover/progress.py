@@ -9,7 +9,10 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
@@ -18,6 +21,7 @@ from tqdm import tqdm
 EVENT_MARK = "@crossover "
 PLAIN_SECONDS = 10.0
 EVENT_SECONDS = 0.5
+MEBIBYTE = 1 << 20
 KNOWN_FRACTION, KNOWN_SECONDS = 0.05, 60.0
 """Share of the work, or time, after which the time left is shown."""
 
@@ -114,6 +118,36 @@ class Meter:
         shown = "".join(f", {name} {value:.4g}" for name, value in facts.items())
         done = self.done - self.initial
         # the first units are slow: no time is shown before it means something
-        if done > 1 and (done > KNOWN_FRACTION * self.total or now - self._began > KNOWN_SECONDS):
+        if (
+            self.done < self.total
+            and done > 1
+            and (done > KNOWN_FRACTION * self.total or now - self._began > KNOWN_SECONDS)
+        ):
             shown += f", {time_text((self.total - self.done) * (now - self._began) / done)} left"
-        print(f"{self.phase} {self.label}: {self.done}/{self.total}{shown}", flush=True)
+        print(f"{self.phase} {self.label}: {self.done}/{self.total}{shown}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def byte_meter(phase: str, label: str, size: int, *, least: int) -> Iterator[Callable[[int], None]]:
+    """A function that counts bytes, from any thread, shown as progress in MiB where there are many.
+
+    Args:
+        phase: what is done, such as `read`.
+        label: what with.
+        size: bytes in all.
+        least: bytes below which nothing is shown.
+    """
+    if size < least:
+        yield lambda count: None
+        return
+    lock, done = threading.Lock(), 0
+
+    def advance(count: int) -> None:
+        nonlocal done
+        with lock:
+            before, done = done, done + count
+            if units := done // MEBIBYTE - before // MEBIBYTE:
+                meter.advance(units)
+
+    with Meter(phase, label, size // MEBIBYTE, unit="MiB") as meter:
+        yield advance

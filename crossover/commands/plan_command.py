@@ -8,8 +8,10 @@ import sys
 from contextlib import nullcontext
 
 from crossover.commands.command_options import study_of, workspace_of
+from crossover.errors import DataError
 from crossover.progress import time_text
 from crossover.settings import get_settings
+from crossover.study.study_config import StudyConfig
 
 
 def plan(options: argparse.Namespace) -> int:
@@ -30,6 +32,8 @@ def plan(options: argparse.Namespace) -> int:
             print(f"measuring {name}", file=sys.stderr, flush=True)
 
     reuse = plan_reuse(study, open_store(workspace_of(options, study)))
+    if not reuse.has_dataset:
+        _check_corpus(study)
     measure = options.measure if options.measure is not None else not peak_of(study, settings)
     waiting = None
     with contention(study, settings) if measure and reuse.new_runs else nullcontext():
@@ -96,6 +100,18 @@ def plan(options: argparse.Namespace) -> int:
     if study.training.schedule == "cosine":
         print("warning: under cosine only a run's last point is a budget; its earlier points are not annealed")
     return 0
+
+
+def _check_corpus(study: StudyConfig) -> None:
+    """See whether the corpus yields the largest budget; a note where the corpus is not on this machine."""
+    from crossover.data.prepare_dataset import check_budget
+
+    try:
+        check_budget(study)
+    except DataError as error:
+        if error.code != "data.missing":
+            raise
+        print(f"note: whether the corpus yields the budgets is not known here: {error.problem}", file=sys.stderr)
 
 
 def _size(amount: float) -> str:

@@ -48,11 +48,13 @@ class Reader(NamedTuple):
 
 @dataclass
 class SourceCounts:
-    """Counts of files and of skipped documents, for the manifest."""
+    """Counts of files, of skipped documents, and of bytes read of the files as they are stored."""
 
     files: int = 0
     undecodable: int = 0
     empty: int = 0
+    duplicates: int = 0
+    bytes_read: int = 0
 
 
 def documents(config: DataConfig, counts: SourceCounts) -> Iterator[tuple[str, str]]:
@@ -73,7 +75,7 @@ def documents(config: DataConfig, counts: SourceCounts) -> Iterator[tuple[str, s
     for path, name in reader.files(place):
         counts.files += 1
         try:
-            for inner, encoded in _documents_of(path, reader, config):
+            for inner, encoded in _documents_of(path, reader, config, counts):
                 text = _text_of(encoded, f"{path}{inner}", reader, config)
                 if text is None:
                     counts.undecodable += 1
@@ -145,18 +147,32 @@ def matching_files(pattern: str) -> list[tuple[Path, str]]:
     return [(path, path.as_posix()) for path in files]
 
 
-def open_packed(path: Path) -> PackedFile:
-    """Open a file for reading bytes, decompressing `.gz` and `.xz`."""
+def source_bytes(config: DataConfig) -> int:
+    """Bytes of all files of a source as they are stored.
+
+    Raises:
+        DataError: the source has no file.
+    """
+    scheme, _, place = config.source.partition(":")
+    return sum(path.stat().st_size for path, _ in READERS[scheme].files(place))
+
+
+def unpacked(path: Path, stored: BinaryIO) -> PackedFile:
+    """A file's bytes, decompressed where its name ends with `.gz` or `.xz`."""
     if path.suffix == ".gz":
-        return gzip.open(path, "rb")
+        return gzip.open(stored, "rb")
     if path.suffix == ".xz":
-        return lzma.open(path, "rb")
-    return path.open("rb")
+        return lzma.open(stored, "rb")
+    return stored
 
 
-def _documents_of(path: Path, reader: Reader, config: DataConfig) -> Iterator[tuple[str, bytes]]:
-    with open_packed(path) as file:
-        yield from reader.documents(file, config)
+def _documents_of(path: Path, reader: Reader, config: DataConfig, counts: SourceCounts) -> Iterator[tuple[str, bytes]]:
+    before = counts.bytes_read
+    with path.open("rb") as stored, unpacked(path, stored) as file:
+        for document in reader.documents(file, config):
+            counts.bytes_read = before + stored.tell()
+            yield document
+    counts.bytes_read = before + path.stat().st_size
 
 
 def _plain_text(file: PackedFile, config: DataConfig) -> Iterator[tuple[str, bytes]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import IO
 
@@ -16,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crossover.counter_rng import Stream, generator
+from crossover.data.corpus_sources import SourceCounts
 from crossover.data.dataset import MANIFEST, TOKEN, TRAIN, VALIDATION, Budget, Dataset, DatasetManifest
 from crossover.data.domain_cloze import HeldOut, build_items
-from crossover.data.split_corpus import SplitCorpus
+from crossover.data.split_corpus import SplitCorpus, distinct_documents, document_tokens
 from crossover.data.task_items import TaskItems, write_cloze_items
 from crossover.errors import DataError
 from crossover.files import digest_of_file, write_atomically, write_json
@@ -56,7 +58,7 @@ def prepare_dataset(study: StudyConfig, corpus: SplitCorpus, folder: Path) -> Da
         sequence_length=length,
         files_read=corpus.counts.files,
         documents=len(train.names) + len(validation.names),
-        duplicates_dropped=corpus.duplicates,
+        duplicates_dropped=corpus.counts.duplicates,
         empty_dropped=corpus.counts.empty,
         undecodable_dropped=corpus.counts.undecodable,
         train_documents=len(train.names),
@@ -93,6 +95,32 @@ def prepare_cloze(study: StudyConfig, dataset: Dataset, corpus: SplitCorpus, fol
     return write_cloze_items(folder, build_items(held_out, study.evaluation.cloze_items))
 
 
+def check_budget(study: StudyConfig) -> None:
+    """Read a corpus until it has yielded the tokens of the largest budget. Nothing is written.
+
+    Raises:
+        DataError: it has fewer, or cannot be read.
+    """
+    length, examples = study.data.sequence_length, 0
+    with closing(distinct_documents(study.data, SourceCounts())) as corpus:
+        for document in corpus:
+            if not document.held_out:
+                examples += len(document_tokens(document.text)) // length
+                if examples >= max(study.grid.unique_tokens) // length:
+                    return
+    raise _budget_error(study, examples)
+
+
+def _budget_error(study: StudyConfig, examples: int) -> DataError:
+    available = examples * study.data.sequence_length
+    return DataError(
+        "data.budget-too-large",
+        field="grid.unique_tokens",
+        problem=f"a budget of {max(study.grid.unique_tokens):,} tokens is requested, the corpus yields {available:,}",
+        remedy=f"lower grid.unique_tokens to at most {available} or add documents",
+    )
+
+
 def _check_enough(study: StudyConfig, train: int, held: int, train_examples: int, held_examples: int) -> None:
     length = study.data.sequence_length
     if train + held == 0:
@@ -109,14 +137,8 @@ def _check_enough(study: StudyConfig, train: int, held: int, train_examples: int
             problem=f"of {train + held} distinct documents {held} are held out and {train} are left to train on",
             remedy="give more documents, set data.separator to cut files into documents, or change the fraction",
         )
-    largest = max(study.grid.unique_tokens)
-    if largest // length > train_examples:
-        raise DataError(
-            "data.budget-too-large",
-            field="grid.unique_tokens",
-            problem=f"a budget of {largest:,} tokens was asked, the corpus yields {train_examples * length:,}",
-            remedy=f"lower grid.unique_tokens to at most {train_examples * length} or add documents",
-        )
+    if max(study.grid.unique_tokens) // length > train_examples:
+        raise _budget_error(study, train_examples)
     if held_examples == 0:
         raise DataError(
             "data.held-out-too-short",

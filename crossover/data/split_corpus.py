@@ -11,15 +11,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from crossover.data import tokenizer
-from crossover.data.corpus_sources import SourceCounts, documents
+from crossover.data.corpus_sources import SourceCounts, documents, source_bytes
 from crossover.data.dataset import TOKEN
 from crossover.files import workspace_error
+from crossover.progress import MEBIBYTE, byte_meter
 from crossover.study.study_parts import DataConfig
+
+PROGRESS_BYTES = 8 * MEBIBYTE
+"""Corpora above it show their progress."""
+
+
+def document_tokens(text: str) -> NDArray[np.uint16]:
+    """The tokens of a document, closed by EOS. Shape (tokens,)."""
+    return np.append(tokenizer.encode(text), np.uint16(tokenizer.EOS))
 
 
 @dataclass
@@ -32,8 +42,8 @@ class SplitSide:
     bytes: int = 0
 
     def add(self, name: str, text: str) -> None:
-        """Append a document, closed by EOS."""
-        tokens = np.append(tokenizer.encode(text), np.uint16(tokenizer.EOS))
+        """Append a document."""
+        tokens = document_tokens(text)
         self.scratch.write(tokens.astype(TOKEN).tobytes())
         self.names.append(name)
         self.lengths.append(len(tokens))
@@ -63,7 +73,6 @@ class SplitCorpus:
     train: SplitSide
     validation: SplitSide
     counts: SourceCounts
-    duplicates: int
     content: str
     """SHA-256 over the digests of the distinct documents, in the order that they were read."""
 
@@ -91,17 +100,44 @@ def read_corpus(data: DataConfig, scratch: Path) -> Iterator[SplitCorpus]:
         raise workspace_error(scratch, error) from error
 
 
+class SplitDocument(NamedTuple):
+    """A document that is unlike all before it."""
+
+    name: str
+    text: str
+    digest: bytes
+    """SHA-256 of the text."""
+    held_out: bool
+
+
+def distinct_documents(data: DataConfig, counts: SourceCounts) -> Iterator[SplitDocument]:
+    """The documents of a corpus without exact duplicates, with progress.
+
+    Args:
+        data: what to read and how.
+        counts: updated while the documents are read.
+
+    Raises:
+        DataError: the source names no files, or holds what is not text.
+    """
+    seen: set[bytes] = set()
+    shown = 0
+    with byte_meter("read", data.source, source_bytes(data), least=PROGRESS_BYTES) as advance:
+        for name, text in documents(data, counts):
+            advance(counts.bytes_read - shown)
+            shown = counts.bytes_read
+            digest = hashlib.sha256(text.encode()).digest()
+            if digest[:16] in seen:
+                counts.duplicates += 1
+                continue
+            seen.add(digest[:16])
+            held_out = int.from_bytes(digest[16:24], "big") < data.validation_fraction * 2**64
+            yield SplitDocument(name, text, digest, held_out)
+
+
 def _read(data: DataConfig, train: SplitSide, validation: SplitSide) -> SplitCorpus:
     counts, content = SourceCounts(), hashlib.sha256()
-    seen: set[bytes] = set()
-    duplicates = 0
-    for name, text in documents(data, counts):
-        digest = hashlib.sha256(text.encode()).digest()
-        if digest[:16] in seen:
-            duplicates += 1
-            continue
-        seen.add(digest[:16])
-        content.update(digest)
-        held_out = int.from_bytes(digest[16:24], "big") < data.validation_fraction * 2**64
-        (validation if held_out else train).add(name, text)
-    return SplitCorpus(train, validation, counts, duplicates, f"sha256:{content.hexdigest()}")
+    for document in distinct_documents(data, counts):
+        content.update(document.digest)
+        (validation if document.held_out else train).add(document.name, document.text)
+    return SplitCorpus(train, validation, counts, f"sha256:{content.hexdigest()}")

@@ -17,7 +17,7 @@ from typing import Any, Self, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from crossover.data.corpus_sources import open_packed
+from crossover.data.corpus_sources import unpacked
 from crossover.errors import DataError
 from crossover.field_faults import NAME_PATTERN, field_faults, validate_fields
 from crossover.files import digest_of_file
@@ -153,7 +153,7 @@ def _from_file(pack: Pack, folder: Path) -> Iterator[Document]:
             problem=f"{path} does not have the SHA-256 {pack.sha256}",
             remedy="get the file again, or describe your own version of it with its digest",
         )
-    with open_packed(path) as lines:
+    with path.open("rb") as stored, unpacked(path, stored) as lines:
         for number, line in enumerate(lines, start=1):
             try:
                 document = json.loads(line)

@@ -42,6 +42,11 @@ class Reuse:
     """Runs that would be trained, from the beginning or from a resume point."""
 
     @property
+    def has_dataset(self) -> bool:
+        """Whether the dataset was prepared before."""
+        return self.rows[0].reused > 0
+
+    @property
     def reused(self) -> int:
         """Artifacts that are reused, of all kinds."""
         return sum(row.reused for row in self.rows)

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from multiprocessing.synchronize import Event
@@ -90,6 +90,18 @@ class StageSeconds(NamedTuple):
     """The analysis of one cell."""
 
 
+def evaluation_seconds(
+    study: StudyConfig, arms: Iterable[tuple[str, str]], on_run: Callable[[str], None]
+) -> dict[tuple[str, str], float]:
+    """Seconds of a sequence through the model in an evaluation, by (model, arm); see `stage_seconds`."""
+    row = {}
+    for model, arm in arms:
+        on_run(f"{model}/{arm}, evaluation")
+        cell = next(cell for cell in study.cells if cell.model == model)
+        row[model, arm] = row_seconds(study, cell, study.arm(arm))
+    return row
+
+
 def stage_seconds(
     study: StudyConfig, step: Mapping[tuple[str, str], float], on_run: Callable[[str], None] = lambda name: None
 ) -> StageSeconds:
@@ -100,11 +112,7 @@ def stage_seconds(
         step: seconds of an optimizer step by (model, arm).
         on_run: called with the name of what is measured next.
     """
-    row = {}
-    for model, arm in step:
-        on_run(f"{model}/{arm}, evaluation")
-        cell = next(cell for cell in study.cells if cell.model == model)
-        row[model, arm] = row_seconds(study, cell, study.arm(arm))
+    row = evaluation_seconds(study, step, on_run)
     on_run("a process start, and the analysis")
     return StageSeconds(step, row, _start_seconds(), _analysis_seconds(study))
 

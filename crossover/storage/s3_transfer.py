@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import random
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -17,21 +16,20 @@ from minio.error import MinioException
 from urllib3.exceptions import HTTPError
 
 from crossover.errors import StorageError
-from crossover.progress import Meter
+from crossover.progress import MEBIBYTE, byte_meter
 from crossover.storage.s3_bucket import Bucket, ObjectInfo, Replaces, is_absent, is_precondition
 from crossover.storage.s3_connection import WORKERS
 
 PART_BYTES = 16 << 20
 """Files above it travel in parts of it."""
 
-PROGRESS_BYTES = 64 << 20
+PROGRESS_BYTES = 64 * MEBIBYTE
 """Transfers above it show their progress."""
 
 MOST_PARTS = 10_000
 """S3's limit of parts in one object."""
 
 STREAM_ATTEMPTS = 4
-MEBIBYTE = 1 << 20
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -107,7 +105,7 @@ def upload_all(bucket: Bucket, files: Sequence[Upload], replaces: Replaces, labe
             if conditions[file] is not None:
                 parts[file] = _parts(bucket, file)
         tasks = [part for of_file in parts.values() for part in of_file]
-        with _meter("upload", label, sum(part.length for part in tasks)) as advance:
+        with byte_meter("upload", label, sum(part.length for part in tasks), least=PROGRESS_BYTES) as advance:
             etags = dict(zip(tasks, in_parallel(send, tasks), strict=True))
         return [_finish(bucket, parts.get(file, []), etags, conditions[file] or {}) for file in files]
     except BaseException:
@@ -152,7 +150,7 @@ def download_all(bucket: Bucket, files: Sequence[Download], label: str) -> None:
         file.path.parent.mkdir(parents=True, exist_ok=True)
         file.path.touch()
     ranges = [(file, start) for file in files for start in range(0, file.info.size, PART_BYTES)]
-    with _meter("download", label, sum(file.info.size for file in files)) as advance:
+    with byte_meter("download", label, sum(file.info.size for file in files), least=PROGRESS_BYTES) as advance:
         in_parallel(lambda task: advance(_download_range(bucket, *task)), ranges)
 
 
@@ -198,21 +196,3 @@ def in_parallel(work: Callable[[Item], Result], items: Iterable[Item]) -> list[R
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-
-
-@contextmanager
-def _meter(phase: str, label: str, size: int) -> Iterator[Callable[[int], None]]:
-    """A function that counts bytes, shown as progress if there are many."""
-    if size < PROGRESS_BYTES:
-        yield lambda count: None
-        return
-    lock, done = threading.Lock(), 0
-
-    def advance(count: int) -> None:
-        nonlocal done
-        with lock:
-            before, done = done, done + count
-            meter.advance(done // MEBIBYTE - before // MEBIBYTE)
-
-    with Meter(phase, label, size // MEBIBYTE, unit="MiB") as meter:
-        yield advance

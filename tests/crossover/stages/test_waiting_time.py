@@ -83,3 +83,20 @@ def test_a_plan_tells_the_minutes(tmp_path: Path, capsys: pytest.CaptureFixture[
     output = capsys.readouterr()
     assert "unknown: run with --measure" in output.out
     assert "waiting" not in output.out.replace("waiting.yaml", "")
+
+
+@pytest.mark.parametrize(
+    ("source", "code", "message"),
+    [
+        ("stdlib:", 2, "[data.budget-too-large]"),
+        ("text:absent/*.txt", 0, "note: whether the corpus yields the budgets is not known here"),
+    ],
+)
+def test_a_plan_refuses_a_budget_that_the_corpus_does_not_yield(
+    source: str, code: int, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "waiting.yaml"
+    file.write_text(STUDY.replace("2048", "500000000").replace("{sequence", f'{{source: "{source}", sequence'))
+    assert main(["plan", str(file), "--out", str(tmp_path / "ws"), "--no-measure"]) == code
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "ws").exists()

@@ -56,10 +56,10 @@ def test_a_large_file_travels_in_parts_and_shows_its_progress(
     digest = store.publish("a")
     assert proxy.requests["PUT", "large"] == 3
     assert proxy.requests["POST", "large"] == 2
-    assert "upload a: 32/32" in capsys.readouterr().out
+    assert "upload a: 32/32" in capsys.readouterr().err
     proxy.faults["GET", "large"] = ["cut", "no answer", "slow down"]
     folder = behind.open("two").fetch("a", digest)
-    assert "download a: 32/32" in capsys.readouterr().out
+    assert "download a: 32/32" in capsys.readouterr().err
     assert read_files(folder) == {"large": data, "small": b"s"}
     assert proxy.requests["GET", "large"] == 6
 
