@@ -17,6 +17,7 @@ from crossover.study.study_config import StudyConfig
 from tests.conftest import write_corpus
 
 FROZEN = {
+    "init": "corpus hours out name model epochs seeds text_field separator",
     "run": "study out registry promote seeds_per_task rounds print_study json",
     "next": "study out registry json",
     "plan": "study out processes measure json",

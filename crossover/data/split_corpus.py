@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -110,7 +110,7 @@ class SplitDocument(NamedTuple):
     held_out: bool
 
 
-def distinct_documents(data: DataConfig, counts: SourceCounts) -> Iterator[SplitDocument]:
+def distinct_documents(data: DataConfig, counts: SourceCounts) -> Generator[SplitDocument, None, None]:
     """The documents of a corpus without exact duplicates, with progress.
 
     Args:

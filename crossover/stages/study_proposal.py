@@ -133,7 +133,7 @@ evaluation:
     def _measured(self, study: StudyConfig) -> StageSeconds:
         """The times of a study, with models that were not measured before measured now."""
         known = self._seconds.step if self._seconds else {}
-        step = {}
+        step: dict[tuple[str, str], float] = {}
         for model in study.grid.models:
             if (model, study.arms[0]) not in known:
                 step |= measured_steps(study, model, [study.arm(arm) for arm in study.arms], self.on_run)
@@ -184,8 +184,8 @@ def propose_study(
         parse_study(json.dumps({"grid": {"models": list(models)}}))  # names are checked before they are looked up
     designer = _Designer(survey, settings, name=name, epochs=epochs, seeds=seeds, on_run=on_run)
     first = next(_ladders(designer.available))
-    dense = [(model,) for model, shape in PRESETS.items() if "num_experts" not in shape]
-    candidates: list[tuple[str, ...]] = [tuple(models)] if models else dense
+    dense: list[tuple[str, ...]] = [(model,) for model, shape in PRESETS.items() if "num_experts" not in shape]
+    candidates = [tuple(models)] if models else dense
     trial = designer.study(candidates[0], first)
     best: tuple[Sequence[str], tuple[int, ...]] | None = None
     with contention(trial, settings):
