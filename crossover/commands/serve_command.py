@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
+from crossover.commands.serve_samples import EXAMPLE_PASSAGE, held_out_passage, show_samples
 from crossover.errors import CrossoverError, WorkspaceError
 from crossover.stages.stage_manifests import AnalysisRef, DeploymentRef
 from crossover.storage import ArtifactStore, open_store
@@ -22,12 +20,6 @@ from crossover.study.study_config import StudyConfig
 
 START_SECONDS = 60.0
 STOP_SECONDS = 35.0
-SAMPLE_PROMPT = "        self."
-SAMPLE_TOKENS = 32
-SAMPLES = 4
-"""Samples requested for one prompt; the first that is not blank is shown."""
-SAMPLE_TEMPERATURE = 0.8
-HOLE_PREFIX, HOLE_TOKENS, HOLE_SUFFIX = "    def __init__(se", 2, ", name):\n        self.name = name\n"
 
 
 def serve(options: argparse.Namespace) -> int:
@@ -88,19 +80,15 @@ def _analysis(store: ArtifactStore) -> AnalysisRef | None:
 
 def _try(place: str, checkpoint: Path) -> int:
     """Show samples of the checkpoint; if it cannot fill holes, also of the workspace's best DLM."""
-    with serving(checkpoint) as url:
-        print(f"serving {checkpoint} on {url}")
-        infills = show_samples(url)
-    if infills:
-        return 0
-    arm = None if (checkpoint == Path(place)) else _diffusion_arm(open_store(place))
-    if arm is None:
-        print("this model cannot fill holes; a masked diffusion model can")
-        return 0
-    checkpoint = find_checkpoint(place, arm)
-    with serving(checkpoint) as url:
-        print(f"serving {checkpoint} on {url}")
-        show_samples(url)
+    store = None if checkpoint == Path(place) else open_store(place)
+    passage = held_out_passage(store) if store else EXAMPLE_PASSAGE
+    arms = [_diffusion_arm(store)] if store else []
+    for folder in (checkpoint, *(find_checkpoint(place, arm) for arm in arms if arm)):
+        with serving(folder) as url:
+            print(f"serving {folder} on {url}")
+            if show_samples(url, passage):
+                return 0
+    print("this model cannot fill holes; a masked diffusion model can")
     return 0
 
 
@@ -111,62 +99,6 @@ def _diffusion_arm(store: ArtifactStore) -> str | None:
         return None
     study = StudyConfig.model_validate(document.value["study"])
     return next((arm for arm in analysis.best if study.arm(arm).objective == "masked"), None)
-
-
-def show_samples(url: str) -> bool:
-    """Request a completion, and an infilled hole where the model can do it, and print both.
-
-    A DLM writes the completion left to right, one token a forward pass: committing its most confident tokens first
-    fills the text with what is likely everywhere, which in code is spaces.
-
-    Args:
-        url: base URL of a predictor.
-
-    Returns:
-        Whether the model can fill holes.
-    """
-    card = _call(f"{url}/v1/models")["data"][0]
-    request = {
-        "prompt": SAMPLE_PROMPT,
-        "max_tokens": min(SAMPLE_TOKENS, card["max_length"] // 2),
-        "temperature": SAMPLE_TEMPERATURE,
-        "n": SAMPLES,
-    }
-    if card["family"] != "autoregressive":
-        request["block_length"] = 1
-    _show(url, request, card["family"])
-    if card["infill"]:
-        hole = {"prompt": HOLE_PREFIX, "suffix": HOLE_SUFFIX, "max_tokens": HOLE_TOKENS, "temperature": 0}
-        _show(url, hole, card["family"])
-    return bool(card["infill"])
-
-
-def _show(url: str, request: dict[str, Any], family: str) -> None:
-    """Send one request and print its first sample that is not blank, between ⟦ and ⟧."""
-    response = _call(f"{url}/v1/completions", {"model": "crossover", **request})
-    samples = [choice["text"] for choice in response["choices"]]
-    number = next((i for i, text in enumerate(samples) if text.strip()), 0)
-    kind = "infill" if "suffix" in request else "completion"
-    which = f"sample {number + 1} of {len(samples)}, " if len(samples) > 1 else ""
-    passes = response["usage"]["forward_passes"]
-    print(f"  {kind} ({family}, temperature {request['temperature']:g}): {which}{passes} forward passes")
-    for line in f"{request['prompt']}⟦{readable(samples[number])}⟧{request.get('suffix', '')}".rstrip("\n").split("\n"):
-        print(f"    | {line}")
-
-
-def readable(text: str) -> str:
-    """Generated text for a terminal: control characters escaped, and a blank text quoted so that it can be seen."""
-    if not text.strip():
-        return repr(text)
-    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
-
-
-def _call(url: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data=data, headers={"Content-Type": "application/json"})  # noqa: S310
-    with urllib.request.urlopen(request, timeout=60) as response:  # noqa: S310 - our own server on loopback
-        answer: dict[str, Any] = json.load(response)
-    return answer
 
 
 @contextmanager

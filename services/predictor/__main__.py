@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import signal
 import socket
 import sys
@@ -21,9 +20,10 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))
     options = _arguments()
-    # kserve parses sys.argv when it is imported, and answers with FastAPI's deprecated ORJSONResponse.
-    sys.argv = sys.argv[:1]
-    warnings.filterwarnings("ignore", category=DeprecationWarning)
+    # kserve parses sys.argv when it is imported, answers with FastAPI's deprecated ORJSONResponse, and has /v1/models too
+    sys.argv = [sys.argv[0], "--enable_docs_url=true"]
+    for message in ("ORJSONResponse is deprecated", "Duplicate Operation ID"):
+        warnings.filterwarnings("ignore", message=message)
     try:
         _serve(options)
     except CrossoverError as error:
@@ -53,13 +53,13 @@ def _serve(options: argparse.Namespace) -> None:
     from kserve.model_server import ModelServer
     from kserve.protocol.rest.server import RESTServer
 
-    os.environ.setdefault("UVICORN_LOG_LEVEL", "warning")
     model = CrossoverModel(options.model_name, options.checkpoint, options.max_queue)
     routes = OpenAIRoutes(options.model_name, model.batcher, Metrics())
     model_server.app.include_router(routes.router())
     model_server.app.add_exception_handler(RequestError, kserve_error)
     server = ModelServer(http_port=options.port, workers=1, enable_grpc=False, enable_latency_logging=False)
-    logging.getLogger("kserve").setLevel(logging.WARNING)
+    for name in ("kserve", "kserve.trace", "uvicorn.error"):  # leaves one line a request, of uvicorn.access
+        logging.getLogger(name).setLevel(logging.WARNING)
     server.register_model(model)
     rest = RESTServer(
         "kserve.model_server:app", server.dataplane, server.model_repository_extension, options.port, grace_period=30

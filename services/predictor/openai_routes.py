@@ -70,6 +70,7 @@ class OpenAIRoutes:
             "family": family,
             "infill": not (self.batcher.model.causal or self.batcher.model.block_length),
             "max_length": self.batcher.model.config.max_length,
+            "parameters": self.batcher.model.config.parameters,
         }
 
     async def models(self) -> dict[str, object]:

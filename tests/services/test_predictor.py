@@ -16,7 +16,8 @@ import torch
 from openai import BadRequestError, NotFoundError, OpenAI
 
 from crossover.cli import main
-from crossover.commands.serve_command import serving, show_samples
+from crossover.commands.serve_command import serving
+from crossover.commands.serve_samples import show_samples
 from crossover.model.transformer import Transformer
 from tests.conftest import tiny_model
 from tests.services.conftest import write_checkpoint
@@ -242,17 +243,25 @@ def test_metrics(url: str) -> None:
         assert name in text
 
 
-def test_sigterm_stops_gracefully(tmp_path: Path) -> None:
+def test_a_server_logs_a_line_a_request_and_stops_gracefully_at_sigterm(tmp_path: Path) -> None:
     checkpoint = write_checkpoint(tmp_path / "c", causal=True)
     command = [sys.executable, "-m", "crossover_services.predictor", "--checkpoint", str(checkpoint), "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         assert process.stdout is not None
         first = process.stdout.readline()
+        url = first.split()[-1]
+        for _ in range(2):
+            assert httpx.post(f"{url}/v1/completions", json={"model": "crossover", "prompt": "x"}).status_code == 200
+        assert "swagger" in httpx.get(f"{url}/docs").text
         process.send_signal(signal.SIGTERM)
         rest = process.stdout.read()
     assert first.startswith("serving ar (AR) on http://127.0.0.1:")
     assert process.returncode == 0, rest
-    assert "Traceback" not in rest
+    assert [re.findall(r'"(\w+ \S+) ', line) for line in rest.splitlines()] == [
+        ["POST /v1/completions"],
+        ["POST /v1/completions"],
+        ["GET /docs"],
+    ]
 
 
 def test_a_tampered_checkpoint_is_refused(tmp_path: Path) -> None:
@@ -271,7 +280,8 @@ def test_try_shows_a_completion_and_an_infilled_hole(tmp_path: Path, capsys: pyt
     assert main(["serve", str(write_checkpoint(tmp_path / "c", causal=False)), "--try"]) == 0
     output = capsys.readouterr().out
     assert "completion (masked diffusion, temperature 0.8): sample " in output
-    assert "infill (masked diffusion, temperature 0): 2 forward passes" in output
+    assert "infill (masked diffusion, temperature 0): 2 forward passes; the held-out text has 'lf'" in output
+    assert "writes no sensible text yet" in output
 
 
 def blank_model() -> Transformer:

@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from crossover.commands.serve_command import find_checkpoint, readable
+from crossover.commands.serve_command import find_checkpoint
+from crossover.commands.serve_samples import EXAMPLE_PASSAGE, held_out_passage, readable
+from crossover.data.domain_cloze import ClozeItem
+from crossover.data.task_items import write_cloze_items
 from crossover.errors import WorkspaceError
 from crossover.stages.stage_manifests import AnalysisRef, Candidate, CheckpointRef, DeploymentRef
 from crossover.storage import ANY, open_store
@@ -51,6 +54,26 @@ def test_the_promoted_checkpoint_or_an_arm_s_best(workspace: Path) -> None:
     assert find_checkpoint(str(folders["dlm"]), None) == folders["dlm"]
     with pytest.raises(WorkspaceError, match="choose from ar, dlm"):
         find_checkpoint(str(workspace), "bd")
+
+
+def test_samples_continue_held_out_text_of_the_study(tmp_path: Path) -> None:
+    """The first item that is running text; the example where the study has no such task."""
+    store = open_store(str(tmp_path))
+    assert held_out_passage(store) == EXAMPLE_PASSAGE
+    texts = [("\x1b[2J four words or more", "two words"), ("a", "b c"), ("He had never seen the ", "sea before.")]
+    items = [
+        ClozeItem(
+            id=str(number),
+            cluster="document",
+            context=tuple(context.encode()),
+            options=(tuple(b"none"), tuple(truth.encode())),
+            gold=1,
+        )
+        for number, (context, truth) in enumerate(texts)
+    ]
+    write_cloze_items(store.path("tasks/domain-cloze/x"), items)
+    store.publish("tasks/domain-cloze/x")
+    assert held_out_passage(store) == ("He had never seen the ", "sea before.")
 
 
 @pytest.mark.parametrize("arm", [None, "ar"])
