@@ -20,7 +20,7 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))
     options = _arguments()
-    # kserve parses sys.argv when it is imported, answers with FastAPI's deprecated ORJSONResponse, and has /v1/models too
+    # kserve parses sys.argv when it is imported; it answers with a deprecated class, and has a route /v1/models too
     sys.argv = [sys.argv[0], "--enable_docs_url=true"]
     for message in ("ORJSONResponse is deprecated", "Duplicate Operation ID"):
         warnings.filterwarnings("ignore", message=message)
