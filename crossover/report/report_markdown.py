@@ -33,6 +33,8 @@ def render_markdown(context: ReportContext) -> str:
         analysis = cell.analysis
         head = analysis.headline
         lines += [f"## {_text(cell.cell)}: {_text(verdict_lines.statement(analysis, head))}", ""]
+        if text := verdict_lines.choice(analysis):
+            lines += [_text(text), ""]
         lines += [f"**{_text(verdict_lines.line(analysis, head))}**", "", _text(head.reason), ""]
         changes = verdict_lines.what_would_change_it(cell)
         if changes:

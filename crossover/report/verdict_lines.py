@@ -107,7 +107,7 @@ def line(analysis: Analysis, verdict: Verdict) -> str:
 
 
 def headline(context: ReportContext) -> list[str]:
-    """Lines for a terminal: the verdict, best so far, then each further metric; once per cell.
+    """Lines for a terminal: what to choose, the verdict, best so far, then each further metric; once per cell.
 
     Args:
         context: what the report is made of.
@@ -122,6 +122,31 @@ def headline(context: ReportContext) -> list[str]:
     for movement in context.overview.movements[:1]:
         lines += [f"MOVES: the log of the crossing by {s.estimate:+.2f} with {s.predictor}" for s in movement.slopes]
     return lines
+
+
+def choice(analysis: Analysis) -> str:
+    """What to choose with early stopping and without, as one sentence; empty where only one of them was planned."""
+    head = analysis.headline
+    stopped = find(analysis, head.metric, head.axis, "best-so-far")
+    trained_on = find(analysis, head.metric, head.axis, "matched")
+    if stopped is None or trained_on is None:
+        return ""
+    early, late = _chosen(analysis, stopped), _chosen(analysis, trained_on)
+    if early == late:
+        return f"With early stopping or without: {early}."
+    return f"If you stop early and keep a run's best checkpoint: {early}. If you train to the end: {late}."
+
+
+def _chosen(analysis: Analysis, verdict: Verdict) -> str:
+    """The arm to choose by a verdict; of a crossover the one that is better late."""
+    if verdict.crossing is not None:
+        return f"{_order(verdict)[1]}, from {fmt.axis_place(verdict.axis, verdict.crossing.at)} on"
+    if verdict.outcome == "crossover" and verdict.late is not None:
+        lower = fmt.metric_plan(analysis.plan, verdict.metric).direction == "lower"
+        return arm_label(verdict.candidate if (verdict.late.mean < 0) == lower else verdict.baseline)
+    if verdict.outcome in {"baseline", "candidate"}:
+        return _winner(verdict)
+    return "either" if verdict.outcome == "equivalent" else "not known yet"
 
 
 def what_would_change_it(cell: CellReport) -> tuple[str, ...]:
@@ -174,7 +199,8 @@ def _evidence(analysis: Analysis, head: Verdict) -> list[str]:
 
 def _cell_lines(analysis: Analysis) -> list[str]:
     head = analysis.headline
-    lines = [f"VERDICT: {line(analysis, head)}"]
+    lines = [f"CHOOSE: {text}"] if (text := choice(analysis)) else []
+    lines.append(f"VERDICT: {line(analysis, head)}")
     best = find(analysis, head.metric, head.axis, "best-so-far")
     if best is not None and best is not head:
         lines.append(f"BEST SO FAR: {line(analysis, best)}")

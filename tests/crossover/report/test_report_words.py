@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,11 @@ from tests.crossover.report import report_samples as samples
 
 
 def test_the_headline_says_the_verdict_best_so_far_and_further_metrics() -> None:
-    lines = headline(samples.context())
+    choose, *lines = headline(samples.context())
+    assert choose == (
+        "CHOOSE: If you stop early and keep a run's best checkpoint: AR. "
+        "If you train to the end: DLM, from epoch 57.3 on."
+    )
     assert lines[0] == (
         "VERDICT: crossover AR→DLM at epoch 57.3 (95 % interval 51.0 – 64.2), validation loss, matched tokens, "
         "5 seed pairs"
@@ -53,8 +58,35 @@ def test_the_headline_names_the_cell_when_there_are_several() -> None:
     one = samples.cell("U1M", samples.analysis(figures=()))
     two = samples.cell("U4M", samples.analysis(figures=()))
     lines = headline(samples.context(one, two))
-    assert len(lines) == 6
-    assert lines[3].startswith("[U4M] VERDICT: ")
+    assert len(lines) == 8
+    assert lines[4].startswith("[U4M] CHOOSE: ")
+    assert lines[5].startswith("[U4M] VERDICT: ")
+
+
+@pytest.mark.parametrize(
+    ("matched", "stopped", "choice"),
+    [
+        ({"outcome": "candidate"}, {"outcome": "candidate"}, "With early stopping or without: DLM."),
+        (
+            {"outcome": "insufficient evidence"},
+            {"outcome": "equivalent"},
+            "either. If you train to the end: not known",
+        ),
+        (
+            {"outcome": "crossover", "found": None},
+            {"outcome": "baseline"},
+            "checkpoint: AR. If you train to the end: DLM.",
+        ),
+    ],
+)
+def test_the_choice_with_early_stopping_and_without(
+    matched: dict[str, Any], stopped: dict[str, Any], choice: str
+) -> None:
+    rows = (
+        samples.verdict(samples.LOSS.name, **matched),
+        samples.verdict(samples.LOSS.name, comparison="best-so-far", **stopped),
+    )
+    assert choice in verdict_lines.choice(samples.analysis(rows=rows, figures=()))
 
 
 def test_a_crossing_the_other_way_names_the_other_winner() -> None:
