@@ -34,6 +34,7 @@ def workspace(tmp_path: Path) -> Path:
         decision="promote",
         reason="",
         winner=winner,
+        winner_analysis="x",
         best=best,
     )
     deployment = DeploymentRef(
