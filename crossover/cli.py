@@ -182,9 +182,13 @@ def _add_result_verbs(verbs: "_Verbs[argparse.ArgumentParser]") -> None:  # noqa
     text = "advise which family to pretrain for a budget, from a finished study"
     advise = _verb(verbs, "advise", text, "report_command")
     advise.add_argument("workspace", metavar="WORKSPACE", help="folder of the study")
-    advise.add_argument("--unique-tokens", type=float, help="unique tokens to train on (default: every cell's)")
-    advise.add_argument("--parameters", type=float, help="active parameters per token; give with --unique-tokens")
-    advise.add_argument("--flops", type=float, help="training FLOPs (default: the most in the study)")
+    advise.add_argument(
+        "--unique-tokens",
+        type=float,
+        help="unique tokens to train on, with --parameters (default: each cell of the study)",
+    )
+    advise.add_argument("--parameters", type=float, help="active parameters per token, with --unique-tokens")
+    advise.add_argument("--flops", type=float, help="training FLOPs of one run (default: the most in the study)")
     advise.add_argument("--json", action="store_true", help="print as JSON")
 
 

@@ -76,7 +76,7 @@ _TRAINING = (
         "lower",
         "Energy",
         "training",
-        "Energy since the attempt began, where the driver reports it.",
+        "Energy of all devices of the run since the attempt began, where the driver reports it.",
     ),
 )
 

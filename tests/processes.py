@@ -1,4 +1,4 @@
-"""Child processes that start in milliseconds: forked from one server that imported torch and the trainer once."""
+"""Child processes that start in milliseconds: forked from one server that imported torch and the stage once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from crossover.settings import get_settings
 
-PRELOAD = ["crossover.training.trainer", "torch._dynamo"]
+PRELOAD = ["crossover.stages.pretrain_stage", "torch._dynamo"]
 """The first optimizer imports torch's compiler, which takes as long as torch itself."""
 
 

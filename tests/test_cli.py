@@ -105,7 +105,11 @@ def test_stages_one_by_one_are_the_full_study(small: Path, tmp_path: Path, capsy
     assert "run `crossover analyse` on the study again" in capsys.readouterr().err
     written.write_text(text, "utf-8")
     store.publish("analysis")
-    for wrong in (["--unique-tokens", "1e6"], ["--unique-tokens", "-1", "--parameters", "9"], ["--flops", "1e9"]):
+    assert main(["advise", str(tmp_path / "ws"), "--flops", "1e15"]) == 0
+    output = capsys.readouterr().out
+    assert "1e+15 FLOPs: Cannot say yet" in output
+    assert "was not tested" in output
+    for wrong in (["--unique-tokens", "1e6"], ["--unique-tokens", "-1", "--parameters", "9"], ["--flops", "-1"]):
         assert main(["advise", str(tmp_path / "ws"), *wrong]) == 2
         assert "[advise.bad-budget]" in capsys.readouterr().err
 

@@ -11,7 +11,6 @@ Comparison = Literal["matched", "best-so-far", "frontier"]
 """At the same place of the axis; each run's best until there; the best over model sizes until there."""
 Multiplicity = Literal["metrics-and-axes", "metrics", "none"]
 Spending = Literal["pocock", "obrien-fleming"]
-AXES: tuple[Axis, ...] = ("tokens", "epochs", "flops", "seconds")
 MINIMUM_PAIRS = 5
 """Fewer seed pairs than this never yield a verdict other than `insufficient evidence`."""
 

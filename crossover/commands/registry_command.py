@@ -20,7 +20,7 @@ def upgrade(options: argparse.Namespace) -> int:
 
 
 def query(options: argparse.Namespace) -> int:
-    """Print the result of one SELECT.
+    """Print the result of one SELECT, and beside it when rows were left out.
 
     Raises:
         RegistryError: the registry or the statement cannot be read, or the limit is not positive.
@@ -32,6 +32,6 @@ def query(options: argparse.Namespace) -> int:
         result = registry.query(options.sql, limit=options.limit)
     formats = {"table": format_table, "json": table_json, "csv": table_csv}
     print(formats["json" if options.json else options.format](result))
-    if result.truncated and options.format == "csv":
-        print(f"only the first {options.limit} rows: raise --limit", file=sys.stderr)
+    if result.truncated:
+        print(f"crossover: rows beyond the first {options.limit} are left out: raise --limit", file=sys.stderr)
     return 0

@@ -30,10 +30,10 @@ def report(options: argparse.Namespace) -> int:
 
 
 def advise(options: argparse.Namespace) -> int:
-    """Print what to choose for so many unique tokens, parameters and FLOPs; of the cells that were run by default.
+    """Print what to choose for so many unique tokens, parameters and FLOPs; by default for every cell that was run.
 
     Raises:
-        StudyError: a number is not positive, or one of the pair is missing.
+        StudyError: a number is not positive, or unique tokens and parameters are not given together.
     """
     from crossover.analysis.across.budget_advice import advise as advise_on
     from crossover.analysis.across.budget_advice import advise_all
@@ -44,13 +44,13 @@ def advise(options: argparse.Namespace) -> int:
     cells = [(facts, analyses[facts.cell]) for facts in context.overview.cells]
     given = {"--unique-tokens": options.unique_tokens, "--parameters": options.parameters, "--flops": options.flops}
     for flag, value in given.items():
-        wanted = flag != "--flops" and any(v is not None for v in given.values())
-        if (value is None and wanted) or (value is not None and not 0 < value < float("inf")):
+        needed = flag != "--flops" and (options.unique_tokens, options.parameters) != (None, None)
+        if (value is None and needed) or (value is not None and not 0 < value < float("inf")):
             problem = "is missing" if value is None else f"is {value:g}, which is no budget"
-            remedy = "give --unique-tokens and --parameters together, as positive numbers; --flops if you like"
+            remedy = "give --unique-tokens and --parameters together or neither, and positive numbers only"
             raise StudyError("advise.bad-budget", field=flag, problem=problem, remedy=remedy)
     if options.unique_tokens is None:
-        results = advise_all(cells)
+        results = advise_all(cells, flops=options.flops)
     else:
         requested = {"unique_tokens": round(options.unique_tokens), "parameters": round(options.parameters)}
         results = (advise_on(cells, **requested, flops=options.flops),)

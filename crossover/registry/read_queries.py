@@ -26,7 +26,7 @@ QUERY_SECONDS = 60.0
 _CURSOR = "crossover_query"
 VIEWS = ("v_curves", "v_runs", "v_verdicts", "v_deployments")
 _TIMEOUTS = ("interrupted", "canceling statement due to statement timeout")
-_UNKNOWN = re.compile(r"""(?:no such |^)(table|relation|column):? "?([\w.]+?)"?(?: does not exist|$)""")
+_UNKNOWN = re.compile(r"""(?:no such |^)(table|relation|column):? "?(.+?)"?(?: does not exist|$)""")
 """What SQLite and PostgreSQL say of a name that they do not know."""
 _QUOTED = re.compile(r"""'(?:[^']|'')*'|--[^\n]*|/\*.*?\*/|`[^`]*`|\[[^]]*]|"((?:[^"]|"")*)\"""", re.DOTALL)
 _ALLOWED = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}

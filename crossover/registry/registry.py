@@ -264,7 +264,7 @@ class Registry:
             step: of the checkpoint.
             uri: of the promoted copy.
             digest: of the checkpoint.
-            analysis_digest: of the analysis.
+            analysis_digest: of the analysis of the run's cell, as `record_analysis` returned it.
             reason: one sentence.
         """
         with self._write() as connection:

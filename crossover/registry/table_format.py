@@ -18,7 +18,7 @@ _GAP, _PADDING = 2, 2  # tabulate's: between columns, and around a column's name
 
 
 def format_table(table: QueryResult, *, width: int | None = None) -> str:
-    """Aligned columns, numbers to the right; a last line tells when rows were left out.
+    """Aligned columns, numbers to the right.
 
     Args:
         table: the result of a query.
@@ -31,8 +31,7 @@ def format_table(table: QueryResult, *, width: int | None = None) -> str:
     if width is not None:
         limits = _limits(table, width)
         rows = [[_cut(value, limit) for value, limit in zip(row, limits, strict=True)] for row in rows]
-    text = tabulate(rows, headers=table.columns, tablefmt="simple", floatfmt=".6g", missingval="")
-    return text + (f"\n({len(rows)} rows shown, there are more: raise --limit)" if table.truncated else "")
+    return tabulate(rows, headers=table.columns, tablefmt="simple", floatfmt=".6g", missingval="")
 
 
 def _limits(table: QueryResult, width: int) -> list[int]:

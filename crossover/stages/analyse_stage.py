@@ -66,8 +66,10 @@ def analyse_stage(
     analyses, cells = _stored(context, digest), None
     if not analyses:
         analyses, cells = analyse_cells(context.study, dataset, runs, _notes(context))
-    for cell, analysis in analyses.items():
-        context.registry.record_analysis(study.digest, cell, analysis.model_dump(mode="json"))
+    recorded = {
+        cell: context.registry.record_analysis(study.digest, cell, analysis.model_dump(mode="json"))
+        for cell, analysis in analyses.items()
+    }
     rounds = write_rounds(context, runs, analyses, selection=selected)
     if cells is not None:
         summary = study_overview.overview(cells, study.analysis, next_runs=rounds.next_runs)
@@ -91,6 +93,7 @@ def analyse_stage(
         decision="promote" if decision.promote else "hold",
         reason=decision.reason,
         winner=decision.winner,
+        winner_analysis=recorded[decision.winner.run.cell],
         best=decision.best,
     )
     reference.write(folder / "decision.json")

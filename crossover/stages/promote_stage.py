@@ -55,7 +55,7 @@ def promote_stage(context: StudyContext, analysis: AnalysisRef) -> DeploymentRef
         step=winner.checkpoint.step,
         uri=deployment.uri,
         digest=winner.checkpoint.digest,
-        analysis_digest=analysis.digest,
+        analysis_digest=analysis.winner_analysis,
         reason=analysis.reason,
     )
     return deployment

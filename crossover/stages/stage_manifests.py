@@ -200,6 +200,8 @@ class AnalysisRef(Manifest):
     reason: str
     winner: Candidate
     """The checkpoint to promote: the best of the favoured arm, by the primary metric."""
+    winner_analysis: str
+    """Digest of the analysis of the winner's cell, as in the registry."""
     best: dict[str, Candidate]
     """Arm to its best checkpoint, by the primary metric."""
 

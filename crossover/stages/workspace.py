@@ -77,11 +77,6 @@ class Workspace:
         if not copy.exists() or read_json(copy) != revised:
             write_json(copy, revised)
 
-    def revisions(self) -> list[dict[str, Any]]:
-        """The revisions of the study, oldest first: `digest`, `plan` (digest of the analysis plan) and `at`."""
-        document = self.store.read_document(STUDY_FILE)
-        return list(document.value.get("revisions", [])) if document else []
-
     @contextmanager
     def lock(self) -> Iterator[int]:
         """Hold the workspace against a second `crossover run` on this machine; yields a descriptor.

@@ -161,11 +161,6 @@ class S3Store:
             raise conflict_error(self.uri_of(name))
         return version
 
-    def _is_inside_artifact(self, name: str) -> bool:
-        """Whether a folder above a name is an artifact."""
-        parents = [parent for parent in PurePosixPath(name).parents if parent.name]
-        return any(self._bucket.head(f"{parent}/{MANIFEST}") for parent in parents)
-
     def _download(self, name: str, published: Published) -> str:
         """Make the local copy what is published; returns what is wrong with the stored one, or nothing."""
         path = self.path(name)

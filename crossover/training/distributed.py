@@ -7,6 +7,7 @@ torchrun's own options, so the command of its pods must be torchrun too.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -73,6 +74,14 @@ class World:
         largest = torch.tensor(value)
         dist.all_reduce(largest, dist.ReduceOp.MAX)
         return int(largest)
+
+    def total(self, value: float | None) -> float | None:
+        """The sum over all processes; None where any of them has None."""
+        if self.size == 1:
+            return value
+        total = torch.tensor(math.nan if value is None else value, dtype=torch.float64)
+        dist.all_reduce(total)
+        return None if torch.isnan(total) else float(total)
 
 
 @contextmanager

@@ -34,8 +34,9 @@ from crossover.training.checkpoint import (
     step_folder,
     step_of,
 )
-from crossover.training.device_metrics import EnergyMeter, peak_flops, peak_memory
+from crossover.training.device_metrics import peak_flops, peak_memory
 from crossover.training.distributed import World
+from crossover.training.energy_meter import EnergyMeter
 from crossover.training.loss_guard import MOST_ROLLBACKS, SKIPPED_WINDOW, LossGuard
 from crossover.training.recorder import Progress, Recorder
 from crossover.training.resume_timer import ResumeTimer
@@ -66,7 +67,6 @@ class _Window:
     steps: int = 0
     seconds: float = 0.0
     data_seconds: float = 0.0
-    energy: float | None = None
 
 
 @dataclass
@@ -121,7 +121,9 @@ class Trainer:
     def run(self) -> None:
         """Train until the last milestone is saved; returns at once if it already is."""
         self.engine = self._build()
-        self._energy = EnergyMeter(self.engine.device)
+        self._energy = EnergyMeter(self.engine.device, self.world.local_rank)
+        if self._energy.note and self.world.leads:
+            self.recorder.note(f"energy is not recorded: {self._energy.note}")
         self._writer = BackgroundWriter()
         try:
             with deferring_termination():
@@ -248,18 +250,21 @@ class Trainer:
         self._window.steps += 1
         self._window.seconds += elapsed
         self._window.data_seconds += losses.data_seconds
+        self._log(state, losses, rate)
         if self.world.leads:
-            self._log(state, losses, rate)
             self.on_step(self._steps_done, self.path.steps, losses.nll)
 
     def _log(self, state: _State, losses: StepLosses, rate: float) -> None:
-        """Record what is due; of the branches only the last, which is the end of the run."""
+        """Record what is due, on the leading process; of the branches only the last, which is the end of the run."""
         if state.branch is not None and state.branch[1] != self.total_steps:
             return
         every = max(1, self.total_steps // LOGGED_POINTS)
         if state.step % every and state.step not in self.path.milestones:
             return
-        at, window = self._progress(state), self._window
+        at, window, self._window = self._progress(state), self._window, _Window()
+        joules = self.world.total(self._energy.joules())
+        if not self.world.leads:
+            return
         self.recorder.point(at, "training_loss", losses.nll)
         self.recorder.point(at, "gradient_norm", losses.gradient_norm)
         self.recorder.point(at, "learning_rate", rate)
@@ -270,10 +275,8 @@ class Trainer:
         peak = peak_flops(self.engine.device, self.config.precision, get_settings().peak_tflops)
         if peak:
             self.recorder.point(at, "mfu", per_second * self.engine.flops_per_step / (peak * self.world.size))
-        joules = self._energy.joules()
         if joules is not None:
             self.recorder.point(at, "energy_joules", joules)
-        self._window = _Window()
 
     def _roll_back(self, fault: _RollBackError) -> None:
         """Go back to before the batches that led up to the fault, which are then skipped; or stop.

@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -237,10 +238,25 @@ def test_concurrent_answers_are_those_of_one_at_a_time(client: OpenAI) -> None:
         assert list(pool.map(ask, range(16))) == alone
 
 
-def test_metrics(url: str) -> None:
-    text = httpx.get(f"{url}/metrics").text
-    for name in ("crossover_requests_total", "crossover_generated_tokens_total", "crossover_request_seconds_count"):
-        assert name in text
+def counters(url: str) -> dict[str, float]:
+    """The values of our metrics, by name and labels."""
+    lines = httpx.get(f"{url}/metrics").text.splitlines()
+    return {name: float(value) for name, value in (x.rsplit(" ", 1) for x in lines if x.startswith("crossover_"))}
+
+
+def test_metrics_count_requests_tokens_passes_and_seconds(url: str) -> None:
+    before, began = counters(url), time.perf_counter()
+    asked = [{"prompt": ["ab", "c"], "max_tokens": 3}, {"prompt": "x", "max_tokens": 5}]
+    usages = [httpx.post(f"{url}/v1/completions", json={"model": "crossover"} | body).json()["usage"] for body in asked]
+    assert httpx.post(f"{url}/v1/completions", json={"model": "crossover", "max_tokens": -1}).status_code == 400
+    elapsed = time.perf_counter() - began
+    grown = {name: value - before.get(name, 0) for name, value in counters(url).items()}
+    assert grown['crossover_requests_total{code="200"}'] == 2
+    assert grown['crossover_requests_total{code="400"}'] == 1
+    assert grown["crossover_generated_tokens_total"] == sum(usage["completion_tokens"] for usage in usages) > 0
+    assert grown["crossover_forward_passes_total"] == sum(usage["forward_passes"] for usage in usages) > 0
+    assert grown["crossover_request_seconds_count"] == 2
+    assert 0 < grown["crossover_request_seconds_sum"] < elapsed
 
 
 def test_a_server_logs_a_line_a_request_and_stops_gracefully_at_sigterm(tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ def workspace(tmp_path: Path) -> Path:
         decision="promote",
         reason="",
         winner=winner,
+        winner_analysis="x",
         best=best,
     )
     deployment = DeploymentRef(

@@ -35,9 +35,9 @@ class _Choice(NamedTuple):
     """The arm that was compared; empty for the plan's baseline."""
 
 
-def advise_all(cells: Sequence[AnalysedCell]) -> tuple[Advice, ...]:
-    """Advice for every cell that was run, at its largest budget."""
-    return tuple(advise(cells, unique_tokens=f.unique_tokens, parameters=f.parameters) for f, _ in cells)
+def advise_all(cells: Sequence[AnalysedCell], *, flops: float | None = None) -> tuple[Advice, ...]:
+    """Advice for every cell that was run, at a budget of training FLOPs; at its largest one by default."""
+    return tuple(advise(cells, unique_tokens=f.unique_tokens, parameters=f.parameters, flops=flops) for f, _ in cells)
 
 
 def advise(

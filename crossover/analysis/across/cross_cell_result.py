@@ -99,7 +99,9 @@ class LawFit(_Record):
     runs: int
     points: int
     error: float | None = Field(description="Root mean square error of log loss on the points fitted.")
-    held_out_error: float | None = Field(description="The same on cells left out of the fit, each in turn.")
+    held_out_error: float | None = Field(
+        description="The same on each cell left out in turn; of fewer than three cells, on the runs' late epochs."
+    )
     best: bool = Field(default=False, description="Whether its held-out error is the smallest of this arm's laws.")
     reason: str
 

@@ -83,6 +83,8 @@ ROWS: list[tuple[str, dict[str, object]]] = [
     ),
 ]
 ITEMS = {"ids": ["a"]}
+SAME = {"method": "m/1", "result": "{}"}
+COPY = {"step": 1, "uri": "u", "digest": "w", "reason": "r"}
 
 
 def _fill(engine: Engine, revision: str) -> None:
@@ -112,7 +114,7 @@ def old_url(request: pytest.FixtureRequest, empty_url: str) -> str:
 
 def test_everything_is_there_after_an_upgrade(old_url: str) -> None:
     before, after = upgrade(old_url)
-    assert (before, after) in {("0001", "0003"), ("0002", "0003")}
+    assert (before, after) in {("0001", "0004"), ("0002", "0004")}
     with Registry.open(old_url) as registry:
         assert registry.query("SELECT study_digest, value, epochs FROM v_curves").rows == (("d1", 3.0, 2.0),)
         runs = "SELECT study_digest, arm, status, attempts, seconds, checkpoint, run_digest FROM v_runs ORDER BY 1, 2"
@@ -139,6 +141,39 @@ def test_everything_is_there_after_an_upgrade(old_url: str) -> None:
         assert json.loads(str(registry.query("SELECT CAST(result AS VARCHAR) FROM analysis").rows[0][0])) == RESULT
         with registry._engine.connect() as connection:
             assert connection.scalar(select(ItemScoresRow.items)) == ITEMS
+
+
+def test_old_deployments_name_the_newest_analysis_of_their_cell_at_their_time(empty_url: str) -> None:
+    migrate(parse_url(empty_url), "0003")
+    study = _study(1)
+    run = {"id": 1, "digest": "r", "cell": "c", "arm": "ar", "seed": 0, "status": "done", "config": "{}"}
+    days = [f"2026-01-0{day} 00:00:00.000000" for day in (1, 2, 3)]
+    analyses = [("c", "first", days[0]), ("other cell", "second", days[1]), ("c", "third", days[2])]
+    deployments = [("of its inputs", days[1]), ("of its inputs", days[2]), ("first", days[2])]
+    engine = make_engine(parse_url(empty_url))
+    with engine.begin() as connection:
+        for table, row in (
+            ("study", study),
+            ("run", run),
+            *(
+                ("analysis", {"id": i, "study_id": 1, "cell": cell, "digest": digest, "created_at": day} | SAME)
+                for i, (cell, digest, day) in enumerate(analyses)
+            ),
+            *(
+                (
+                    "deployment",
+                    {"id": i, "study_id": 1, "run_id": 1, "analysis_digest": digest, "created_at": day} | COPY,
+                )
+                for i, (digest, day) in enumerate(deployments)
+            ),
+        ):
+            places = ", ".join(f":{name}" for name in row)
+            connection.execute(text(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({places})"), row)
+    engine.dispose()
+    upgrade(empty_url)
+    with Registry.open_read_only(empty_url) as registry:
+        digests = registry.query("SELECT analysis_digest FROM v_deployments ORDER BY deployed_at, analysis_digest").rows
+    assert digests == (("first",), ("first",), ("third",))
 
 
 def test_an_upgraded_registry_takes_new_rows(old_url: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -12,20 +13,25 @@ from crossover.registry import Registry, upgrade
 from crossover.settings import Settings, get_settings
 from crossover.url_masking import mask_password
 
-URLS = [
-    "postgresql://user:pa55wd@/x?host=/nowhere",
-    "postgresql://user@/x?host=/nowhere&password=pa55wd",
-    "postgresql://user:pa55/wd#?pa55wd@/x?sslmode=disable&host=/nowhere",
-    "postgresql://user@/x?host=/nowhere&sslpassword=pa55wd&connect_timeout=1",
-    "postgresql://user@/x?host=/nowhere&pasword=pa55wd",
-    "postgresql://user:wrong@pa55wd@host/x",
-    "postgresql://user:pa55wd@host:port/x",
-    "postgresql+nodriver://user:pa55wd@host/x?password=pa55wd",
-    "mysql://user:pa55wd@host/x",
-]
+PRINTED = {
+    "postgresql://user:pa55wd@/x?host=/nowhere": "postgresql://user:***@/x?host=/nowhere",
+    "postgresql://user@/x?host=/nowhere&password=pa55wd": "postgresql://user@/x?host=/nowhere&password=***",
+    "postgresql://user:pa55/wd#?pa55wd@/x?sslmode=disable&host=/nowhere": (
+        "postgresql://user:***@/x?sslmode=disable&host=/nowhere"
+    ),
+    "postgresql://user@/x?host=/nowhere&sslpassword=pa55wd&connect_timeout=1": (
+        "postgresql://user@/x?host=/nowhere&sslpassword=***&connect_timeout=1"
+    ),
+    "postgresql://user@/x?host=/nowhere&pasword=pa55wd": "postgresql://user@/x?host=/nowhere&pasword=***",
+    "postgresql://user:wrong@pa55wd@host/x": "postgresql://user:***@host/x",
+    "postgresql://user:pa55wd@host:port/x": "postgresql://user:***@host:port/x",
+    "postgresql+nodriver://user:pa55wd@host/x?password=pa55wd": ("postgresql+nodriver://user:***@host/x?password=***"),
+    "mysql://user:pa55wd@host/x": "mysql://user:***@host/x",
+}
+"""URLs, and what is printed of them."""
 
 
-@pytest.mark.parametrize("url", URLS)
+@pytest.mark.parametrize("url", PRINTED)
 @pytest.mark.parametrize("open_registry", [Registry.open, Registry.open_read_only, upgrade])
 def test_errors_hide_it(url: str, open_registry: object) -> None:
     with pytest.raises(RegistryError) as caught:
@@ -34,10 +40,10 @@ def test_errors_hide_it(url: str, open_registry: object) -> None:
     assert "***" in str(caught.value)
 
 
-@pytest.mark.parametrize("url", URLS)
+@pytest.mark.parametrize(("url", "printed"), PRINTED.items())
 @pytest.mark.parametrize("flags", [[], ["--json"]])
 def test_doctor_and_settings_hide_it(
-    url: str, flags: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    url: str, printed: str, flags: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CROSSOVER_REGISTRY_URL", url)
     monkeypatch.setenv("CROSSOVER_S3_SECRET_KEY", "pa55wd")
@@ -45,7 +51,12 @@ def test_doctor_and_settings_hide_it(
     assert main(["doctor", *flags]) == 1
     output = capsys.readouterr()
     assert "pa55" not in output.out + output.err
-    assert mask_password(url) in (json.loads(output.out)["settings"].values() if flags else output.out)
+    if flags:
+        settings = json.loads(output.out)["settings"]
+        assert (settings["registry_url"], settings["s3_secret_key"]) == (printed, "set")
+    else:
+        assert re.search(rf"^  CROSSOVER_REGISTRY_URL +{re.escape(printed)} ", output.out, re.MULTILINE)
+        assert re.search(r"^  CROSSOVER_S3_SECRET_KEY +set ", output.out, re.MULTILINE)
     assert "pa55" not in f"{get_settings()!r} {get_settings()}"
     assert get_settings().registry == url
 

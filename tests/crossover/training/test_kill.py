@@ -1,4 +1,4 @@
-"""SIGKILL at twenty random moments, then resume: the bits of the run that nothing disturbed.
+"""SIGKILL at twenty random moments, then resume: the bits and the registry of the run that nothing disturbed.
 
 The moments are mid-step (after a step's number), mid-save (between two files of a checkpoint) and mid-upload (between
 two files of an upload), drawn by a seeded generator; the victim says where it is, and waits for leave to go on.
@@ -16,38 +16,41 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
+from crossover.registry import Registry
+from crossover.stages import pretrain_stage as pretraining
+from crossover.stages.prepare_stage import prepare_stage
+from crossover.stages.pretrain_stage import RegistryRecorder, pretrain_stage
+from crossover.stages.stage_manifests import Group
+from crossover.stages.study_context import open_study
 from crossover.study.load_study import parse_study
 from crossover.study.study_config import StudyConfig
 from crossover.training import checkpoint
-from crossover.training.recorder import NoRecorder
-from crossover.training.run_spec import RunSpec
-from crossover.training.trainer import Trainer
 from tests.processes import start
 
 KILLS = 20
+GROUP = Group(cell="u1024-pico", arm="ar-dropout", seeds=(0,))
+POINTS = """SELECT metric, step, value FROM v_curves
+WHERE metric IN ('training_loss', 'gradient_norm', 'learning_rate') ORDER BY metric, step"""
 
 
-class Uploads(NoRecorder):
-    """Copies what is kept to a second folder file by file, manifests last, as an upload does."""
+def uploading(target: Path, say: Callable[[str], None]) -> type[RegistryRecorder]:
+    """A recorder that also copies what is kept to a second folder file by file, manifests last, as an upload does."""
 
-    def __init__(self, target: Path, say: Callable[[str], None]) -> None:
-        self.target, self.say = target, say
+    class Uploads(RegistryRecorder):
+        def keep(self, folder: Path) -> None:
+            for file in sorted(folder.iterdir(), key=lambda file: file.name == "manifest.json"):
+                place = target / folder.parent.name / folder.name / file.name
+                place.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(file, place)
+                say("upload")
+            super().keep(folder)
 
-    def keep(self, folder: Path) -> None:
-        for file in sorted(folder.iterdir(), key=lambda file: file.name == "manifest.json"):
-            place = self.target / folder.parent.name / folder.name / file.name
-            place.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(file, place)
-            self.say("upload")
+    return Uploads
 
 
-def victim(study_json: str, arm: str, examples: np.ndarray, folder: Path, pipe: Connection | None) -> None:
+def victim(study_json: str, folder: Path, pipe: Connection | None) -> None:
     """Train, and before going on at each moment wait for leave."""
-    torch.set_num_threads(1)
-    study = parse_study(study_json)
-
     one_at_a_time = threading.Lock()  # the writer's thread speaks too
 
     def say(moment: str) -> None:
@@ -63,19 +66,25 @@ def victim(study_json: str, arm: str, examples: np.ndarray, folder: Path, pipe: 
         say("save")
 
     checkpoint._write = write
-    spec = RunSpec(study=study, cell=study.cells[-1], arm=arm, seed=0)
-    recorder = Uploads(folder / "store", say)
-    Trainer(spec, examples, folder / "run", recorder, lambda *_: say("step")).run()
+    pretraining.RegistryRecorder = uploading(folder / "copies", say)  # type: ignore[misc]
+    pretraining.Meter.advance = lambda *_, **__: say("step")  # type: ignore[method-assign]
+    with open_study(parse_study(study_json), str(folder / "ws"), registry_of(folder)) as context:
+        pretrain_stage(context, prepare_stage(context), GROUP)
+
+
+def registry_of(folder: Path) -> str:
+    folder.mkdir(exist_ok=True)
+    return f"sqlite:///{folder}/registry.sqlite"
 
 
 def all_weights(folder: Path) -> dict[str, bytes]:
-    places = sorted((folder / "run" / "checkpoints").glob("step-*/model.safetensors"))
+    places = sorted((folder / "ws" / "runs").rglob("checkpoints/step-*/model.safetensors"))
     return {place.parent.name: place.read_bytes() for place in places}
 
 
 @pytest.mark.parametrize("schedule", ["constant", "wsd"])
 def test_twenty_kills_change_no_bit(
-    schedule: str, tiny_study: StudyConfig, examples: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    schedule: str, tiny_study: StudyConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study = tiny_study.model_dump(mode="json")
     study["training"] |= {"schedule": schedule, "epochs": 12}
@@ -86,7 +95,7 @@ def test_twenty_kills_change_no_bit(
     ended = False
     while not ended:
         here, there = Pipe()
-        process = start(victim, text, "ar-dropout", examples, tmp_path / "cut", there)
+        process = start(victim, text, tmp_path / "cut", there)
         there.close()
         moment, patience = ("step", "save", "upload")[sum(killed.values()) % 3], int(rng.integers(1, 9))
         while True:
@@ -105,8 +114,20 @@ def test_twenty_kills_change_no_bit(
         process.join()
         assert process.exitcode == (0 if ended else -signal.SIGKILL)
     assert sum(killed.values()) == KILLS, killed
-    undisturbed = start(victim, text, "ar-dropout", examples, tmp_path / "undisturbed", None)
+    undisturbed = start(victim, text, tmp_path / "undisturbed", None)
     undisturbed.join()
     assert undisturbed.exitcode == 0
-    assert all_weights(tmp_path / "cut") == all_weights(tmp_path / "undisturbed")
-    assert not list((tmp_path / "cut" / "run").rglob(".step-*"))
+    weights = all_weights(tmp_path / "cut")
+    assert len(weights) == len(tiny_study.evaluation_steps(tiny_study.cell(GROUP.cell)))
+    assert weights == all_weights(tmp_path / "undisturbed")
+    assert not list((tmp_path / "cut" / "ws").rglob(".step-*"))
+    with (
+        Registry.open(registry_of(tmp_path / "cut")) as cut,
+        Registry.open(registry_of(tmp_path / "undisturbed")) as full,
+    ):
+        assert cut.query("SELECT status, attempts FROM v_runs").rows == (("done", KILLS + 1),)
+        assert len(full.query(POINTS).rows) > 3 * KILLS
+        assert cut.query(POINTS).rows == full.query(POINTS).rows
+        saved = "SELECT step, tokens FROM checkpoint ORDER BY step"
+        assert cut.query(saved).rows == full.query(saved).rows
+        assert len(cut.query(saved).rows) == len(weights)
