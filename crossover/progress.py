@@ -54,10 +54,13 @@ def parse_event(line: str) -> dict[str, Any] | None:
 
 
 def time_text(seconds: float) -> str:
-    """A duration for people: `40 s`, `12 min`, `3.5 h`."""
+    """A duration for people: `40 s`, `12 min`, `3.5 h`, `3,360 h`."""
     if seconds < 90:
         return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    hours = seconds / 3600
+    return f"{hours:.1f} h" if hours < 100 else f"{hours:,.0f} h"
 
 
 class Meter:

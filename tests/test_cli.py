@@ -78,6 +78,9 @@ def test_stages_one_by_one_are_the_full_study(small: Path, tmp_path: Path, capsy
     out = ["--out", str(tmp_path / "ws"), "--registry", f"sqlite:///{tmp_path}/r.sqlite"]
     assert main(["prepare", str(small), *out]) == 0
     assert main(["pretrain", str(small), "--arm", "dlm", "--seed", "1", *out]) == 0
+    capsys.readouterr()
+    assert main(["report", str(tmp_path / "ws")]) == 2
+    assert "holds no report yet: runs 1 of 4, evaluations 0 of " in capsys.readouterr().err
     assert main(["pretrain", str(small), *out]) == 0
     assert main(["evaluate", str(small), *out]) == 0
     assert main(["analyse", str(small), "--promote", "always", *out]) == 0

@@ -79,4 +79,4 @@ def test_cells_weigh_by_tokens_and_parameters() -> None:
 
 
 def test_durations_are_for_people() -> None:
-    assert [time_text(seconds) for seconds in (5, 600, 41_142)] == ["5 s", "10 min", "11.4 h"]
+    assert [time_text(s) for s in (5, 600, 41_142, 12_096_000)] == ["5 s", "10 min", "11.4 h", "3,360 h"]

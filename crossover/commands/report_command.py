@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from crossover.errors import StudyError, WorkspaceError
-from crossover.storage import open_store
+from crossover.storage import ArtifactStore, open_store
 
 if TYPE_CHECKING:
     from crossover.report import ReportContext
@@ -90,10 +90,19 @@ def read_report(path: Path) -> ReportContext:
 def _report_json(workspace: str) -> Path:
     store = open_store(workspace)
     if store.digest("analysis") is None:
-        raise WorkspaceError(
-            "report.missing",
-            field=workspace,
-            problem="holds no report",
-            remedy="run `crossover run` on the study first, or name its folder",
-        )
+        done, remedy = "", "run `crossover run` on the study first, or name its folder"
+        if document := store.read_document("study.json"):
+            done = f" yet: {_done_text(document.value['study'], store)}"
+            remedy = "`crossover run` writes it at its end; for the points so far: "
+            remedy += '`crossover registry query "SELECT * FROM v_curves"`'
+        raise WorkspaceError("report.missing", field=workspace, problem=f"holds no report{done}", remedy=remedy)
     return store.fetch("analysis") / "report.json"
+
+
+def _done_text(study: dict[str, Any], store: ArtifactStore) -> str:
+    """How much of a study is done: `runs 4 of 10, evaluations 12 of 120`."""
+    from crossover.stages.reuse import plan_reuse
+    from crossover.study.study_config import StudyConfig
+
+    rows = {row.artifact: row for row in plan_reuse(StudyConfig.model_validate(study), store).rows}
+    return ", ".join(f"{name} {rows[name].reused} of {sum(rows[name][1:])}" for name in ("runs", "evaluations"))

@@ -21,9 +21,12 @@ from crossover.analysis.arm_labels import arm_label
 from crossover.analysis.curve_columns import FloatArray
 from crossover.analysis.curves import Curve, on_grid
 from crossover.analysis.verdict_reasons import axis_place, signed
+from crossover.progress import time_text
 
 FLOPS_PER_PARAMETER = 6.0
 """Training FLOPs of a token for each parameter (Kaplan et al. 2020), where no run tells."""
+BUDGET_STEP = 3
+"""From one budget of a ladder to the next."""
 
 
 class _Choice(NamedTuple):
@@ -65,11 +68,11 @@ def advise(
     here = [(f, a) for f, a in cells if (f.unique_tokens, f.parameters) == (unique_tokens, parameters)]
     if here:
         choice = _measured(here[0][1], metric, comparison, flops)
-        cheapest = _cheapest(here[0][1], metric, comparison, choice)
+        cheapest = _cheapest(here[0], metric, comparison, choice)
     else:
         choice = _forecast(cells, metric, unique_tokens, parameters, flops)
-        cost = f", {_count(2 * plan.minimum_pairs * flops)} FLOPs" if flops else ""
-        cheapest = f"Run this cell: {plan.minimum_pairs} seeds of both arms{cost}."
+        cost = _cost(cells, 2 * plan.minimum_pairs * flops if flops else None)
+        cheapest = f"Run this cell: {plan.minimum_pairs} seeds of both arms{cost}.{_smaller_step(cells, unique_tokens)}"
     return Advice(
         unique_tokens=unique_tokens,
         parameters=parameters,
@@ -192,12 +195,17 @@ def _verdict(analysis: Analysis, metric: MetricPlan, comparison: Comparison) -> 
     return next(v for v in analysis.verdicts if (v.metric, v.axis, v.comparison, v.baseline) == wanted)
 
 
-def _cheapest(analysis: Analysis, metric: MetricPlan, comparison: Comparison, choice: _Choice) -> str:
+def _cheapest(cell: AnalysedCell, metric: MetricPlan, comparison: Comparison, choice: _Choice) -> str:
     """The cheapest experiment on a cell that was run."""
+    analysis, run_flops = cell[1], _last(cell[1], "flops")
     plan, verdict = analysis.plan, _verdict(analysis, metric, comparison)
+
+    def cost(runs: int) -> str:
+        return _cost([cell], runs * run_flops if run_flops else None)
+
     if choice.choose == "cannot say":
         if verdict.further_pairs is not None:
-            return f"About {verdict.further_pairs} more seed pairs{_cost(analysis, 2 * verdict.further_pairs)}."
+            return f"About {verdict.further_pairs} more seed pairs{cost(2 * verdict.further_pairs)}."
         if verdict.further_reach is not None:
             place = axis_place(verdict.axis, verdict.further_reach)
             return f"Longer runs, to {place} by the trend, with the same seeds."
@@ -205,18 +213,35 @@ def _cheapest(analysis: Analysis, metric: MetricPlan, comparison: Comparison, ch
     if not plan.tuned and choice.choose == "candidate":
         pairs = max(plan.minimum_pairs, verdict.pairs)
         tuned = f"A tuned {arm_label(plan.baseline)} arm"
-        return f"{tuned} (weight decay, dropout), which was not tested: {pairs} seeds{_cost(analysis, pairs)}."
+        return f"{tuned} (weight decay, dropout), which was not tested: {pairs} seeds{cost(pairs)}."
     if choice.choose == "baseline":
         gain = f"{arm_label(plan.candidate)} may gain with epochs"
         return f"Longer runs of the same seeds: {gain}, and beyond the last one nothing was tested."
     return "A cell with more unique tokens, where the crossing comes later."
 
 
-def _cost(analysis: Analysis, runs: int) -> str:
-    """What so many further runs cost, by the mean of those that ran."""
-    figure = next((f for f in analysis.figures if f.axis == "flops"), None)
-    ends = [curve.x[-1] for curve in figure.seeds if curve.x] if figure else []
-    return f", {_count(runs * float(np.mean(ends)))} FLOPs" if ends else ""
+def _cost(cells: Sequence[AnalysedCell], flops: float | None) -> str:
+    """What so many FLOPs cost, in hours at the median speed of the runs; empty where they are not known."""
+    if flops is None:
+        return ""
+    ends = [(_last(analysis, "flops"), _last(analysis, "seconds")) for _, analysis in cells]
+    speeds = [done / seconds for done, seconds in ends if done and seconds]
+    if not speeds:
+        return f", {_count(flops)} FLOPs"
+    hours = time_text(flops / float(np.median(speeds)))
+    return f", {_count(flops)} FLOPs, about {hours} of training at the speed of these runs"
+
+
+def _smaller_step(cells: Sequence[AnalysedCell], unique_tokens: int) -> str:
+    """A cell between those that were run and the requested one; empty where that is near."""
+    facts, analysis = max(cells, key=lambda cell: (cell[0].unique_tokens, cell[0].parameters))
+    step, epochs = BUDGET_STEP * facts.unique_tokens, _last(analysis, "epochs")
+    if step >= unique_tokens or epochs is None:
+        return ""
+    flops = _rate(cells) * facts.parameters * step * epochs
+    cost = _cost(cells, 2 * analysis.plan.minimum_pairs * flops)
+    what = f"{step:,} unique tokens, {facts.parameters:,} parameters, {epochs:g} epochs"
+    return f" A smaller step towards it: {what}{cost}."
 
 
 def _forecast(

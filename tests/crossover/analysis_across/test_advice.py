@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from crossover.analysis import analyse
 from crossover.analysis.across.budget_advice import advise, advise_all
+from crossover.analysis.across.crossing_regression import AnalysedCell
 from tests.crossover.analysis_across.cells import PLAN, cell, columns
 
 CELLS = [cell(u, 10**6, 6.0 * (u / 1e6) ** 0.9) for u in (10**6, 2 * 10**6, 4 * 10**6, 8 * 10**6)]
@@ -65,6 +68,32 @@ def test_a_cell_that_was_not_run_is_forecast() -> None:
     assert "forecast at epoch" in early.because
     assert early.difference is None
     assert "Run this cell: 5 seeds of both arms, " in early.cheapest
+    assert "smaller step" not in early.cheapest, "it is less than three times a cell that was run"
+
+
+def test_an_experiment_has_its_hours_and_a_smaller_step() -> None:
+    speed = 1e10  # FLOP/s
+
+    def timed(one: AnalysedCell) -> AnalysedCell:
+        facts, analysis = one
+        figures = [
+            figure.model_copy(
+                update={
+                    "axis": "seconds",
+                    "seeds": [seed.model_copy(update={"x": [x / speed for x in seed.x]}) for seed in figure.seeds],
+                }
+            )
+            for figure in analysis.figures
+            if figure.axis == "flops"
+        ]
+        return facts, analysis.model_copy(update={"figures": (*analysis.figures, *figures)})
+
+    requested: dict[str, Any] = {"unique_tokens": 10**9, "parameters": 10**6, "flops": flops(30, 10**9)}
+    far = advise([timed(one) for one in CELLS], **requested)
+    assert "both arms, 1.8e+18 FLOPs, about 50,000 h of training at the speed of these runs. " in far.cheapest
+    step = "24,000,000 unique tokens, 1,000,000 parameters, 100 epochs, 1.44e+17 FLOPs, about 4,000 h"
+    assert f"A smaller step towards it: {step}" in far.cheapest
+    assert " h of training" not in advise(CELLS, **requested).cheapest, "these runs have no times"
 
 
 @pytest.mark.parametrize(("gain", "choose"), [(0.0, "candidate"), (0.5, "baseline")])
