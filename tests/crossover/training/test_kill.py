@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from crossover.progress import Meter
 from crossover.registry import Registry
 from crossover.stages import pretrain_stage as pretraining
 from crossover.stages.prepare_stage import prepare_stage
@@ -67,7 +68,7 @@ def victim(study_json: str, folder: Path, pipe: Connection | None) -> None:
 
     checkpoint._write = write
     pretraining.RegistryRecorder = uploading(folder / "copies", say)  # type: ignore[misc]
-    pretraining.Meter.advance = lambda *_, **__: say("step")  # type: ignore[method-assign]
+    Meter.advance = lambda *_, **__: say("step")  # type: ignore[method-assign]
     with open_study(parse_study(study_json), str(folder / "ws"), registry_of(folder)) as context:
         pretrain_stage(context, prepare_stage(context), GROUP)
 
