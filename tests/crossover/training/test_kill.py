@@ -17,7 +17,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from crossover.progress import Meter
 from crossover.registry import Registry
 from crossover.stages import pretrain_stage as pretraining
 from crossover.stages.prepare_stage import prepare_stage
@@ -27,6 +26,7 @@ from crossover.stages.study_context import open_study
 from crossover.study.load_study import parse_study
 from crossover.study.study_config import StudyConfig
 from crossover.training import checkpoint
+from crossover.training.trainer import Trainer
 from tests.processes import start
 
 KILLS = 20
@@ -68,7 +68,12 @@ def victim(study_json: str, folder: Path, pipe: Connection | None) -> None:
 
     checkpoint._write = write
     pretraining.RegistryRecorder = uploading(folder / "copies", say)  # type: ignore[misc]
-    Meter.advance = lambda *_, **__: say("step")  # type: ignore[method-assign]
+
+    def advance(self: Trainer, state: object) -> None:
+        real_advance(self, state)  # type: ignore[arg-type]
+        say("step")
+
+    real_advance, Trainer._advance = Trainer._advance, advance  # type: ignore[method-assign]
     with open_study(parse_study(study_json), str(folder / "ws"), registry_of(folder)) as context:
         pretrain_stage(context, prepare_stage(context), GROUP)
 
