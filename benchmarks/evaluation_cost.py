@@ -30,19 +30,21 @@ from crossover.data import tokenizer
 from crossover.data.prepare_dataset import prepare_cloze, prepare_dataset
 from crossover.data.split_corpus import read_corpus
 from crossover.data.task_packs import evenly, find_pack, read_pack
-from crossover.evaluation.continuation_scoring import encode_pair, score_items
+from crossover.evaluation.continuation_scoring import score_items
+from crossover.evaluation.encoded_pair import encode_pair
 from crossover.evaluation.evaluate_checkpoint import evaluate_checkpoint
 from crossover.evaluation.scored_forward import masked_losses
 from crossover.evaluation.tasks import FORMATS, Continuation
 from crossover.model.model_presets import preset
 from crossover.model.transformer import Transformer
 from crossover.settings import available_cores
-from crossover.stages.evaluate_stage import evaluation_inputs, planned_parts
+from crossover.stages.evaluation_parts import evaluation_inputs, planned_parts
 from crossover.study.arms import Family
 from crossover.study.load_study import load_study
 from crossover.study.study_parts import DOMAIN_CLOZE
 from crossover.training.batch_order import batch_at
-from crossover.training.checkpoint import CheckpointInfo, save_checkpoint, step_folder
+from crossover.training.checkpoint import save_checkpoint
+from crossover.training.checkpoint_info import CheckpointInfo, step_folder
 from crossover.training.recorder import NoRecorder
 from crossover.training.run_spec import RunSpec
 from crossover.training.token_masking import mask_exactly

@@ -27,7 +27,8 @@ from crossover.study.arms import ARMS, Arm
 from crossover.study.study_parts import TrainingConfig
 from crossover.training.background_writer import BackgroundWriter
 from crossover.training.batch_order import batch_at
-from crossover.training.checkpoint import CheckpointInfo, save_checkpoint
+from crossover.training.checkpoint import save_checkpoint
+from crossover.training.checkpoint_info import CheckpointInfo
 from crossover.training.distributed import World
 from crossover.training.run_spec import pair_generator
 from crossover.training.token_masking import example_noise, mask_exactly, stratified_counts

@@ -10,7 +10,7 @@ EXTRAS = {
     "curves": ("pyarrow",),
     "serve": ("kserve", "torch", "safetensors"),
     "eval": ("datasets", "lm_eval"),
-    "registry": ("sqlalchemy", "alembic", "altair", "vl_convert", "jinja2", "tabulate"),
+    "registry": ("sqlalchemy", "alembic", "vl_convert", "jinja2", "tabulate"),
     "pipelines": ("kfp",),
 }
 """The modules that each extra of pyproject.toml installs; a test compares them."""

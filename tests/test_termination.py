@@ -17,7 +17,7 @@ import pytest
 from crossover import termination
 from crossover.cli import main
 from crossover.registry import Registry
-from crossover.training.checkpoint import latest_checkpoint
+from crossover.training.checkpoint_info import latest_checkpoint
 from tests.services.conftest import write_checkpoint
 
 LONG = """

@@ -12,7 +12,6 @@ import yaml
 from crossover.commands.command_options import registry_of, study_of, workspace_of
 from crossover.commands.local_run import run_study
 from crossover.commands.report_command import read_report
-from crossover.commands.rounds_command import run_rounds
 from crossover.errors import StudyError
 from crossover.study.study_config import StudyConfig
 
@@ -45,7 +44,12 @@ def run(options: argparse.Namespace) -> int:
         seeds_per_task=options.seeds_per_task,
         quiet=options.json,
     )
-    folder = run_rounds(options, study, lambda runs: start(runs=runs)) if options.rounds else start()
+    if options.rounds:
+        from crossover.commands.rounds_command import run_rounds
+
+        folder = run_rounds(options, study, lambda runs: start(runs=runs))
+    else:
+        folder = start()
     _print_outcome(folder, as_json=options.json)
     return 0
 

@@ -1,6 +1,5 @@
 """Text generation with models of both families: batches, streams, and infilling with a DLM."""
 
-from crossover.decoding.generate_text import generate, stream
 from crossover.decoding.generation_request import Completion, Generation
 
-__all__ = ["Completion", "Generation", "generate", "stream"]
+__all__ = ["Completion", "Generation"]

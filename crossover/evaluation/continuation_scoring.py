@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from crossover.counter_rng import Stream, generator
 from crossover.data import tokenizer
 from crossover.errors import DataError
+from crossover.evaluation.encoded_pair import Tokens, encode_pair
 from crossover.evaluation.nelbo_estimator import bound_of_draws, squared_stderr
 from crossover.evaluation.scored_forward import device_of, rows_per_forward, scored_nll
 from crossover.evaluation.tasks.task_interface import Continuation, Scored, Text
@@ -30,7 +31,6 @@ from crossover.model.transformer import Transformer
 from crossover.training.token_masking import block_lengths, mask_blocks
 from crossover.training.training_objectives import clean_and_noisy
 
-Tokens = NDArray[np.int64]
 ITEMS_AT_ONCE = 64
 """Items whose inputs are batched together, sorted by length."""
 
@@ -80,31 +80,6 @@ class _Input:
         self.positions.extend(positions)
         self.targets.extend(targets)
         return slice(start, len(self.positions))
-
-
-def encode_pair(
-    context: Text, continuation: Text, encode: Callable[[str], NDArray[np.integer]] = tokenizer.encode
-) -> tuple[Tokens, Tokens]:
-    """Tokens of a context and of its continuation; concatenated they are the tokens of the full text.
-
-    Trailing spaces of the context belong to the continuation. A token that spans the boundary belongs to the
-    continuation, so that all its characters are scored under every option.
-
-    Args:
-        context: text or token ids.
-        continuation: text or token ids.
-        encode: the tokenizer.
-    """
-    if not isinstance(context, str) or not isinstance(continuation, str):
-        texts = (context, continuation)
-        first, second = (encode(text) if isinstance(text, str) else np.asarray(text) for text in texts)
-        return first.astype(np.int64), second.astype(np.int64)
-    full = encode(context + continuation).astype(np.int64)
-    prefix = encode(context.rstrip(" ")).astype(np.int64)
-    common = min(len(prefix), len(full))
-    differs = np.flatnonzero(prefix[:common] != full[:common])
-    split = int(differs[0]) if differs.size else common
-    return full[:split], full[split:]
 
 
 def score_items(

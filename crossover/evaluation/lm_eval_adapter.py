@@ -20,7 +20,8 @@ from lm_eval.api.registry import register_model
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
 from crossover.data import tokenizer
-from crossover.decoding import Generation, generate
+from crossover.decoding import Generation
+from crossover.decoding.generate_text import generate
 from crossover.evaluation.continuation_scoring import ItemLikelihoods, score_items
 from crossover.evaluation.task_scores import limit_to_model
 from crossover.evaluation.tasks import Continuation

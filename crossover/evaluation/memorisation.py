@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crossover.data import tokenizer
-from crossover.decoding import Generation, generate
+from crossover.decoding import Generation
+from crossover.decoding.generate_text import generate
 from crossover.model.transformer import Transformer
 
 Tokens = NDArray[np.integer]

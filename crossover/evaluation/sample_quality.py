@@ -17,7 +17,8 @@ import torch
 from numpy.typing import NDArray
 
 from crossover.data import tokenizer
-from crossover.decoding import Generation, generate
+from crossover.decoding import Generation
+from crossover.decoding.generate_text import generate
 from crossover.evaluation.continuation_scoring import score_items
 from crossover.evaluation.tasks import Continuation
 from crossover.model.transformer import Transformer

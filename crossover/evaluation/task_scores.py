@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from crossover.data.task_packs import Document, Pack
-from crossover.decoding import Completion, Generation, generate
+from crossover.decoding import Completion, Generation
+from crossover.decoding.generate_text import generate
 from crossover.evaluation.continuation_scoring import score_items
 from crossover.evaluation.tasks import Continuation, ItemScore, Request, Response, Scored, Task
 from crossover.model.transformer import Transformer

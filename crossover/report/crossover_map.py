@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from crossover.analysis.across.cross_cell_result import CellFacts, Forecast, Movement
 from crossover.report import figure_palette, figure_scales
 from crossover.report import number_formats as fmt
+from crossover.report.figure_panel import Rows, Spec, position
 from crossover.report.overview_tables import model_words
 from crossover.report.report_figures import config
-
-if TYPE_CHECKING:
-    import altair as alt
 
 _ROLES = ("arm2", "arm1", "arm3", "arm4", "arm5", "arm6")
 _SHAPES = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross")
 _ROOM = 1.25
 _GAP = 15
-Rows = list[dict[str, Any]]
 
 
-def draw_map(movement: Movement, *, width: int, height: int) -> dict[str, Any] | None:
+def draw_map(movement: Movement, *, width: int, height: int) -> Spec | None:
     """The Vega-Lite specification of a crossover map; None when no cell crosses.
 
     Args:
@@ -33,8 +30,6 @@ def draw_map(movement: Movement, *, width: int, height: int) -> dict[str, Any] |
         The specification. Across: unique tokens, or parameters where only these differ. Up: the crossing. Points with
         bars are crossings with intervals, arrows are cells known to cross on one side, if at all.
     """
-    import altair as alt
-
     over_tokens = len({c.facts.unique_tokens for c in movement.cells}) > 1
     groups = _groups(movement, over_tokens=over_tokens)
     rows = [row for group in groups.values() for row in group]
@@ -50,14 +45,14 @@ def draw_map(movement: Movement, *, width: int, height: int) -> dict[str, Any] |
     heights = figure_scales.dodge(
         [math.log(end["y"]) for end in ends.values()], (logs[0], logs[1]), height=height, gap=_GAP
     )
-    layers: list[alt.Chart] = []
+    layers: list[Spec] = []
     for i, ((name, group), text_y) in enumerate(zip(groups.items(), heights, strict=True)):
         role, shape = _ROLES[i % len(_ROLES)], _SHAPES[i % len(_SHAPES)]
         layers += _layers(frame, group, role, shape)
         layers.append(_label(frame, name, ends[name]["x"], math.exp(text_y), role))
-    title = alt.Title("Where the curves cross", subtitle=fmt.comparison_words(movement.comparison, movement.axis))
-    chart = alt.LayerChart(layer=layers, width=width, height=height, title=title)
-    return dict(chart.to_dict(validate=False)) | {"config": config()}
+    subtitle = fmt.comparison_words(movement.comparison, movement.axis)
+    title = {"text": "Where the curves cross", "subtitle": subtitle}
+    return {"layer": layers, "width": width, "height": height, "title": title, "config": config()}
 
 
 class _Frame:
@@ -66,26 +61,30 @@ class _Frame:
     def __init__(self, x: tuple[float, float], y: tuple[float, float], x_title: str, y_title: str) -> None:
         self.x_range, self.y_range, self.x_title, self.y_title = x, y, x_title, y_title
 
-    def x(self) -> alt.X:
-        import altair as alt
+    def layer(self, rows: Rows, mark: Spec, y: str = "y", **encoding: Spec) -> Spec:
+        """Marks of rows at their `x` and the named field."""
+        return {
+            "data": {"values": rows},
+            "mark": mark,
+            "encoding": {"x": self._x(), "y": self._y(y), **encoding},
+        }
 
-        axis = alt.Axis(
-            values=figure_scales.log_ticks(*self.x_range, most=9),
-            labelExpr="replace(format(datum.value,'~s'),'G','B')",
-            title=self.x_title,
-            grid=False,
-        )
-        return alt.X("x:Q", scale=alt.Scale(type="log", domain=list(self.x_range), nice=False), axis=axis)
+    def _x(self) -> Spec:
+        axis = {
+            "values": figure_scales.log_ticks(*self.x_range, most=9),
+            "labelExpr": "replace(format(datum.value,'~s'),'G','B')",
+            "title": self.x_title,
+            "grid": False,
+        }
+        return position("x", {"type": "log", "domain": list(self.x_range), "nice": False}, axis)
 
-    def y(self, field: str = "y") -> alt.Y:
-        import altair as alt
-
-        axis = alt.Axis(
-            values=figure_scales.log_ticks(*self.y_range, most=7),
-            labelExpr="format(datum.value,'~s')",
-            title=self.y_title,
-        )
-        return alt.Y(f"{field}:Q", scale=alt.Scale(type="log", domain=list(self.y_range), nice=False), axis=axis)
+    def _y(self, name: str) -> Spec:
+        axis = {
+            "values": figure_scales.log_ticks(*self.y_range, most=7),
+            "labelExpr": "format(datum.value,'~s')",
+            "title": self.y_title,
+        }
+        return position(name, {"type": "log", "domain": list(self.y_range), "nice": False}, axis)
 
 
 def _groups(movement: Movement, *, over_tokens: bool) -> dict[str, Rows]:
@@ -119,42 +118,32 @@ def _last(group: Rows) -> dict[str, Any]:
     return max((row for row in group if row["kind"] != "forecast"), key=lambda row: float(row["x"]))
 
 
-def _layers(frame: _Frame, group: Rows, role: str, shape: str) -> list[alt.Chart]:
-    import altair as alt
-
+def _layers(frame: _Frame, group: Rows, role: str, shape: str) -> list[Spec]:
     colour = figure_palette.light(role)
-    layers: list[alt.Chart] = []
+    layers: list[Spec] = []
     line = sorted((row for row in group if row["kind"] == "forecast"), key=lambda row: float(row["x"]))
     if len(line) > 1:
-        data = alt.Chart(alt.InlineData(values=line))
-        band = data.mark_area(color=colour, opacity=0.12, clip=True)
-        layers.append(band.encode(x=frame.x(), y=frame.y("low"), y2=alt.Y2("high:Q")))
-        layers.append(data.mark_line(color=colour, strokeDash=[5, 3], clip=True).encode(x=frame.x(), y=frame.y()))
+        band = {"type": "area", "color": colour, "opacity": 0.12, "clip": True}
+        layers.append(frame.layer(line, band, "low", y2={"field": "high"}))
+        layers.append(frame.layer(line, {"type": "line", "color": colour, "strokeDash": [5, 3], "clip": True}))
     crossed = [_clipped(row, frame) for row in group if row["kind"] == "crossing"]
     if crossed:
-        data = alt.Chart(alt.InlineData(values=crossed))
-        layers.append(
-            data.mark_rule(color=colour, strokeWidth=1.6).encode(x=frame.x(), y=frame.y("low"), y2=alt.Y2("high:Q"))
-        )
-        layers.append(
-            data.mark_point(color=colour, fill=colour, opacity=1, shape=shape, size=70).encode(x=frame.x(), y=frame.y())
-        )
+        bar = {"type": "rule", "color": colour, "strokeWidth": 1.6}
+        layers.append(frame.layer(crossed, bar, "low", y2={"field": "high"}))
+        point = {"type": "point", "color": colour, "fill": colour, "opacity": 1, "shape": shape, "size": 70}
+        layers.append(frame.layer(crossed, point))
     for side, mark in ((1, "triangle-up"), (-1, "triangle-down")):
         hidden = [row for row in group if row["kind"] == "censored" and row["side"] == side]
         if hidden:
-            data = alt.Chart(alt.InlineData(values=hidden))
-            point = data.mark_point(color=colour, opacity=1, shape=mark, size=90)
-            layers.append(point.encode(x=frame.x(), y=frame.y()))
+            arrow = {"type": "point", "color": colour, "opacity": 1, "shape": mark, "size": 90}
+            layers.append(frame.layer(hidden, arrow))
     return layers
 
 
-def _label(frame: _Frame, name: str, x: float, y: float, role: str) -> alt.Chart:
-    import altair as alt
-
-    text = alt.Chart(alt.InlineData(values=[{"x": x, "y": y, "text": name}]))
-    mark = text.mark_text(color=figure_palette.light(role), align="left", dx=10, dy=10, fontSize=12, fontWeight=600)
-    chart: alt.Chart = mark.encode(x=frame.x(), y=frame.y(), text="text:N")
-    return chart
+def _label(frame: _Frame, name: str, x: float, y: float, role: str) -> Spec:
+    mark = {"type": "text", "color": figure_palette.light(role), "align": "left", "dx": 10, "dy": 10}
+    mark |= {"fontSize": 12, "fontWeight": 600}
+    return frame.layer([{"x": x, "y": y, "text": name}], mark, text={"field": "text", "type": "nominal"})
 
 
 def _clipped(row: dict[str, Any], frame: _Frame) -> dict[str, Any]:

@@ -5,17 +5,14 @@ Nothing is estimated here: every line, band, strip and window was computed by th
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Final, Literal
 
 from crossover.analysis.analysis_plan import AnalysisPlan
 from crossover.analysis.analysis_result import Band, Figure, Verdict, Window
 from crossover.analysis.arm_labels import arm_label
 from crossover.report import figure_palette, figure_scales
 from crossover.report import number_formats as fmt
-from crossover.report.figure_panel import Frame, Look, Panel, Rows
-
-if TYPE_CHECKING:
-    import altair as alt
+from crossover.report.figure_panel import Frame, Look, Panel, Rows, Spec
 
 WIDE: Final = Look(width=830, curves=330, difference=200, x_ticks=14, y_ticks=6, points=80)
 MEDIUM: Final = Look(width=830, curves=230, difference=140, x_ticks=14, y_ticks=5, points=60)
@@ -23,9 +20,7 @@ SMALL: Final = Look(width=372, curves=220, difference=140, x_ticks=8, y_ticks=5,
 _LABEL_GAP = 14
 
 
-def draw(
-    figure: Figure, plan: AnalysisPlan, verdict: Verdict | None, *, look: Look, upper_bound: bool
-) -> dict[str, Any] | None:
+def draw(figure: Figure, plan: AnalysisPlan, verdict: Verdict | None, *, look: Look, upper_bound: bool) -> Spec | None:
     """The Vega-Lite specification of a figure.
 
     Args:
@@ -38,8 +33,6 @@ def draw(
     Returns:
         The specification, or None when there is no point to draw.
     """
-    import altair as alt
-
     frame = _frame(figure, plan, verdict, look)
     if frame is None:
         return None
@@ -52,8 +45,7 @@ def draw(
         panels = [_curves(frame, title, subtitle, bottom=True)]
     else:
         panels = [_curves(frame, title, subtitle, bottom=False), _difference(frame, band)]
-    chart = alt.vconcat(*panels, spacing=14)
-    return dict(chart.to_dict(validate=False)) | {"config": config(), "datasets": frame.datasets}
+    return {"vconcat": panels, "spacing": 14, "config": config(), "datasets": frame.datasets}
 
 
 def _frame(figure: Figure, plan: AnalysisPlan, verdict: Verdict | None, look: Look) -> Frame | None:
@@ -84,7 +76,7 @@ def _axis_unit(figure: Figure, high: float) -> tuple[float, str]:
     return 1.0, f"{title} (seconds)"
 
 
-def _curves(frame: Frame, title: str, subtitle: str, *, bottom: bool) -> alt.LayerChart:
+def _curves(frame: Frame, title: str, subtitle: str, *, bottom: bool) -> Spec:
     figure, most = frame.figure, frame.look.points
     bands = {arm: figure_scales.thin_band(band, most) for arm, band in figure.arms.items()}
     seeds = {arm: _seed_rows(frame, arm) for arm in frame.pens}
@@ -104,7 +96,7 @@ def _curves(frame: Frame, title: str, subtitle: str, *, bottom: bool) -> alt.Lay
     return panel.chart(title, subtitle, room=21 if frame.look is SMALL and not crossed else 8)
 
 
-def _difference(frame: Frame, difference: Band) -> alt.LayerChart:
+def _difference(frame: Frame, difference: Band) -> Spec:
     plan = frame.plan
     band = figure_scales.thin_band(difference, frame.look.points)
     metric = fmt.metric_plan(plan, frame.figure.metric)
@@ -200,7 +192,7 @@ def _end_labels(panel: Panel, lines: dict[str, Rows]) -> None:
         panel.text(panel.frame.domain[1], y, arm_label(arm), role, dx=6, size=13, bold=True)
 
 
-def config() -> dict[str, Any]:
+def config() -> Spec:
     """How every figure looks: colours by role, sizes of text."""
     soft, grid = figure_palette.light("soft"), figure_palette.light("grid")
     axis = {

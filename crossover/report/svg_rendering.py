@@ -35,12 +35,9 @@ def render(spec: dict[str, Any], *, key: str, title: str, description: str) -> s
     Returns:
         One `<svg>` element whose colours are CSS variables with the light colours as fallback.
     """
-    import altair as alt
     import vl_convert
 
-    version = alt.SCHEMA_VERSION.rpartition(".")[0].removeprefix("v")
-    known = version in vl_convert.get_vegalite_versions()
-    drawn = vl_convert.vegalite_to_svg(spec, vl_version=version if known else None, allowed_base_urls=[])
+    drawn = vl_convert.vegalite_to_svg(spec, allowed_base_urls=[])
     return tidy(str(drawn), key=key, title=title, description=description)
 
 

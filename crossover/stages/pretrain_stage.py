@@ -23,7 +23,7 @@ from crossover.stages.study_context import StudyContext
 from crossover.stages.workspace import relative_to_root, run_name
 from crossover.study.identity import RunId
 from crossover.study.study_config import StudyConfig
-from crossover.training.checkpoint import step_name
+from crossover.training.checkpoint_info import step_name
 from crossover.training.distributed import World
 from crossover.training.recorder import NoRecorder, Progress
 from crossover.training.run_schedule import run_schedule

@@ -10,7 +10,7 @@ from crossover.stages.stage_manifests import AnalysisRef, DeploymentRef
 from crossover.stages.study_context import StudyContext
 from crossover.storage import ANY
 from crossover.study.study_digests import short
-from crossover.training.checkpoint import read_info
+from crossover.training.checkpoint_info import read_info
 
 CURRENT = "serving/current.json"
 

@@ -8,7 +8,8 @@ import torch
 
 from crossover.data import tokenizer
 from crossover.data.dataset import Dataset
-from crossover.decoding import Generation, generate
+from crossover.decoding import Generation
+from crossover.decoding.generate_text import generate
 from crossover.report.report_data import Sample
 from crossover.stages.stage_manifests import Candidate
 from crossover.stages.study_context import StudyContext

@@ -12,7 +12,7 @@ from crossover.evaluation.measurement_plan import EvaluationInputs, TaskInputs
 from crossover.evaluation.tasks.preparing import cloze_digest, items_digest
 from crossover.settings import get_settings
 from crossover.stages.corpus_record import CorpusRecord, read_corpus_record, read_task_inputs
-from crossover.stages.evaluate_stage import part_name, planned_parts, scorer_digest
+from crossover.stages.evaluation_parts import part_name, planned_parts, scorer_digest
 from crossover.stages.run_selection import selected_runs
 from crossover.stages.workspace import run_name
 from crossover.storage import ArtifactStore
@@ -20,7 +20,7 @@ from crossover.study.identity import RunId
 from crossover.study.study_config import StudyConfig
 from crossover.study.study_digests import dataset_digest, run_digest, short
 from crossover.study.study_parts import DOMAIN_CLOZE
-from crossover.training.checkpoint import step_name
+from crossover.training.checkpoint_info import step_name
 
 DECISION = "analysis/decision.json"
 

@@ -13,55 +13,20 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
 from crossover.data import tokenizer
 from crossover.errors import CheckpointError
-from crossover.files import digest_of, digest_of_file, sync_folder, verify_files, workspace_error, write_json
+from crossover.files import digest_of, digest_of_file, sync_folder, workspace_error, write_json
 from crossover.model.hugging_face_format import config_json, from_hugging_face, to_hugging_face
-from crossover.model.model_config import ModelConfig
 from crossover.model.transformer import Transformer
-from crossover.study.arms import Family
+from crossover.training.checkpoint_info import MANIFEST, CheckpointInfo, read_info
 
-MANIFEST = "manifest.json"
 WEIGHTS = "model.safetensors"
 STATE = "training_state.safetensors"
-
-
-class CheckpointInfo(BaseModel):
-    """What a checkpoint is of; stands in its manifest beside the files' digests."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    run: str
-    """Key of the run, `<cell>/<arm>/seed-<n>`."""
-    run_digest: str
-    """Of all that decides the run: `study_digests.run_digest`."""
-    arm: str
-    family: Family
-    seed: int
-    step: int
-    tokens: int
-    """Training tokens seen, repetitions counted."""
-    flops: float
-    seconds: float
-    """Training time so far, evaluation and saving excluded, over all attempts."""
-    model: ModelConfig
-    block_length: int = 0
-    """Tokens in a block of a block diffusion model; 0 otherwise."""
-    expert_choice: bool = False
-    """Whether experts choose tokens, in a sparse model."""
-    skipped: tuple[int, ...] = ()
-    """Steps whose batches were read but not learnt from, after a roll-back."""
-    rollbacks: int = 0
-    """Roll-backs of the run so far; in a resume point."""
-    recent_losses: tuple[float, ...] = ()
-    """What the loss guard measures the next loss against, nats per token; in a resume point."""
 
 
 def save_checkpoint(
@@ -139,49 +104,6 @@ def _write(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """The manifest of a complete, untampered checkpoint; None when the folder is torn or altered."""
-    try:
-        manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
-        files = dict(manifest["files"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return manifest if verify_files(folder, files) is None else None
-
-
-def read_info(folder: Path) -> CheckpointInfo:
-    """What a checkpoint is of, after checking every file's digest.
-
-    Raises:
-        CheckpointError: not a checkpoint, torn, or tampered with; says which file.
-    """
-    try:
-        manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
-        broken = verify_files(folder, dict(manifest["files"]))
-        fields = {k: v for k, v in manifest.items() if k not in ("kind", "files")}
-        info = CheckpointInfo.model_validate(fields)
-    except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
-        raise CheckpointError(
-            "checkpoint.not-a-checkpoint",
-            field=str(folder),
-            problem="no readable manifest.json of a checkpoint",
-            remedy="name a folder that pretraining wrote",
-        ) from error
-    if broken:
-        raise CheckpointError(
-            "checkpoint.altered",
-            field=str(folder),
-            problem=broken,
-            remedy="restore the file or train the run again: the checkpoint is not used",
-        )
-    return info
-
-
-def checkpoint_digest(folder: Path) -> str:
-    """Digest of a checkpoint, as `save_checkpoint` returned it."""
-    return digest_of(json.loads((folder / MANIFEST).read_text("utf-8")))
-
-
 def load_checkpoint(folder: Path, *, device: str = "cpu") -> tuple[Transformer, CheckpointInfo]:
     """The model of a checkpoint, in evaluation mode, and what it is of.
 
@@ -216,28 +138,3 @@ def build_model(info: CheckpointInfo) -> Transformer:
 def load_weights(folder: Path, info: CheckpointInfo, *, device: str = "cpu") -> dict[str, Tensor]:
     """The parameters of a checkpoint by their names in the model."""
     return from_hugging_face(load_file(folder / WEIGHTS, device=device), info.model)
-
-
-def latest_checkpoint(parent: Path) -> tuple[Path | None, list[Path]]:
-    """The complete checkpoint with the highest step among `step-*`, and the torn ones that were passed over."""
-    torn: list[Path] = []
-    for folder in sorted(parent.glob("step-*"), reverse=True):
-        if read_manifest(folder) is not None:
-            return folder, torn
-        torn.append(folder)
-    return None, torn
-
-
-def step_folder(parent: Path, step: int) -> Path:
-    """Where the checkpoint of a step stands."""
-    return parent / step_name(step)
-
-
-def step_of(folder: Path) -> int:
-    """The step of a checkpoint's folder."""
-    return int(folder.name.removeprefix("step-"))
-
-
-def step_name(step: int) -> str:
-    """Name of a checkpoint's folder; names sort by step."""
-    return f"step-{step:08d}"

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from crossover.counter_rng import Stream, generator
 from crossover.data.tokenizer import VOCAB_SIZE
@@ -16,7 +15,10 @@ from crossover.model.model_presets import preset
 from crossover.study.identity import RunId
 from crossover.study.study_config import Cell, StudyConfig
 from crossover.study.study_digests import run_digest
-from crossover.training.checkpoint import latest_checkpoint, step_of
+from crossover.training.checkpoint_info import latest_checkpoint, step_of
+
+if TYPE_CHECKING:
+    import torch
 
 
 class DivergedError(CrossoverError):
@@ -63,6 +65,8 @@ def cell_model(study: StudyConfig, cell: Cell) -> ModelConfig:
 
 def pair_generator(seed: int) -> torch.Generator:
     """The generator of initial weights; both arms of a pair get the same."""
+    import torch
+
     return torch.Generator().manual_seed(int(generator(seed, Stream.INITIALISATION).integers(2**62)))
 
 

@@ -1,12 +1,12 @@
-"""FSDP2 sharding of a model, and conversion between full and sharded tensors."""
+"""FSDP2 sharding of a model, and conversion between full and sharded tensors.
+
+torch's distributed tensors are imported when a model trains: evaluation imports this module too.
+"""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
-from torch.distributed.tensor import DTensor, distribute_tensor
 
 from crossover.model.transformer import Transformer
 
@@ -19,6 +19,9 @@ def shard(model: Transformer, precision: str, device: torch.device) -> None:
         precision: of the parameters in forward and backward, fp32 or bf16.
         device: this process's device.
     """
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+
     mesh = init_device_mesh(device.type, (torch.distributed.get_world_size(),))
     kind = torch.bfloat16 if precision == "bf16" else torch.float32
     policy = MixedPrecisionPolicy(param_dtype=kind, reduce_dtype=torch.float32, cast_forward_inputs=False)
@@ -29,11 +32,15 @@ def shard(model: Transformer, precision: str, device: torch.device) -> None:
 
 def full_tensor(tensor: Tensor) -> Tensor:
     """The full tensor of a possibly sharded one; a collective, so every process must call it."""
+    from torch.distributed.tensor import DTensor
+
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def shard_like(parameter: Tensor, value: Tensor) -> Tensor:
     """A full tensor, the same on every process, moved and sharded like a parameter."""
+    from torch.distributed.tensor import DTensor, distribute_tensor
+
     if not isinstance(parameter, DTensor):
         return value.to(parameter.device)
     return distribute_tensor(

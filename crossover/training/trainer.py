@@ -23,14 +23,12 @@ from crossover.settings import get_settings
 from crossover.termination import Terminated, deferring_termination, termination_requested
 from crossover.training.background_writer import BackgroundWriter
 from crossover.training.batch_order import Batch, batch_at
-from crossover.training.checkpoint import (
-    STATE,
+from crossover.training.checkpoint import STATE, load_weights, save_checkpoint
+from crossover.training.checkpoint_info import (
     CheckpointInfo,
     latest_checkpoint,
-    load_weights,
     read_info,
     read_manifest,
-    save_checkpoint,
     step_folder,
     step_of,
 )

@@ -7,8 +7,8 @@ import threading
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 
-from crossover.decoding import Completion, Generation, generate, stream
-from crossover.decoding.generate_text import MAX_BATCH
+from crossover.decoding import Completion, Generation
+from crossover.decoding.generate_text import MAX_BATCH, generate, stream
 from crossover.decoding.generate_text import start as check
 from crossover.errors import ServerBusyError
 from crossover.model.transformer import Transformer

@@ -9,7 +9,8 @@ import pytest
 
 from crossover.commands.serve_command import serving
 from crossover.model.transformer import Transformer
-from crossover.training.checkpoint import CheckpointInfo, save_checkpoint
+from crossover.training.checkpoint import save_checkpoint
+from crossover.training.checkpoint_info import CheckpointInfo
 from tests.conftest import tiny_model
 
 

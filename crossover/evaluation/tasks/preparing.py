@@ -9,7 +9,7 @@ from crossover.data.task_items import TASKS_VERSION, TaskItems, write_pack_items
 from crossover.data.task_packs import Document, Pack, evenly, read_pack
 from crossover.decoding.generation_request import Generation
 from crossover.errors import DataError
-from crossover.evaluation.continuation_scoring import encode_pair
+from crossover.evaluation.encoded_pair import encode_pair
 from crossover.evaluation.sandbox import require_sandbox
 from crossover.evaluation.tasks import FORMATS, Request, Task
 from crossover.files import digest_of

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crossover.data import tokenizer
-from crossover.decoding import Completion, Generation, generate, stream
+from crossover.decoding import Completion, Generation
 from crossover.decoding.decoding_sequences import DLMSequence, truncate_both
+from crossover.decoding.generate_text import generate, stream
 from crossover.decoding.token_sampling import choose, log_softmax
 from crossover.errors import RequestError
 from crossover.model.transformer import Transformer

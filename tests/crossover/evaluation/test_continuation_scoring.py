@@ -12,7 +12,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from crossover.data.tokenizer import BOS, encode
 from crossover.errors import DataError
 from crossover.evaluation import continuation_scoring, scored_forward
-from crossover.evaluation.continuation_scoring import encode_pair, score_items
+from crossover.evaluation.continuation_scoring import score_items
+from crossover.evaluation.encoded_pair import encode_pair
 from crossover.evaluation.tasks import Continuation
 from crossover.model.transformer import Transformer
 from crossover.training.training_objectives import ar_nll

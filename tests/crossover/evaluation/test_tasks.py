@@ -27,10 +27,11 @@ from crossover.evaluation.tasks import FORMATS, Continuation, Scored
 from crossover.evaluation.tasks.choice_tasks import first_place
 from crossover.evaluation.tasks.preparing import prepare_pack, task_of
 from crossover.settings import get_settings
-from crossover.stages.evaluate_stage import evaluation_inputs
+from crossover.stages.evaluation_parts import evaluation_inputs
 from crossover.study.arms import Family
 from crossover.study.study_config import StudyConfig
-from crossover.training.checkpoint import CheckpointInfo, save_checkpoint
+from crossover.training.checkpoint import save_checkpoint
+from crossover.training.checkpoint_info import CheckpointInfo
 from crossover.training.training_objectives import ar_nll
 from tests.conftest import PACKS, needs_packs, tiny_model
 

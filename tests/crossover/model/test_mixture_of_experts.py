@@ -12,7 +12,8 @@ from crossover.model.hugging_face_format import config_json, from_hugging_face, 
 from crossover.model.mixture_of_experts import Experts, MixtureOfExperts
 from crossover.model.model_presets import PRESETS, preset
 from crossover.model.transformer import Transformer
-from crossover.training.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
+from crossover.training.checkpoint import load_checkpoint, save_checkpoint
+from crossover.training.checkpoint_info import CheckpointInfo
 
 CONFIG = preset("mini-moe", vocab_size=259, max_length=12).model_copy(
     update={"hidden_size": 16, "num_heads": 2, "num_layers": 2, "intermediate_size": 8, "num_experts": 4}

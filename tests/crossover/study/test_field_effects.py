@@ -13,7 +13,7 @@ from crossover.data.task_packs import find_pack
 from crossover.evaluation.measurement_plan import EvaluationInputs, TaskInputs
 from crossover.evaluation.tasks.preparing import cloze_digest, items_digest
 from crossover.files import digest_of
-from crossover.stages.evaluate_stage import planned_parts
+from crossover.stages.evaluation_parts import planned_parts
 from crossover.study.field_effects import FIELD_EFFECTS, Effects, effects_table
 from crossover.study.identity import RunId
 from crossover.study.load_study import parse_study

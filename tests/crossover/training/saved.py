@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from crossover.training.checkpoint import read_manifest, step_folder
+from crossover.training.checkpoint_info import read_manifest, step_folder
 from crossover.training.run_spec import RunSpec
 
 

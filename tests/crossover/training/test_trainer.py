@@ -12,7 +12,7 @@ from crossover.errors import CheckpointError, WorkspaceError
 from crossover.study.arms import ARMS
 from crossover.study.study_config import StudyConfig
 from crossover.training import train_engine as engine_module
-from crossover.training.checkpoint import latest_checkpoint, read_info, step_folder
+from crossover.training.checkpoint_info import latest_checkpoint, read_info, step_folder
 from crossover.training.recorder import NoRecorder, Progress
 from crossover.training.run_spec import DivergedError, RunSpec, resume_step
 from crossover.training.trainer import Trainer
