@@ -134,7 +134,11 @@ def choice(analysis: Analysis) -> str:
     early, late = _chosen(analysis, stopped), _chosen(analysis, trained_on)
     if early == late:
         return f"With early stopping or without: {early}."
-    return f"If you stop early and keep a run's best checkpoint: {early}. If you train to the end: {late}."
+    when = "If you train to the end"
+    if trained_on.crossing is not None:
+        when = f"If you train on past {fmt.axis_place(trained_on.axis, trained_on.crossing.at)}"
+        late = _order(trained_on)[1]
+    return f"If you stop early and keep a run's best checkpoint: {early}. {when}: {late}."
 
 
 def _chosen(analysis: Analysis, verdict: Verdict) -> str:

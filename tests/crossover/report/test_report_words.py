@@ -24,8 +24,7 @@ from tests.crossover.report import report_samples as samples
 def test_the_headline_says_the_verdict_best_so_far_and_further_metrics() -> None:
     choose, *lines = headline(samples.context())
     assert choose == (
-        "CHOOSE: If you stop early and keep a run's best checkpoint: AR. "
-        "If you train to the end: DLM, from epoch 57.3 on."
+        "CHOOSE: If you stop early and keep a run's best checkpoint: AR. If you train on past epoch 57.3: DLM."
     )
     assert lines[0] == (
         "VERDICT: crossover AR→DLM at epoch 57.3 (95 % interval 51.0 – 64.2), validation loss, matched tokens, "
