@@ -87,7 +87,11 @@ class _Designer:
         """The study as YAML."""
         survey, gpu, counts = self.survey, torch.cuda.is_available(), self.survey.counts
         data = {"source": survey.data.source, "text_field": survey.data.text_field, "separator": survey.data.separator}
-        fields = [f"  {field}: {json.dumps(value)}" for field, value in data.items() if value not in ("", "text")]
+        fields = [
+            f"  {field}: {json.dumps(value, ensure_ascii=False)}"
+            for field, value in data.items()
+            if value not in ("", "text")
+        ]
         if counts.undecodable:
             fields.append(f"  undecodable: skip  # {counts.undecodable:,} documents are not UTF-8")
         width = max(PRESETS[model]["hidden_size"] for model in models)
@@ -95,7 +99,7 @@ class _Designer:
         return f"""\
 # {survey.documents:,} documents with {self.available:,} tokens (bytes) to train on.
 # `crossover plan` prices an edited study; whatever was trained and measured before the edit is reused.
-name: {self.name}
+name: {json.dumps(self.name, ensure_ascii=False)}
 data:
 {chr(10).join(fields)}
   sequence_length: {self.length}
@@ -104,7 +108,7 @@ grid:
   # The largest budget is {budgets[-1] / self.available:.2%} of the corpus. Smaller ones show how the crossing moves.
   unique_tokens: [{", ".join(map(str, budgets))}]
   models: [{", ".join(models)}]  # {" and ".join(f"{self.parameters(model):,}" for model in models)} parameters
-seeds: {self.seeds}  # pairs of runs; with fewer than 5 few verdicts can be settled
+seeds: {self.seeds}  # pairs of runs; fewer than 5 give no verdict
 training:
   epochs: {self.epochs:g}  # passes over each budget
   batch_size: 32

@@ -96,7 +96,7 @@ class TestWithInventedTimes:
 
 def test_a_corpus_becomes_a_study_that_can_be_planned(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """On this machine, with measured times."""
-    corpus = tmp_path / "My Corpus.jsonl"
+    corpus = tmp_path / "2024 😀.jsonl"
     corpus.write_text("".join(json.dumps({"text": f"{n} " + "a line of it " * 40}) + "\n" for n in range(60)))
     out = str(tmp_path / "mine.yaml")
     arguments = ["init", str(corpus), "--hours", "50", "--model", "pico", "--epochs", "8", "--seeds", "2", "--out", out]
@@ -105,7 +105,7 @@ def test_a_corpus_becomes_a_study_that_can_be_planned(tmp_path: Path, capsys: py
     assert "1 file of 0.0 MB, 60 documents" in text
     assert f"crossover run {out}" in text
     study = load_study(out)
-    assert (study.name, study.grid.models, len(study.seeds)) == ("my-corpus", ("pico",), 2)
+    assert (study.name, study.grid.models, len(study.seeds)) == ("2024", ("pico",), 2)
     assert main(["plan", out, "--no-measure"]) == 0
     assert main(arguments) == 2
     assert "[init.exists]" in capsys.readouterr().err
