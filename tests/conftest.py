@@ -46,6 +46,21 @@ def pytest_configure() -> None:
     os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"  # no pool of processes that import torch each
 
 
+LONG_FIRST = (
+    "tests/pipelines/",
+    "tests/test_",
+    "tests/services/",
+    "tests/crossover/stages/",
+    "tests/crossover/training/",
+)
+"""Where tests take long, the longest first: those that start pipelines, verbs and servers, and those that train."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long tests first, so that at the end of a run on several workers only short ones are left to share."""
+    items.sort(key=lambda item: next((i for i, place in enumerate(LONG_FIRST) if item.nodeid.startswith(place)), 99))
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """In CI a skipped test has failed, but for the evaluation sets, which a public checkout cannot hold."""

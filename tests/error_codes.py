@@ -39,6 +39,7 @@ def modules() -> dict[Path, ast.Module]:
     return {path: ast.parse(path.read_text("utf-8")) for path in paths}
 
 
+@cache
 def error_codes() -> dict[str, dict[str, Texts]]:
     """By class and code: the texts of field, problem and remedy in the source.
 
@@ -84,15 +85,24 @@ def _arguments(path: Path, function: ast.AST) -> list[Texts]:
     """What the calls of a function pass to it, one dict a call; a private function is called in its own file."""
     assert isinstance(function, ast.FunctionDef)
     names = tuple(a.arg for a in (*function.args.args, *function.args.kwonlyargs))
-    trees = [modules()[path]] if function.name.startswith("_") else modules().values()
+    paths = [path] if function.name.startswith("_") else modules()
     return [
         {name: _texts(argument, _locals(caller, {}, call.lineno)) for name, argument in _given(call, names).items()}
-        for tree in trees
-        for caller in ast.walk(tree)
-        if isinstance(caller, ast.FunctionDef)
-        for call in ast.walk(caller)
-        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == function.name
+        for file in paths
+        for caller, call in _calls(file).get(function.name, ())
     ]
+
+
+@cache
+def _calls(path: Path) -> dict[str, list[tuple[ast.FunctionDef, ast.Call]]]:
+    """The calls in a file by the name of the function called, each with a function around it."""
+    calls: dict[str, list[tuple[ast.FunctionDef, ast.Call]]] = {}
+    for caller in ast.walk(modules()[path]):
+        if isinstance(caller, ast.FunctionDef):
+            for call in ast.walk(caller):
+                if isinstance(call, ast.Call) and isinstance(call.func, ast.Name):
+                    calls.setdefault(call.func.id, []).append((caller, call))
+    return calls
 
 
 def _locals(function: ast.AST, known: Texts, before: int) -> Texts:

@@ -69,6 +69,7 @@ def without(modules: Iterable[str], commands: list[list[str]], folder: Path) -> 
     (folder / "hidden" / "sitecustomize.py").write_text(NOT_INSTALLED)
     paths = [str(folder / "hidden"), str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "NOT_INSTALLED": " ".join(modules)}
+    environment["CROSSOVER_PARALLELISM"] = "1"  # `plan` starts no process that trains while it measures
     result = subprocess.run(
         [sys.executable, "-c", EACH, json.dumps(commands)],
         env=environment,

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import pytest
 
+from crossover.analysis.across import study_overview
 from crossover.analysis.across.cross_cell_result import NextRun
+from crossover.analysis.across.scaling_law_fits import KINDS
 from crossover.analysis.across.study_overview import AHEAD, CellInput, overview
 from tests.crossover.analysis_across.cells import PLAN, cell, columns
 
 BUDGETS = (10_000, 20_000, 40_000)
 
-pytestmark = pytest.mark.usefixtures("few_law_draws")
+
+@pytest.fixture
+def no_laws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No scaling laws, whose fits are nearly all of the time, for tests of other parts."""
+    monkeypatch.setattr(study_overview, "fit_laws", lambda *_, **__: ())
 
 
 def cells(models: tuple[int, ...] = (1_000_000,)) -> list[CellInput]:
@@ -22,6 +28,7 @@ def cells(models: tuple[int, ...] = (1_000_000,)) -> list[CellInput]:
     return found
 
 
+@pytest.mark.usefixtures("few_law_draws")
 def test_every_part_is_there_for_several_cells() -> None:
     run = NextRun(cell="u10000", arm="ar", seed=5, cost=1.0, gain=0.1, reason="open")
     found = overview(cells(), PLAN, next_runs=[run])
@@ -31,8 +38,11 @@ def test_every_part_is_there_for_several_cells() -> None:
     }
     assert [advice.unique_tokens for advice in found.advice] == list(BUDGETS)
     assert found.next_runs == (run,)
+    assert {(law.arm, law.form) for law in found.laws} == {(arm, form) for arm in ("ar", "dlm") for form in KINDS}
+    assert all(law.constants for law in found.laws)
 
 
+@pytest.mark.usefixtures("no_laws")
 def test_forecasts_reach_twice_the_largest_budget() -> None:
     movement = overview(cells(), PLAN).movements[0]
     ahead = [forecast.facts.unique_tokens for forecast in movement.forecasts]
@@ -40,11 +50,13 @@ def test_forecasts_reach_twice_the_largest_budget() -> None:
     assert movement.forecasts[-1].extrapolated and not movement.forecasts[0].extrapolated
 
 
+@pytest.mark.usefixtures("no_laws")
 def test_several_models_are_forecast_to_twice_the_largest() -> None:
     movement = overview(cells((1_000_000, 2_000_000)), PLAN).movements[0]
     assert {forecast.facts.parameters for forecast in movement.forecasts} == {1_000_000, 2_000_000, 4_000_000}
 
 
+@pytest.mark.usefixtures("no_laws")
 def test_one_cell_has_advice_and_no_movement() -> None:
     found = overview(cells()[:1], PLAN)
     assert found.movements == ()

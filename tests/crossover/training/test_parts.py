@@ -224,8 +224,13 @@ def test_every_way_to_train_repeats_to_the_bit_and_learns(
 
 
 def test_the_plan_is_what_a_run_then_measures(
-    tiny_study: StudyConfig, examples: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny_study: StudyConfig,
+    examples: np.ndarray,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("CROSSOVER_PARALLELISM", "1")  # no other stage that trains while steps are timed
     study = with_training(tiny_study, schedule="wsd")
     planned = {run.arm: run for run in plan_study(study, Settings(peak_tflops=1.0)).runs if run.cell == "u1024-pico"}
     for arm in study.arms:
