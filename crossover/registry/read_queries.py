@@ -73,14 +73,17 @@ def select_rows(url: URL, sql: str, limit: int) -> QueryResult:
     except (sqlite3.Error, sqlite3.Warning, SQLAlchemyError, UnicodeError) as error:
         cause = getattr(error, "orig", None) or error
         problem = (str(cause).splitlines() or [type(cause).__name__])[0]
-        if problem in _TIMEOUTS:
-            problem = f"it took longer than {QUERY_SECONDS:g} s"
-            remedy = "select less, one study, cell or metric at a time"
-        elif unknown := _UNKNOWN.search(problem):
-            remedy = _known_names(unknown[1], unknown[2], sql, _columns(url))
-        else:
-            remedy = f"give one SELECT over {', '.join(VIEWS)}"
-        raise RegistryError("registry.bad-query", field="SQL", problem=problem, remedy=remedy) from error
+        slow, unknown = problem in _TIMEOUTS, _UNKNOWN.search(problem)
+        raise RegistryError(
+            "registry.bad-query",
+            field="SQL",
+            problem=f"it took longer than {QUERY_SECONDS:g} s" if slow else problem,
+            remedy="select less, one study, cell or metric at a time"
+            if slow
+            else _known_names(unknown[1], unknown[2], sql, _columns(url))
+            if unknown
+            else f"give one SELECT over {', '.join(VIEWS)}",
+        ) from error
 
 
 def _known_names(kind: str, name: str, sql: str, columns: Mapping[str, Sequence[str]]) -> str:
