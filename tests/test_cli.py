@@ -85,7 +85,7 @@ def test_stages_one_by_one_are_the_full_study(small: Path, tmp_path: Path, capsy
     assert main(["report", str(tmp_path / "ws")]) == 0
     assert "insufficient evidence" in capsys.readouterr().out
     assert main(["advise", str(tmp_path / "ws")]) == 0
-    assert "Cannot say yet" in capsys.readouterr().out
+    assert "With early stopping or without: not known yet." in capsys.readouterr().out
     assert (
         main(["advise", str(tmp_path / "ws"), "--unique-tokens", "1e6", "--parameters", "2e6", "--flops", "1e15"]) == 0
     )
@@ -197,9 +197,11 @@ class TestBadInput:
         assert main(["serve", str(tmp_path)]) == 2
         assert "name an arm with --arm" in capsys.readouterr().err
 
-    def test_no_report(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        assert main(["report", str(tmp_path)]) == 2
-        assert "holds no report" in capsys.readouterr().err
+    def test_no_report(self, small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        """A study's file stands for its workspace."""
+        for place, named in ((str(tmp_path), str(tmp_path)), (str(small), "/small")):
+            assert main(["report", place]) == 2
+            assert f"{named}: holds no report" in capsys.readouterr().err
 
 
 def test_a_write_that_fails_is_one_line_and_exit_2(small: Path, tmp_path: Path) -> None:

@@ -23,6 +23,17 @@ def workspace_of(options: argparse.Namespace, study: StudyConfig) -> str:
     return options.out or str(get_settings().home / study.name)
 
 
+def workspace_at(place: str) -> str:
+    """A workspace that is named by its place, or by the file of its study.
+
+    Raises:
+        StudyError: a study's file that cannot be read, or is no valid study.
+    """
+    if not place.endswith((".yaml", ".yml", ".json")):
+        return place
+    return str(get_settings().home / load_study(place).name)
+
+
 def registry_of(options: argparse.Namespace) -> str:
     """SQLAlchemy URL of the registry: --registry, by default the one of the settings."""
     return options.registry or get_settings().registry

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from crossover.commands.command_options import workspace_at
 from crossover.errors import StudyError, WorkspaceError
 from crossover.storage import ArtifactStore, open_store
 
@@ -19,7 +20,7 @@ def report(options: argparse.Namespace) -> int:
     """Print the headline and the paths, or the report's JSON."""
     from crossover.report import headline
 
-    path = _report_json(options.workspace)
+    path = _report_json(workspace_at(options.workspace))
     if options.json:
         print(path.read_text("utf-8"), end="")
         return 0
@@ -37,9 +38,9 @@ def advise(options: argparse.Namespace) -> int:
     """
     from crossover.analysis.across.budget_advice import advise as advise_on
     from crossover.analysis.across.budget_advice import advise_all
-    from crossover.report import choice_label
+    from crossover.report import choice_sentence
 
-    context = read_report(_report_json(options.workspace))
+    context = read_report(_report_json(workspace_at(options.workspace)))
     analyses = {cell.cell: cell.analysis for cell in context.cells}
     cells = [(facts, analyses[facts.cell]) for facts in context.overview.cells]
     given = {"--unique-tokens": options.unique_tokens, "--parameters": options.parameters, "--flops": options.flops}
@@ -59,9 +60,8 @@ def advise(options: argparse.Namespace) -> int:
         return 0
     for advice in results:
         budget = f", {advice.flops:.3g} FLOPs" if advice.flops else ""
-        print(
-            f"{advice.unique_tokens:,} unique tokens, {advice.parameters:,} parameters{budget}: {choice_label(advice)}"
-        )
+        size = f"{advice.unique_tokens:,} unique tokens, {advice.parameters:,} parameters"
+        print(f"{size}{budget}: {choice_sentence(context, advice)}")
         print(f"  Because: {advice.because}")
         print(f"  Cheapest experiment that could change this: {advice.cheapest}")
     return 0

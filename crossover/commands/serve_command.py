@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from crossover.commands.command_options import workspace_at
 from crossover.commands.serve_samples import EXAMPLE_PASSAGE, held_out_passage, show_samples
 from crossover.errors import CrossoverError, WorkspaceError
 from crossover.stages.stage_manifests import AnalysisRef, DeploymentRef
@@ -24,9 +25,10 @@ STOP_SECONDS = 35.0
 
 def serve(options: argparse.Namespace) -> int:
     """Become the server of the checkpoint, or with `--try` send sample requests and stop."""
-    checkpoint = find_checkpoint(options.place, options.arm)
+    place = workspace_at(options.place)
+    checkpoint = find_checkpoint(place, options.arm)
     if options.trial:
-        return _try(options.place, checkpoint)
+        return _try(place, checkpoint)
     sys.stdout.flush()
     # in place of this process, so that signals reach the server itself, which ends its streams before it stops
     os.execv(sys.executable, [*_command(checkpoint), "--host", options.host, "--port", str(options.port)])  # noqa: S606

@@ -16,6 +16,8 @@ SAMPLES = 4
 """Samples requested for one prompt; the first that is not blank is shown."""
 SAMPLE_TEMPERATURE = 0.8
 HOLE_TOKENS = 2
+PASSES = (1, 4, 16)
+"""Forward passes that one continuation is requested in, and as many as it has tokens."""
 SMALL_PARAMETERS = 10_000_000
 
 
@@ -79,6 +81,7 @@ def show_samples(url: str, passage: Passage = EXAMPLE_PASSAGE) -> bool:
         prompt = passage.prompt[-(length // 4) :]
         request = {"prompt": prompt, "suffix": suffix, "max_tokens": HOLE_TOKENS, "temperature": 0}
         _show(url, request, card["family"], hole)
+        _show_passes(url, prompt, passage.continuation[: length // 4])
     if card["parameters"] < SMALL_PARAMETERS:
         print(
             f"  a model of {card['parameters']:,} parameters writes no sensible text yet; what the study compares are "
@@ -101,6 +104,19 @@ def _show(url: str, request: dict[str, Any], family: str, truth: str) -> None:
     )
     for line in f"{request['prompt']}⟦{readable(samples[number])}⟧{request.get('suffix', '')}".rstrip("\n").split("\n"):
         print(f"    | {line}")
+
+
+def _show_passes(url: str, prompt: str, truth: str) -> None:
+    """One continuation in 1, 4 and 16 forward passes and in one a token: what a DLM gains by more of them."""
+    size = len(truth.encode())
+    print("  a continuation in so many forward passes, the most confident tokens first (temperature 0):")
+    for steps in sorted({steps for steps in PASSES if steps < size} | {size}):
+        request = {"prompt": prompt, "max_tokens": size, "temperature": 0, "steps": steps}
+        response = _call(f"{url}/v1/completions", {"model": "crossover", **request})
+        text = response["choices"][0]["text"]
+        equal = sum(written == true for written, true in zip(text, truth, strict=False))
+        passes, shown = response["usage"]["forward_passes"], readable(text).replace("\n", "\\n")
+        print(f"    {passes:>3}: {equal} of {len(truth)} characters as in the held-out text: ⟦{shown}⟧")
 
 
 def readable(text: str) -> str:

@@ -3,7 +3,7 @@
 Altair, vl-convert and Jinja are imported when a page is rendered, not before.
 """
 
-from crossover.report.overview_tables import choice_label
+from crossover.report.overview_tables import choice_sentence
 from crossover.report.report_data import CellReport, CorpusFacts, Fact, ReportContext, RunRow, Sample
 from crossover.report.report_files import ReportFiles, write_report
 from crossover.report.report_markdown import render_markdown
@@ -19,7 +19,7 @@ __all__ = [
     "ReportFiles",
     "RunRow",
     "Sample",
-    "choice_label",
+    "choice_sentence",
     "headline",
     "render_html",
     "render_markdown",

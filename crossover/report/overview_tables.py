@@ -12,7 +12,6 @@ from crossover.analysis.across.cross_cell_result import (
     LawFit,
     Movement,
     NextRun,
-    Overview,
 )
 from crossover.analysis.analysis_plan import AnalysisPlan, Axis
 from crossover.analysis.analysis_result import Analysis
@@ -223,14 +222,23 @@ def next_runs(runs: Sequence[NextRun]) -> Table:
     return Table("Runs to start next", ("Cell", "Arm", "Seed", "Cost", "Why"), rows, figures_from=2, prose=4)
 
 
-def advice(overview: Overview) -> Table:
+def advice(context: ReportContext) -> Table:
     """What to choose for each cell."""
     rows: list[Row] = []
-    for a in overview.advice:
+    for a in context.overview.advice:
         facts = f"{fmt.count(a.unique_tokens)} unique tokens, {fmt.count(a.parameters)} parameters"
-        rows.append((facts, choice_label(a), a.because, a.cheapest))
+        rows.append((facts, choice_sentence(context, a), a.because, a.cheapest))
     head = ("With", "Choose", "Because", "The cheapest experiment that could change this")
     return Table("What to choose", head, tuple(rows), figures_from=9, strong=1)
+
+
+def choice_sentence(context: ReportContext, advice: Advice) -> str:
+    """What to choose, with early stopping and without where the study's plan has both and no budget was given."""
+    size = (advice.unique_tokens, advice.parameters)
+    names = [facts.cell for facts in context.overview.cells if (facts.unique_tokens, facts.parameters) == size]
+    analysis = next((cell.analysis for cell in context.cells if cell.cell in names), None)
+    sentence = verdict_lines.choice(analysis) if analysis is not None and advice.flops is None else ""
+    return sentence or f"{choice_label(advice)}."
 
 
 def choice_label(advice: Advice) -> str:

@@ -61,7 +61,7 @@ def build(context: ReportContext) -> StudyView:
     drawings = (_map(m, f"map{i}", plan) for i, m in enumerate(chosen))
     maps = tuple(drawn for drawn in drawings if drawn is not None)
     return StudyView(
-        advice=overview_tables.advice(overview),
+        advice=overview_tables.advice(context),
         maps=maps,
         slopes=overview_tables.slopes(overview.movements, plan),
         unfitted="" if first is None or first.slopes else first.reason,

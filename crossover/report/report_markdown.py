@@ -25,15 +25,15 @@ def render_markdown(context: ReportContext) -> str:
     lines = [f"# {_text(context.question)}", "", f"Study **{_text(context.study)}**, {_text(context.created_at)}", ""]
     if len(context.cells) > 1:
         lines += [*_table(report_tables.cells(context)), ""]
-    for advice in overview_tables.advice(context.overview).rows:
+    for advice in overview_tables.advice(context).rows:
         facts, choose, because, cheapest = (_text(part) for part in advice)
-        lines += [f"- {facts}: **{choose}**. {because} Cheapest experiment that could change this: {cheapest}"]
+        lines += [f"- {facts}: **{choose}** {because} Cheapest experiment that could change this: {cheapest}"]
     lines += [""] * bool(context.overview.advice)
     for cell in context.cells:
         analysis = cell.analysis
         head = analysis.headline
         lines += [f"## {_text(cell.cell)}: {_text(verdict_lines.statement(analysis, head))}", ""]
-        if text := verdict_lines.choice(analysis):
+        if not context.overview.advice and (text := verdict_lines.choice(analysis)):
             lines += [_text(text), ""]
         lines += [f"**{_text(verdict_lines.line(analysis, head))}**", "", _text(head.reason), ""]
         changes = verdict_lines.what_would_change_it(cell)

@@ -51,7 +51,7 @@ class CellView:
     subtitle: str
     reason: str
     choice: str
-    """What to choose with early stopping and without; empty where one of them was not planned."""
+    """What to choose with early stopping and without; empty where the page has it above, or it was not planned."""
     figures: tuple[tuple[str, str], ...]
     changes: tuple[str, ...]
     verdicts: report_tables.Table
@@ -106,7 +106,7 @@ def build_cell(context: ReportContext, cell: CellReport, key: str) -> CellView:
         tone=head.outcome if head.outcome in ("baseline", "candidate", "crossover") else "open",
         subtitle=_subtitle(cell, head),
         reason=head.reason,
-        choice=verdict_lines.choice(analysis),
+        choice="" if context.overview.advice else verdict_lines.choice(analysis),
         figures=_card(cell, head),
         changes=verdict_lines.what_would_change_it(cell),
         verdicts=report_tables.all_verdicts(analysis),

@@ -41,6 +41,10 @@ UNPLANNED_NOTE = (
     "These runs had been analysed under another plan before this one was written: these verdicts were not planned in "
     "advance, and error rates hold only for a plan that was fixed before the results were seen."
 )
+GROWN_NOTE = (
+    "These runs had been analysed under this plan with fewer seeds, and the plan has no looks (analysis.looks), which "
+    "would pay for judging a study while it grows: its verdicts err more often than its level says."
+)
 
 
 def analyse_stage(
@@ -151,18 +155,21 @@ def _digest(context: StudyContext, runs: Sequence[EvaluatedRun]) -> str:
 
 
 def _notes(context: StudyContext) -> tuple[str, ...]:
-    """What readers of every cell's analysis must know; keeps which plans these runs were analysed under."""
+    """What readers of every cell's analysis must know; keeps the plans, and numbers of seeds, that were analysed."""
     document = context.store.read_document(HISTORY)
-    plans = [entry["plan"] for entry in document.value] if document else []
-    unplanned = bool(plans) and plans[0] != context.study.plan_digest
-    if context.study.plan_digest not in plans:
+    history: list[dict[str, Any]] = list(document.value) if document else []
+    plan, seeds = context.study.plan_digest, len(context.study.seeds)
+    unplanned = bool(history) and history[0]["plan"] != plan
+    grown = not context.study.analysis.looks and any(
+        entry["plan"] == plan and entry.get("seeds", seeds) < seeds for entry in history
+    )
+    if (plan, seeds) not in [(entry["plan"], entry.get("seeds", seeds)) for entry in history]:
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        entry = {"plan": context.study.plan_digest, "study": context.study.digest, "at": now}
-        history = [*(document.value if document else []), entry]
+        history.append({"plan": plan, "study": context.study.digest, "seeds": seeds, "at": now})
         context.store.write_document(HISTORY, history, replaces=document.version if document else None)
     compared = (context.study.analysis.baseline, context.study.analysis.candidate)
     bound = any(context.study.arm(arm).family == "DLM" for arm in compared)
-    return (*[BOUND_NOTE] * bound, *[UNPLANNED_NOTE] * unplanned)
+    return (*[BOUND_NOTE] * bound, *[UNPLANNED_NOTE] * unplanned, *[GROWN_NOTE] * grown)
 
 
 def _stored(context: StudyContext, digest: str) -> dict[str, Analysis]:

@@ -315,11 +315,15 @@ def blank_model() -> Transformer:
 def test_samples_are_never_shown_blank(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     infills = show_samples(url)
     shown = re.findall(r"⟦(.*?)⟧", capsys.readouterr().out, re.DOTALL)
-    assert len(shown) == (2 if infills else 1)
+    assert len(shown) == (5 if infills else 1), "a DLM also fills a hole, and writes in 1, 4 and 8 passes"
     assert all(text.strip() and all(c.isprintable() or c == "\n" for c in text) for text in shown)
 
 
 def test_blank_samples_are_quoted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with serving(write_checkpoint(tmp_path / "c", model=blank_model())) as url:
         show_samples(url)
-    assert re.findall(r"⟦(.*?)⟧", capsys.readouterr().out) == [repr(" " * 16), "'  '"]
+    assert re.findall(r"⟦(.*?)⟧", capsys.readouterr().out) == [
+        repr(" " * 16),
+        "'  '",
+        *[repr(" " * 8)] * 3,
+    ]

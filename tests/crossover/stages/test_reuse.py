@@ -11,7 +11,7 @@ import pytest
 
 from crossover.errors import WorkspaceError
 from crossover.files import read_json
-from crossover.stages.analyse_stage import BOUND_NOTE, UNPLANNED_NOTE, _notes
+from crossover.stages.analyse_stage import BOUND_NOTE, GROWN_NOTE, UNPLANNED_NOTE, _notes
 from crossover.stages.reuse import plan_reuse
 from crossover.stages.study_context import open_study
 from crossover.storage import open_store
@@ -127,3 +127,13 @@ def test_the_note_on_bounds_is_for_studies_that_compare_a_dlm(tmp_path: Path) ->
         study = parse_study(f"arms: [ar, {candidate}]\nanalysis: {{candidate: {candidate}, metrics: [validation_bpb]}}")
         with open_study(study, str(tmp_path / candidate)) as context:
             assert _notes(context) == expected
+
+
+@pytest.mark.parametrize(("looks", "marked"), [("", True), (", looks: [5, 6]", False)])
+def test_seeds_that_are_added_after_an_analysis_are_marked_unless_looks_were_planned(
+    looks: str, marked: bool, tmp_path: Path
+) -> None:
+    for seeds, expected in ((5, False), (6, marked), (6, marked)):
+        study = parse_study(f"seeds: {seeds}\nanalysis: {{metrics: [validation_bpb]{looks}}}")
+        with open_study(study, str(tmp_path)) as context:
+            assert (GROWN_NOTE in _notes(context)) == expected
