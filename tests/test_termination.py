@@ -73,6 +73,7 @@ def wait_for_handler(process: subprocess.Popen[str], number: int) -> None:
         if int(line.split()[1], 16) >> (signal.SIGTERM - 1) & 1:
             assert "libtorch" not in Path(f"/proc/{number}/maps").read_text()
             return
+        time.sleep(0.001)  # the signal goes out before anything heavy is imported
 
 
 def terminate(process: subprocess.Popen[str], number: int) -> tuple[int, str]:

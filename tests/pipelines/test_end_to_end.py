@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
@@ -129,8 +130,9 @@ def test_ctrl_c_in_the_middle_then_the_next_run_goes_on(tmp_path: Path) -> None:
         "seeds: 2\ntraining: {epochs: 60, batch_size: 16}\n"
         "evaluation: {points: 4, nelbo_draws: 2, chain_rule_examples: 0, cloze_items: 4, cloze_draws: 1}\n"
     )
+    tasks = ("--seeds-per-task", "2")  # half the processes of the default
     with subprocess.Popen(
-        command(study, tmp_path),
+        command(study, tmp_path, *tasks),
         env=environment(tmp_path),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -140,6 +142,7 @@ def test_ctrl_c_in_the_middle_then_the_next_run_goes_on(tmp_path: Path) -> None:
     ) as process:
         while not has_resume_point(tmp_path / "ws" / "runs"):
             assert process.poll() is None
+            time.sleep(0.05)
         busy = run(study, tmp_path)
         assert busy.returncode == 2
         assert "another `crossover run` is working on it" in busy.stderr
@@ -151,7 +154,7 @@ def test_ctrl_c_in_the_middle_then_the_next_run_goes_on(tmp_path: Path) -> None:
         ["/usr/bin/env", "pgrep", "-f", str(tmp_path / "ws")], capture_output=True, text=True, check=False
     )
     assert left.stdout == "", "nothing is left running"
-    result = run(study, tmp_path)
+    result = run(study, tmp_path, *tasks)
     assert result.returncode == 0, result.stderr
     assert query(tmp_path, "SELECT COUNT(*) FROM v_runs WHERE status = 'done'") == ((4,),)
     doubled = (

@@ -17,7 +17,6 @@ from crossover.settings import get_settings
 from crossover.study.study_config import StudyConfig
 from tests.seaweed import server
 
-pytestmark = pytest.mark.timeout(240)
 READ_ONLY = "/proc/crossover-home"
 """A folder that nobody can make, root included."""
 
