@@ -178,6 +178,7 @@ def _add_result_verbs(verbs: "_Verbs[argparse.ArgumentParser]") -> None:  # noqa
     serve.add_argument("--try", dest="trial", action="store_true", help="serve, send sample requests, print, stop")
     report = _verb(verbs, "report", "print a study's verdicts and the path of its report", "report_command")
     report.add_argument("workspace", metavar="WORKSPACE", help="folder of the study, or its file")
+    report.add_argument("--picture", metavar="FILE", help="also write the figure of the verdict to this SVG file")
     report.add_argument("--json", action="store_true", help="print report.json")
     text = "advise which family to pretrain for a budget, from a finished study"
     advise = _verb(verbs, "advise", text, "report_command")

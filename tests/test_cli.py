@@ -30,7 +30,7 @@ FROZEN = {
     "comparisons alpha early late json",
     "promote": "study out registry",
     "serve": "place arm host port trial",
-    "report": "workspace json",
+    "report": "workspace picture json",
     "advise": "workspace unique_tokens parameters flops json",
     "lm-eval": "arguments",
     "registry": "",
@@ -82,8 +82,9 @@ def test_stages_one_by_one_are_the_full_study(small: Path, tmp_path: Path, capsy
     query = "SELECT COUNT(*) AS n FROM v_runs WHERE status = 'done'"
     assert main(["registry", "query", query, "--registry", out[3]]) == 0
     assert "4" in capsys.readouterr().out
-    assert main(["report", str(tmp_path / "ws")]) == 0
+    assert main(["report", str(tmp_path / "ws"), "--picture", str(tmp_path / "verdict.svg")]) == 0
     assert "insufficient evidence" in capsys.readouterr().out
+    assert "Validation loss" in (tmp_path / "verdict.svg").read_text("utf-8")
     assert main(["advise", str(tmp_path / "ws")]) == 0
     assert "With early stopping or without: not known yet." in capsys.readouterr().out
     assert (

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from crossover.commands.command_options import workspace_at
 from crossover.errors import StudyError, WorkspaceError
+from crossover.files import write_text
 from crossover.storage import ArtifactStore, open_store
 
 if TYPE_CHECKING:
@@ -17,10 +18,16 @@ if TYPE_CHECKING:
 
 
 def report(options: argparse.Namespace) -> int:
-    """Print the headline and the paths, or the report's JSON."""
-    from crossover.report import headline
+    """Print the headline and the paths, or the report's JSON; with `--picture` write the headline's figure too."""
+    from crossover.report import headline, render_picture
 
     path = _report_json(workspace_at(options.workspace))
+    if options.picture:
+        picture = render_picture(read_report(path))
+        if picture is None:
+            problem, remedy = "the report has no curves to draw", "leave --picture out"
+            raise StudyError("report.no-picture", field="--picture", problem=problem, remedy=remedy)
+        write_text(Path(options.picture), picture)
     if options.json:
         print(path.read_text("utf-8"), end="")
         return 0
