@@ -47,6 +47,7 @@ def _arguments() -> argparse.Namespace:
 
 def _serve(options: argparse.Namespace) -> None:
     from crossover_services.predictor.kserve_model import CrossoverModel
+    from crossover_services.predictor.kserve_requests import RequestDataPlane
     from crossover_services.predictor.openai_routes import OpenAIRoutes, kserve_error
     from crossover_services.predictor.request_metrics import Metrics
     from kserve import model_server
@@ -61,8 +62,10 @@ def _serve(options: argparse.Namespace) -> None:
     for name in ("kserve", "kserve.trace", "uvicorn.error"):  # leaves one line a request, of uvicorn.access
         logging.getLogger(name).setLevel(logging.WARNING)
     server.register_model(model)
+    data_plane = RequestDataPlane(server.registered_models)
+    model_server.app.include_router(data_plane.router())
     rest = RESTServer(
-        "kserve.model_server:app", server.dataplane, server.model_repository_extension, options.port, grace_period=30
+        "kserve.model_server:app", data_plane, server.model_repository_extension, options.port, grace_period=30
     )
     with _listen(options.host, options.port) as listener:
         port = listener.getsockname()[1]

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from crossover_services.predictor.kserve_requests import from_instances, from_tensors
 from crossover_services.predictor.request_batching import MAX_QUEUE, Batcher
 from kserve.model import Model
 from kserve.protocol.infer_type import InferOutput, InferRequest, InferResponse
-from pydantic import TypeAdapter, ValidationError
 
-from crossover.decoding import Completion, Generation
-from crossover.errors import RequestError
+from crossover.decoding import Completion
 from crossover.training.checkpoint import load_checkpoint
-
-_FIELDS = set(Generation.__dataclass_fields__)
-_GENERATION = TypeAdapter(Generation)
 
 
 class CrossoverModel(Model):
@@ -49,11 +44,16 @@ class CrossoverModel(Model):
         Raises:
             RequestError: a request is malformed, or the model's family does not support it; `kserve_error` answers.
         """
+        causal = self.batcher.model.causal
         if isinstance(payload, InferRequest):
-            completions = await self.batcher.complete(_from_tensors(payload))
+            completions = await self.batcher.complete(from_tensors(payload, causal=causal))
             return _to_tensors(self.name, payload, completions)
-        completions = await self.batcher.complete([_from_instance(item) for item in payload["instances"]])
+        completions = await self.batcher.complete(from_instances(payload, causal=causal))
         return {"predictions": [_prediction(completion) for completion in completions]}
+
+    def validate(self, payload: Any) -> Any:  # noqa: ANN401 - as KServe has it
+        """Nothing: `predict` checks every field."""
+        return payload
 
     def get_input_types(self) -> list[dict[str, Any]]:
         """Inputs in v2 metadata."""
@@ -73,54 +73,8 @@ def _prediction(completion: Completion) -> dict[str, object]:
     }
 
 
-def _from_instance(instance: object) -> Generation:
-    """A request from a string, or from an object with the fields of `Generation`."""
-    if isinstance(instance, str):
-        return Generation(prompt=instance)
-    if not isinstance(instance, dict) or not isinstance(instance.get("prompt"), str):
-        raise _bad("instances", "each must be a string, or an object with a string `prompt`")
-    if unknown := set(instance) - _FIELDS:
-        raise _bad("instances", f"unknown field {sorted(unknown)[0]!r}; the fields are {', '.join(sorted(_FIELDS))}")
-    return _generation(instance)
-
-
-def _from_tensors(request: InferRequest) -> list[Generation]:
-    texts = {tensor.name: [_text(value) for value in tensor.data] for tensor in request.inputs}
-    prompts = texts.get("prompt")
-    if prompts is None:
-        raise _bad("inputs", "a BYTES tensor named `prompt` is required")
-    suffixes: list[str | None] = [*texts.get("suffix", [None] * len(prompts))]
-    if len(suffixes) != len(prompts):
-        raise _bad("inputs", "`suffix` must have as many elements as `prompt`")
-    options = request.parameters or {}
-    return [
-        _generation({**options, "prompt": prompt, "suffix": suffix})
-        for prompt, suffix in zip(prompts, suffixes, strict=True)
-    ]
-
-
-def _generation(fields: Mapping[str, object]) -> Generation:
-    """A request from JSON values: null is the default, and one text is one stop sequence, as on /v1/completions."""
-    given = {name: value for name, value in fields.items() if value is not None}
-    if isinstance(given.get("stop"), str):
-        given["stop"] = [given["stop"]]
-    try:
-        return _GENERATION.validate_python(given)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise _bad(str(first["loc"][0]), first["msg"]) from error
-
-
-def _text(value: object) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
-
-
 def _to_tensors(name: str, request: InferRequest, completions: list[Completion]) -> InferResponse:
     output = InferOutput(
         name="completion", datatype="BYTES", shape=[len(completions)], data=[c.text for c in completions]
     )
     return InferResponse(response_id=request.id or uuid.uuid4().hex, model_name=name, infer_outputs=[output])
-
-
-def _bad(field: str, problem: str) -> RequestError:
-    return RequestError("request.invalid", field=field, problem=problem, remedy=f"correct {field}")

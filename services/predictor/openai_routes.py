@@ -10,10 +10,10 @@ from typing import Any
 
 from crossover_services.predictor.openai_types import CompletionRequest
 from crossover_services.predictor.request_batching import RETRY_SECONDS, Batcher
+from crossover_services.predictor.request_fields import parse_body
 from crossover_services.predictor.request_metrics import Metrics
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, StreamingResponse
-from pydantic import ValidationError
 
 from crossover.decoding import Completion
 from crossover.errors import RequestError, ServerBusyError
@@ -92,16 +92,12 @@ class OpenAIRoutes:
         """POST completions."""
         began = time.perf_counter()
         try:
-            parameters = CompletionRequest.model_validate_json(await request.body())
+            parameters = parse_body(CompletionRequest, await request.body())
             if parameters.model != self.name:
                 return self._counted(self._unknown(parameters.model))
             if parameters.stream:
                 return await self._stream(parameters)
-            completions = await self.batcher.complete(parameters.generations())
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            field = ".".join(str(part) for part in first["loc"]) or "body"
-            return self._counted(error_response(400, f"{field}: {first['msg']}", field=field, code="request.invalid"))
+            completions = await self.batcher.complete(parameters.generations(causal=self.batcher.model.causal))
         except ServerBusyError as error:
             response = error_response(503, str(error), code=error.code)
             response.headers.update(RETRY_LATER)
@@ -132,7 +128,7 @@ class OpenAIRoutes:
         return body | ({"usage": used} if used else {})
 
     def _choice(self, parameters: CompletionRequest, index: int, completion: Completion) -> dict[str, Any]:
-        prompt = parameters.prompts[index // parameters.n] if parameters.echo else ""
+        prompt = parameters.prompt[index // parameters.n] if parameters.echo else ""
         text = prompt + completion.text + ((parameters.suffix or "") if parameters.echo else "")
         logprobs = None
         if parameters.logprobs is not None:
@@ -147,7 +143,7 @@ class OpenAIRoutes:
 
     async def _stream(self, parameters: CompletionRequest) -> StreamingResponse:
         """Server-sent events; one id for the whole stream. The first piece is awaited, so that errors are still 400."""
-        generations = parameters.generations()
+        generations = parameters.generations(causal=self.batcher.model.causal)
         if len(generations) > 1:
             raise RequestError(
                 "request.stream-of-several",
@@ -170,7 +166,7 @@ class OpenAIRoutes:
             return f"data: {json.dumps(body | {'choices': [choice]})}\n\n"
 
         if parameters.echo:
-            yield event(parameters.prompts[0], None)
+            yield event(parameters.prompt[0], None)
         piece: str | Completion = first
         while isinstance(piece, str):
             yield event(piece, None)

@@ -2,73 +2,56 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from crossover_services.predictor.request_fields import RequestBody, SamplingFields, Texts
+from pydantic import Field, ValidationInfo, field_validator
 
 from crossover.decoding import Generation
 
 
-class OpenAIBody(BaseModel):
-    """A JSON object as OpenAI reads it: null is the default, unknown fields are ignored."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _without_nulls(cls, body: Any) -> Any:  # noqa: ANN401 - any JSON value
-        return {k: v for k, v in body.items() if v is not None} if isinstance(body, dict) else body
-
-
-class StreamOptions(OpenAIBody):
+class StreamOptions(RequestBody):
     """Options of a streamed response."""
 
     include_usage: bool = False
+    include_obfuscation: bool = Field(default=False, description="Accepted and ignored: events are not padded.")
 
 
-class CompletionRequest(OpenAIBody):
-    """POST /v1/completions."""
+class CompletionRequest(SamplingFields):
+    """POST /v1/completions: every field of OpenAI's API, and those of diffusion models."""
 
     model: str
-    prompt: str | Annotated[list[str], Field(min_length=1, max_length=64)]
+    prompt: Annotated[Texts, Field(min_length=1, max_length=64)]
     suffix: str | None = None
-    max_tokens: int = Field(default=16, ge=1, le=4096)
     temperature: float = Field(default=1.0, ge=0, le=2)
-    top_p: float = Field(default=1.0, gt=0, le=1)
     n: int = Field(default=1, ge=1, le=16)
-    seed: int = Field(default=0, ge=0, lt=2**62)
-    stop: str | list[str] | None = None
     echo: bool = False
     logprobs: int | None = Field(default=None, ge=0, le=5)
     stream: bool = False
     stream_options: StreamOptions = StreamOptions()
-    steps: int = Field(default=0, ge=0, description="DLM: forward passes; 0 is one per token.")
-    block_length: int = Field(
-        default=0, ge=0, description="DLM: tokens of a block, completed before the next; 0 is one block."
-    )
-    remasking: Literal["confidence", "random"] = "confidence"
+    user: str | None = Field(default=None, description="Accepted and ignored.")
+    best_of: int = 1
+    logit_bias: dict[str, float] = Field(default={})
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
 
-    @property
-    def prompts(self) -> list[str]:
-        """The prompts as a list."""
-        return [self.prompt] if isinstance(self.prompt, str) else self.prompt
+    @field_validator("best_of", "logit_bias", "presence_penalty", "frequency_penalty")
+    @classmethod
+    def _without_effect(cls, value: object, info: ValidationInfo) -> object:
+        """OpenAI's fields that are not implemented: clients may send the value that changes nothing."""
+        default = cls.model_fields[str(info.field_name)].default
+        if value != default:
+            raise ValueError(f"{value} is not supported; leave it out, or give {default}")
+        return value
 
-    def generations(self) -> list[Generation]:
-        """One request per prompt and choice; choice i of a prompt samples with seed + i."""
-        stop = () if self.stop is None else (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)
+    def generations(self, *, causal: bool) -> list[Generation]:
+        """One request per prompt and choice; choice i of a prompt samples with seed + i.
+
+        Raises:
+            RequestError: the model is causal, and a field has a meaning for diffusion models only.
+        """
         return [
-            Generation(
-                prompt=prompt,
-                suffix=self.suffix,
-                max_tokens=self.max_tokens,
-                temperature=self.temperature,
-                top_p=self.top_p,
-                seed=self.seed + choice,
-                stop=stop,
-                steps=self.steps,
-                block_length=self.block_length,
-                remasking=self.remasking,
-            )
-            for prompt in self.prompts
+            self.generation(prompt, self.suffix, causal=causal, choice=choice)
+            for prompt in self.prompt
             for choice in range(self.n)
         ]

@@ -18,7 +18,7 @@ COLUMNS = {
     "v_runs": "study study_digest cell arm seed status attempts last_step last_tokens checkpoint checkpoint_digest "
     "seconds run_digest",
     "v_verdicts": "study study_digest cell metric axis comparison baseline candidate verdict direction crossing_at "
-    "crossing_low crossing_high pairs p_adjusted reason analysis_digest analysed_at outcome",
+    "crossing_low crossing_high pairs p_adjusted reason analysis_digest analysed_at outcome newest",
     "v_deployments": "study study_digest cell arm seed step uri checkpoint_digest analysis_digest reason deployed_at "
     "current",
 }

@@ -66,20 +66,26 @@ ROWS: list[tuple[str, dict[str, object]]] = [
     ("series", {"id": 1, "run_id": 1, "metric_id": 1}),
     ("point", {"step": 1, "attempt_n": 1, **BY_ATTEMPT}),
     ("checkpoint", {"run_id": 1, "step": 1, "tokens": 16, "uri": "u", "digest": "w", "created_at": NOW}),
-    (
-        "analysis",
-        {
-            **{"id": 1, "study_id": 1, "cell": "c", "digest": "a", "method": "m/1"},
-            **{"result": json.dumps(RESULT), "created_at": NOW},
-        },
+    *(
+        (
+            "analysis",
+            {
+                **{"id": study, "study_id": study, "cell": "c", "digest": "a", "method": "m/1"},
+                **{"result": json.dumps(RESULT), "created_at": NOW},
+            },
+        )
+        for study in (1, 2)
     ),
     *(("verdict", _verdict(position)) for position in range(len(OLD_OUTCOMES))),
-    (
-        "deployment",
-        {
-            **{"id": 1, "study_id": 1, "run_id": 1, "step": 1, "uri": "u", "digest": "w"},
-            **{"analysis_digest": "a", "reason": "r", "created_at": NOW},
-        },
+    *(
+        (
+            "deployment",
+            {
+                **{"id": study, "study_id": study, "run_id": run, "step": 1, "uri": "u", "digest": "w"},
+                **{"analysis_digest": "a", "reason": "r", "created_at": NOW},
+            },
+        )
+        for study, run in ((1, 1), (2, 3))
     ),
 ]
 ITEMS = {"ids": ["a"]}
@@ -102,19 +108,20 @@ def _fill(engine: Engine, revision: str) -> None:
                 connection.exec_driver_sql(f"SELECT setval({sequence}, MAX(id)) FROM {table}")
 
 
-@pytest.fixture(params=["0001", "0002"])
+@pytest.fixture(params=["0001", "0002", "0003", "0004"])
 def old_url(request: pytest.FixtureRequest, empty_url: str) -> str:
     """The URL of a registry of an older revision, with rows in every table."""
-    assert migrate(parse_url(empty_url), request.param) == (None, request.param)
+    first = min(request.param, "0002")
+    assert migrate(parse_url(empty_url), first) == (None, first)
     engine = make_engine(parse_url(empty_url))
-    _fill(engine, request.param)
+    _fill(engine, first)
     engine.dispose()
+    assert migrate(parse_url(empty_url), request.param) == (first, request.param)
     return empty_url
 
 
 def test_everything_is_there_after_an_upgrade(old_url: str) -> None:
-    before, after = upgrade(old_url)
-    assert (before, after) in {("0001", "0004"), ("0002", "0004")}
+    assert upgrade(old_url)[1] == "0005"
     with Registry.open(old_url) as registry:
         assert registry.query("SELECT study_digest, value, epochs FROM v_curves").rows == (("d1", 3.0, 2.0),)
         runs = "SELECT study_digest, arm, status, attempts, seconds, checkpoint, run_digest FROM v_runs ORDER BY 1, 2"
@@ -137,7 +144,11 @@ def test_everything_is_there_after_an_upgrade(old_url: str) -> None:
         )
         assert registry.query(place).rows == (("adamw", "muon", 3.0, None, 4.0),)
         deployments = "SELECT study_digest, arm, checkpoint_digest, current FROM v_deployments"
-        assert registry.query(deployments).rows == (("d1", "ar", "w", 1),)
+        assert registry.query(f"{deployments} ORDER BY study_digest").rows == (
+            ("d1", "ar", "w", 0),
+            ("d2", "ar", "w", 1),
+        )
+        assert registry.query("SELECT DISTINCT study_digest, newest FROM v_verdicts").rows == (("d1", 0),)
         assert json.loads(str(registry.query("SELECT CAST(result AS VARCHAR) FROM analysis").rows[0][0])) == RESULT
         with registry._engine.connect() as connection:
             assert connection.scalar(select(ItemScoresRow.items)) == ITEMS

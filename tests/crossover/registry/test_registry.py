@@ -29,8 +29,8 @@ CURVE = "SELECT step, value, attempt FROM v_curves WHERE metric = 'validation_bp
 
 
 def test_upgrade_from_empty_then_nothing_to_do(empty_url: str) -> None:
-    assert upgrade(empty_url) == (None, "0004")
-    assert upgrade(empty_url) == ("0004", "0004")
+    assert upgrade(empty_url) == (None, "0005")
+    assert upgrade(empty_url) == ("0005", "0005")
 
 
 def test_models_match_the_migrated_schema(url: str) -> None:
@@ -262,6 +262,26 @@ def test_an_analysis_that_is_recorded_again_is_the_newest(registry: Registry) ->
         ("baseline", first),
     )
     assert registry.query("SELECT COUNT(*) FROM analysis WHERE cell = 'c'").rows == ((3,),)
+
+
+def test_the_newest_of_a_study_is_the_newest_of_all_its_revisions(registry: Registry) -> None:
+    registry.register_study(name="demo", digest="reworded", config={})
+    registry.register_study(name="another", digest="another", config={})
+    for step, study in enumerate((STUDY, "reworded", "another")):
+        registry.record_deployment(study, RUN, step=step, uri="u", digest="d", analysis_digest="a", reason="r")
+        registry.record_analysis(study, "c", analysis("baseline"))
+    registry.record_analysis(STUDY, "other cell", analysis("equivalent"))
+    current = "SELECT study, study_digest, step FROM v_deployments WHERE current = 1 ORDER BY step"
+    newest = "SELECT study_digest, cell, newest FROM v_verdicts ORDER BY study, cell, study_digest"
+    assert registry.query(current).rows == (("demo", "reworded", 1), ("another", "another", 2))
+    assert registry.query(newest).rows == (
+        ("another", "c", 1),
+        ("reworded", "c", 1),
+        (STUDY, "c", 0),
+        (STUDY, "other cell", 1),
+    )
+    registry.record_deployment(STUDY, RUN, step=9, uri="u", digest="d", analysis_digest="a", reason="rolled back")
+    assert registry.query(current).rows == (("another", "another", 2), ("demo", STUDY, 9))
 
 
 def test_deployments_append_and_items_are_replaced(registry: Registry) -> None:
