@@ -17,16 +17,23 @@ if TYPE_CHECKING:
 
 def report(options: argparse.Namespace) -> int:
     """Print the headline and the paths, or the report's JSON."""
-    from crossover.report import headline
-
     path = _report_json(options.workspace)
     if options.json:
         print(path.read_text("utf-8"), end="")
-        return 0
-    for line in headline(read_report(path)):
-        print(line)
-    print(f"\nReport:  {path.with_suffix('.html')}")
+    else:
+        print_report(path)
     return 0
+
+
+def print_report(path: Path) -> None:
+    """Print what to choose, the verdicts, and where the page is.
+
+    Args:
+        path: of report.json.
+    """
+    from crossover.report import headline
+
+    print("\n".join((*headline(read_report(path)), "", f"Report:  {path.with_suffix('.html')}")))
 
 
 def advise(options: argparse.Namespace) -> int:
