@@ -85,7 +85,7 @@ def test_the_progress_of_a_run_starts_at_what_is_reused(
     shutil.copytree(workspace, tmp_path / "ws")
     started: list[str] = []
 
-    def pipeline(*arguments: Any, quiet: bool) -> int:
+    def pipeline(*arguments: object, quiet: bool) -> int:
         started.extend(part.summary for part in arguments if isinstance(part, StudyProgress))
         return 0
 
