@@ -81,7 +81,9 @@ def _text(fault: Mapping[str, Any], model: type[BaseModel]) -> str:
     elif kind == "string_type" and isinstance(value, int | float):
         text = f"{shown} is not text; put it in quotes: '{shown}'"
     elif kind == "literal_error":
-        text = f"{shown} is not {context['expected']}{_meant(str(value), context['expected'].split(chr(39))[1::2])}"
+        text = (
+            f"{shown} is not {context['expected']}{did_you_mean(str(value), context['expected'].split(chr(39))[1::2])}"
+        )
     elif kind == "string_pattern_mismatch" and context["pattern"] == NAME_PATTERN:
         text = f"{shown} is no name; use up to 63 of a-z, 0-9 and . _ - with a letter or digit first"
     elif kind in _TEXTS:
@@ -107,11 +109,17 @@ def _unknown(place: Sequence[int | str], model: type[BaseModel]) -> str:
         return "unknown field"
     allowed = list(part.model_fields)
     elsewhere = {dotted.rpartition(".")[2]: dotted for dotted in _names(model)}
-    meant = _meant(name, allowed) or _meant(elsewhere.get(name, ""), list(elsewhere.values()))
+    meant = did_you_mean(name, allowed) or did_you_mean(elsewhere.get(name, ""), list(elsewhere.values()))
     return f"unknown field{meant} (fields: {', '.join(allowed)})"
 
 
-def _meant(written: str, allowed: Sequence[str]) -> str:
+def unknown_name(kind: str, name: str, known: Sequence[str]) -> str:
+    """What is wrong with a name that is not known: the one that was probably meant, and all there are."""
+    meant = did_you_mean(name, known)
+    return f"unknown {kind} {name!r}{f'{meant} Choose' if meant else '; choose'} from {', '.join(known)}"
+
+
+def did_you_mean(written: str, allowed: Sequence[str]) -> str:
     """The name that was probably meant, as the end of a sentence; empty when none is near."""
     close = difflib.get_close_matches(written, allowed, n=1)
     return f"; did you mean {close[0]}?" if close else ""

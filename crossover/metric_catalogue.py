@@ -342,3 +342,18 @@ def metric_of(name: str) -> Metric:
             label = f"{task.replace('-', ' ').capitalize()} {metric.label}"
             return replace(metric, name=name, label=label)
     raise KeyError(name)
+
+
+def is_known(name: str) -> bool:
+    """Whether the catalogue has a metric of that name."""
+    try:
+        metric_of(name)
+    except KeyError:
+        return False
+    return True
+
+
+def similar_names(name: str) -> list[str]:
+    """The names that an unknown one may be a misspelling of: every metric, and those of the task named in it."""
+    task, mark, _ = name.partition("_")
+    return [*METRICS, *(f"{task}_{suffix}" for suffix in TASK_METRICS if mark)]

@@ -53,6 +53,26 @@ def test_runs_that_were_finished_before_do_not_make_the_rest_look_fast() -> None
     assert progress.seconds_left == pytest.approx(10)
 
 
+def test_progress_starts_at_what_is_reused() -> None:
+    progress = StudyProgress(RUNS, {"c": 1.0}, trained=RUNS[:3], evaluated=RUNS[:2])
+    assert progress.summary == "trained 3/4, evaluated 2/4"
+    assert progress.fraction == pytest.approx(0.7 * 3 / 4 + 0.3 * 2 / 4)
+    feed(progress, RUNS[0], "evaluate", 0, 0.01, upto=0.5)
+    assert progress.summary == "trained 3/4, evaluated 2/4", "stored results are only read"
+    assert progress.current(0.01) == ""
+    feed(progress, RUNS[2], "evaluate", 1, 20)
+    assert progress.seconds_left is None, "reused training does not say how fast the arm is"
+    feed(progress, RUNS[3], "pretrain", 30, 100, upto=0.5)
+    assert progress.seconds_left == pytest.approx(50 + 20)
+
+
+def test_a_reused_run_whose_checkpoints_are_torn_is_trained_again() -> None:
+    progress = StudyProgress(RUNS[:1], {"c": 1.0}, trained=RUNS[:1])
+    feed(progress, RUNS[0], "pretrain", 0, 100, upto=0.5)
+    assert progress.summary == "trained 0/1, evaluated 0/1"
+    assert progress.trained[RUNS[0].key].seconds == pytest.approx(100)
+
+
 def test_an_earlier_attempt_does_not_count_into_the_rate() -> None:
     progress = StudyProgress(RUNS[:1], {"c": 1.0})
     progress.take(event("pretrain", RUNS[0], 80, 100), 0)

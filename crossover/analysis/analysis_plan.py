@@ -6,6 +6,9 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from crossover.field_faults import did_you_mean
+from crossover.metric_catalogue import is_known, similar_names
+
 Axis = Literal["tokens", "epochs", "flops", "seconds"]
 Comparison = Literal["matched", "best-so-far", "frontier"]
 """At the same place of the axis; each run's best until there; the best over model sizes until there."""
@@ -25,6 +28,16 @@ class MetricPlan(BaseModel):
     delta: float = Field(gt=0, description="Differences smaller than this do not matter, in the metric's unit.")
     label: str = Field(default="", description="What figures call it; the name when empty.")
     unit: str = Field(default="", description="For example `nats/token`.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_is_known_or_direction_given(cls, fields: object) -> object:
+        if isinstance(fields, dict) and set(fields) <= {*cls.model_fields} - {"direction"}:
+            name = fields.get("name")
+            if isinstance(name, str) and not is_known(name):
+                meant = did_you_mean(name, similar_names(name)) or "."
+                raise ValueError(f"unknown metric {name!r}{meant} A metric of your own needs direction and delta")
+        return fields
 
     @property
     def title(self) -> str:

@@ -60,7 +60,8 @@ def analyse(options: argparse.Namespace) -> int:
 
 def _analyse_study(options: argparse.Namespace) -> int:
     """Stage 4 of a study; under another plan, its verdicts beside those of the study's own."""
-    from crossover.stages.analyse_stage import analyse_other_plan, analyse_stage
+    from crossover.commands.report_command import print_report
+    from crossover.stages.analyse_stage import FOLDER, analyse_other_plan, analyse_stage
     from crossover.stages.stored_results import measured_runs
     from crossover.stages.study_context import open_study
 
@@ -73,10 +74,12 @@ def _analyse_study(options: argparse.Namespace) -> int:
             _print_changes(planned, analyses, report, as_json=options.json)
             return 0
         decision = analyse_stage(context, runs, promotion=options.promote)
+        report_file = context.store.path(FOLDER) / "report.json"
     if options.json:
         print(decision.model_dump_json(indent=1))
     else:
-        print(f"{decision.decision}: {decision.reason}\n{decision.report}")
+        print_report(report_file)
+        print(f"Decision:  {decision.decision} ({decision.reason})")
     return 0
 
 

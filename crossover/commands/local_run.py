@@ -22,8 +22,10 @@ from crossover.errors import WorkspaceError
 from crossover.files import workspace_error
 from crossover.progress import time_text
 from crossover.settings import get_settings
+from crossover.stages.reuse import plan_reuse
 from crossover.stages.run_selection import default_seeds_per_task, selected_runs
 from crossover.stages.workspace import STUDY_FILE, Workspace
+from crossover.storage import open_store
 from crossover.study.study_config import StudyConfig
 from crossover.termination import Terminated
 
@@ -44,7 +46,7 @@ def run_study(
     quiet: bool,
     runs: str = "",
 ) -> Path:
-    """Run the pipeline to its end.
+    """Print the table of what is reused, where there is anything to reuse, and run the pipeline to its end.
 
     Args:
         study: the study.
@@ -71,6 +73,9 @@ def run_study(
             problem="contains `python3` or `{{$.`, which kfp.local replaces inside arguments",
             remedy="use a path without it",
         )
+    reuse = plan_reuse(study, open_store(workspace), runs)
+    if reuse.reused and not quiet:
+        print("\n".join((*reuse.table(), "")), flush=True)
     with place.lock() as lock:
         place.claim(study)
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
@@ -83,7 +88,13 @@ def run_study(
             *("--promotion", promotion, "--seeds-per-task", str(seeds_per_task), f"--runs={runs}"),
             *("--parallelism", str(get_settings().local_parallelism), "--root", str(place.root / "pipeline")),
         ]
-        progress = StudyProgress(selected, cell_weights(study), get_settings().local_parallelism)
+        progress = StudyProgress(
+            selected,
+            cell_weights(study),
+            get_settings().local_parallelism,
+            trained=reuse.trained,
+            evaluated=reuse.evaluated,
+        )
         code = _run_logged(command, registry, log, progress, lock, quiet=quiet)
     if code != 0:
         raise progress.failure(code, log)

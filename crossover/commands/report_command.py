@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def report(options: argparse.Namespace) -> int:
     """Print the headline and the paths, or the report's JSON; with `--picture` write the headline's figure too."""
-    from crossover.report import headline, render_picture
+    from crossover.report import render_picture
 
     path = _report_json(workspace_at(options.workspace))
     if options.picture:
@@ -30,11 +30,20 @@ def report(options: argparse.Namespace) -> int:
         write_text(Path(options.picture), picture)
     if options.json:
         print(path.read_text("utf-8"), end="")
-        return 0
-    for line in headline(read_report(path)):
-        print(line)
-    print(f"\nReport:  {path.with_suffix('.html')}")
+    else:
+        print_report(path)
     return 0
+
+
+def print_report(path: Path) -> None:
+    """Print what to choose, the verdicts, and where the page is.
+
+    Args:
+        path: of report.json.
+    """
+    from crossover.report import headline
+
+    print("\n".join((*headline(read_report(path)), "", f"Report:  {path.with_suffix('.html')}")))
 
 
 def advise(options: argparse.Namespace) -> int:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
 from crossover.commands.command_options import study_of, workspace_of
-from crossover.stages.round_state import read_rounds
-from crossover.stages.run_selection import check_rounds
+from crossover.stages.round_state import next_round
+from crossover.stages.run_selection import check_rounds, selected_runs
 from crossover.stages.stage_manifests import RoundsRef
 from crossover.storage import open_store
 from crossover.study.study_config import StudyConfig
@@ -16,8 +17,15 @@ from crossover.study.study_config import StudyConfig
 
 def next(options: argparse.Namespace) -> int:
     """Print the runs of the next round, with reasons."""
-    state = _state(options, study_of(options))
-    print(state.model_dump_json(indent=1, exclude={"runs"}) if options.json else "\n".join(lines(state)))
+    study = study_of(options)
+    state = _state(options, study)
+    if options.json:
+        print(state.model_dump_json(indent=1, exclude={"runs"}))
+        return 0
+    print("\n".join(lines(study, state)))
+    if state.next_selection and not state.next_runs:
+        out = ["--out", options.out] if options.out else []
+        print(f"Run:   {shlex.join(['crossover', 'run', options.study, '--rounds', *out])}")
     return 0
 
 
@@ -39,23 +47,32 @@ def run_rounds(options: argparse.Namespace, study: StudyConfig, start: Callable[
     while True:
         number += 1
         if not options.json:
-            print("\n".join((f"\nRound {number}", *lines(state))), flush=True)
+            print("\n".join((f"\nRound {number}", *lines(study, state))), flush=True)
         folder = start(state.next_selection or state.selection)
         state = _state(options, study)
         if not state.next_selection:
             break
     if not options.json:
-        print("\n".join(("", *lines(state))))
+        print("\n".join(("", *lines(study, state))))
     return folder
 
 
-def lines(state: RoundsRef) -> list[str]:
+def lines(study: StudyConfig, state: RoundsRef) -> list[str]:
     """The state for people: each cell, the next runs, and what was spent of the full grid."""
-    text = [f"{cell.cell}: {cell.status} ({cell.pairs} seed pairs judged): {cell.reason}" for cell in state.cells]
+    text = []
+    for cell in state.cells:
+        trained = f", {cell.trained} trained" if cell.trained > cell.pairs else ""
+        text.append(f"{cell.cell}: {cell.status} ({cell.pairs} seed pairs judged{trained}): {cell.reason}")
+    selected = len(selected_runs(study, state.next_selection)) if state.next_selection else 0
     cost = sum(run.cost for run in state.next_runs)
     share = f"{state.spent:.3g} of {state.full:.3g} {state.unit} of the full grid ({state.spent / state.full:.0%})"
-    if state.next_selection:
+    if state.next_runs:
         text.append(f"Next:  {len(state.next_runs)} runs, about {cost:.3g} {state.unit}: {state.next_selection}")
+        if reused := selected - len(state.next_runs):
+            text.append(f"       {reused} other runs of this selection are trained and reused")
+    elif selected:
+        waiting = f"{selected} runs are trained and not yet analysed under these looks"
+        text.append(f"Next:  nothing to train; {waiting}: {state.next_selection}")
     else:
         text.append("Next:  nothing")
     return [*text, f"Spent: {share}"]
@@ -63,4 +80,4 @@ def lines(state: RoundsRef) -> list[str]:
 
 def _state(options: argparse.Namespace, study: StudyConfig) -> RoundsRef:
     check_rounds(study)
-    return read_rounds(study, open_store(workspace_of(options, study)))
+    return next_round(study, open_store(workspace_of(options, study)))

@@ -13,7 +13,6 @@ from crossover.commands.command_options import registry_of, study_of, workspace_
 from crossover.commands.local_run import run_study
 from crossover.commands.report_command import read_report
 from crossover.errors import StudyError
-from crossover.study.study_config import StudyConfig
 
 
 def run(options: argparse.Namespace) -> int:
@@ -33,8 +32,6 @@ def run(options: argparse.Namespace) -> int:
             "run.bad-seeds-per-task", field="--seeds-per-task", problem="must be at least 1", remedy="give 1 or more"
         )
     workspace = workspace_of(options, study)
-    if not options.json and not options.rounds:
-        _print_reuse(study, workspace)
     start = partial(
         run_study,
         study,
@@ -54,16 +51,6 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _print_reuse(study: StudyConfig, workspace: str) -> None:
-    """The table of what is reused, where there is anything to reuse."""
-    from crossover.stages.reuse import plan_reuse
-    from crossover.storage import open_store
-
-    reuse = plan_reuse(study, open_store(workspace))
-    if reuse.reused:
-        print("\n".join((*reuse.table(), "")), flush=True)
-
-
 def _print_outcome(folder: Path, *, as_json: bool) -> None:
     from crossover.report import headline
     from crossover.stages.stage_manifests import AnalysisRef
@@ -75,8 +62,7 @@ def _print_outcome(folder: Path, *, as_json: bool) -> None:
         print(json.dumps({"verdicts": verdicts, "decision": decision.model_dump(mode="json")}, indent=1))
         return
     print()
-    for line in headline(context):
-        print(line)
+    print("\n".join(headline(context)))
     print(f"\nDecision:  {decision.decision} ({decision.reason})")
     print(f"Report:    {folder / 'analysis' / 'report.html'}")
     print(f"Look on:   {context.sql}")

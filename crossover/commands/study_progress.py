@@ -58,6 +58,11 @@ class _Phase:
         return (self.last - self.began) / done if done >= TIMED_FRACTION else None
 
 
+def _reused(now: float) -> _Phase:
+    """A phase that an earlier run of the pipeline finished: it has no rate."""
+    return _Phase(now, 1.0, now, 1.0)
+
+
 class StudyProgress:
     """Adds up the events of all stages: how much is done, and what failed first.
 
@@ -65,12 +70,23 @@ class StudyProgress:
         runs: those to be finished; those that are already finished are evaluated at once.
         weights: the relative cost of a run by cell.
         parallel: stages at once.
+        trained: runs that an earlier run of the pipeline trained.
+        evaluated: those of them whose evaluations are stored, and only read.
     """
 
-    def __init__(self, runs: Sequence[RunId], weights: Mapping[str, float], parallel: int = 1) -> None:
+    def __init__(
+        self,
+        runs: Sequence[RunId],
+        weights: Mapping[str, float],
+        parallel: int = 1,
+        *,
+        trained: Sequence[RunId] = (),
+        evaluated: Sequence[RunId] = (),
+    ) -> None:
         self.runs, self.weights, self.parallel = runs, weights, parallel
-        self.trained: dict[str, _Phase] = {}
-        self.evaluated: dict[str, _Phase] = {}
+        self.trained = {run.key: _reused(0.0) for run in trained}
+        self.evaluated = {run.key: _reused(0.0) for run in evaluated}
+        self._stored = frozenset(self.evaluated)
         self.stage = ""
         self.error: dict[str, Any] | None = None
         self.failed_task = ""
@@ -85,11 +101,15 @@ class StudyProgress:
             self.error = self.error or event
         elif event["event"] == "progress" and event["phase"] in ("pretrain", "evaluate"):
             phases = self.trained if event["phase"] == "pretrain" else self.evaluated
-            done = event["done"] / max(1, event["total"])
-            phase = phases.setdefault(event["label"], _Phase(now, done))
+            key, done = event["label"], event["done"] / max(1, event["total"])
+            if phases is self.evaluated and key in self._stored:
+                return event
+            if key not in phases or done < phases[key].first:  # below `first`: a reused run was torn
+                phases[key] = _Phase(now, done)
+            phase = phases[key]
             phase.last, phase.done, phase.event = now, done, event
-            if phases is self.evaluated and (key := event["label"]) not in self.trained:
-                self.trained[key] = _Phase(now, 1.0, now, 1.0)  # by an earlier run of the pipeline
+            if phases is self.evaluated and key not in self.trained:
+                self.trained[key] = _reused(now)
         return event
 
     def _take_text(self, text: str) -> None:

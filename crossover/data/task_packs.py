@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from crossover.data.corpus_sources import unpacked
 from crossover.errors import DataError
-from crossover.field_faults import NAME_PATTERN, field_faults, validate_fields
+from crossover.field_faults import NAME_PATTERN, did_you_mean, field_faults, validate_fields
 from crossover.files import digest_of_file
 from crossover.yaml_text import parse_yaml
 
@@ -91,7 +91,7 @@ def find_pack(name: str, folder: Path) -> Pack:
         raise DataError(
             "tasks.unknown",
             field="evaluation.tasks",
-            problem=f"unknown task {error.args[0]!r}",
+            problem=f"unknown task {error.args[0]!r}{did_you_mean(str(error.args[0]), ('domain-cloze', *catalogue()))}",
             remedy=f"choose from domain-cloze, {', '.join(catalogue())}, or describe it in {own.name} in the folder "
             "of CROSSOVER_TASKS",
         ) from error

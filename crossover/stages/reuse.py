@@ -40,6 +40,10 @@ class Reuse:
     rows: tuple[ReuseRow, ...]
     new_runs: tuple[RunId, ...]
     """Runs that would be trained, from the beginning or from a resume point."""
+    trained: tuple[RunId, ...]
+    """Runs that are trained to their end."""
+    evaluated: tuple[RunId, ...]
+    """Those of them whose evaluations are all stored."""
 
     @property
     def has_dataset(self) -> bool:
@@ -77,6 +81,8 @@ def plan_reuse(study: StudyConfig, store: ArtifactStore, selected: str = "") -> 
     tasks = {name: _task(name, study, corpus, store) for name in study.evaluation.tasks}
     runs = selected_runs(study, selected)
     new: list[RunId] = []
+    trained: list[RunId] = []
+    evaluated: list[RunId] = []
     evaluations: Counter[bool] = Counter()
     for run in runs:
         examples = corpus.budgets.get(study.cell(run.cell).unique_tokens) if corpus else None
@@ -85,7 +91,12 @@ def plan_reuse(study: StudyConfig, store: ArtifactStore, selected: str = "") -> 
         saved = set(store.names(f"{run_name(run, digest)}/checkpoints")) if digest else set()
         if not digest or any(f"{run_name(run, digest)}/checkpoints/{step_name(step)}" not in saved for step in steps):
             new.append(run)
-        evaluations.update(_evaluations(study, store, corpus, tasks, run, digest or ""))
+        else:
+            trained.append(run)
+        stored = _evaluations(study, store, corpus, tasks, run, digest or "")
+        evaluations.update(stored)
+        if run in trained and all(stored):
+            evaluated.append(run)
     held = sum(task is not None for task in tasks.values())
     complete = has_dataset and held == len(tasks) and not new and not evaluations[False]
     decision = store.read_document(DECISION)
@@ -99,6 +110,8 @@ def plan_reuse(study: StudyConfig, store: ArtifactStore, selected: str = "") -> 
             ReuseRow("analysis", int(analysed), int(not analysed)),
         ),
         new_runs=tuple(new),
+        trained=tuple(trained),
+        evaluated=tuple(evaluated),
     )
 
 

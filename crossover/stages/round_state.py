@@ -5,17 +5,19 @@ The state is a document of its own, `rounds.json` of the workspace, written by e
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Literal
 
 from crossover.analysis.across.cross_cell_result import NextRun
 from crossover.analysis.across.sequential_design import CellState, Design, design
 from crossover.analysis.analysis_result import Analysis
 from crossover.evaluation.evaluation_records import Evaluation
-from crossover.stages.run_selection import selection_text
+from crossover.stages.reuse import plan_reuse
+from crossover.stages.run_selection import parse_selection, selection_text
 from crossover.stages.stage_manifests import CellProgress, RoundsRef, RunRef
 from crossover.stages.study_context import StudyContext
 from crossover.storage import ANY, ArtifactStore
+from crossover.study.identity import RunId
 from crossover.study.study_config import StudyConfig
 
 DOCUMENT = "rounds.json"
@@ -25,15 +27,41 @@ CostOf = Mapping[tuple[str, str], float]
 """(cell, arm) to the cost of one run."""
 
 
-def read_rounds(study: StudyConfig, store: ArtifactStore) -> RoundsRef:
-    """The state that the last analysis left; that of a study of which nothing has run when there is none.
+def read_rounds(study: StudyConfig, store: ArtifactStore, trained: Collection[RunId] = ()) -> RoundsRef:
+    """The state that the last analysis left; that of a study of which nothing was analysed when there is none.
 
-    A revised study starts anew: what it shares with the revision before is reused when its first round runs.
+    Args:
+        study: the study; a revised one starts anew.
+        store: of its workspace.
+        trained: finished runs; before the first round, seeds with more of them come first.
     """
     document = store.read_document(DOCUMENT)
     if document is not None and document.value.get("study") == study.digest:
         return RoundsRef.model_validate(document.value)
-    return _rounds(study, (), {}, selection="")
+    return _rounds(study, (), {}, selection="", trained=trained)
+
+
+def next_round(study: StudyConfig, store: ArtifactStore) -> RoundsRef:
+    """The state with all trained runs counted, analysed or not: the next runs are those that are yet to be trained.
+
+    The selection holds every run of the round, also trained ones, which the pipeline reuses. Nothing is written.
+    """
+    trained = frozenset(plan_reuse(study, store).trained)
+    state = read_rounds(study, store, trained)
+    analysed = {run.id for run in state.runs}
+    new = tuple(run for run in state.next_runs if RunId(run.cell, run.arm, run.seed) not in trained)
+    selected = parse_selection(study, state.next_selection) if state.next_selection else {}
+    done, compared = trained | analysed, (study.analysis.baseline, study.analysis.candidate)
+    cells = []
+    for cell in state.cells:
+        pairs = sum(all(RunId(cell.cell, arm, seed) in done for arm in compared) for seed in study.seeds)
+        reason = cell.reason
+        if cell.cell in selected and not any(run.cell == cell.cell for run in new):
+            look = next(look for look in study.analysis.looks if look > cell.pairs)
+            reason = f"enough seed pairs are trained for the look at {look}, and not yet analysed."
+        cells.append(cell.model_copy(update={"trained": pairs, "reason": reason}))
+    unanalysed = sum(state.costs.get(f"{run.cell}/{run.arm}", 0.0) for run in trained - analysed)
+    return state.model_copy(update={"next_runs": new, "cells": tuple(cells), "spent": state.spent + unanalysed})
 
 
 def write_rounds(
@@ -67,9 +95,11 @@ def _rounds(
     analyses: Mapping[str, Analysis],
     *,
     selection: str,
+    trained: Collection[RunId] = (),
 ) -> RoundsRef:
     unit, costs = run_costs(study, runs)
-    plan = design([_state(study, cell.name, runs, analyses, costs) for cell in study.cells], study.analysis)
+    states = [_state(study, cell.name, runs, analyses, costs, trained) for cell in study.cells]
+    plan = design(states, study.analysis)
     chosen = _round(plan)
     return RoundsRef(
         study=study.digest,
@@ -79,6 +109,7 @@ def _rounds(
         next_runs=chosen,
         cells=tuple(CellProgress(cell=o.cell, status=o.status, pairs=o.pairs, reason=o.reason) for o in plan.outlooks),
         unit=unit,
+        costs={f"{cell}/{arm}": cost for (cell, arm), cost in costs.items()},
         spent=plan.spent,
         full=plan.full,
         reason=plan.reason,
@@ -97,13 +128,16 @@ def _state(
     runs: Sequence[tuple[RunRef, list[Evaluation]]],
     analyses: Mapping[str, Analysis],
     costs: CostOf,
+    trained: Collection[RunId],
 ) -> CellState:
     done = {arm: [run.id.seed for run, _ in runs if (run.id.cell, run.id.arm) == (cell, arm)] for arm in study.arms}
     return CellState(
         cell=cell,
         analysis=analyses.get(cell),
         seeds_done=done,
-        seeds_planned=study.seeds,
+        seeds_planned=sorted(
+            study.seeds, key=lambda seed: -sum(RunId(cell, arm, seed) in trained for arm in study.arms)
+        ),
         cost_per_run={arm: costs[cell, arm] for arm in study.arms},
     )
 

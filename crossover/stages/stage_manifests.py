@@ -157,6 +157,9 @@ class CellProgress(_Record):
     cell: str
     status: str
     pairs: int
+    """Complete seed pairs that were judged."""
+    trained: int = 0
+    """Complete seed pairs that are trained, judged or not; counted when the state is read."""
     reason: str
 
 
@@ -173,6 +176,8 @@ class RoundsRef(Manifest):
     next_runs: tuple[NextRun, ...]
     cells: tuple[CellProgress, ...]
     unit: Literal["hours", "FLOPs"]
+    costs: dict[str, float] = {}
+    """`cell/arm` to the cost of one run."""
     spent: float
     full: float
     reason: str

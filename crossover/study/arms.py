@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from crossover.field_faults import NAME_PATTERN
+from crossover.field_faults import NAME_PATTERN, unknown_name
 
 Family = Literal["AR", "DLM"]
 ObjectiveKind = Literal["next-token", "masked", "block-masked"]
@@ -127,7 +127,7 @@ def resolve_arm(name: str, recipe: Recipe | None) -> Arm:
     """
     base = (recipe.base if recipe else "") or name
     if base not in ARMS:
-        raise ValueError(f"arms: unknown arm {base!r}; choose from {', '.join(ARMS)}, or give it a base under recipes")
+        raise ValueError(f"{unknown_name('arm', base, tuple(ARMS))}, or give it a base under recipes")
     if recipe is None:
         return ARMS[base]
     changes = recipe.model_dump(exclude={"base"}, exclude_none=True)

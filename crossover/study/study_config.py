@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, Self
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from crossover.analysis.analysis_plan import AnalysisPlan
-from crossover.field_faults import NAME_PATTERN
+from crossover.field_faults import NAME_PATTERN, did_you_mean
 from crossover.files import digest_of
 from crossover.metric_catalogue import metric_of
 from crossover.model.model_presets import PRESETS
@@ -66,6 +66,13 @@ def _seeds(seeds: object) -> object:
     return tuple(range(int(seeds)))
 
 
+def _known_arm(name: str, info: ValidationInfo) -> str:
+    """An arm's name; the recipes were validated before it."""
+    if "recipes" in info.data:
+        resolve_arm(name, info.data["recipes"].get(name))
+    return name
+
+
 class Cell(StudyPart):
     """One point of the grid."""
 
@@ -85,14 +92,16 @@ class StudyConfig(StudyPart):
     question: str = Field(default="", max_length=500)
     data: DataConfig = DataConfig()
     grid: GridConfig = GridConfig()
-    arms: tuple[str, ...] = ("ar", "dlm")
     recipes: dict[str, Recipe] = Field(default_factory=dict, description="Ratios of arms, or new arms by name.")
+    arms: tuple[Annotated[str, AfterValidator(_known_arm)], ...] = Field(default=("ar", "dlm"), validate_default=True)
     seeds: Annotated[tuple[int, ...], BeforeValidator(_seeds)] = Field(
         default=(0, 1, 2, 3, 4), description="A number n means 0..n-1."
     )
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
-    analysis: AnalysisPlan = Field(default_factory=lambda: AnalysisPlan.model_validate(_with_metrics({})))
+    analysis: AnalysisPlan = Field(
+        default_factory=lambda: AnalysisPlan.model_validate(_with_metrics({})), validate_default=True
+    )
 
     @field_validator("seeds")
     @classmethod
@@ -107,9 +116,14 @@ class StudyConfig(StudyPart):
 
     @field_validator("arms")
     @classmethod
-    def _arms_are_distinct(cls, arms: tuple[str, ...]) -> tuple[str, ...]:
+    def _arms_are_distinct(cls, arms: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         if len(set(arms)) < len(arms):
             raise ValueError(f"an arm stands twice in {list(arms)}")
+        for name in info.data.get("recipes", ()):
+            if name not in arms:
+                raise ValueError(
+                    f"the recipe {name!r} is for none of the arms {', '.join(arms)}{did_you_mean(name, arms)}"
+                )
         return arms
 
     @field_validator("analysis", mode="before")
@@ -117,11 +131,24 @@ class StudyConfig(StudyPart):
     def _metrics_are_completed(cls, analysis: object) -> object:
         return _with_metrics(analysis) if isinstance(analysis, dict) else analysis
 
+    @field_validator("analysis")
+    @classmethod
+    def _compared_arms_are_known(cls, analysis: AnalysisPlan, info: ValidationInfo) -> AnalysisPlan:
+        if "arms" not in info.data or "recipes" not in info.data:
+            return analysis
+        families = {name: resolve_arm(name, info.data["recipes"].get(name)).family for name in info.data["arms"]}
+        for arm in (analysis.baseline, analysis.candidate):
+            if arm not in families:
+                meant = did_you_mean(arm, tuple(families))
+                raise ValueError(f"compares {arm!r}, which is none of the arms {', '.join(families)}{meant}")
+        for arm in analysis.tuned:
+            if families.get(arm) != families[analysis.baseline]:
+                text = f"tuned: {arm!r} is not an arm of this study of the baseline's family"
+                raise ValueError(f"{text}; the arms are {', '.join(families)}")
+        return analysis
+
     @model_validator(mode="after")
-    def _arms_are_known(self) -> Self:
-        for name in self.recipes:
-            if name not in self.arms:
-                raise ValueError(f"recipes: {name!r} is not among the arms {list(self.arms)}")
+    def _experts_can_choose(self) -> Self:
         sparse = any(PRESETS[model].get("num_experts") for model in self.grid.models)
         for name in self.arms:
             if self.arm(name).expert_choice and not sparse:
@@ -130,15 +157,6 @@ class StudyConfig(StudyPart):
 
     @model_validator(mode="after")
     def _parts_agree(self) -> Self:
-        for arm in (self.analysis.baseline, self.analysis.candidate):
-            if arm not in self.arms:
-                raise ValueError(f"arms: the analysis compares {arm!r}, which is not among {list(self.arms)}")
-        for arm in self.analysis.tuned:
-            if arm not in self.arms or self.arm(arm).family != self.arm(self.analysis.baseline).family:
-                raise ValueError(
-                    f"analysis.tuned: {arm!r} is not an arm of this study of the baseline's family; "
-                    f"the arms are {list(self.arms)}"
-                )
         if "frontier" in self.analysis.comparisons and len(self.grid.models) < 2:
             raise ValueError("analysis.comparisons: 'frontier' compares model sizes; give grid.models at least two")
         length = self.data.sequence_length

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from crossover.field_faults import NAME_PATTERN
+from crossover.field_faults import NAME_PATTERN, unknown_name
 from crossover.model.model_presets import model_presets
 
 DOMAIN_CLOZE = "domain-cloze"
@@ -47,11 +47,17 @@ class DataConfig(StudyPart):
         return source
 
 
+def _known_model(name: str) -> str:
+    if name not in model_presets():
+        raise ValueError(unknown_name("model", name, model_presets()))
+    return name
+
+
 class GridConfig(StudyPart):
     """The cells: every unique-token budget with every model."""
 
     unique_tokens: Annotated[tuple[int, ...], Field(min_length=1)] = (10_000,)
-    models: Annotated[tuple[str, ...], Field(min_length=1)] = ("nano",)
+    models: Annotated[tuple[Annotated[str, AfterValidator(_known_model)], ...], Field(min_length=1)] = ("nano",)
 
     @field_validator("unique_tokens")
     @classmethod
@@ -59,14 +65,6 @@ class GridConfig(StudyPart):
         if min(budgets) < 1 or len(set(budgets)) < len(budgets):
             raise ValueError(f"budgets must be positive and distinct, found {list(budgets)}")
         return tuple(sorted(budgets))
-
-    @field_validator("models")
-    @classmethod
-    def _models_are_known(cls, models: tuple[str, ...]) -> tuple[str, ...]:
-        for name in models:
-            if name not in model_presets():
-                raise ValueError(f"unknown model {name!r}; choose from {', '.join(model_presets())}")
-        return models
 
 
 class TrainingConfig(StudyPart):

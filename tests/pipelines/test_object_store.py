@@ -71,7 +71,7 @@ def test_every_stage_runs_on_another_machine(
     for number, verb in enumerate(("prepare", "pretrain", "evaluate", "analyse")):
         flags = ["--promote", "always"] if verb == "analyse" else []
         crossover(number, verb, str(study), *place, *flags)
-    assert "promote:" in crossover(4, "analyse", str(study), *place, "--promote", "always")
+    assert "Decision:  promote (" in crossover(4, "analyse", str(study), *place, "--promote", "always")
     crossover(5, "promote", str(study), *place)
     assert "report.html" in crossover(6, "report", "s3://studies/chained")
     plan = json.loads(crossover(7, "plan", str(study), *place, "--json"))

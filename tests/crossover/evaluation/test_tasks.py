@@ -287,6 +287,7 @@ def test_the_last_word_must_be_the_very_word() -> None:
 
 BAD = [
     ("nothing", {}, [], "unknown task 'nothing'"),
+    ("helaswag", {}, [], "unknown task 'helaswag'; did you mean hellaswag?"),
     ("wrong", {"sha256": "0" * 64}, [ROW], "does not have the SHA-256 0000"),
     ("absent", {"file": "elsewhere.jsonl"}, [ROW], "elsewhere.jsonl does not exist"),
     ("blank", {}, [ROW | {"choices": ["four", " "]}], "option 1 is empty"),

@@ -36,7 +36,13 @@ def test_a_finished_study_is_analysed_again_without_manifests(
 ) -> None:
     assert not (tmp_path / "ws" / "manifests").exists()
     assert main(["analyse", *finished]) == 0
-    assert "hold: " in capsys.readouterr().out
+    output = capsys.readouterr().out
+    assert main(["report", str(tmp_path / "ws")]) == 0
+    report = capsys.readouterr().out
+    assert report.startswith("CHOOSE: ")
+    assert "\nVERDICT: " in report
+    assert output.startswith(report), "what `crossover report` prints"
+    assert output.splitlines()[-1].startswith("Decision:  hold (")
     for sql, expected in (
         ("SELECT COUNT(*) AS n FROM v_runs WHERE status = 'done'", [{"n": 4}]),
         ("SELECT COUNT(DISTINCT study_digest) AS n FROM v_verdicts", [{"n": 1}]),

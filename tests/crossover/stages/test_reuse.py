@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from crossover.commands import local_run
+from crossover.commands.study_progress import StudyProgress
 from crossover.errors import WorkspaceError
 from crossover.files import read_json
 from crossover.stages.analyse_stage import BOUND_NOTE, GROWN_NOTE, UNPLANNED_NOTE, _notes
@@ -71,6 +73,27 @@ def test_an_edit_makes_only_what_it_must(name: str, trained: tuple[StudyConfig, 
     assert rows["evaluations"][1] == expected.get("evaluations", 0)
     done = plan_reuse(after, open_store(str(copy)))
     assert [row.new for row in done.rows] == [0, 0, 0, 0, 0]
+
+
+def test_the_progress_of_a_run_starts_at_what_is_reused(
+    trained: tuple[StudyConfig, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    study, workspace = trained
+    shutil.copytree(workspace, tmp_path / "ws")
+    started: list[str] = []
+
+    def pipeline(*arguments: object, quiet: bool) -> int:
+        started.extend(part.summary for part in arguments if isinstance(part, StudyProgress))
+        return 0
+
+    monkeypatch.setattr(local_run, "_run_logged", pipeline)
+    after = edited(study, EDITS["+seed"][0])
+    local_run.run_study(after, str(tmp_path / "ws"), registry="", promotion="never", seeds_per_task=None, quiet=False)
+    assert started == ["trained 4/6, evaluated 4/6"]
+    assert "new: u512-pico/dlm, seeds 2\n" in capsys.readouterr().out
 
 
 def test_another_plan_is_marked_as_written_after_the_results(trained: tuple[StudyConfig, Path], tmp_path: Path) -> None:

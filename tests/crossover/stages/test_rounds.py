@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,15 +16,21 @@ from crossover.commands import rounds_command as commands
 from crossover.errors import StorageError, StudyError, WorkspaceError
 from crossover.files import read_json
 from crossover.stages import analyse_stage as analyse
+from crossover.stages import round_state
 from crossover.stages.analyse_stage import analyse_stage
 from crossover.stages.evaluated_runs import collect_runs
 from crossover.stages.prepare_stage import plan_groups, prepare_stage
-from crossover.stages.round_state import DOCUMENT, HELD, missing_note, read_rounds, run_costs
+from crossover.stages.reuse import plan_reuse
+from crossover.stages.round_state import DOCUMENT, HELD, missing_note, next_round, read_rounds, run_costs
 from crossover.stages.stage_manifests import AnalysisRef, EvaluationsRef, RoundsRef
 from crossover.stages.study_context import StudyContext, open_study
 from crossover.storage import ANY
+from crossover.study.identity import RunId
 from crossover.study.study_config import StudyConfig
 from tests.crossover.stages.growing_study import CLEAR, NEAR, evaluated, study_of
+from tests.crossover.stages.trained_study import edited, run_stages, trained
+
+__all__ = ["trained"]  # a fixture
 
 FIRST = f"{CLEAR}:0,1,2,3,4;{NEAR}:0,1,2,3,4"
 
@@ -186,6 +194,56 @@ def test_a_part_of_a_study_without_looks_is_neither_planned_nor_analysed(study: 
         for part in (plan_groups, lambda c, _, s: analyse_stage(c, [], promotion="verdict", selected=s)):
             with pytest.raises(StudyError, match="looks only, and there are none"):
                 part(context, 1, f"{CLEAR}:0,1")
+
+
+def test_next_counts_the_runs_that_are_trained(
+    trained: tuple[StudyConfig, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study, workspace = trained
+    shutil.copytree(workspace, tmp_path / "ws")
+    grown = edited(study, lambda raw: (raw.update(seeds=8), raw["analysis"].update(looks=[5, 8])))
+    file = tmp_path / "grown.json"
+    file.write_text(grown.model_dump_json())
+    command = ["next", str(file), "--out", str(tmp_path / "ws")]
+
+    assert main(command) == 0
+    text = capsys.readouterr().out
+    assert "u512-pico: open (0 seed pairs judged, 2 trained): nothing is known of it yet" in text
+    assert "Next:  6 runs, about " in text
+    assert "4 other runs of this selection are trained and reused" in text
+    assert text.splitlines()[-1].endswith("of the full grid (25%)"), "4 of 16 runs, of two arms at equal cost"
+
+    part = edited(study, lambda raw: raw.update(seeds=[3, 4, 5, 6, 7, 0, 1]))
+    run_stages(part, str(tmp_path / "ws"))
+    capsys.readouterr()
+    assert main(command) == 0
+    text = capsys.readouterr().out
+    assert "u512-pico: open (0 seed pairs judged, 7 trained): enough seed pairs are trained for the look at 5" in text
+    assert (
+        "Next:  nothing to train; 10 runs are trained and not yet analysed under these looks: u512-pico:0,1,3,4,5"
+        in text
+    )
+    assert f"Run:   crossover run {file} --rounds --out {tmp_path / 'ws'}" in text
+    assert "of the full grid (88%)" in text
+
+
+def test_a_later_round_proposes_only_runs_that_are_not_trained(
+    study: StudyConfig, context: StudyContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare_stage(context)
+    one_round(context, FIRST)
+    before = next_round(study, context.store)
+    assert (len(before.next_runs), [cell.trained for cell in before.cells]) == (6, [5, 5])
+    extra = (RunId(NEAR, "ar", 5), RunId(NEAR, "dlm", 5), RunId(CLEAR, "ar", 5))
+    reuse = replace(plan_reuse(study, context.store), trained=extra)
+    monkeypatch.setattr(round_state, "plan_reuse", lambda *_: reuse)
+    state = next_round(study, context.store)
+    assert [(run.arm, run.seed) for run in state.next_runs] == [("ar", 6), ("dlm", 6), ("ar", 7), ("dlm", 7)]
+    assert state.next_selection == before.next_selection == f"{NEAR}:5,6,7"
+    assert {cell.cell: (cell.pairs, cell.trained) for cell in state.cells} == {CLEAR: (5, 5), NEAR: (5, 6)}
+    assert state.spent == pytest.approx(before.spent + 0.1 + 2 * 0.2)
+    text = commands.lines(study, state)
+    assert "2 other runs of this selection are trained and reused" in text[-2]
 
 
 def test_next_prints_the_round_to_come(study: StudyConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

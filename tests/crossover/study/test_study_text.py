@@ -134,6 +134,60 @@ def test_an_unknown_field_is_answered_with_the_one_that_was_meant(text: str, sta
     assert refused(text).problem.startswith(start)
 
 
+@pytest.mark.parametrize(
+    ("text", "field", "start"),
+    [
+        ("arms: [ar, dlm, ar-decya]", "arms.2", "unknown arm 'ar-decya'; did you mean ar-decay? Choose from ar, dlm,"),
+        ("grid: {models: [nanoo]}", "grid.models.0", "unknown model 'nanoo'; did you mean nano? Choose from "),
+        ("recipes: {ar-decya: {dropout: 0.1}}", "arms", "the recipe 'ar-decya' is for none of the arms ar, dlm"),
+        (
+            "analysis: {candidate: dml}",
+            "analysis",
+            "compares 'dml', which is none of the arms ar, dlm; did you mean dlm?",
+        ),
+        (
+            "analysis: {tuned: [ar-decay]}",
+            "analysis",
+            "tuned: 'ar-decay' is not an arm of this study of the baseline's",
+        ),
+        (
+            *("analysis: {metrics: [validation_bpp]}", "analysis.metrics.0"),
+            "unknown metric 'validation_bpp'; did you mean validation_bpb? A metric of your own needs direction",
+        ),
+        (
+            *("analysis: {metrics: [{name: hellaswag_acuracy}]}", "analysis.metrics.0"),
+            "unknown metric 'hellaswag_acuracy'; did you mean hellaswag_accuracy? A metric",
+        ),
+        (
+            *("analysis: {metrics: [xyzzy]}", "analysis.metrics.0"),
+            "unknown metric 'xyzzy'. A metric of your own needs direction and delta",
+        ),
+    ],
+)
+def test_an_unknown_name_is_answered_with_the_one_that_was_meant(text: str, field: str, start: str) -> None:
+    error = refused(text)
+    assert error.field == field
+    assert error.problem.startswith(start)
+
+
+def test_a_metric_of_ones_own_needs_a_direction_and_a_delta() -> None:
+    study = parse_study("analysis: {metrics: [{name: xyzzy, direction: lower, delta: 1}]}")
+    assert study.analysis.metrics[0].name == "xyzzy"
+    assert refused("analysis: {metrics: [{name: xyzzy, direction: lower}]}").field == "analysis.metrics.0.delta"
+
+
+def test_unknown_names_are_listed_with_the_other_faults() -> None:
+    error = refused(
+        "sed: 3\narms: [ar, dlm, gpt]\ngrid: {models: [nanoo, huge]}\ntraining: {epochs: -1}\n"
+        "analysis: {metrics: [validation_bpp], alpha: 2}"
+    )
+    assert [line.partition(":")[0].strip() for line in error.problem.splitlines()[1:]] == [
+        *("grid.models.0", "grid.models.1", "arms.2", "training.epochs", "analysis.metrics.0", "analysis.alpha", "sed")
+    ]
+    assert "unknown model 'nanoo'; did you mean nano?" in error.problem
+    assert "unknown model 'huge'" in error.problem
+
+
 def test_every_fault_is_listed_one_a_line() -> None:
     error = refused("sed: 3\nname: 7\ntraining: {epochs: -1, batch_size: x}\ngrid: {unique_tokens: [a, 2]}")
     lines = str(error).splitlines()
