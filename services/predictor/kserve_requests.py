@@ -6,11 +6,12 @@ import math
 import struct
 from typing import Any, Literal
 
+from cloudevents.sdk.converters.util import has_binary_headers
 from crossover_services.predictor.request_fields import RequestBody, SamplingFields, malformed, parse_body
 from fastapi import APIRouter, Request, Response
 from kserve.constants.constants import INFERENCE_CONTENT_LENGTH_HEADER, PredictorProtocol
 from kserve.errors import InferenceError, InvalidInput
-from kserve.protocol.dataplane import DataPlane, has_binary_headers
+from kserve.protocol.dataplane import DataPlane
 from kserve.protocol.infer_type import InferInput, InferRequest
 from kserve.protocol.rest.v2_datamodels import RequestInput, RequestOutput
 from kserve.protocol.rest.v2_endpoints import V2Endpoints
@@ -58,7 +59,7 @@ class RequestDataPlane(DataPlane):
         body: Any,  # noqa: ANN401 - as KServe has it
         headers: dict[str, str],
         protocol_version: str = PredictorProtocol.REST_V1.value,
-        model_name: str | None = None,
+        model_name: str = "",
     ) -> tuple[Any, dict[str, Any]]:
         """The request, and the attributes of a CloudEvent.
 
@@ -87,7 +88,7 @@ class RequestDataPlane(DataPlane):
         return router
 
 
-def _decode_tensors(body: bytes, json_length: str | None, model_name: str | None) -> InferRequest:
+def _decode_tensors(body: bytes, json_length: str | None, model_name: str) -> InferRequest:
     """A v2 request from its JSON and, where a header gives the JSON's length, the bytes of tensors after it."""
     try:
         length = len(body) if json_length is None else int(json_length)

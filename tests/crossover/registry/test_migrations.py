@@ -36,6 +36,16 @@ def _study(number: int) -> dict[str, object]:
     return {"id": number, "name": "demo", "digest": f"d{number}", "config": "{}", "plan_digest": "p", "created_at": NOW}
 
 
+def _analysis(study: int) -> dict[str, object]:
+    row = {"id": study, "study_id": study, "cell": "c", "digest": "a", "method": "m/1"}
+    return {**row, "result": json.dumps(RESULT), "created_at": NOW}
+
+
+def _deployment(study: int, run: int) -> dict[str, object]:
+    row = {"id": study, "study_id": study, "run_id": run, "analysis_digest": "a", "created_at": NOW}
+    return {**row, "step": 1, "uri": "u", "digest": "w", "reason": "r"}
+
+
 def _verdict(position: int) -> dict[str, object]:
     arms = {"baseline": "adamw", "candidate": "muon"}
     outcome = {"word": OLD_OUTCOMES[position], "direction": OLD_DIRECTIONS[position]}
@@ -66,27 +76,9 @@ ROWS: list[tuple[str, dict[str, object]]] = [
     ("series", {"id": 1, "run_id": 1, "metric_id": 1}),
     ("point", {"step": 1, "attempt_n": 1, **BY_ATTEMPT}),
     ("checkpoint", {"run_id": 1, "step": 1, "tokens": 16, "uri": "u", "digest": "w", "created_at": NOW}),
-    *(
-        (
-            "analysis",
-            {
-                **{"id": study, "study_id": study, "cell": "c", "digest": "a", "method": "m/1"},
-                **{"result": json.dumps(RESULT), "created_at": NOW},
-            },
-        )
-        for study in (1, 2)
-    ),
+    *(("analysis", _analysis(study)) for study in (1, 2)),
     *(("verdict", _verdict(position)) for position in range(len(OLD_OUTCOMES))),
-    *(
-        (
-            "deployment",
-            {
-                **{"id": study, "study_id": study, "run_id": run, "step": 1, "uri": "u", "digest": "w"},
-                **{"analysis_digest": "a", "reason": "r", "created_at": NOW},
-            },
-        )
-        for study, run in ((1, 1), (2, 3))
-    ),
+    *(("deployment", _deployment(study, run)) for study, run in ((1, 1), (2, 3))),
 ]
 ITEMS = {"ids": ["a"]}
 SAME = {"method": "m/1", "result": "{}"}
