@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 EXIT_CODE = 128 + signal.SIGTERM
-EXIT_SECONDS = 8.0
+EXIT_SECONDS = 8.5
 MESSAGE = "terminated; run the same command again to go on"
 
 

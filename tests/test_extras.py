@@ -51,6 +51,7 @@ REQUIRED_BY = {
 MODULES = sorted({module for modules in EXTRAS.values() for module in modules})
 COMMANDS: dict[str, list[str]] = {
     **{verb: [verb, "nowhere.yaml"] for verb in ("run", "next", "plan", "prepare", "pretrain", "evaluate", "analyse")},
+    "init": ["init", "nowhere"],
     "promote": ["promote", "nowhere.yaml"],
     "compile": ["compile"],
     "doctor": ["doctor"],
@@ -137,6 +138,8 @@ def test_a_verb_needs_no_extra_that_it_does_not_declare(tmp_path: Path) -> None:
     write_corpus(tmp_path / "corpus")
     (tmp_path / "small.yaml").write_text(SMALL.format(corpus=tmp_path / "corpus"))
     rows = [f"{a},{s},{t},loss,{s + t + (a == 'dlm')}" for a in ("ar", "dlm") for s in range(5) for t in range(1, 9)]
+    stories = [json.dumps({"text": f"{number} " + "once upon a time " * 30}) for number in range(60)]
+    (tmp_path / "stories.jsonl").write_text("\n".join(stories))
     (tmp_path / "curves.csv").write_text("\n".join(("arm,seed,tokens,metric,value", *rows)))
     study, curves = ["small.yaml", "--out", "ws"], ["analyse", "--curves", "curves.csv", "--metric", "loss:lower:0.1"]
     work = [
@@ -145,6 +148,7 @@ def test_a_verb_needs_no_extra_that_it_does_not_declare(tmp_path: Path) -> None:
         *(["report", "ws"], ["advise", "ws"], ["doctor"], curves, [*curves, "--out", "curves"]),
         *(["registry", "upgrade"], ["registry", "query", "SELECT 1"], ["compile", "--out", "pipeline.yaml"]),
         *(["serve", "ws", "--try"], ["lm-eval", "--help"]),
+        ["init", "stories.jsonl", "--hours", "100", "--model", "pico", "--seeds", "2", "--epochs", "1"],
     ]
     groups: dict[tuple[str, ...], list[list[str]]] = {}
     for arguments in work:

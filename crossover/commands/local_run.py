@@ -30,7 +30,7 @@ from crossover.study.study_config import StudyConfig
 from crossover.termination import Terminated
 
 GRACE_SECONDS = 15.0
-TERMINATION_SECONDS = 5.0
+TERMINATION_SECONDS = 6.0
 """Grace after SIGTERM: less than this process itself has (see crossover/termination.py)."""
 PLAIN_SECONDS = 10.0
 """Between two lines of progress where there is no terminal."""
