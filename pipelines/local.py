@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
+import threading
 from pathlib import Path
 
 from crossover_pipelines.crossover_study.pipeline import build_pipeline
 from kfp import local
+from kfp.local import subprocess_task_handler
 
 from crossover.failures import reporting
 
@@ -24,6 +27,21 @@ FAILED_TASK = "finished with status"
 def argument_text(study_json: str) -> str:
     """Escape in the study's JSON the two texts that kfp.local rewrites inside arguments: `python3` and `{{$.`."""
     return study_json.replace("python3", "python\\u0033").replace("{{$.", "{\\u007b$.")
+
+
+def start_nothing_after_interrupt() -> None:
+    """After SIGINT no further stage starts: kfp.local's pool of threads would begin every task that waits."""
+    interrupted, start = threading.Event(), subprocess_task_handler.run_local_subprocess
+
+    def run_unless_interrupted(full_command: list[str], env_vars: dict[str, str] | None = None) -> int:
+        return 1 if interrupted.is_set() else int(start(full_command, env_vars))
+
+    def interrupt(_number: int, _frame: object) -> None:
+        interrupted.set()
+        raise KeyboardInterrupt
+
+    subprocess_task_handler.run_local_subprocess = run_unless_interrupted
+    signal.signal(signal.SIGINT, interrupt)
 
 
 def main() -> int:
@@ -39,6 +57,7 @@ def main() -> int:
     options = parser.parse_args()
     with reporting("pipeline"):
         study = json.dumps(json.loads(options.study.read_text("utf-8"))["study"])
+        start_nothing_after_interrupt()
         local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(options.root), raise_on_error=True)
         try:
             build_pipeline(options.parallelism)(

@@ -170,14 +170,29 @@ def _follow(lines: IO[str], log: IO[str], progress: StudyProgress, *, quiet: boo
 def _stop(process: subprocess.Popen[str], grace: float) -> None:
     """Interrupt the process group, give it time to record the end of its attempts, then kill what is left."""
     _signal_group(process, signal.SIGINT)
-    try:
-        process.wait(grace)
-    except subprocess.TimeoutExpired:
-        pass
+    deadline = time.monotonic() + grace
+    while _group_lives(process) and time.monotonic() < deadline:
+        time.sleep(0.05)
     _signal_group(process, signal.SIGKILL)
     process.wait()
     if process.stdout is not None:
         process.stdout.close()
+
+
+def _group_lives(process: subprocess.Popen[str]) -> bool:
+    """Whether a process of the group is left: the stages may outlive the pipeline's process, their parent."""
+    if process.poll() is None:
+        return True
+    try:
+        while os.waitpid(-process.pid, os.WNOHANG)[0]:  # in a container this process inherits them
+            pass
+    except ChildProcessError:
+        pass
+    try:
+        os.killpg(process.pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _signal_group(process: subprocess.Popen[str], number: signal.Signals) -> None:
