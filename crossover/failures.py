@@ -54,6 +54,8 @@ def exiting_on_failure() -> Iterator[None]:
     """
     try:
         yield
+    except Terminated as error:
+        raise SystemExit(_fail(MESSAGE, EXIT_CODE)) from error
     except Exception as error:
         failure = _user_failure(error)
         if failure is None:

@@ -34,18 +34,28 @@ def termination_requested() -> bool:
 
 
 @contextmanager
-def terminable() -> Iterator[None]:
-    """Handle SIGTERM within the block, which runs in the main thread."""
+def terminable(*, interrupts: bool = False) -> Iterator[None]:
+    """Handle SIGTERM within the block; outside of the main thread, where Python handles no signals, do nothing.
+
+    Args:
+        interrupts: handle SIGINT alike, without the deadline: a KeyboardInterrupt that arrives in a finalizer or a
+            callback is lost, a request for termination is not.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     read_end, write_end = os.pipe()
     os.set_blocking(write_end, False)
-    previous = signal.signal(signal.SIGTERM, _handle)
+    handled = [signal.SIGTERM, signal.SIGINT] if interrupts else [signal.SIGTERM]
+    previous = {number: signal.signal(number, _handle) for number in handled}
     previous_fd = signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
     threading.Thread(target=_end_in_time, args=(read_end,), name="termination", daemon=True).start()
     try:
         yield
     finally:
         signal.set_wakeup_fd(previous_fd)
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
         os.close(write_end)
         _State.requested = False
 

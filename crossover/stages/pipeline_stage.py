@@ -16,6 +16,7 @@ from crossover.stages.promotion_decision import PROMOTIONS
 from crossover.stages.run_selection import parse_selection
 from crossover.stages.study_context import StudyContext, open_study
 from crossover.study.study_config import StudyConfig
+from crossover.termination import terminable
 from crossover.url_masking import mask_password
 
 PARAMETERS = {"--out": "workspace", "--registry": "registry", "--promote": "promotion"}
@@ -33,9 +34,9 @@ def open_pipeline_stage(stage: str, study: str, workspace: str, registry: str) -
         registry: SQLAlchemy URL without a password; empty is the one of the settings.
 
     Raises:
-        SystemExit: after a failure that users can correct; its message is on standard error.
+        SystemExit: after a failure that users can correct, SIGTERM or SIGINT; its message is on standard error.
     """
-    with exiting_on_failure(), reporting(stage), _naming_parameters():
+    with exiting_on_failure(), reporting(stage), _naming_parameters(), terminable(interrupts=True):
         refuse_password(registry)
         with open_study(study, workspace.strip(), registry.strip()) as context:
             yield context

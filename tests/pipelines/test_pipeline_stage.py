@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ from crossover.stages.pretrain_stage import pretrain_stage
 from crossover.stages.study_context import resolve_study
 from crossover.study.load_study import load_study
 from crossover.study.study_config import StudyConfig
+from crossover.termination import MESSAGE
 
 
 @pytest.fixture(autouse=True)
@@ -166,3 +168,30 @@ def test_an_exception_of_a_stage_is_not_its_name(tmp_path: Path) -> None:
     failure = progress.failure(1, tmp_path / "log")
     assert (failure.stage, failure.exit_code) == ("evaluation", 1)
     assert failure.message.startswith("ValueError: no such thing (log: ")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_a_stage_with_one_line_also_where_an_exception_would_be_lost(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    """While termination is deferred, as training does, a signal within a finalizer is not lost either."""
+    code = f"""
+import os, time
+from crossover.stages.pipeline_stage import open_pipeline_stage
+from crossover.termination import deferring_termination, termination_requested
+
+class Finalizer:
+    def __del__(self):
+        os.kill(os.getpid(), {int(number)})
+        time.sleep(0.01)
+
+with open_pipeline_stage("pretraining", "smoke", {str(tmp_path / "ws")!r}, "sqlite:///{tmp_path}/r.sqlite"):
+    with deferring_termination():
+        Finalizer()
+        print("requested", termination_requested(), flush=True)
+    time.sleep(60)
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=50)
+    assert result.returncode == 143, result.stderr
+    assert "requested True" in result.stdout
+    assert result.stderr.splitlines()[-1] == f"crossover: {MESSAGE}"
