@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 
 from crossover.errors import StudyError
@@ -22,7 +21,7 @@ TASKS_PER_SLOT = 2
 
 def default_seeds_per_task(runs: int, parallel: int) -> int:
     """Seeds that one local task trains: every task starts processes, and two tasks a slot still share the work well."""
-    return max(1, math.ceil(runs / (TASKS_PER_SLOT * parallel)))
+    return max(1, runs // (TASKS_PER_SLOT * parallel))
 
 
 def check_rounds(study: StudyConfig) -> None:
