@@ -22,7 +22,7 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | column -t -s "$$(printf '\t')"
 
-demo: $(VENV)/.installed ## answer "AR or diffusion?" on real code, then serve and query the models (about 6 minutes)
+demo: $(VENV)/.installed ## answer "AR or diffusion?" on real code, then serve and query the models (5 to 7 minutes)
 	$(BIN)/crossover doctor
 	$(BIN)/crossover run demo --promote always
 	$(BIN)/crossover serve studies/demo --try
