@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,7 +73,8 @@ def advise(options: argparse.Namespace) -> int:
         requested = {"unique_tokens": round(options.unique_tokens), "parameters": round(options.parameters)}
         results = (advise_on(cells, **requested, flops=options.flops),)
     if options.json:
-        print("[" + ",\n".join(advice.model_dump_json() for advice in results) + "]")
+        rows = [advice.model_dump(mode="json") | {"text": choice_sentence(context, advice)} for advice in results]
+        print(json.dumps(rows, indent=1, ensure_ascii=False))
         return 0
     for advice in results:
         budget = f", {advice.flops:.3g} FLOPs" if advice.flops else ""

@@ -233,12 +233,22 @@ def advice(context: ReportContext) -> Table:
 
 
 def choice_sentence(context: ReportContext, advice: Advice) -> str:
-    """What to choose, with early stopping and without where the study's plan has both and no budget was given."""
+    """What to choose, with early stopping and without where the study's plan has both."""
     size = (advice.unique_tokens, advice.parameters)
     names = [facts.cell for facts in context.overview.cells if (facts.unique_tokens, facts.parameters) == size]
     analysis = next((cell.analysis for cell in context.cells if cell.cell in names), None)
-    sentence = verdict_lines.choice(analysis) if analysis is not None and advice.flops is None else ""
-    return sentence or f"{choice_label(advice)}."
+    if analysis is None:
+        return f"{choice_label(advice)}."
+    if advice.flops is None:
+        return verdict_lines.choice(analysis) or f"{choice_label(advice)}."
+    matched = verdict_lines.find(analysis, advice.metric, "flops", "matched")
+    measured = advice.comparison == "best-so-far" and advice.difference is not None
+    if not measured or matched is None or matched.crossing is None:
+        return f"{choice_label(advice)}."
+    early, late = choice_label(advice), verdict_lines.ahead(matched, advice.flops)
+    if early == late:
+        return f"With early stopping or without: {early}."
+    return f"If you stop early and keep a run's best checkpoint: {early}. If you train to the end: {late}."
 
 
 def choice_label(advice: Advice) -> str:

@@ -141,6 +141,16 @@ def choice(analysis: Analysis) -> str:
     return f"If you stop early and keep a run's best checkpoint: {early}. {when}: {late}."
 
 
+def ahead(verdict: Verdict, place: float) -> str:
+    """The arm that is ahead at a place of the axis of a verdict with a crossing; neither inside of its interval."""
+    assert verdict.crossing is not None  # noqa: S101 - the caller's condition
+    first, second = _order(verdict)
+    low, high = verdict.crossing.low, verdict.crossing.high
+    if low is not None and place < low:
+        return first
+    return second if high is not None and place > high else "not known yet"
+
+
 def _chosen(analysis: Analysis, verdict: Verdict) -> str:
     """The arm to choose by a verdict; of a crossover the one that is better late."""
     if verdict.crossing is not None:

@@ -61,7 +61,9 @@ def next_round(study: StudyConfig, store: ArtifactStore) -> RoundsRef:
             reason = f"enough seed pairs are trained for the look at {look}, and not yet analysed."
         cells.append(cell.model_copy(update={"trained": pairs, "reason": reason}))
     unanalysed = sum(state.costs.get(f"{run.cell}/{run.arm}", 0.0) for run in trained - analysed)
-    return state.model_copy(update={"next_runs": new, "cells": tuple(cells), "spent": state.spent + unanalysed})
+    reason = state.reason if new or not selected else "; ".join(f"{cell.cell}: {cell.reason}" for cell in cells)
+    update = {"next_runs": new, "cells": tuple(cells), "spent": state.spent + unanalysed, "reason": reason}
+    return state.model_copy(update=update)
 
 
 def write_rounds(

@@ -68,7 +68,13 @@ def advise(
     here = [(f, a) for f, a in cells if (f.unique_tokens, f.parameters) == (unique_tokens, parameters)]
     if here:
         choice = _measured(here[0][1], metric, comparison, flops)
-        cheapest = _cheapest(here[0], metric, comparison, choice)
+        untested = flops is not None and choice.difference is None
+        if untested:
+            cheapest = _at_budget(here[0], flops or 0.0)
+        elif flops is not None and choice.choose == "baseline":
+            cheapest = "Another recipe or model size: longer runs change nothing at this budget."
+        else:
+            cheapest = _cheapest(here[0], metric, comparison, choice)
     else:
         choice = _forecast(cells, metric, unique_tokens, parameters, flops)
         cost = _cost(cells, 2 * plan.minimum_pairs * flops if flops else None)
@@ -193,6 +199,16 @@ def _verdict(analysis: Analysis, metric: MetricPlan, comparison: Comparison) -> 
     axis: Axis = "flops" if "flops" in plan.axes else plan.axes[0]
     wanted = (metric.name, axis, comparison, plan.baseline)
     return next(v for v in analysis.verdicts if (v.metric, v.axis, v.comparison, v.baseline) == wanted)
+
+
+def _at_budget(cell: AnalysedCell, flops: float) -> str:
+    """What measures a cell at a budget at which its runs were not measured."""
+    analysis, end = cell[1], _last(cell[1], "flops")
+    if not end or flops < end:
+        return "Earlier checkpoints of the same runs (evaluation.first_epoch): they go beyond this budget."
+    pairs, epochs = analysis.plan.minimum_pairs, (_last(analysis, "epochs") or 0.0) * flops / end
+    longer = f"Runs of {_count(flops)} FLOPs" + (f", about {epochs:.3g} epochs" if epochs else "")
+    return f"{longer}: {pairs} seeds of both arms{_cost([cell], 2 * pairs * flops)}."
 
 
 def _cheapest(cell: AnalysedCell, metric: MetricPlan, comparison: Comparison, choice: _Choice) -> str:

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from crossover.analysis.across.cross_cell_result import Advice, CellFacts
 from crossover.report import (
     Sample,
+    choice_sentence,
     figure_scales,
     headline,
     number_formats,
@@ -19,6 +21,8 @@ from crossover.report import (
     verdict_lines,
 )
 from tests.crossover.report import report_samples as samples
+
+EARLY = "If you stop early and keep a run's best checkpoint:"
 
 
 def test_the_headline_says_the_verdict_best_so_far_and_further_metrics() -> None:
@@ -86,6 +90,39 @@ def test_the_choice_with_early_stopping_and_without(
         samples.verdict(samples.LOSS.name, comparison="best-so-far", **stopped),
     )
     assert choice in verdict_lines.choice(samples.analysis(rows=rows, figures=()))
+
+
+@pytest.mark.parametrize(
+    ("flops", "difference", "sentence"),
+    [
+        (1e14, -0.1, f"{EARLY} DLM. If you train to the end: AR."),
+        (1e17, -0.1, "With early stopping or without: DLM."),
+        (3.5e15, -0.1, f"{EARLY} DLM. If you train to the end: not known yet."),
+        (1e18, None, "DLM."),
+    ],
+)
+def test_the_choice_at_a_budget_has_both_halves_where_it_was_measured(
+    flops: float, difference: float | None, sentence: str
+) -> None:
+    """The curves cross at 3.55e15 FLOPs (3.16e15 to 3.98e15)."""
+    context = samples.context()
+    facts = CellFacts(cell=context.cells[0].cell, unique_tokens=10**6, parameters=10**7)
+    overview = context.overview.model_copy(update={"cells": (facts,)})
+    advice = Advice(
+        unique_tokens=10**6,
+        parameters=10**7,
+        flops=flops,
+        choose="candidate",
+        baseline="ar",
+        candidate="dlm",
+        metric=samples.LOSS.name,
+        comparison="best-so-far",
+        difference=difference,
+        interval=None,
+        because="",
+        cheapest="",
+    )
+    assert choice_sentence(context.model_copy(update={"overview": overview}), advice) == sentence
 
 
 def test_a_crossing_the_other_way_names_the_other_winner() -> None:
