@@ -17,6 +17,8 @@ from crossover.termination import terminable
 Verb = Callable[[argparse.Namespace], int]
 _Verbs = argparse._SubParsersAction  # the type of what add_subparsers returns has no public name
 
+STUDY_HELP = "a study file (YAML), a folder that `crossover run` made, or a preset: demo, factors, map, smoke"
+
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of the command line; a test freezes its verbs and flags."""
@@ -81,9 +83,7 @@ def _add_curves(analyse: argparse.ArgumentParser) -> None:
 def _add_study(parser: argparse.ArgumentParser, *, optional: bool = False) -> None:
     """The arguments of verbs that work on a study."""
     count = "?" if optional else None
-    parser.add_argument(
-        "study", metavar="STUDY", nargs=count, help="a study file (YAML) or a preset: demo, factors, map, smoke"
-    )
+    parser.add_argument("study", metavar="STUDY", nargs=count, help=STUDY_HELP)
     _add_workspace(parser)
     _add_registry_url(parser)
 
@@ -134,7 +134,7 @@ def _add_study_verbs(verbs: "_Verbs[argparse.ArgumentParser]") -> None:  # noqa:
     next_.add_argument("--json", action="store_true", help="print as JSON")
     text = "estimate the cost of a study: parameters, FLOPs, memory, hours, disk, price"
     plan = _verb(verbs, "plan", text, "plan_command", "train", "registry")
-    plan.add_argument("study", metavar="STUDY", help="a study file (YAML) or a preset: demo, factors, map, smoke")
+    plan.add_argument("study", metavar="STUDY", help=STUDY_HELP)
     _add_workspace(plan)
     plan.add_argument("--processes", type=int, default=1, help="devices that train one run together (default 1)")
     text = "time some steps on this machine, do not assume an MFU (default: where no peak of the device is known)"

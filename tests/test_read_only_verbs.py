@@ -20,6 +20,7 @@ VERBS = {
     "plan": ("plan", "edited.yaml", "--out", "ws", "--no-measure"),
     "plan, measured": ("plan", "edited.yaml", "--out", "ws", "--measure"),
     "plan, nothing there": ("plan", "edited.yaml", "--no-measure"),
+    "plan, a workspace": ("plan", "ws", "--no-measure"),
     "report": ("report", "ws"),
     "advise": ("advise", "ws"),
     "doctor": ("doctor",),

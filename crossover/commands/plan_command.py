@@ -19,7 +19,7 @@ def plan(options: argparse.Namespace) -> int:
     import torch
 
     from crossover.stages.reuse import plan_reuse
-    from crossover.stages.run_selection import default_seeds_per_task
+    from crossover.stages.run_selection import default_seeds_per_task, looks_note
     from crossover.stages.waiting_time import contention, stage_seconds, waiting_time
     from crossover.storage import open_store
     from crossover.training.planner import peak_of, plan_study
@@ -97,6 +97,8 @@ def plan(options: argparse.Namespace) -> int:
             f"{waiting.parallel} ({', '.join(f'{name} {time_text(60 * part)}' for name, part in parts.items())}; "
             "reading the corpus not included)"
         )
+    if note := looks_note(study):
+        print(note)
     if study.training.schedule == "cosine":
         print("warning: under cosine only a run's last point is a budget; its earlier points are not annealed")
     return 0

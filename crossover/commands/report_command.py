@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from crossover.commands.command_options import workspace_at
 from crossover.errors import StudyError, WorkspaceError
 from crossover.files import write_text
+from crossover.stages.workspace import STUDY_FILE
 from crossover.storage import ArtifactStore, open_store
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ def _report_json(workspace: str) -> Path:
     store = open_store(workspace)
     if store.digest("analysis") is None:
         done, remedy = "", "run `crossover run` on the study first, or name its folder"
-        if document := store.read_document("study.json"):
+        if document := store.read_document(STUDY_FILE):
             done = f" yet: {_done_text(document.value['study'], store)}"
             remedy = "`crossover run` writes it at its end; for the points so far: "
             remedy += '`crossover registry query "SELECT * FROM v_curves"`'

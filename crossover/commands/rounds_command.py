@@ -9,7 +9,7 @@ from pathlib import Path
 
 from crossover.commands.command_options import study_of, workspace_of
 from crossover.stages.round_state import next_round
-from crossover.stages.run_selection import check_rounds, selected_runs
+from crossover.stages.run_selection import check_rounds, looks_note, selected_runs
 from crossover.stages.stage_manifests import RoundsRef
 from crossover.storage import open_store
 from crossover.study.study_config import StudyConfig
@@ -75,7 +75,8 @@ def lines(study: StudyConfig, state: RoundsRef) -> list[str]:
         text.append(f"Next:  nothing to train; {waiting}: {state.next_selection}")
     else:
         text.append("Next:  nothing")
-    return [*text, f"Spent: {share}"]
+    text.append(f"Spent: {share}")
+    return [*text, f"Plan:  {looks_note(study)}"] if max(study.analysis.looks) > len(study.seeds) else text
 
 
 def _state(options: argparse.Namespace, study: StudyConfig) -> RoundsRef:

@@ -16,6 +16,7 @@ from crossover.commands.command_options import workspace_at
 from crossover.commands.serve_samples import EXAMPLE_PASSAGE, held_out_passage, show_samples
 from crossover.errors import CrossoverError, WorkspaceError
 from crossover.stages.stage_manifests import AnalysisRef, DeploymentRef
+from crossover.stages.workspace import STUDY_FILE
 from crossover.storage import ArtifactStore, open_store
 from crossover.study.study_config import StudyConfig
 
@@ -96,7 +97,7 @@ def _try(place: str, checkpoint: Path) -> int:
 
 def _diffusion_arm(store: ArtifactStore) -> str | None:
     """The first arm of the study whose models can fill holes and have been evaluated."""
-    document, analysis = store.read_document("study.json"), _analysis(store)
+    document, analysis = store.read_document(STUDY_FILE), _analysis(store)
     if document is None or analysis is None:
         return None
     study = StudyConfig.model_validate(document.value["study"])

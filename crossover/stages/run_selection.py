@@ -43,6 +43,19 @@ def check_rounds(study: StudyConfig) -> None:
         )
 
 
+def looks_note(study: StudyConfig) -> str:
+    """The runs up to a plan's first look, and the looks that the seeds never reach; empty without looks."""
+    looks, seeds = study.analysis.looks, len(study.seeds)
+    if not looks:
+        return ""
+    first = min(looks[0], seeds) * len(study.arms) * len(study.cells)
+    text = f"in rounds (`--rounds`): judged at {', '.join(map(str, looks))} seed pairs, {first} runs up to the first"
+    beyond = [look for look in looks if look > seeds]
+    if beyond:
+        text += f"; the study has {seeds} seeds, so that it never reaches {', '.join(map(str, beyond))}"
+    return text
+
+
 def selected_runs(study: StudyConfig, text: str) -> list[RunId]:
     """The runs of a selection by cell, arm and seed; see `parse_selection`."""
     return [

@@ -78,6 +78,7 @@ def advise(
     else:
         choice = _forecast(cells, metric, unique_tokens, parameters, flops)
         cost = _cost(cells, 2 * plan.minimum_pairs * flops if flops else None)
+        cost = cost or "; a budget in FLOPs (--flops) gives its price"
         cheapest = f"Run this cell: {plan.minimum_pairs} seeds of both arms{cost}.{_smaller_step(cells, unique_tokens)}"
     return Advice(
         unique_tokens=unique_tokens,
@@ -221,7 +222,8 @@ def _cheapest(cell: AnalysedCell, metric: MetricPlan, comparison: Comparison, ch
 
     if choice.choose == "cannot say":
         if verdict.further_pairs is not None:
-            return f"About {verdict.further_pairs} more seed pairs{cost(2 * verdict.further_pairs)}."
+            by = ", for the comparison of each run's best so far" if comparison == "best-so-far" else ""
+            return f"About {verdict.further_pairs} more seed pairs{by}{cost(2 * verdict.further_pairs)}."
         if verdict.further_reach is not None:
             place = axis_place(verdict.axis, verdict.further_reach)
             return f"Longer runs, to {place} by the trend, with the same seeds."

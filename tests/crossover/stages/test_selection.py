@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from crossover.errors import StudyError
-from crossover.stages.run_selection import check_rounds, parse_selection, selection_text
+from crossover.stages.run_selection import check_rounds, looks_note, parse_selection, selection_text
 from crossover.study.study_config import StudyConfig
 
 STUDY = StudyConfig.model_validate(
@@ -70,3 +70,10 @@ def test_a_part_of_a_study_without_looks_is_refused() -> None:
 
 def test_a_study_names_its_looks_alone() -> None:
     assert STUDY.analysis.metrics == StudyConfig().analysis.metrics
+
+
+def test_looks_are_planned_with_their_runs_and_those_out_of_reach_are_named() -> None:
+    assert looks_note(WITHOUT_LOOKS) == ""
+    assert looks_note(STUDY) == "in rounds (`--rounds`): judged at 5, 6 seed pairs, 20 runs up to the first"
+    few = STUDY.model_copy(update={"seeds": (0, 1, 2, 3, 4)})
+    assert looks_note(few).endswith("; the study has 5 seeds, so that it never reaches 6")
