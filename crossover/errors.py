@@ -9,6 +9,7 @@ CrossoverError              exit code 1: a failure
     ├ WorkspaceError        the output folder
     ├ StorageError          the artifact store: a folder or a bucket
     ├ RegistryError         the SQL registry
+    │  └ RunHeldError       another process trains the run
     ├ CurvesError           the curves given to the analysis
     └ RequestError          a request to the predictor (HTTP 400)
        └ ServerBusyError  more requests than the predictor's queue holds (HTTP 503)
@@ -81,6 +82,27 @@ class StorageError(UserError):
 
 class RegistryError(UserError):
     """The registry cannot be reached, read, or written."""
+
+
+class RunHeldError(RegistryError):
+    """Another process trains a run, and had a heartbeat within its lease.
+
+    Args:
+        run: digest of the run.
+        host: of the other process.
+        pid: of the other process, on its host.
+        holder: names the process: `registry.process_identity`.
+        seen: its last heartbeat, ISO 8601.
+    """
+
+    def __init__(self, run: str, *, host: str, pid: int, holder: str, seen: str) -> None:
+        self.holder, self.seen = holder, seen
+        super().__init__(
+            "registry.run-held",
+            field="run",
+            problem=f"{run} is trained by process {pid} on {host}, last seen {seen}",
+            remedy="wait for that process, or stop it; a killed one is lost after two minutes",
+        )
 
 
 class CurvesError(UserError):

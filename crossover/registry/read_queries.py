@@ -24,7 +24,7 @@ from crossover.study.identity import RunId
 CURVE_COLUMNS = ("arm", "seed", "tokens", "flops", "seconds", "metric", "value", "stderr")
 QUERY_SECONDS = 60.0
 _CURSOR = "crossover_query"
-VIEWS = ("v_curves", "v_runs", "v_verdicts", "v_deployments")
+VIEWS = ("v_curves", "v_runs", "v_verdicts", "v_deployments", "v_attempts", "v_datasets")
 _TIMEOUTS = ("interrupted", "canceling statement due to statement timeout")
 _UNKNOWN = re.compile(r"""(?:no such |^)(table|relation|column):? "?(.+?)"?(?: does not exist|$)""")
 """What SQLite and PostgreSQL say of a name that they do not know."""
@@ -32,14 +32,17 @@ _QUOTED = re.compile(r"""'(?:[^']|'')*'|--[^\n]*|/\*.*?\*/|`[^`]*`|\[[^]]*]|"((?
 _ALLOWED = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
 
 
-def curves(engine: Engine, study_digest: str, cell: str, metrics: Sequence[str] | None) -> dict[str, list[Any]]:
+def curves(
+    engine: Engine, namespace: str, study_digest: str, cell: str, metrics: Sequence[str] | None
+) -> dict[str, list[Any]]:
     """Current points of a cell; see `Registry.curves`."""
     chosen = "" if metrics is None else "AND metric IN :metrics "
     statement = text(
         f"SELECT {', '.join(CURVE_COLUMNS)}, state FROM v_curves "  # noqa: S608 - constants only
-        f"WHERE study_digest = :study AND cell = :cell {chosen}ORDER BY metric, arm, seed, step"
+        "WHERE namespace = :namespace AND study_digest = :study AND cell = :cell "
+        f"{chosen}ORDER BY metric, arm, seed, step"
     )
-    parameters: dict[str, object] = {"study": study_digest, "cell": cell}
+    parameters: dict[str, object] = {"namespace": namespace, "study": study_digest, "cell": cell}
     if metrics is not None:
         statement = statement.bindparams(bindparam("metrics", expanding=True))
         parameters["metrics"] = list(metrics)
@@ -50,13 +53,14 @@ def curves(engine: Engine, study_digest: str, cell: str, metrics: Sequence[str] 
     return columns
 
 
-def attempts(engine: Engine, study_digest: str, cell: str) -> list[tuple[RunId, int]]:
+def attempts(engine: Engine, namespace: str, study_digest: str, cell: str) -> list[tuple[RunId, int]]:
     """The runs of a cell with their numbers of attempts; ordered by arm and seed."""
     statement = text(
-        "SELECT cell, arm, seed, attempts FROM v_runs WHERE study_digest = :study AND cell = :cell ORDER BY arm, seed"
+        "SELECT cell, arm, seed, attempts FROM v_runs "
+        "WHERE namespace = :namespace AND study_digest = :study AND cell = :cell ORDER BY arm, seed"
     )
     with engine.connect() as connection:
-        rows = connection.execute(statement, {"study": study_digest, "cell": cell}).all()
+        rows = connection.execute(statement, {"namespace": namespace, "study": study_digest, "cell": cell}).all()
     return [(RunId(row.cell, row.arm, row.seed), row.attempts) for row in rows]
 
 

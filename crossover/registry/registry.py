@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import os
-import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from datetime import UTC, datetime
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Self
 
-from sqlalchemy import Connection, Engine, func, insert, select, update
-from sqlalchemy.engine import URL
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import func, insert, select
 
 from crossover.files import digest_of
 from crossover.registry import read_queries
 from crossover.registry import schema as s
-from crossover.registry.connections import WRITES, make_engine, make_read_only_engine, registry_error
+from crossover.registry.attempts import begin_attempt, start_when_free
+from crossover.registry.connections import make_engine, make_read_only_engine
 from crossover.registry.migrate_schema import check_schema, migrate
+from crossover.registry.process_identity import ProcessIdentity, this_process
 from crossover.registry.registry_records import MetricDef, Point, QueryResult, SavedCheckpoint
-from crossover.registry.registry_url import is_sqlite, masked, parse_url
+from crossover.registry.registry_url import is_sqlite, parse_url
+from crossover.registry.sql_attempt import SqlAttempt
+from crossover.registry.transactions import Transactions, utc_now
 from crossover.registry.write_statements import (
     delete_other_estimates,
     finish_run,
@@ -35,15 +33,8 @@ from crossover.registry.write_statements import (
 )
 from crossover.study.identity import RunId
 
-T = TypeVar("T")
-END_REASONS = ("done", "failed", "interrupted")
 
-
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
-class Registry:
+class Registry(Transactions):
     """An open registry; see `Registry.open` and `Registry.open_read_only`.
 
     Several processes may use one at once; an instance belongs to one thread.
@@ -52,11 +43,8 @@ class Registry:
         RegistryError: from any method, when the database cannot be reached, read or written.
     """
 
-    def __init__(self, url: URL, engine: Engine, clock: Callable[[], datetime] = _now) -> None:
-        self._url, self._engine, self._clock = url, engine, clock
-
     @classmethod
-    def open(cls, url: str, *, clock: Callable[[], datetime] = _now) -> Self:
+    def open(cls, url: str, *, clock: Callable[[], datetime] = utc_now) -> Self:
         """Open a registry to read and write.
 
         An SQLite file is made and migrated; a PostgreSQL database must have been migrated by `upgrade`.
@@ -89,32 +77,6 @@ class Registry:
         check_schema(parsed)
         return cls(parsed, make_read_only_engine(parsed))
 
-    @property
-    def url(self) -> str:
-        """The URL, without passwords."""
-        return masked(self._url)
-
-    def close(self) -> None:
-        """Close all connections."""
-        self._engine.dispose()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    @contextmanager
-    def _write(self) -> Iterator[Connection]:
-        """One transaction."""
-        try:
-            with self._engine.execution_options(**{WRITES: True}).begin() as connection:
-                yield connection
-        except SQLAlchemyError as error:
-            raise registry_error(self._url, error) from error
-
     def register_study(self, *, name: str, digest: str, config: Mapping[str, object]) -> None:
         """Record a revision of a study, and the digest of its analysis plan from before its first run.
 
@@ -128,16 +90,21 @@ class Registry:
             "digest": digest,
             "config": dict(config),
             "plan_digest": digest_of(config.get("analysis", {})),
-            "created_at": self._clock(),
+            "created_at": self.now(),
+            "namespace": self.namespace,
         }
-        with self._write() as connection:
+        with self.writing() as connection:
             insert_rows(connection, s.StudyRow.__table__, [row])
 
     def register_dataset(self, study_digest: str, digest: str, manifest: Mapping[str, object]) -> None:
         """Record a prepared corpus of a study."""
-        with self._write() as connection:
-            row = {"study_id": study_id(connection, study_digest), "digest": digest, "manifest": dict(manifest)}
-            insert_rows(connection, s.DatasetRow.__table__, [row | {"created_at": self._clock()}])
+        with self.writing() as connection:
+            row = {
+                "study_id": study_id(connection, study_digest, self.namespace),
+                "digest": digest,
+                "manifest": dict(manifest),
+            }
+            insert_rows(connection, s.DatasetRow.__table__, [row | {"created_at": self.now()}])
 
     def register_run(
         self,
@@ -165,44 +132,50 @@ class Registry:
             epoch_tokens: tokens of one pass over its training examples; None when unknown.
             checkpoints: all that a run trained to its end has saved; empty for a run that is still to be trained.
         """
-        with self._write() as connection:
-            study = study_id(connection, study_digest)
-            number = upsert_run(connection, run, run_digest, config, epoch_tokens, replace=not checkpoints)
+        with self.writing() as connection:
+            study = study_id(connection, study_digest, self.namespace)
+            number = upsert_run(
+                connection, run, run_digest, config, epoch_tokens, namespace=self.namespace, replace=not checkpoints
+            )
             link_run(connection, study, run, number)
             if checkpoints:
-                finish_run(connection, number, checkpoints, self._clock())
+                finish_run(connection, number, checkpoints, self.now())
 
-    def start_attempt(self, run_digest: str, *, started_step: int) -> Attempt:
-        """Begin a run's next attempt; earlier ones that never ended are marked interrupted.
+    def start_attempt(self, run_digest: str, *, started_step: int) -> SqlAttempt:
+        """Begin a run's next attempt; waits while another process may be training the run.
 
         From now on the points of earlier attempts beyond `started_step` are superseded.
 
         Args:
             run_digest: of a registered run.
             started_step: optimizer step that the attempt resumes from; 0 starts anew.
+
+        Raises:
+            RunHeldError: another process trains the run.
         """
-        with self._write() as connection:
-            number = run_id(connection, run_digest)
-            connection.execute(select(s.RunRow.id).where(s.RunRow.id == number).with_for_update())
-            newest = connection.scalar(select(func.max(s.AttemptRow.n)).where(s.AttemptRow.run_id == number))
-            n = int(newest or 0) + 1
-            connection.execute(
-                update(s.AttemptRow)
-                .where(s.AttemptRow.run_id == number, s.AttemptRow.ended_at.is_(None))
-                .values(ended_at=self._clock(), end_reason="interrupted")
-            )
-            row = {"run_id": number, "n": n, "started_step": started_step, "host": socket.gethostname()}
-            insert_rows(connection, s.AttemptRow.__table__, [row | {"pid": os.getpid(), "started_at": self._clock()}])
-            connection.execute(update(s.RunRow).where(s.RunRow.id == number).values(status="running"))
-        return Attempt(self, number, n)
+        process = this_process()
+        return start_when_free(lambda gone: self.begin_attempt(run_digest, started_step, process, gone))
+
+    def begin_attempt(self, run_digest: str, started_step: int, process: ProcessIdentity, gone: str = "") -> SqlAttempt:
+        """Begin a run's next attempt for a process, or refuse it at once; see `attempts.begin_attempt`."""
+        with self.writing() as connection:
+            run = run_id(connection, run_digest, self.namespace)
+            step, now = started_step, self.now()
+            n = begin_attempt(connection, run, run_digest, started_step=step, process=process, gone=gone, now=now)
+        return SqlAttempt(self, run, n)
+
+    def attempt(self, run_digest: str, n: int) -> SqlAttempt:
+        """An attempt that was begun before."""
+        with self.writing() as connection:
+            return SqlAttempt(self, run_id(connection, run_digest, self.namespace), n)
 
     def record_points(self, run_digest: str, metric: MetricDef, points: Sequence[Point]) -> None:
         """Record measurements of a trained run, under its latest attempt; measuring again replaces.
 
         A step has one value of a metric: another estimator of the metric replaces the value too.
         """
-        with self._write() as connection:
-            run = run_id(connection, run_digest)
+        with self.writing() as connection:
+            run = run_id(connection, run_digest, self.namespace)
             series = series_id(connection, run, metric)
             latest = connection.scalar(select(func.max(s.AttemptRow.n)).where(s.AttemptRow.run_id == run))
             delete_other_estimates(connection, run, series, metric.name, [int(point.step) for point in points])
@@ -210,19 +183,24 @@ class Registry:
 
     def record_checkpoint(self, run_digest: str, step: int, tokens: int, uri: str, digest: str) -> None:
         """Record saved weights; saving the same step again replaces."""
-        with self._write() as connection:
-            row = {"run_id": run_id(connection, run_digest), "step": step, "tokens": tokens, "uri": uri}
+        with self.writing() as connection:
+            row = {"run_id": run_id(connection, run_digest, self.namespace), "step": step, "tokens": tokens, "uri": uri}
             insert_rows(
                 connection,
                 s.CheckpointRow.__table__,
-                [row | {"digest": digest, "created_at": self._clock()}],
+                [row | {"digest": digest, "created_at": self.now()}],
                 replace=("tokens", "uri", "digest", "created_at"),
             )
 
     def record_items(self, run_digest: str, step: int, task: str, items: Mapping[str, Any]) -> None:
         """Record per-item scores of a task at a step; scoring again replaces."""
-        with self._write() as connection:
-            row = {"run_id": run_id(connection, run_digest), "step": step, "task": task, "items": dict(items)}
+        with self.writing() as connection:
+            row = {
+                "run_id": run_id(connection, run_digest, self.namespace),
+                "step": step,
+                "task": task,
+                "items": dict(items),
+            }
             insert_rows(connection, s.ItemScoresRow.__table__, [row], replace=("items",))
 
     def record_analysis(self, study_digest: str, cell: str, analysis: Mapping[str, Any]) -> str:
@@ -238,13 +216,13 @@ class Registry:
         """
         digest = digest_of(analysis)
         row = s.AnalysisRow
-        with self._write() as connection:
-            study = study_id(connection, study_digest)
+        with self.writing() as connection:
+            study = study_id(connection, study_digest, self.namespace)
             newest = select(row.digest).filter_by(study_id=study, cell=cell).order_by(row.id.desc()).limit(1)
             if connection.scalar(newest) == digest:
                 return digest
             values = {"study_id": study, "cell": cell, "digest": digest, "method": analysis["method"]}
-            values |= {"result": dict(analysis), "created_at": self._clock()}
+            values |= {"result": dict(analysis), "created_at": self.now()}
             number = connection.scalar(insert(row).values(**values).returning(row.id))
             verdicts = [
                 {"analysis_id": number, "position": position, **verdict_columns(verdict)}
@@ -267,16 +245,16 @@ class Registry:
             analysis_digest: of the analysis of the run's cell, as `record_analysis` returned it.
             reason: one sentence.
         """
-        with self._write() as connection:
+        with self.writing() as connection:
             row = {
-                "study_id": study_id(connection, study_digest),
-                "run_id": run_id(connection, run_digest),
+                "study_id": study_id(connection, study_digest, self.namespace),
+                "run_id": run_id(connection, run_digest, self.namespace),
                 "step": step,
                 "uri": uri,
                 "digest": digest,
                 "analysis_digest": analysis_digest,
                 "reason": reason,
-                "created_at": self._clock(),
+                "created_at": self.now(),
             }
             insert_rows(connection, s.DeploymentRow.__table__, [row])
 
@@ -291,11 +269,11 @@ class Registry:
         Returns:
             Column to values, ordered by metric, arm, seed and step.
         """
-        return self._read(lambda engine: read_queries.curves(engine, study_digest, cell, metrics))
+        return self.reading(lambda engine: read_queries.curves(engine, self.namespace, study_digest, cell, metrics))
 
     def attempts(self, study_digest: str, cell: str) -> list[tuple[RunId, int]]:
         """The runs of a study in a cell with their numbers of attempts, ordered by arm and seed."""
-        return self._read(lambda engine: read_queries.attempts(engine, study_digest, cell))
+        return self.reading(lambda engine: read_queries.attempts(engine, self.namespace, study_digest, cell))
 
     def query(self, sql: str, *, limit: int = 10_000) -> QueryResult:
         """Run one SELECT in a transaction that the database itself keeps from writing.
@@ -308,46 +286,6 @@ class Registry:
             RegistryError: with the database's own message.
         """
         return read_queries.select_rows(self._url, sql, limit)
-
-    def _read(self, read: Callable[[Engine], T]) -> T:
-        try:
-            return read(self._engine)
-        except SQLAlchemyError as error:
-            raise registry_error(self._url, error) from error
-
-
-class Attempt:
-    """One process that trains a run, from its start or resumption to its end."""
-
-    def __init__(self, registry: Registry, run_id: int, n: int) -> None:
-        self._registry, self._run_id, self.n = registry, run_id, n
-        self._series: dict[MetricDef, int] = {}
-
-    def record(self, metric: MetricDef, points: Sequence[Point]) -> None:
-        """Record a batch of points; a step that is trained again after a roll-back has its newest value."""
-        with self._registry._write() as connection:
-            series = self._series.get(metric) or series_id(connection, self._run_id, metric)
-            insert_points(connection, series, self.n, points)
-        self._series[metric] = series
-
-    def finish(self, reason: str) -> None:
-        """End the attempt with a reason, which becomes the run's status.
-
-        An attempt that has ended already, because a later one began, changes nothing.
-
-        Args:
-            reason: one of END_REASONS.
-        """
-        if reason not in END_REASONS:
-            raise ValueError(f"reason must be one of {END_REASONS}, not {reason!r}")
-        with self._registry._write() as connection:
-            ended = connection.execute(
-                update(s.AttemptRow)
-                .where(s.AttemptRow.run_id == self._run_id, s.AttemptRow.n == self.n, s.AttemptRow.ended_at.is_(None))
-                .values(ended_at=self._registry._clock(), end_reason=reason)
-            )
-            if ended.rowcount:
-                connection.execute(update(s.RunRow).where(s.RunRow.id == self._run_id).values(status=reason))
 
 
 def upgrade(url: str) -> tuple[str | None, str]:

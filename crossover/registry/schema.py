@@ -30,6 +30,7 @@ _CONVENTION = {
     "fk": "fk_%(table_name)s_%(column_0_name)s",
     "pk": "pk_%(table_name)s",
 }
+DEFAULT_NAMESPACE = "default"
 Id = BigInteger().with_variant(Integer, "sqlite")
 
 
@@ -60,10 +61,12 @@ class StudyRow(Base):
     __tablename__ = "study"
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     name: Mapped[str] = mapped_column(String(250))
-    digest: Mapped[str] = mapped_column(String(80), unique=True)
+    digest: Mapped[str] = mapped_column(String(80))
     config: Mapped[dict[str, object]] = mapped_column(JSON)
     plan_digest: Mapped[str] = mapped_column(String(80))
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    namespace: Mapped[str] = mapped_column(String(100), server_default=DEFAULT_NAMESPACE)
+    __table_args__ = (UniqueConstraint("namespace", "digest"),)
 
 
 class DatasetRow(Base):
@@ -83,7 +86,7 @@ class RunRow(Base):
 
     __tablename__ = "run"
     id: Mapped[int] = mapped_column(Id, primary_key=True)
-    digest: Mapped[str] = mapped_column(String(500), unique=True)
+    digest: Mapped[str] = mapped_column(String(500))
     cell: Mapped[str] = mapped_column(String(250))
     arm: Mapped[str] = mapped_column(String(100))
     seed: Mapped[int] = mapped_column(BigInteger)
@@ -91,6 +94,8 @@ class RunRow(Base):
     config: Mapped[dict[str, object]] = mapped_column(JSON)
     epoch_tokens: Mapped[int | None] = mapped_column(BigInteger)
     """Tokens of one pass over the training examples of the run's budget; null when no dataset was recorded."""
+    namespace: Mapped[str] = mapped_column(String(100), server_default=DEFAULT_NAMESPACE)
+    __table_args__ = (UniqueConstraint("namespace", "digest"),)
 
 
 class StudyRunRow(Base):
@@ -113,6 +118,9 @@ class AttemptRow(Base):
     started_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
     ended_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     end_reason: Mapped[str | None] = mapped_column(String(20))
+    holder: Mapped[str | None] = mapped_column(String(250))
+    """Names the process among all processes of all machines; null before revision 0006."""
+    heartbeat_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
 
 
 class MetricRow(Base):
@@ -225,6 +233,45 @@ class DeploymentRow(Base):
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
 
 
+class IngestRequestRow(Base):
+    """A write that was answered under a client's key: the same key and body get the same answer again."""
+
+    __tablename__ = "ingest_request"
+    namespace: Mapped[str] = mapped_column(String(100), primary_key=True)
+    key: Mapped[str] = mapped_column(String(200), primary_key=True)
+    body_digest: Mapped[str] = mapped_column(String(80))
+    answer: Mapped[dict[str, object]] = mapped_column(JSON)
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+
+
+class AccessTokenRow(Base):
+    """A bearer token, as its SHA-256: what it may do, and in which namespaces."""
+
+    __tablename__ = "access_token"
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    name: Mapped[str] = mapped_column(String(250))
+    hash: Mapped[str] = mapped_column(String(80), unique=True)
+    scopes: Mapped[list[str]] = mapped_column(JSON)
+    namespaces: Mapped[list[str]] = mapped_column(JSON)
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    expires_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    revoked_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+
+
+class EventRow(Base):
+    """Who did what, append-only: tokens, promotions, deletions."""
+
+    __tablename__ = "event"
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    actor: Mapped[str] = mapped_column(String(250))
+    namespace: Mapped[str] = mapped_column(String(100))
+    action: Mapped[str] = mapped_column(String(100))
+    subject: Mapped[str] = mapped_column(String(500))
+
+
+Index("ix_ingest_request_created_at", IngestRequestRow.created_at)
+Index("ix_event_at", EventRow.at)
 Index("ix_study_run_run_id", StudyRunRow.run_id)
 Index("ix_analysis_study_id", AnalysisRow.study_id, AnalysisRow.cell)
 Index("ix_deployment_study_id", DeploymentRow.study_id)

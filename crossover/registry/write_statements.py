@@ -22,8 +22,8 @@ def insert_rows(
     table: Any,  # noqa: ANN401 - declarative classes type their table as FromClause
     rows: Sequence[Mapping[str, object]],
     replace: Sequence[str] = (),
-) -> None:
-    """INSERT … ON CONFLICT DO NOTHING, or DO UPDATE.
+) -> int:
+    """INSERT … ON CONFLICT DO NOTHING, or DO UPDATE; returns how many rows were inserted or updated.
 
     Args:
         connection: within a transaction.
@@ -32,7 +32,7 @@ def insert_rows(
         replace: the columns to update where a row with the same primary key exists; none leaves that row as it is.
     """
     if not rows:
-        return
+        return 0
     target: SqlTable = table
     module = postgresql if connection.dialect.name == "postgresql" else sqlite
     statement: Any = module.insert(target)
@@ -43,7 +43,7 @@ def insert_rows(
         )
     else:
         statement = statement.on_conflict_do_nothing()
-    connection.execute(statement, [dict(row) for row in rows])
+    return connection.execute(statement, [dict(row) for row in rows]).rowcount
 
 
 def insert_points(connection: Connection, series: int, attempt: int, points: Sequence[Point]) -> None:
@@ -103,13 +103,13 @@ def delete_other_estimates(connection: Connection, run: int, series: int, name: 
     connection.execute(delete(s.PointRow).where(s.PointRow.series_id.in_(others), s.PointRow.step.in_(steps)))
 
 
-def study_id(connection: Connection, digest: str) -> int:
-    """The id of a study.
+def study_id(connection: Connection, digest: str, namespace: str) -> int:
+    """The id of a study of a namespace.
 
     Raises:
         RegistryError: it is not registered.
     """
-    number = connection.scalar(select(s.StudyRow.id).where(s.StudyRow.digest == digest))
+    number = connection.scalar(select(s.StudyRow.id).filter_by(digest=digest, namespace=namespace))
     if number is None:
         raise RegistryError(
             "registry.unknown-study",
@@ -120,13 +120,13 @@ def study_id(connection: Connection, digest: str) -> int:
     return int(number)
 
 
-def run_id(connection: Connection, digest: str) -> int:
-    """The id of a run.
+def run_id(connection: Connection, digest: str, namespace: str) -> int:
+    """The id of a run of a namespace.
 
     Raises:
         RegistryError: it is not registered.
     """
-    number = connection.scalar(select(s.RunRow.id).where(s.RunRow.digest == digest))
+    number = connection.scalar(select(s.RunRow.id).filter_by(digest=digest, namespace=namespace))
     if number is None:
         raise RegistryError(
             "registry.unknown-run",
@@ -144,6 +144,7 @@ def upsert_run(
     config: Mapping[str, object],
     epoch_tokens: int | None,
     *,
+    namespace: str,
     replace: bool,
 ) -> int:
     """Insert a run, or with `replace` update what it is trained with unless it is done; returns its id."""
@@ -151,11 +152,12 @@ def upsert_run(
     if epoch_tokens is not None:
         values["epoch_tokens"] = epoch_tokens
     row = {"digest": digest, "cell": run.cell, "arm": run.arm, "seed": run.seed, "status": "planned"}
-    insert_rows(connection, s.RunRow.__table__, [row | values])
+    insert_rows(connection, s.RunRow.__table__, [row | values | {"namespace": namespace}])
+    number = run_id(connection, digest, namespace)
     if replace:
-        undone = update(s.RunRow).where(s.RunRow.digest == digest, s.RunRow.status != "done")
+        undone = update(s.RunRow).where(s.RunRow.id == number, s.RunRow.status != "done")
         connection.execute(undone.values(**values))
-    return run_id(connection, digest)
+    return number
 
 
 def finish_run(connection: Connection, run: int, checkpoints: Sequence[SavedCheckpoint], now: datetime) -> None:
@@ -199,6 +201,10 @@ def link_run(connection: Connection, study: int, run: RunId, number: int) -> Non
 def series_id(connection: Connection, run: int, metric: MetricDef) -> int:
     """The id of the series of a metric of a run, which is made when it is new."""
     fields = vars(metric)
+    known = select(s.SeriesRow.id).join(s.MetricRow, s.MetricRow.id == s.SeriesRow.metric_id)
+    known = known.where(s.SeriesRow.run_id == run, *(getattr(s.MetricRow, name) == v for name, v in fields.items()))
+    if (number := connection.scalar(known)) is not None:
+        return int(number)
     insert_rows(connection, s.MetricRow.__table__, [fields])
     metric_id = connection.scalars(select(s.MetricRow.id).filter_by(**fields)).one()
     row = {"run_id": run, "metric_id": metric_id}

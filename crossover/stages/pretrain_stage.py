@@ -15,7 +15,7 @@ from crossover.data.dataset import Dataset
 from crossover.errors import CheckpointError, StorageError, noting_run
 from crossover.metric_catalogue import METRICS
 from crossover.progress import Meter
-from crossover.registry import Attempt, MetricDef, Point, SavedCheckpoint
+from crossover.registry import Attempt, MetricDef, Point, SavedCheckpoint, kept_alive
 from crossover.settings import get_settings
 from crossover.stages.prepare_stage import open_dataset
 from crossover.stages.stage_manifests import CheckpointRef, DatasetRef, Group, RunRef, RunsRef, require_study
@@ -195,7 +195,7 @@ def _train(context: StudyContext, spec: RunSpec, dataset: Dataset, folder: Path,
     recorder = RegistryRecorder(context, spec, attempt)
     reason = "failed"
     try:
-        with noting_run(spec.key), _progress(context.study, spec, started) as on_step:
+        with noting_run(spec.key), kept_alive(attempt), _progress(context.study, spec, started) as on_step:
             examples = dataset.train(spec.cell.unique_tokens)
             Trainer(spec, examples, folder, recorder, on_step, world).run()
         recorder.flush()

@@ -14,13 +14,17 @@ from tests.crossover.registry.conftest import BPB, RUN, points
 TEXT = (Path(__file__).parents[3] / "docs" / "registry.md").read_text(encoding="utf-8")
 COLUMNS = {
     "v_curves": "study study_digest cell arm seed metric unit direction estimator draws step tokens flops seconds "
-    "value state stderr attempt epochs",
+    "value state stderr attempt epochs namespace",
     "v_runs": "study study_digest cell arm seed status attempts last_step last_tokens checkpoint checkpoint_digest "
-    "seconds run_digest",
+    "seconds run_digest namespace",
     "v_verdicts": "study study_digest cell metric axis comparison baseline candidate verdict direction crossing_at "
-    "crossing_low crossing_high pairs p_adjusted reason analysis_digest analysed_at outcome newest",
+    "crossing_low crossing_high pairs p_adjusted reason analysis_digest analysed_at outcome newest namespace",
     "v_deployments": "study study_digest cell arm seed step uri checkpoint_digest analysis_digest reason deployed_at "
-    "current",
+    "current namespace",
+    "v_attempts": "study study_digest cell arm seed attempt started_step host pid started_at heartbeat_at ended_at "
+    "end_reason run_digest namespace",
+    "v_datasets": "study study_digest dataset_digest source tokenizer documents duplicates_dropped train_bytes "
+    "validation_bytes available_tokens prepared_at namespace",
 }
 
 

@@ -29,8 +29,8 @@ CURVE = "SELECT step, value, attempt FROM v_curves WHERE metric = 'validation_bp
 
 
 def test_upgrade_from_empty_then_nothing_to_do(empty_url: str) -> None:
-    assert upgrade(empty_url) == (None, "0005")
-    assert upgrade(empty_url) == ("0005", "0005")
+    assert upgrade(empty_url) == (None, "0006")
+    assert upgrade(empty_url) == ("0006", "0006")
 
 
 def test_models_match_the_migrated_schema(url: str) -> None:
@@ -388,4 +388,4 @@ def test_kill_9_of_a_writer_leaves_whole_batches(url: str) -> None:
         assert count % 50 == 0
         again = registry.start_attempt("c/ar/seed-0", started_step=100)
         again.finish("done")
-        assert registry.query("SELECT n, end_reason FROM attempt ORDER BY n").rows == ((1, "interrupted"), (2, "done"))
+        assert registry.query("SELECT n, end_reason FROM attempt ORDER BY n").rows == ((1, "lost"), (2, "done"))

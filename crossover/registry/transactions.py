@@ -1,0 +1,117 @@
+"""Transactions of an open registry: reads, writes, and writes that are done once for a key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from sqlalchemy import Connection, Engine, select, update
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import SQLAlchemyError
+
+from crossover.errors import RegistryError
+from crossover.registry import schema as s
+from crossover.registry.connections import WRITES, registry_error
+from crossover.registry.registry_url import masked
+from crossover.registry.write_statements import insert_rows
+
+T = TypeVar("T")
+
+
+def utc_now() -> datetime:
+    """The current time."""
+    return datetime.now(UTC)
+
+
+class Transactions:
+    """Connections to a registry, in one namespace.
+
+    Several processes may use one at once; an instance belongs to one thread, and `within` makes another.
+
+    Raises:
+        RegistryError: from any method, when the database cannot be reached, read or written.
+    """
+
+    def __init__(
+        self, url: URL, engine: Engine, clock: Callable[[], datetime] = utc_now, namespace: str = s.DEFAULT_NAMESPACE
+    ) -> None:
+        self._url, self._engine, self._clock, self.namespace = url, engine, clock, namespace
+        self._transaction: Connection | None = None
+
+    def within(self, namespace: str) -> Self:
+        """The same registry for another namespace and another thread; it shares the connections."""
+        return type(self)(self._url, self._engine, self._clock, namespace)
+
+    @property
+    def url(self) -> str:
+        """The URL, without passwords."""
+        return masked(self._url)
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def now(self) -> datetime:
+        """The current time, in UTC."""
+        return self._clock()
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """One transaction; the one that is open, if there is one."""
+        if self._transaction is not None:
+            yield self._transaction
+            return
+        try:
+            with self._engine.execution_options(**{WRITES: True}).begin() as self._transaction:
+                yield self._transaction
+        except SQLAlchemyError as error:
+            raise registry_error(self._url, error) from error
+        finally:
+            self._transaction = None
+
+    def once(self, key: str, body_digest: str, write: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """Write and answer once for a key, in one transaction: the same key and body get the same answer again.
+
+        Args:
+            key: names the request; from the client.
+            body_digest: of all that the request says.
+            write: does it, by methods of this registry, and returns the answer (JSON).
+
+        Raises:
+            RegistryError: `registry.other-request` when the key was used for another body.
+        """
+        row = s.IngestRequestRow
+        with self.writing() as connection:
+            where = {"namespace": self.namespace, "key": key}
+            request = where | {"body_digest": body_digest, "answer": {}, "created_at": self.now()}
+            if insert_rows(connection, row.__table__, [request]):
+                answer = write()
+                connection.execute(update(row).filter_by(**where).values(answer=answer))
+                return answer
+            stored = connection.execute(select(row.body_digest, row.answer).filter_by(**where)).one()
+            if stored.body_digest != body_digest:
+                raise RegistryError(
+                    "registry.other-request",
+                    field="Idempotency-Key",
+                    problem=f"{key} was used for another request",
+                    remedy="give every request a key of its own, and the same one only to repeat it unchanged",
+                )
+            return dict(stored.answer)
+
+    def reading(self, read: Callable[[Engine], T]) -> T:
+        """What a function reads; errors of the database as RegistryError."""
+        try:
+            return read(self._engine)
+        except SQLAlchemyError as error:
+            raise registry_error(self._url, error) from error

@@ -1,0 +1,1 @@
+"""The registry over HTTP: an API and web pages over crossover.registry. No SQL in here."""

@@ -1,0 +1,21 @@
+"""The application: routes, and what every request goes through."""
+
+from __future__ import annotations
+
+from crossover_services.registry import page_routes
+from fastapi import FastAPI
+
+from crossover import __version__
+from crossover.registry import Registry
+
+
+def create_app(registry: Registry) -> FastAPI:
+    """The application over an open registry.
+
+    Args:
+        registry: open; the caller closes it.
+    """
+    app = FastAPI(title="Crossover registry", version=__version__)
+    app.state.registry = registry
+    app.include_router(page_routes.router)
+    return app
