@@ -11,7 +11,7 @@ from crossover.settings import get_settings
 
 
 def main() -> int:
-    """Open the registry, then the port; returns 0 after a graceful stop, 2 for a registry or a port that cannot be used."""
+    """Open the registry, then the port; returns 0 after a graceful stop, 2 for a wrong registry or port."""
     import uvicorn
     from crossover_services.registry.app import create_app
 
