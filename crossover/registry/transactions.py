@@ -26,6 +26,11 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+def as_utc(at: datetime) -> datetime:
+    """A time from the database; SQLite keeps no zone."""
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+
 class Transactions:
     """Connections to a registry, in one namespace.
 
