@@ -11,7 +11,8 @@ CrossoverError              exit code 1: a failure
     ├ RegistryError         the SQL registry
     │  └ RunHeldError       another process trains the run
     ├ CurvesError           the curves given to the analysis
-    └ RequestError          a request to the predictor (HTTP 400)
+    ├ AccessError           a request to the registry without the right to it (HTTP 401 or 403)
+    └ RequestError          a request that a service cannot serve (HTTP 4xx)
        └ ServerBusyError  more requests than the predictor's queue holds (HTTP 503)
 """
 
@@ -110,7 +111,11 @@ class CurvesError(UserError):
 
 
 class RequestError(UserError):
-    """A request that the predictor cannot serve: HTTP 400."""
+    """A request that a service cannot serve: HTTP 400, or another 4xx by its code."""
+
+
+class AccessError(UserError):
+    """A request to the registry from an unknown caller (HTTP 401), or from one without the right (HTTP 403)."""
 
 
 class ServerBusyError(RequestError):

@@ -159,7 +159,7 @@ class SeriesBody(_Body):
 class PointsBody(_Body):
     """A batch of points."""
 
-    series: Annotated[tuple[SeriesBody, ...], Field(min_length=1, max_length=100)]
+    series: Annotated[tuple[SeriesBody, ...], Field(min_length=1, max_length=MOST_POINTS)]
 
 
 class ItemsBody(_Body):
