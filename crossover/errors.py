@@ -97,7 +97,7 @@ class RunHeldError(RegistryError):
     """
 
     def __init__(self, run: str, *, host: str, pid: int, holder: str, seen: str) -> None:
-        self.holder, self.seen = holder, seen
+        self.host, self.pid, self.holder, self.seen = host, pid, holder, seen
         super().__init__(
             "registry.run-held",
             field="run",

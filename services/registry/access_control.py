@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -91,23 +90,40 @@ def _unknown(problem: str) -> AccessError:
     return AccessError("access.unknown-caller", field="Authorization", problem=problem, remedy=remedy)
 
 
-def allowed(scope: str) -> Callable[[Request], Caller]:
-    """A dependency that refuses callers without a scope; `admin` has every scope."""
+class Allowed:
+    """A dependency that refuses callers without a scope; `admin` has every scope.
 
-    def check(request: Request) -> Caller:
+    Args:
+        scope: one of SCOPES.
+        everywhere: refuses callers with rights in some namespaces only: for what reads or changes all of them.
+    """
+
+    def __init__(self, scope: str, *, everywhere: bool = False) -> None:
+        self.scope, self.everywhere = scope, everywhere
+
+    def __call__(self, request: Request) -> Caller:
+        """The caller.
+
+        Raises:
+            AccessError: nobody who is known, or one without the scope.
+        """
         caller = identify(request)
-        if not caller.scopes & {scope, "admin"}:
+        if not caller.scopes & {self.scope, "admin"}:
             raise AccessError(
                 "access.missing-scope",
                 field="Authorization",
-                problem=f"{caller.name} has no scope {scope!r}",
+                problem=f"{caller.name} has no scope {self.scope!r}",
                 remedy="ask an administrator for a token with this scope",
+            )
+        if self.everywhere and caller.namespaces is not None:
+            raise AccessError(
+                "access.other-namespace",
+                field="Authorization",
+                problem=f"this concerns all namespaces, and {caller.name} has rights in some",
+                remedy="ask an administrator for a token for all namespaces",
             )
         request.state.caller = caller.name
         return caller
-
-    check.scope = scope  # type: ignore[attr-defined] - a test reads which scope a route demands
-    return check
 
 
 def namespace_of(
@@ -132,12 +148,31 @@ def namespace_of(
     return namespace
 
 
-def registry_of(request: Request, namespace: Annotated[str, Depends(namespace_of)]) -> Registry:
-    """The registry of a request, within its namespace."""
+def namespaces_of(
+    request: Request,
+    namespace: Annotated[str | None, Query(pattern=NAMESPACE, description="only of this one")] = None,
+) -> frozenset[str] | None:
+    """The namespaces that a request reads: the given one, else all of the caller's; None is all there are.
+
+    Raises:
+        AccessError: the caller has no rights in the given one.
+    """
+    return identify(request).namespaces if namespace is None else frozenset({namespace_of(request, namespace)})
+
+
+def registry_of(request: Request) -> Registry:
+    """The registry, for this request's thread; what it reads is limited by `Namespaces`."""
     opened: Registry = request.app.state.registry
-    return opened.within(namespace)
+    return opened.within(DEFAULT_NAMESPACE)
 
 
-Reader = Annotated[Caller, Depends(allowed("read"))]
-Admin = Annotated[Caller, Depends(allowed("admin"))]
+def registry_within(request: Request, namespace: Annotated[str, Depends(namespace_of)]) -> Registry:
+    """The registry within the request's namespace, for writes and for reads by digest."""
+    return registry_of(request).within(namespace)
+
+
+Reader = Annotated[Caller, Depends(Allowed("read"))]
+Admin = Annotated[Caller, Depends(Allowed("admin", everywhere=True))]
+Namespaces = Annotated[frozenset[str] | None, Depends(namespaces_of)]
 OpenRegistry = Annotated[Registry, Depends(registry_of)]
+TeamRegistry = Annotated[Registry, Depends(registry_within)]

@@ -7,7 +7,7 @@ import json
 from collections.abc import AsyncIterator
 from typing import Annotated
 
-from crossover_services.registry.access_control import OpenRegistry, Reader
+from crossover_services.registry.access_control import Namespaces, OpenRegistry, Reader
 from crossover_services.registry.api.write_routes import StudyDigest
 from fastapi import APIRouter, Header, Query, Request
 from fastapi.concurrency import run_in_threadpool
@@ -27,12 +27,13 @@ def live(
     request: Request,
     study: StudyDigest,
     registry: OpenRegistry,
-    caller: Reader,
+    namespaces: Namespaces,
+    _: Reader,
     metric: Annotated[str, Query(max_length=250)] = "train_loss",
     last_event_id: Annotated[str | None, Header()] = None,
 ) -> StreamingResponse:
     """Every point of a metric, from the first or after `Last-Event-ID`, as they are recorded; `event: points`."""
-    events = _events(request, registry, study, metric, _seen(last_event_id), caller.namespaces)
+    events = _events(request, registry, study, metric, _seen(last_event_id), namespaces)
     return StreamingResponse(events, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from crossover_services.registry.access_control import Caller, OpenRegistry, allowed
+from crossover_services.registry.access_control import Allowed, Caller, TeamRegistry
 from fastapi import APIRouter, Depends, Header, Path, Request
 from prometheus_client import Counter
 
@@ -27,8 +27,8 @@ Key = Annotated[
 StudyDigest = Annotated[str, Path(pattern=w.DIGEST)]
 RunDigest = Annotated[str, Path(pattern=w.DIGEST)]
 Number = Annotated[int, Path(ge=1, le=2**31 - 1)]
-Writer = Annotated[Caller, Depends(allowed("write"))]
-Promoter = Annotated[Caller, Depends(allowed("promote"))]
+Writer = Annotated[Caller, Depends(Allowed("write"))]
+Promoter = Annotated[Caller, Depends(Allowed("promote"))]
 Answer = dict[str, Any]
 router = APIRouter()
 
@@ -41,14 +41,14 @@ def _once(request: Request, registry: Registry, key: str | None, write: Callable
 
 
 @router.post("/studies", tags=["studies"], status_code=201)
-def register_study(request: Request, body: w.StudyBody, registry: OpenRegistry, _: Writer, key: Key = None) -> Answer:
+def register_study(request: Request, body: w.StudyBody, registry: TeamRegistry, _: Writer, key: Key = None) -> Answer:
     """Record a revision of a study; one that is there stays as it is."""
     return _once(request, registry, key, lambda: registry.register_study(**dict(body)))
 
 
 @router.post("/studies/{study}/datasets", tags=["studies"], status_code=201)
 def register_dataset(
-    request: Request, study: StudyDigest, body: w.DatasetBody, registry: OpenRegistry, _: Writer, key: Key = None
+    request: Request, study: StudyDigest, body: w.DatasetBody, registry: TeamRegistry, _: Writer, key: Key = None
 ) -> Answer:
     """Record a prepared corpus of a study."""
     return _once(request, registry, key, lambda: registry.register_dataset(study, body.digest, body.manifest))
@@ -56,7 +56,7 @@ def register_dataset(
 
 @router.post("/studies/{study}/runs", tags=["runs"], status_code=201)
 def register_run(
-    request: Request, study: StudyDigest, body: w.RunBody, registry: OpenRegistry, _: Writer, key: Key = None
+    request: Request, study: StudyDigest, body: w.RunBody, registry: TeamRegistry, _: Writer, key: Key = None
 ) -> Answer:
     """Record a run and link it to a study; with checkpoints it is done."""
 
@@ -75,7 +75,7 @@ def register_run(
 
 @router.post("/runs/{run}/attempts", tags=["runs"], status_code=201)
 def begin_attempt(
-    request: Request, run: RunDigest, body: w.AttemptBody, registry: OpenRegistry, _: Writer, key: Key = None
+    request: Request, run: RunDigest, body: w.AttemptBody, registry: TeamRegistry, _: Writer, key: Key = None
 ) -> Answer:
     """Begin an attempt: from now on this process alone may train the run, while it sends heartbeats or points."""
 
@@ -86,7 +86,7 @@ def begin_attempt(
 
 
 @router.post("/runs/{run}/attempts/{n}/heartbeat", tags=["runs"])
-def heartbeat(run: RunDigest, n: Number, registry: OpenRegistry, _: Writer) -> Answer:
+def heartbeat(run: RunDigest, n: Number, registry: TeamRegistry, _: Writer) -> Answer:
     """Extend the lease of an attempt."""
     registry.attempt(run, n).heartbeat()
     return {}
@@ -94,7 +94,7 @@ def heartbeat(run: RunDigest, n: Number, registry: OpenRegistry, _: Writer) -> A
 
 @router.post("/runs/{run}/attempts/{n}/points", tags=["points"])
 def append_points(
-    request: Request, run: RunDigest, n: Number, body: w.PointsBody, registry: OpenRegistry, _: Writer, key: Key = None
+    request: Request, run: RunDigest, n: Number, body: w.PointsBody, registry: TeamRegistry, _: Writer, key: Key = None
 ) -> Answer:
     """Append points of an attempt, in the order of their steps."""
     series = [(s.metric.record(), [point.record() for point in s.points], s.again) for s in body.series]
@@ -109,7 +109,7 @@ def append_points(
 
 @router.post("/runs/{run}/attempts/{n}/end", tags=["runs"])
 def end_attempt(
-    request: Request, run: RunDigest, n: Number, body: w.EndBody, registry: OpenRegistry, _: Writer, key: Key = None
+    request: Request, run: RunDigest, n: Number, body: w.EndBody, registry: TeamRegistry, _: Writer, key: Key = None
 ) -> Answer:
     """End an attempt; its reason becomes the run's status."""
     return _once(request, registry, key, lambda: registry.attempt(run, n).finish(body.reason))
@@ -117,7 +117,7 @@ def end_attempt(
 
 @router.post("/runs/{run}/measurements", tags=["points"])
 def record_points(
-    request: Request, run: RunDigest, body: w.SeriesBody, registry: OpenRegistry, _: Writer, key: Key = None
+    request: Request, run: RunDigest, body: w.SeriesBody, registry: TeamRegistry, _: Writer, key: Key = None
 ) -> Answer:
     """Record measurements of a trained run, at any steps; measuring again replaces."""
     points = [point.record() for point in body.points]
@@ -133,7 +133,7 @@ def record_points(
 
 @router.post("/runs/{run}/checkpoints", tags=["runs"], status_code=201)
 def record_checkpoint(
-    request: Request, run: RunDigest, body: w.CheckpointBody, registry: OpenRegistry, _: Writer, key: Key = None
+    request: Request, run: RunDigest, body: w.CheckpointBody, registry: TeamRegistry, _: Writer, key: Key = None
 ) -> Answer:
     """Record saved weights; saving the same step again replaces."""
     write = registry.record_checkpoint
@@ -142,7 +142,7 @@ def record_checkpoint(
 
 @router.post("/runs/{run}/items", tags=["points"], status_code=201)
 def record_items(
-    request: Request, run: RunDigest, body: w.ItemsBody, registry: OpenRegistry, _: Writer, key: Key = None
+    request: Request, run: RunDigest, body: w.ItemsBody, registry: TeamRegistry, _: Writer, key: Key = None
 ) -> Answer:
     """Record per-item scores of a task at a step; scoring again replaces."""
     return _once(request, registry, key, lambda: registry.record_items(run, body.step, body.task, body.items))
@@ -150,7 +150,7 @@ def record_items(
 
 @router.post("/studies/{study}/analyses", tags=["verdicts"], status_code=201)
 def record_analysis(
-    request: Request, study: StudyDigest, body: w.AnalysisBody, registry: OpenRegistry, _: Writer, key: Key = None
+    request: Request, study: StudyDigest, body: w.AnalysisBody, registry: TeamRegistry, _: Writer, key: Key = None
 ) -> Answer:
     """Record an analysis of a cell and its verdicts, as the newest; answers with its digest."""
 
@@ -165,7 +165,7 @@ def record_deployment(
     request: Request,
     study: StudyDigest,
     body: w.DeploymentBody,
-    registry: OpenRegistry,
+    registry: TeamRegistry,
     caller: Promoter,
     key: Key = None,
 ) -> Answer:

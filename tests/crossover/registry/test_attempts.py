@@ -11,7 +11,8 @@ import pytest
 
 from crossover.errors import RegistryError, RunHeldError
 from crossover.registry import Registry, kept_alive
-from crossover.registry.attempts import LEASE_SECONDS, start_when_free
+from crossover.registry.attempts import start_when_free
+from crossover.registry.migrations.views_0006 import LEASE_SECONDS
 from crossover.registry.process_identity import ProcessIdentity, is_gone, this_process
 from tests.crossover.registry.conftest import BPB, RUN, RUN_ID, STUDY, points, register
 
@@ -69,10 +70,11 @@ def test_a_lost_run_is_taken_over_and_its_process_may_write_no_more(timed: Regis
     lost.record(BPB, points(1))
     clock.advance(LEASE_SECONDS)
     again = timed.begin_attempt(RUN, 1, this_process())
-    for write in (lambda: lost.record(BPB, points(2)), lost.heartbeat):
-        with pytest.raises(RegistryError, match=r"attempt 1 has ended \(lost\)") as caught:
-            write()
-        assert caught.value.code == "registry.attempt-ended"
+    with pytest.raises(RegistryError, match=r"attempt 1 has ended \(lost\)") as caught:
+        lost.record(BPB, points(2))
+    assert caught.value.code == "registry.attempt-ended"
+    with pytest.raises(RegistryError, match="another process may train the run now"):
+        lost.heartbeat()
     lost.finish("failed")
     again.record(BPB, points(2))
     assert timed.query(REASONS).rows == ((1, "lost"), (2, None))
