@@ -60,6 +60,11 @@ class UserError(CrossoverError):
             )
         self.args = (self._message(),)
 
+    def add_remedy(self, text: str) -> None:
+        """Say more of what to do."""
+        self.remedy = f"{self.remedy}; {text}"
+        self.args = (self._message(),)
+
 
 class StudyError(UserError):
     """The study file, or a flag that refers to it, is wrong."""

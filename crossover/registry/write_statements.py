@@ -22,8 +22,8 @@ def insert_rows(
     table: Any,  # noqa: ANN401 - declarative classes type their table as FromClause
     rows: Sequence[Mapping[str, object]],
     replace: Sequence[str] = (),
-) -> int:
-    """INSERT … ON CONFLICT DO NOTHING, or DO UPDATE; returns how many rows were inserted or updated.
+) -> None:
+    """INSERT … ON CONFLICT DO NOTHING, or DO UPDATE.
 
     Args:
         connection: within a transaction.
@@ -32,7 +32,7 @@ def insert_rows(
         replace: the columns to update where a row with the same primary key exists; none leaves that row as it is.
     """
     if not rows:
-        return 0
+        return
     target: SqlTable = table
     module = postgresql if connection.dialect.name == "postgresql" else sqlite
     statement: Any = module.insert(target)
@@ -43,7 +43,15 @@ def insert_rows(
         )
     else:
         statement = statement.on_conflict_do_nothing()
-    return connection.execute(statement, [dict(row) for row in rows]).rowcount
+    connection.execute(statement, [dict(row) for row in rows])
+
+
+def insert_request(connection: Connection, row: Mapping[str, object]) -> bool:
+    """Insert a request under its key; False when the key is taken, be it by a transaction that is just ending."""
+    table = s.IngestRequestRow
+    module = postgresql if connection.dialect.name == "postgresql" else sqlite
+    statement = module.insert(table).values(**row).on_conflict_do_nothing().returning(table.key)
+    return connection.scalar(statement) is not None
 
 
 _MEASURED = ("tokens", "flops", "seconds", "value", "state", "stderr")

@@ -20,8 +20,8 @@ from crossover.registry.wire_format import MOST_BYTES
 MOST_DOCUMENT_BYTES = 16 * MOST_BYTES
 """Of an analysis, of item scores, of a manifest: one document each."""
 _DOCUMENTS = ("/analyses", "/items", "/datasets", "/studies", "/runs")
-_REQUESTS = Counter("crossover_registry_requests", "Requests.", ["method", "route", "status"])
-_SECONDS = Histogram("crossover_registry_request_seconds", "Time of a request.", ["method", "route"])
+_REQUESTS = Counter("crossover_registry_requests", "Requests, by function and status.", ["handler", "status"])
+_SECONDS = Histogram("crossover_registry_request_seconds", "Time of a request.", ["handler"])
 _MOST_CALLERS = 10_000
 
 
@@ -62,9 +62,9 @@ class RequestLimits:
         else:
             await self._app(scope, received, answered)
         finally:
-            seconds, route = time.perf_counter() - started, getattr(scope.get("route"), "path", "none")
-            _REQUESTS.labels(request.method, route, status).inc()
-            _SECONDS.labels(request.method, route).observe(seconds)
+            seconds, handler = time.perf_counter() - started, getattr(scope.get("endpoint"), "__name__", "none")
+            _REQUESTS.labels(handler, status).inc()
+            _SECONDS.labels(handler).observe(seconds)
             self._log.info(
                 "request",
                 method=request.method,

@@ -119,7 +119,7 @@ class Flusher:
         except UnreachableError:
             raise
         except UserError as error:
-            error.remedy += f" (what was refused is in {journal.reject(batch, str(error))})"
+            error.add_remedy(f"what was refused is in {journal.reject(batch, str(error))}")
             raise
         journal.finish(batch)
 
