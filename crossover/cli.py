@@ -213,6 +213,11 @@ def _add_registry(verbs: "_Verbs[argparse.ArgumentParser]") -> None:  # noqa: UP
     )
     query.add_argument("--json", action="store_true", help="the same as --format json")
     query.add_argument("--limit", type=int, default=1000, help="maximum number of rows (default 1000)")
+    text = "serve the registry over HTTP: pages, an API for training jobs, SQL (--help lists its flags)"
+    # no prefix character, so that every flag is passed on to the service
+    serve = inner.add_parser("serve", help=text, description=text, prefix_chars="\0", add_help=False)
+    serve.set_defaults(module="registry_command", function="serve", extras=("registry", "service"))
+    serve.add_argument("arguments", nargs="*", help="flags of the service")
     for parser in (upgrade, query):
         _add_registry_url(parser)
 

@@ -60,6 +60,7 @@ COMMANDS: dict[str, list[str]] = {
     "advise": ["advise", "nowhere"],
     "lm-eval": ["lm-eval", "--help"],
     "registry upgrade": ["registry", "upgrade"],
+    "registry serve": ["registry", "serve", "--help"],
     "registry query": ["registry", "query", "SELECT 1"],
 }
 
