@@ -6,6 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
+from crossover.errors import WorkspaceError
 from crossover.settings import get_settings
 from crossover.stages.workspace import STUDY_FILE
 from crossover.storage import open_store
@@ -37,10 +38,38 @@ def workspace_at(place: str) -> str:
 
     Raises:
         StudyError: a study's file that cannot be read, or is no valid study.
+        WorkspaceError: the name of a preset, or a file that is no study.
     """
-    if not place.endswith((".yaml", ".yml", ".json")):
+    path, home = Path(place), get_settings().home
+    if "://" in place or (place and path.is_dir()):
         return place
-    return str(get_settings().home / load_study(place).name)
+    if place in study_presets():
+        problem, folder = "is a preset, not the folder of a study", home / place
+        remedy = f"name its folder: {folder}" if folder.is_dir() else f"run `crossover run {place}` first"
+        raise _not_a_workspace(place, problem, remedy)
+    for parent in list(path.parents)[:2]:
+        if path.is_file() and (parent / STUDY_FILE).is_file():
+            raise _not_a_workspace(place, "is a result of a study, not its folder", f"name its folder: {parent}")
+    if place.endswith((".yaml", ".yml", ".json")):
+        return str(home / load_study(place).name)
+    if not place or path.is_file():
+        problem = "is a file, not the folder of a study" if place else "is no name of a folder"
+        found = studies_in(str(home))
+        remedy = f"name the folder of a study{': ' if found else ''}{', '.join(found)}, or the study's YAML file"
+        raise _not_a_workspace(place or "WORKSPACE", problem, remedy)
+    return place
+
+
+def studies_in(place: str) -> tuple[str, ...]:
+    """The workspaces that are folders inside of a folder on this machine."""
+    path = Path(place)
+    if "://" in place or not path.is_dir():
+        return ()
+    return tuple(str(folder) for folder in sorted(path.iterdir()) if (folder / STUDY_FILE).is_file())
+
+
+def _not_a_workspace(place: str, problem: str, remedy: str) -> WorkspaceError:
+    return WorkspaceError("workspace.not-a-folder", field=place, problem=problem, remedy=remedy)
 
 
 def registry_of(options: argparse.Namespace) -> str:
