@@ -106,7 +106,7 @@ def test_what_is_no_study_is_told_where_one_is(
         (tmp_path / "README.md", f"is a file, not the folder of a study; name the folder of a study: {workspace}"),
         ("", f"is no name of a folder; name the folder of a study: {workspace}"),
         ("demo", "is a preset, not the folder of a study; run `crossover run demo` first"),
-        (tmp_path, f"it is a folder of studies; name one of them: {workspace}"),
+        (tmp_path, f"it is a folder of studies; name one: {workspace}"),
         (workspace / "study.json", f"is a result of a study, not its folder; name its folder: {workspace}"),
         (workspace / "analysis" / "report.json", f"name its folder: {workspace}"),
         ("nowhere", "holds no report"),
@@ -114,6 +114,15 @@ def test_what_is_no_study_is_told_where_one_is(
         assert said in refusal(capsys, verb, str(place))
     (tmp_path / "demo").mkdir()
     assert f"name its folder: {tmp_path / 'demo'} " in refusal(capsys, verb, "demo")
+
+
+def test_a_result_is_no_study_either(workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert f"name its folder: {workspace}" in refusal(capsys, "next", str(workspace / "study.json"))
+    own = tmp_path / "mine" / "study.json"
+    own.parent.mkdir()
+    own.write_text(StudyConfig(name="reuse").model_dump_json())
+    assert main(["advise", str(own)]) == 0, "a file of that name which no study wrote"
+    assert "not known yet" in capsys.readouterr().out
 
 
 def test_a_misspelt_preset_is_corrected(capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,7 +19,9 @@ def study_of(options: argparse.Namespace) -> StudyConfig:
 
     Raises:
         StudyError: it is none of these, or not a valid study.
+        WorkspaceError: a file that a study wrote into its workspace.
     """
+    _refuse_result(Path(options.study))
     document = open_store(options.study).read_document(STUDY_FILE) if _is_workspace(options.study) else None
     return parse_study(json.dumps(document.value["study"])) if document else load_study(options.study)
 
@@ -47,9 +49,7 @@ def workspace_at(place: str) -> str:
         problem, folder = "is a preset, not the folder of a study", home / place
         remedy = f"name its folder: {folder}" if folder.is_dir() else f"run `crossover run {place}` first"
         raise _not_a_workspace(place, problem, remedy)
-    for parent in list(path.parents)[:2]:
-        if path.is_file() and (parent / STUDY_FILE).is_file():
-            raise _not_a_workspace(place, "is a result of a study, not its folder", f"name its folder: {parent}")
+    _refuse_result(path)
     if place.endswith((".yaml", ".yml", ".json")):
         return str(home / load_study(place).name)
     if not place or path.is_file():
@@ -66,6 +66,17 @@ def studies_in(place: str) -> tuple[str, ...]:
     if "://" in place or not path.is_dir():
         return ()
     return tuple(str(folder) for folder in sorted(path.iterdir()) if (folder / STUDY_FILE).is_file())
+
+
+def _refuse_result(path: Path) -> None:
+    """Refuse a file that a study wrote into its workspace."""
+    if path.suffix not in (".json", ".html", ".md") or not path.is_file():
+        return
+    for parent in list(path.parents)[:2]:
+        document = open_store(str(parent)).read_document(STUDY_FILE)
+        if document is not None and "revisions" in document.value:
+            problem = "is a result of a study, not its folder"
+            raise _not_a_workspace(str(path), problem, f"name its folder: {parent}")
 
 
 def _not_a_workspace(place: str, problem: str, remedy: str) -> WorkspaceError:

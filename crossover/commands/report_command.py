@@ -74,14 +74,18 @@ def report_json(workspace: str) -> Path:
         WorkspaceError: it holds none; says how much is done, or where there are studies.
     """
     store = open_store(workspace)
+    inside = studies_in(workspace)
+    if store.digest("analysis") is None and inside:
+        problem = "holds no report; it is a folder of studies"
+        raise WorkspaceError(
+            "report.missing", field=workspace, problem=problem, remedy=f"name one: {', '.join(inside)}"
+        )
     if store.digest("analysis") is None:
         done, remedy = "", "run `crossover run` on the study first, or name its folder"
         if document := store.read_document(STUDY_FILE):
             done = f" yet: {_done_text(document.value['study'], store)}"
             remedy = "`crossover run` writes it at its end; for the points so far: "
             remedy += '`crossover registry query "SELECT * FROM v_curves"`'
-        elif inside := studies_in(workspace):
-            done, remedy = "; it is a folder of studies", f"name one of them: {', '.join(inside)}"
         raise WorkspaceError("report.missing", field=workspace, problem=f"holds no report{done}", remedy=remedy)
     return store.fetch("analysis") / "report.json"
 

@@ -39,7 +39,9 @@ def check_rounds(study: StudyConfig) -> None:
             "run.rounds-need-looks",
             field="analysis.looks",
             problem=f"a study in rounds is judged at the plan's looks only, and {reason}",
-            remedy="name them before the first analysis, for example `looks: [5, 8, 12]` with `seeds: 12`; after it "
+            remedy=f"give {looks[0]} seeds or more"
+            if looks
+            else "name them before the first analysis, for example `looks: [5, 8, 12]` with `seeds: 12`; after it "
             "they may still be added, and the report then says that they were not planned before results were seen",
         )
 
@@ -59,7 +61,7 @@ def looks_note(study: StudyConfig) -> str:
     if beyond:
         text += f"; the study has {seeds} seeds, so that it never reaches {', '.join(map(str, beyond))}"
     if extra := max(0, seeds - looks[-1]):
-        text += f"; the study has {seeds} seeds, and the last {extra}, beyond the last look, are never judged"
+        text += f"; of the study's {seeds} seeds those beyond the last look ({extra}) are never judged"
     return text
 
 

@@ -138,7 +138,8 @@ class Advice(_Record):
     unique_tokens: int
     parameters: int
     flops: float | None = Field(
-        description="Training FLOPs of one run that the answer is for; None where no budget was given and none was run."
+        description="Training FLOPs of one run that the answer is for, of a budget in epochs those of the dearer arm; "
+        "None where no budget was given and none was run."
     )
     epochs: float | None = Field(default=None, description="The same in epochs, where it was asked for in epochs.")
     basis: Basis = Field(default="verdict", description="What the answer rests on.")

@@ -81,4 +81,4 @@ def test_looks_are_planned_with_their_runs_and_those_out_of_reach_are_named() ->
     never = "in rounds (`--rounds`): judged at 5, 6 seed pairs; the study has 3 seeds, so that it never reaches 5, 6"
     assert looks_note(none) == never
     many = STUDY.model_copy(update={"seeds": tuple(range(9))})
-    assert looks_note(many).endswith("; the study has 9 seeds, and the last 3, beyond the last look, are never judged")
+    assert looks_note(many).endswith("; of the study's 9 seeds those beyond the last look (3) are never judged")
