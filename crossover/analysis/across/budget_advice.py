@@ -99,7 +99,7 @@ def advise(
         return _by_verdicts(advice, analysis, _at_end_words(axis, asked, known))
     if not known.holds(asked):
         return _not_tested(advice, analysis, axis, asked, known, study, facts.cell)
-    return _by_interval(advice, analysis, axis, max(asked, known.start), known)
+    return _by_interval(advice, analysis, axis, max(asked, known.start))
 
 
 def _at_end_words(axis: Axis, asked: float | None, known: MeasuredRange | None) -> list[str]:
@@ -182,7 +182,7 @@ def _open_half(analysis: Analysis, choice: VerdictChoice) -> OpenHalf:
     )
 
 
-def _by_interval(advice: Advice, analysis: Analysis, axis: Axis, place: float, known: MeasuredRange) -> Advice:
+def _by_interval(advice: Advice, analysis: Analysis, axis: Axis, place: float) -> Advice:
     """At a budget before the end of the runs."""
     metric = analysis.plan.metrics[0]
     halves: dict[Comparison, BudgetChoice] = {
@@ -190,8 +190,7 @@ def _by_interval(advice: Advice, analysis: Analysis, axis: Axis, place: float, k
         for comparison in _comparisons(analysis.plan)
     }
     open_halves = [OpenHalf(c, h.choose, h.pairs, h.further, None, h.masks_help) for c, h in halves.items()]
-    share = place / known.end
-    cheapest, *others = next_experiments.ranked(next_experiments.of_measured(analysis, axis, open_halves, share))
+    cheapest, *others = next_experiments.ranked(next_experiments.of_measured(analysis, axis, open_halves, place))
     pairs = min(half.pairs for half in halves.values())
     when = {"best-so-far": "stopped early", "matched": "trained until there"}
     words = "; ".join(f"{when.get(c, c)}, {half.words}" for c, half in halves.items())

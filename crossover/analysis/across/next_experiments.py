@@ -79,14 +79,14 @@ def ranked(experiments: Iterable[Experiment]) -> tuple[str, ...]:
     return tuple(e.text for _, e in sorted(known, key=lambda pair: math.inf if pair[0] is None else pair[0]))
 
 
-def of_measured(analysis: Analysis, axis: Axis, halves: Sequence[OpenHalf], share: float | None) -> list[Experiment]:
+def of_measured(analysis: Analysis, axis: Axis, halves: Sequence[OpenHalf], place: float | None) -> list[Experiment]:
     """What could change an answer for a cell that was run.
 
     Args:
         analysis: of the cell.
         axis: that the answer was read off.
         halves: the answer.
-        share: of the runs' length that the budget is; None for the end of the runs, where longer ones may help.
+        place: the budget; None for the end of the runs, where longer ones may help.
 
     Returns:
         One experiment or more, in no order.
@@ -94,18 +94,19 @@ def of_measured(analysis: Analysis, axis: Axis, halves: Sequence[OpenHalf], shar
     plan, both = analysis.plan, (analysis.plan.baseline, analysis.plan.candidate)
     chosen = {half.choose for half in halves}
     pairs = max(plan.minimum_pairs, *(half.pairs for half in halves))
-    found = _more_pairs(analysis, halves)
+    found, ends = _more_pairs(analysis, halves), arm_ends(analysis, axis)
+    share = {arm: place / ends[arm] if place and ends.get(arm) else 1.0 for arm in both}
     if "candidate" in chosen and not plan.tuned:
         what = f"A tuned {arm_label(plan.baseline)} arm (weight decay, dropout), which was not tested: {pairs} seeds"
-        found.append(_runs(analysis, what, both[:1], pairs, share or 1.0))
+        found.append(_runs(analysis, what, both[:1], pairs, share))
     if "baseline" in chosen:
         what = f"Another recipe of {arm_label(plan.candidate)} (learning rate, weight decay), which was not tested: "
-        found.append(_runs(analysis, f"{what}{pairs} seeds", both[1:], pairs, share or 1.0))
-    if share is None and chosen & {"baseline", "cannot say"}:
+        found.append(_runs(analysis, f"{what}{pairs} seeds", both[1:], pairs, share))
+    if place is None and chosen & {"baseline", "cannot say"}:
         found.append(_longer(analysis, axis, halves, pairs))
     if not found:
         what = f"{BUDGET_STEP} times the unique tokens, where a crossing comes later: {pairs} seeds of both arms"
-        found.append(_runs(analysis, what, both, pairs, BUDGET_STEP * (share or 1.0)))
+        found.append(_runs(analysis, what, both, pairs, {arm: BUDGET_STEP * part for arm, part in share.items()}))
     return found
 
 
@@ -207,12 +208,15 @@ def _longer(analysis: Analysis, axis: Axis, halves: Sequence[OpenHalf], pairs: i
     return _runs(analysis, f"Longer runs{length}, from zero ({how}): {pairs} seeds of both arms", both, pairs, share)
 
 
-def _runs(analysis: Analysis, what: str, arms: Sequence[str], seeds: int, share: float, note: str = "") -> Experiment:
+def _runs(
+    analysis: Analysis, what: str, arms: Sequence[str], seeds: int, share: float | Mapping[str, float], note: str = ""
+) -> Experiment:
     """So many seeds of some arms, each run a share of the length that it had."""
+    part = dict.fromkeys(arms, share) if isinstance(share, float) else share
 
     def total(axis: Axis) -> float | None:
         ends = arm_ends(analysis, axis)
-        return seeds * share * sum(ends[arm] for arm in arms) if all(arm in ends for arm in arms) else None
+        return seeds * sum(part[arm] * ends[arm] for arm in arms) if all(arm in ends for arm in arms) else None
 
     return Experiment(what, total("flops"), total("seconds"), note)
 

@@ -206,6 +206,31 @@ def test_beyond_the_end_runs_are_longer_than_they_were(off: float) -> None:
     assert ("% beyond the end" in found.because) == (off < 1)
 
 
+def test_arms_of_unequal_cost_are_told_apart() -> None:
+    table = columns(10**6, 10**6, 6.0)
+    table["flops"] = [
+        float(str(value)) * (1.1 if arm == "dlm" else 1.0)
+        for arm, value in zip(table["arm"], table["flops"], strict=True)
+    ]
+    uneven = [(CELLS[0][0], analyse(table, PLAN, unique_tokens=10**6))]
+    requested: dict[str, Any] = {"unique_tokens": 10**6, "parameters": 10**6}
+    end = advise(uneven, **requested)
+    assert end.flops == pytest.approx(6e14), "where the cheaper arm ends"
+    assert end.cheapest.endswith("5 seeds, 3e+15 FLOPs.")
+    early = advise(uneven, **requested, flops=1.2e13)
+    assert "At 1.2e+13 FLOPs (epoch 2 of AR, 1.82 of DLM), " in early.because
+    assert early.cheapest == (
+        "Another recipe of DLM (learning rate, weight decay), which was not tested: 5 seeds, 6e+13 FLOPs."
+    )
+    epoch = advise(uneven, **requested, epochs=2.0)
+    assert "At epoch 2 (1.2e+13 FLOPs of AR, 1.32e+13 of DLM), " in epoch.because
+    assert epoch.flops == pytest.approx(1.32e13)
+    between = advise(uneven, **requested, flops=6.3e14)
+    assert "6.3e+14 FLOPs (epoch 105 of AR, 95.5 of DLM), 5 % beyond the end, was not tested" in between.because
+    assert between.cheapest.startswith("Runs of 105 epochs, which AR needs for 6.3e+14 FLOPs, from zero: ")
+    assert between.cheapest.endswith(" 6.62e+15 FLOPs."), "five runs of 105 epochs in each arm"
+
+
 def test_a_budget_in_epochs() -> None:
     requested: dict[str, Any] = {"unique_tokens": 10**6, "parameters": 10**6}
     found = advise(CELLS[:1], **requested, epochs=50.0)
