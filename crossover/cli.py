@@ -181,15 +181,17 @@ def _add_result_verbs(verbs: "_Verbs[argparse.ArgumentParser]") -> None:  # noqa
     report.add_argument("--picture", metavar="FILE", help="also write the figure of the verdict to this SVG file")
     report.add_argument("--json", action="store_true", help="print report.json")
     text = "advise which family to pretrain for a budget, from a finished study"
-    advise = _verb(verbs, "advise", text, "report_command")
+    advise = _verb(verbs, "advise", text, "advise_command")
     advise.add_argument("workspace", metavar="WORKSPACE", help="folder of the study, or its file")
     advise.add_argument(
         "--unique-tokens",
         type=float,
         help="unique tokens to train on, with --parameters (default: each cell of the study)",
     )
-    advise.add_argument("--parameters", type=float, help="active parameters per token, with --unique-tokens")
-    advise.add_argument("--flops", type=float, help="training FLOPs of one run (default: the most in the study)")
+    text = "active parameters per token, or a model's name such as nano; with --unique-tokens"
+    advise.add_argument("--parameters", help=text)
+    advise.add_argument("--flops", type=float, help="training FLOPs of one run (default: the end of the study's runs)")
+    advise.add_argument("--epochs", type=float, help="the budget in epochs, in place of --flops")
     advise.add_argument("--json", action="store_true", help="print as JSON")
 
 

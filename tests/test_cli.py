@@ -31,7 +31,7 @@ FROZEN = {
     "promote": "study out registry",
     "serve": "place arm host port trial",
     "report": "workspace picture json",
-    "advise": "workspace unique_tokens parameters flops json",
+    "advise": "workspace unique_tokens parameters flops epochs json",
     "lm-eval": "arguments",
     "registry": "",
 }
