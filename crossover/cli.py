@@ -213,7 +213,13 @@ def _add_registry(verbs: "_Verbs[argparse.ArgumentParser]") -> None:  # noqa: UP
     )
     query.add_argument("--json", action="store_true", help="the same as --format json")
     query.add_argument("--limit", type=int, default=1000, help="maximum number of rows (default 1000)")
-    for parser in (upgrade, query):
+    text = "write the whole registry, as it is at this moment, to one file that both databases take"
+    backup = _verb(inner, "backup", text, "registry_copies", "registry")
+    backup.add_argument("file", metavar="FILE", help="a new file, such as registry-2026-11-30.zip")
+    text = "fill an empty registry with a backup, of SQLite or PostgreSQL"
+    restore = _verb(inner, "restore", text, "registry_copies", "registry")
+    restore.add_argument("file", metavar="FILE", help="that `crossover registry backup` wrote")
+    for parser in (upgrade, query, backup, restore):
         _add_registry_url(parser)
 
 
