@@ -219,7 +219,11 @@ def _add_registry(verbs: "_Verbs[argparse.ArgumentParser]") -> None:  # noqa: UP
     text = "fill an empty registry with a backup, of SQLite or PostgreSQL"
     restore = _verb(inner, "restore", text, "registry_copies", "registry")
     restore.add_argument("file", metavar="FILE", help="that `crossover registry backup` wrote")
-    for parser in (upgrade, query, backup, restore):
+    text = "write every documented view as a Parquet file, for DuckDB, pandas and others"
+    export = _verb(inner, "export", text, "registry_copies", "registry", "curves")
+    export.add_argument("--parquet", metavar="DIR", required=True, help="folder of the files")
+    export.add_argument("--study", metavar="NAME", help="only rows of this study, all its revisions (default: all)")
+    for parser in (upgrade, query, backup, restore, export):
         _add_registry_url(parser)
 
 

@@ -1,4 +1,4 @@
-"""`crossover registry backup` and `crossover registry restore`."""
+"""`crossover registry backup`, `restore` and `export`."""
 
 from __future__ import annotations
 
@@ -33,4 +33,18 @@ def restore(options: argparse.Namespace) -> int:
     manifest = registry_backup.restore(registry_of(options), Path(options.file))
     rows = f"{manifest.rows:,} rows of {len(manifest.tables)} tables"
     print(f"restored {rows}, as they were at {manifest.created_at}; digests and foreign keys agree")
+    return 0
+
+
+def export(options: argparse.Namespace) -> int:
+    """Write every documented view as a Parquet file.
+
+    Raises:
+        RegistryError: the registry cannot be read, or has no study of that name.
+        WorkspaceError: the folder cannot be written.
+    """
+    from crossover.registry.export_views import export_views
+
+    for file, rows in export_views(registry_of(options), Path(options.parquet), study=options.study).items():
+        print(f"{file}: {rows:,} rows")
     return 0

@@ -103,7 +103,7 @@ class PortableTable:
         Args:
             connection: within a transaction; it reads in batches of BATCH_ROWS.
         """
-        options = {"stream_results": True, "yield_per": BATCH_ROWS}
+        options = {"stream_results": True, "max_row_buffer": BATCH_ROWS}
         encoders = [kind.encode for kind in self._kinds]
         with connection.execute(self._select(connection), execution_options=options) as rows:
             for row in rows:

@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-import sqlite3
-import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
-from sqlalchemy import Connection, create_engine
-from sqlalchemy.engine import URL
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.pool import NullPool
+from sqlalchemy import Connection
 
 import crossover
 from crossover.errors import RegistryError
-from crossover.files import json_text, workspace_error, write_atomically
+from crossover.files import json_text, write_atomically
 from crossover.registry.backup.manifest import FORMAT, MANIFEST, BackedUpTable, BackupManifest, member_of, tables
 from crossover.registry.backup.portable_rows import PortableTable
-from crossover.registry.connections import read_sqlite, registry_error
 from crossover.registry.migrate_schema import check_schema, head_revision
-from crossover.registry.registry_url import file_of, is_sqlite, parse_url
+from crossover.registry.registry_url import parse_url
+from crossover.registry.snapshot import snapshot
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 """The time of every member: equal registries give equal tables in the file."""
@@ -37,8 +31,7 @@ def _now() -> datetime:
 def backup(url: str, file: Path, *, clock: Callable[[], datetime] = _now) -> BackupManifest:
     """Write all tables of a registry to a new file, as they were at one moment.
 
-    Writers go on meanwhile. SQLite's file is copied first, beside the new one; PostgreSQL is read in one transaction
-    of isolation level REPEATABLE READ.
+    Writers go on meanwhile (see `snapshot`); a copy of SQLite's file stands beside the new one until then.
 
     Args:
         url: SQLAlchemy URL of a registry of this version's schema.
@@ -63,53 +56,9 @@ def backup(url: str, file: Path, *, clock: Callable[[], datetime] = _now) -> Bac
         )
     created_at = clock().astimezone(UTC).isoformat(timespec="seconds")
     written: list[BackupManifest] = []
-    try:
-        with _snapshot(parsed, file) as connection:
-            write_atomically(file, lambda target: written.append(_write(connection, target, created_at)))
-    except (SQLAlchemyError, sqlite3.Error) as error:
-        raise registry_error(parsed, error) from error
+    with snapshot(parsed, file.parent) as connection:
+        write_atomically(file, lambda target: written.append(_write(connection, target, created_at)))
     return written[0]
-
-
-@contextmanager
-def _snapshot(url: URL, file: Path) -> Iterator[Connection]:
-    """A connection that sees one state of the registry."""
-    if is_sqlite(url):
-        with _copied(file_of(url), file) as copy, _connected(url.set(database=str(copy))) as connection:
-            yield connection
-        return
-    with _connected(url) as connection:
-        yield connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-
-
-@contextmanager
-def _connected(url: URL) -> Iterator[Connection]:
-    engine = create_engine(url, poolclass=NullPool)
-    try:
-        with engine.connect() as connection:
-            yield connection
-    finally:
-        engine.dispose()
-
-
-@contextmanager
-def _copied(source: Path, file: Path) -> Iterator[Path]:
-    """A copy of an SQLite file by the online backup API, in one step: in many, each write would begin it anew."""
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        folder = tempfile.TemporaryDirectory(prefix=f".{file.name}.", dir=file.parent)
-    except OSError as error:
-        raise workspace_error(file, error) from error
-    with folder as name:
-        copy = Path(name) / "copy.sqlite"
-
-        def copy_from(connection: sqlite3.Connection) -> None:
-            copy.unlink(missing_ok=True)
-            with closing(sqlite3.connect(copy)) as target:
-                connection.backup(target)
-
-        read_sqlite(source, copy_from)
-        yield copy
 
 
 def _write(connection: Connection, target: IO[bytes], created_at: str) -> BackupManifest:

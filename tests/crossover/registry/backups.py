@@ -104,3 +104,17 @@ def rows_in(url: str) -> int:
     if url.startswith("sqlite") and not Path(url.removeprefix("sqlite:///")).exists():
         return 0
     return sum(len(rows) for rows in contents(url).values())
+
+
+def many_points(url: str, number: int) -> None:
+    """Points of one series, by one statement: the rows are no matter here."""
+    with Registry.open(url) as registry:
+        registry.register_study(name="demo", digest=STUDY, config={})
+        registry.register_run(STUDY, RUN_ID, RUN, config={}, epoch_tokens=None)
+        registry.record_points(RUN, BPB, points(0))
+        with registry._write() as connection:
+            connection.exec_driver_sql(
+                "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?) INSERT INTO point "
+                "SELECT 1, i, 1, i * 10, i * 1e6, i / 2.0, 1.0 / i, '', NULL FROM n",
+                (number,),
+            )

@@ -21,8 +21,8 @@ from crossover.registry import Registry, upgrade
 from crossover.registry.backup import backup, restore
 from crossover.registry.backup.manifest import MANIFEST
 from crossover.registry.registry_url import parse_url
-from tests.crossover.registry.backups import contents, fill, refused, rewritten, rows_in
-from tests.crossover.registry.conftest import BPB, RUN, RUN_ID, STUDY, points
+from tests.crossover.registry.backups import contents, fill, many_points, refused, rewritten, rows_in
+from tests.crossover.registry.conftest import RUN, RUN_ID, STUDY
 
 
 @pytest.fixture
@@ -149,20 +149,6 @@ def started(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
     finally:
         process.kill()
         process.communicate()
-
-
-def many_points(url: str, number: int) -> None:
-    """Points of one series, by one statement: the rows are no matter here."""
-    with Registry.open(url) as registry:
-        registry.register_study(name="demo", digest=STUDY, config={})
-        registry.register_run(STUDY, RUN_ID, RUN, config={}, epoch_tokens=None)
-        registry.record_points(RUN, BPB, points(0))
-        with registry._write() as connection:
-            connection.exec_driver_sql(
-                "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?) INSERT INTO point "
-                "SELECT 1, i, 1, i * 10, i * 1e6, i / 2.0, 1.0 / i, '', NULL FROM n",
-                (number,),
-            )
 
 
 def test_kill_9_of_a_restore_leaves_the_registry_empty(target: str, tmp_path: Path) -> None:
