@@ -33,6 +33,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_study_verbs(verbs)
     _add_stage_verbs(verbs)
     _add_result_verbs(verbs)
+    _add_import(verbs)
     _add_lm_eval(verbs)
     _add_registry(verbs)
     return parser
@@ -62,10 +63,19 @@ def _verb(
 def _add_curves(analyse: argparse.ArgumentParser) -> None:
     group = analyse.add_argument_group("analysis of a file of curves, in place of a study")
     group.add_argument("--curves", metavar="FILE", help="CSV or Parquet with columns arm, seed, tokens, metric, value")
+    _add_table_flags(group)
+    text = "of the curves; for a finished study, another than its own: the verdicts are made anew, marked as unplanned"
+    _add_plan(analyse, text)
+    analyse.add_argument("--json", action="store_true", help="print the analyses as JSON")
+
+
+def _add_table_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--wide", action="store_true", help="the file has one column per metric")
     group.add_argument("--unique-tokens", type=float, help="tokens in one epoch, for the axis epochs")
-    text = "of the curves; for a finished study, another than its own: the verdicts are made anew, marked as unplanned"
-    group = analyse.add_argument_group("analysis plan", text)
+
+
+def _add_plan(parser: argparse.ArgumentParser, text: str) -> None:
+    group = parser.add_argument_group("analysis plan", text)
     group.add_argument("--plan", metavar="FILE", help="analysis plan, YAML or JSON: the section `analysis` of a study")
     metric = "metric to test: name, better direction, smallest difference that matters; repeatable, first is primary"
     group.add_argument("--metric", action="append", metavar="NAME:lower|higher:DELTA", help=metric)
@@ -77,7 +87,6 @@ def _add_curves(analyse: argparse.ArgumentParser) -> None:
     group.add_argument("--alpha", type=float, help="significance level (default 0.05)")
     group.add_argument("--early", metavar="LOW:HIGH", help="early window, fractions of the log range (default 0:0.4)")
     group.add_argument("--late", metavar="LOW:HIGH", help="late window (default 0.85:1)")
-    group.add_argument("--json", action="store_true", help="print the analyses as JSON")
 
 
 def _add_study(parser: argparse.ArgumentParser, *, optional: bool = False) -> None:
@@ -191,6 +200,28 @@ def _add_result_verbs(verbs: "_Verbs[argparse.ArgumentParser]") -> None:  # noqa
     advise.add_argument("--parameters", type=float, help="active parameters per token, with --unique-tokens")
     advise.add_argument("--flops", type=float, help="training FLOPs of one run (default: the most in the study)")
     advise.add_argument("--json", action="store_true", help="print as JSON")
+
+
+def _add_import(verbs: "_Verbs[argparse.ArgumentParser]") -> None:  # noqa: UP037
+    text = "judge learning curves that were measured elsewhere, and record them in the registry as a study"
+    parser = _verb(verbs, "import", text, "import_command", "registry")
+    parser.set_defaults(function="import_curves")  # `import` is no name of a function
+    text = (
+        "CSV or Parquet as analyse --curves reads them, exports of W&B and MLflow, mlruns, or a TensorBoard log folder"
+    )
+    parser.add_argument("files", metavar="FILE", nargs="+", help=text)
+    parser.add_argument("--study", metavar="NAME", required=True, help="of the study in the registry")
+    _add_table_flags(parser.add_argument_group("tables of curves"))
+    group = parser.add_argument_group("trackers", "which arm and seed a run is, and how many tokens a step has seen")
+    text = r"regular expression of a run's whole name, such as '(?P<arm>ar|dlm)-seed(?P<seed>\d+)'; also (?P<cell>…)"
+    group.add_argument("--run-pattern", metavar="REGEX", help=text)
+    group.add_argument("--skip-other-runs", action="store_true", help="leave out runs whose names do not match")
+    group.add_argument("--tokens-per-step", type=float, help="training tokens of a step, over all devices")
+    group.add_argument("--tokens-metric", metavar="NAME", help="the metric that counts training tokens")
+    _add_workspace(parser)
+    _add_registry_url(parser)
+    _add_plan(parser, "of the curves; part of what names the study's revision")
+    parser.add_argument("--json", action="store_true", help="print the analyses as JSON")
 
 
 def _add_lm_eval(verbs: "_Verbs[argparse.ArgumentParser]") -> None:  # noqa: UP037

@@ -58,6 +58,7 @@ COMMANDS: dict[str, list[str]] = {
     "serve": ["serve", "nowhere"],
     "report": ["report", "nowhere"],
     "advise": ["advise", "nowhere"],
+    "import": ["import", "nowhere.csv", "--study", "theirs"],
     "lm-eval": ["lm-eval", "--help"],
     "registry upgrade": ["registry", "upgrade"],
     "registry query": ["registry", "query", "SELECT 1"],

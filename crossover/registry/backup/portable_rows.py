@@ -74,7 +74,7 @@ def _encode_float(value: float) -> object:
     return value + 0.0 if math.isfinite(value) else str(value)
 
 
-_KINDS: tuple[tuple[type[TypeEngine[object]], _Kind], ...] = (
+_KINDS: tuple[tuple[type[TypeEngine[Any]], _Kind], ...] = (
     (JSON, _Kind((str,))),
     (LargeBinary, _Kind((str,), _encode_bytes, _decode_bytes)),
     (DateTime, _Kind((str,), _encode_time, datetime.fromisoformat)),
@@ -139,9 +139,9 @@ class PortableTable:
             raise ValueError(f"{self.table.name}.{self.names[index]} holds {type(value).__name__}")
         return value if kind.decode is None else kind.decode(value)
 
-    def _select(self, connection: Connection) -> Select[tuple[object, ...]]:
+    def _select(self, connection: Connection) -> Select[*tuple[Any, ...]]:
         on_postgres = connection.dialect.name == "postgresql"
-        keys: list[ColumnElement[object]] = [
+        keys: list[ColumnElement[Any]] = [
             collate(column, "C") if on_postgres and isinstance(column.type, String) else column
             for column in self.table.primary_key
         ]
@@ -174,7 +174,7 @@ def _kind_of(column: Column[object]) -> _Kind:
     raise TypeError(f"{column.table.name}.{column.name} has the type {stored!r}, which a backup cannot keep")
 
 
-def _stored(column: Column[object]) -> ColumnElement[object]:
+def _stored(column: Column[Any]) -> ColumnElement[Any]:
     """A column as the database holds it; JSON as its text."""
     stored = _storage_type(column)
     if isinstance(stored, JSON):
@@ -182,7 +182,7 @@ def _stored(column: Column[object]) -> ColumnElement[object]:
     return type_coerce(column, stored)
 
 
-def _parameter(column: Column[object], dialect: str) -> ColumnElement[object]:
+def _parameter(column: Column[Any], dialect: str) -> ColumnElement[Any]:
     """The parameter of a column; on PostgreSQL the text of JSON must be cast, on SQLite it is stored as it is."""
     stored, name = _storage_type(column), f"{_PARAMETER}{column.name}"
     if not isinstance(stored, JSON):

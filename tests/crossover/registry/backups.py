@@ -75,7 +75,7 @@ def contents(url: str) -> dict[str, list[Any]]:
 
 def _comparable(value: object) -> object:
     if value == 0.0:
-        return abs(value)  # type: ignore[arg-type]  # SQLite holds no negative zero
+        return abs(value)  # SQLite holds no negative zero
     if isinstance(value, datetime):
         return (value if value.tzinfo else value.replace(tzinfo=UTC)).astimezone(UTC)
     return value

@@ -6,6 +6,7 @@ import math
 import tracemalloc
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -106,10 +107,10 @@ def test_every_column_has_postgresqls_type(registry: Registry, url: str) -> None
     engine = create_engine(parse_url(url))
     with engine.connect() as connection:
         for view in VIEWS:
-            description = connection.execute(text(f"SELECT * FROM {view}")).cursor.description
-            assert [OF_POSTGRES[column.type_code] for column in description] == arrow_schema(
-                [column.name for column in description]
-            ).types, view
+            cursor = connection.execute(text(f"SELECT * FROM {view}")).cursor
+            assert cursor is not None
+            described: list[tuple[str, Any]] = [(name, oid) for name, oid, *_ in cursor.description]
+            assert [OF_POSTGRES[oid] for _, oid in described] == arrow_schema([name for name, _ in described]).types
     engine.dispose()
 
 
