@@ -14,7 +14,7 @@ from crossover.commands.plan_flags import plan_of, wide_metrics
 from crossover.curve_files import CurveTable, concatenate, read_curves
 from crossover.curve_files.table import metric_needed
 from crossover.curve_files.trackers import RunNames, TokenRule, curves_of_runs, is_tracked, read_tracked
-from crossover.errors import StudyError
+from crossover.errors import CurvesError, StudyError
 from crossover.field_faults import NAME_PATTERN
 from crossover.settings import get_settings
 
@@ -70,7 +70,11 @@ def _plain_table(options: argparse.Namespace, paths: list[Path]) -> CurveTable:
             name = f"--{flag.replace('_', '-')}"
             raise StudyError("import.tracker-flag", field=name, problem=text, remedy="leave it out")
     wide = wide_metrics(options) if options.wide else None
-    return concatenate([(path.name, read_curves(path, wide=wide)) for path in paths])
+    try:
+        return concatenate([(path.name, read_curves(path, wide=wide)) for path in paths])
+    except CurvesError as error:
+        error.rename({"--curves": "FILE"})
+        raise
 
 
 def _tracked_table(options: argparse.Namespace, paths: list[Path]) -> CurveTable:

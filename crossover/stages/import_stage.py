@@ -8,7 +8,7 @@ from pathlib import Path
 
 from crossover.analysis.analysis_plan import AnalysisPlan
 from crossover.curve_files import CurveTable, split_cells
-from crossover.errors import WorkspaceError
+from crossover.errors import RegistryError, WorkspaceError
 from crossover.files import digest_of
 from crossover.registry import Registry
 from crossover.stages.imported_runs import ImportedRun, imported_runs, record_runs
@@ -49,7 +49,7 @@ def import_stage(
     importing them again changes nothing. Revisions share the runs whose points are equal.
 
     Args:
-        name: of the study.
+        name: of the study, as NAME_PATTERN has it.
         table: a long table of curves.
         plan: of the analysis.
         sources: names of the files, for the record.
@@ -74,6 +74,7 @@ def import_stage(
     recorded = _claim(store, name)
     folder = store.path(FOLDER)
     with Registry.open(registry) as opened:
+        _check_name(opened, name)
         opened.register_study(name=name, digest=digest, config=config | {"sources": list(sources)})
         new = record_runs(opened, digest, table, runs, plan)
         for cell, analysis in judged:
@@ -99,6 +100,22 @@ def _config(name: str, runs: Sequence[ImportedRun], plan: AnalysisPlan, judged: 
         "cells": [{"cell": c.cell, "unique_tokens": c.unique_tokens, "parameters": c.parameters} for c, _ in judged],
         "analysis": plan.model_dump(mode="json"),
     }
+
+
+def _check_name(registry: Registry, name: str) -> None:
+    """Verdicts are the newest of a study's name: a trained study and an imported one must not share it.
+
+    Raises:
+        RegistryError: a study of that name was trained here.
+    """
+    trained = f"SELECT 1 FROM study WHERE name = '{name}' AND CAST(config AS TEXT) NOT LIKE '%\"imported\"%'"  # noqa: S608 - no quotes in names
+    if registry.query(trained, limit=1).rows:
+        raise RegistryError(
+            "registry.name-taken",
+            field="--study",
+            problem=f"{name!r} is a study that was trained here",
+            remedy="give another name",
+        )
 
 
 def _claim(store: ArtifactStore, name: str) -> str | None:

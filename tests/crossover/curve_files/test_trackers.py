@@ -64,9 +64,9 @@ def test_every_tracker_gives_the_curves_that_were_written(form: str, tmp_path: P
     found = read(paths)
     (cell,) = split_cells(found, PLAN)
     keys = zip(cell.curves["arm"], cell.curves["seed"], cell.curves["step"], strict=True)
-    held = {(str(a), int(s), int(t)): v for (a, s, t), v in zip(keys, cell.curves["value"], strict=True)}
-    written = {(*name.split("-seed"), s): v for name, points in runs() for s, v in points}
-    assert held == pytest.approx({(str(a), int(s), int(t)): v for (a, s, t), v in written.items()}, rel=1e-7)
+    held = {(f"{a}-seed{int(s)}", int(t)): float(v) for (a, s, t), v in zip(keys, cell.curves["value"], strict=True)}
+    written = {(name, step): value for name, points in runs() for step, value in points}
+    assert held == pytest.approx(written, rel=1e-7)
     assert np.array_equal(found.numbers["tokens"], found.numbers["step"] * PER_STEP)
     own = {name: [row[name] for row in rows(metric="eval/loss")] for name in rows()[0]}
     verdict = analyse(cell.curves, PLAN).headline

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import google_crc32c  # type: ignore[import-untyped]
+import google_crc32c
 import pyarrow as pa
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory  # type: ignore[import-untyped]
 from pyarrow import parquet
 
 from tests.crossover.curve_files.curve_tables import rows
@@ -152,7 +152,7 @@ def _messages() -> Callable[..., bytes]:
             message.field.add(
                 name=label,
                 number=number,
-                type=kind,  # type: ignore[arg-type]
+                type=kind,
                 type_name=target or None,
                 label=field.LABEL_REPEATED if many else field.LABEL_OPTIONAL,
             )

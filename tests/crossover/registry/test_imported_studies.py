@@ -190,6 +190,11 @@ def test_names_files_and_workspaces_that_do_not_fit(importing: Importing, tmp_pa
     tracked = mlruns(tmp_path / "t")
     importing(own(tmp_path), *METRIC, code=2, name="no blanks please")
     assert "[import.bad-name]" in capsys.readouterr().err
+    importing(tmp_path / "ws.csv", *METRIC, code=2)
+    assert "FILE: " in capsys.readouterr().err
+    write(tmp_path / "empty.csv", "")
+    importing(tmp_path / "empty.csv", *METRIC, code=2)
+    assert "FILE: empty.csv is empty" in capsys.readouterr().err
     importing(own(tmp_path), tracked, *METRIC, code=2)
     assert "[import.mixed-files]" in capsys.readouterr().err
     importing(tracked, *TRACKED, code=2)
@@ -206,3 +211,11 @@ def test_names_files_and_workspaces_that_do_not_fit(importing: Importing, tmp_pa
     importing.out = tmp_path / "trained"
     importing(own(tmp_path), *METRIC, code=2)
     assert "[workspace.not-an-import]" in capsys.readouterr().err
+
+
+def test_a_trained_studys_name_is_not_taken(
+    importing: Importing, registry: Registry, tmp_path: Path, capsys: Capture
+) -> None:
+    importing(own(tmp_path), *METRIC, code=2, name="demo")
+    assert "[registry.name-taken]" in capsys.readouterr().err
+    assert importing.count("study") == 1
