@@ -215,7 +215,10 @@ def _add_import(verbs: "_Verbs[argparse.ArgumentParser]") -> None:  # noqa: UP03
     group = parser.add_argument_group("trackers", "which arm and seed a run is, and how many tokens a step has seen")
     text = r"regular expression of a run's whole name, such as '(?P<arm>ar|dlm)-seed(?P<seed>\d+)'; also (?P<cell>…)"
     group.add_argument("--run-pattern", metavar="REGEX", help=text)
-    group.add_argument("--skip-other-runs", action="store_true", help="leave out runs whose names do not match")
+    group.add_argument(
+        "--runs", metavar="FILE", help="in its place: CSV with the columns run, arm, seed and maybe cell"
+    )
+    group.add_argument("--skip-other-runs", action="store_true", help="leave out runs that neither of them covers")
     group.add_argument("--tokens-per-step", type=float, help="training tokens of a step, over all devices")
     group.add_argument("--tokens-metric", metavar="NAME", help="the metric that counts training tokens")
     _add_workspace(parser)

@@ -32,8 +32,8 @@ FROZEN = {
     "serve": "place arm host port trial",
     "report": "workspace picture json",
     "advise": "workspace unique_tokens parameters flops json",
-    "import": "files study wide unique_tokens run_pattern skip_other_runs tokens_per_step tokens_metric out registry "
-    "plan metric baseline candidate tuned axes comparisons alpha early late json",
+    "import": "files study wide unique_tokens run_pattern runs skip_other_runs tokens_per_step tokens_metric out "
+    "registry plan metric baseline candidate tuned axes comparisons alpha early late json",
     "lm-eval": "arguments",
     "registry": "",
 }

@@ -13,12 +13,20 @@ from crossover.commands.command_options import registry_of
 from crossover.commands.plan_flags import plan_of, wide_metrics
 from crossover.curve_files import CurveTable, concatenate, read_curves
 from crossover.curve_files.table import metric_needed
-from crossover.curve_files.trackers import RunNames, TokenRule, curves_of_runs, is_tracked, read_tracked
+from crossover.curve_files.trackers import (
+    RunList,
+    RunNames,
+    RunRule,
+    TokenRule,
+    curves_of_runs,
+    is_tracked,
+    read_tracked,
+)
 from crossover.errors import CurvesError, StudyError
 from crossover.field_faults import NAME_PATTERN
 from crossover.settings import get_settings
 
-_TRACKER_FLAGS = ("run_pattern", "skip_other_runs", "tokens_per_step", "tokens_metric")
+_TRACKER_FLAGS = ("run_pattern", "runs", "skip_other_runs", "tokens_per_step", "tokens_metric")
 
 
 def import_curves(options: argparse.Namespace) -> int:
@@ -84,7 +92,16 @@ def _tracked_table(options: argparse.Namespace, paths: list[Path]) -> CurveTable
     metrics = wide_metrics(options)
     if not metrics:
         raise metric_needed([])
-    runs = RunNames(options.run_pattern, skip_others=options.skip_other_runs)
+    runs = _run_rule(options)
     rule = TokenRule(options.tokens_per_step, options.tokens_metric)
     wanted = [*metrics, *([rule.metric] if rule.metric else [])]
     return curves_of_runs([series for path in paths for series in read_tracked(path, wanted)], runs, rule)
+
+
+def _run_rule(options: argparse.Namespace) -> RunRule:
+    if options.runs and options.run_pattern:
+        text, remedy = "stands beside --run-pattern", "give one of them"
+        raise StudyError("import.two-run-rules", field="--runs", problem=text, remedy=remedy)
+    if options.runs:
+        return RunList(Path(options.runs), skip_others=options.skip_other_runs)
+    return RunNames(options.run_pattern, skip_others=options.skip_other_runs)

@@ -8,7 +8,17 @@ has seen, is said by the caller and never guessed.
 """
 
 from crossover.curve_files.trackers.read_tracked import is_tracked, read_tracked
-from crossover.curve_files.trackers.run_curves import RunNames, TokenRule, curves_of_runs
+from crossover.curve_files.trackers.run_curves import TokenRule, curves_of_runs
+from crossover.curve_files.trackers.run_rules import RunList, RunNames, RunRule
 from crossover.curve_files.trackers.tracked_series import TrackedSeries
 
-__all__ = ["RunNames", "TokenRule", "TrackedSeries", "curves_of_runs", "is_tracked", "read_tracked"]
+__all__ = [
+    "RunList",
+    "RunNames",
+    "RunRule",
+    "TokenRule",
+    "TrackedSeries",
+    "curves_of_runs",
+    "is_tracked",
+    "read_tracked",
+]

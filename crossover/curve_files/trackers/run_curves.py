@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -16,74 +15,8 @@ from crossover.curve_files.table import (
     error,
     listing,
 )
+from crossover.curve_files.trackers.run_rules import RunRule
 from crossover.curve_files.trackers.tracked_series import TrackedSeries
-
-GROUPS = ("arm", "seed", "cell")
-_EXAMPLE = r"--run-pattern '(?P<arm>ar|dlm)-seed(?P<seed>\d+)'"
-
-
-class RunNames:
-    """How a run's name says its arm and seed, and its cell where there are several.
-
-    Args:
-        pattern: regular expression of a whole name with the groups `arm` and `seed`, and `cell` if need be.
-        skip_others: whether runs whose names do not match are left out; otherwise they are an error.
-
-    Raises:
-        CurvesError: the pattern is missing, no regular expression, or lacks a group.
-    """
-
-    def __init__(self, pattern: str | None, *, skip_others: bool = False) -> None:
-        if not pattern:
-            problem = "is missing: a tracker's runs have names, and which arm and seed each is is never guessed"
-            raise error("bad-run-pattern", "--run-pattern", problem, f"write for example {_EXAMPLE}")
-        try:
-            self._pattern = re.compile(pattern)
-        except re.error as problem:
-            text = f"{pattern!r} is no regular expression: {problem}"
-            raise error("bad-run-pattern", "--run-pattern", text, f"write for example {_EXAMPLE}") from problem
-        absent = [name for name in GROUPS[:2] if name not in self._pattern.groupindex]
-        if absent:
-            text = f"{pattern!r} has no group {listing(absent)}"
-            raise error("bad-run-pattern", "--run-pattern", text, f"write for example {_EXAMPLE}")
-        self.pattern, self.skip_others = pattern, skip_others
-
-    def split(self, names: Sequence[str]) -> tuple[dict[str, tuple[str, int, str]], list[str]]:
-        """Arm, seed and cell of each run, the cell empty where the pattern has none; and the runs that are left out.
-
-        Raises:
-            CurvesError: names do not match, a seed is no whole number, or two runs are the same arm, seed and cell.
-        """
-        found: dict[str, tuple[str, int, str]] = {}
-        others = []
-        for name in names:
-            match = self._pattern.fullmatch(name)
-            if match is None:
-                others.append(name)
-                continue
-            groups = match.groupdict()
-            if not str(groups["seed"]).isdecimal():
-                text = f"{name!r} gives the seed {groups['seed']!r}"
-                raise error("bad-run-pattern", "--run-pattern", text, "let the group `seed` hold digits only")
-            found[name] = (str(groups["arm"]), int(groups["seed"]), str(groups.get("cell") or ""))
-        if others and not (self.skip_others and found):
-            text = f"the names of {len(others)} of {len(names)} runs do not match: {listing(others)}"
-            remedy = "the pattern must match a whole name; widen it, or leave these runs out with --skip-other-runs"
-            raise error("unmatched-runs", "--run-pattern", text, remedy)
-        _refuse_twins(found)
-        return found, others
-
-
-def _refuse_twins(runs: Mapping[str, tuple[str, int, str]]) -> None:
-    names: dict[tuple[str, int, str], list[str]] = {}
-    for name, identity in runs.items():
-        names.setdefault(identity, []).append(name)
-    for (arm, seed, cell), twins in names.items():
-        if len(twins) > 1:
-            where = f" of cell {cell!r}" if cell else ""
-            text = f"the runs {listing(twins)} are all arm {arm!r}, seed {seed}{where}"
-            remedy = "let the pattern tell them apart, by a group `cell` or by matching one of them only"
-            raise error("twin-runs", "--run-pattern", text, remedy)
 
 
 def _refuse_same_names(series: Sequence[TrackedSeries]) -> None:
@@ -153,7 +86,7 @@ class _Rows:
         return f"row {row + 1}"
 
 
-def curves_of_runs(series: Sequence[TrackedSeries], runs: RunNames, rule: TokenRule) -> CurveTable:
+def curves_of_runs(series: Sequence[TrackedSeries], runs: RunRule, rule: TokenRule) -> CurveTable:
     """The table of curves of a tracker's runs.
 
     Args:

@@ -12,7 +12,7 @@ import pytest
 from crossover.analysis import AnalysisPlan, MetricPlan, analyse
 from crossover.curve_files import split_cells
 from crossover.curve_files.table import CurveTable
-from crossover.curve_files.trackers import RunNames, TokenRule, curves_of_runs, is_tracked, read_tracked
+from crossover.curve_files.trackers import RunList, RunNames, TokenRule, curves_of_runs, is_tracked, read_tracked
 from crossover.curve_files.trackers.event_file import masked_crc, read_events
 from crossover.errors import CurvesError
 from tests.crossover.curve_files.curve_tables import rows, table, write
@@ -109,7 +109,7 @@ class TestRunNames:
             mlflow_run(folder / "7" / f"other{number}", name, [(1, 1.0)])
         error = refused(lambda: read([folder]))
         assert error.code == "curves.unmatched-runs"
-        assert "2 of 12 runs do not match: 'debug', 'ar-seed0-old'" in error.problem
+        assert "2 of 12 runs are not covered: 'debug', 'ar-seed0-old'" in error.problem
         found = read([folder], skip=True)
         assert found.rows == read([mlruns(tmp_path / "again")]).rows
         assert any("'debug'" in note for note in found.notes)
@@ -136,6 +136,39 @@ class TestRunNames:
     def test_a_pattern_that_says_too_little(self, pattern: str | None) -> None:
         error = refused(lambda: RunNames(pattern).split(["ar-seedone"]))
         assert error.code == "curves.bad-run-pattern"
+
+
+class TestRunLists:
+    def test_ids_become_arms_and_seeds(self, tmp_path: Path) -> None:
+        ids = {name: f"{number:032x}" for number, (name, _) in enumerate(runs())}
+        path = mlflow_csv(tmp_path)
+        text = path.read_text()
+        for name, number in ids.items():
+            text = text.replace(f"{name},", f"{number},")
+        write(path, text)
+        lines = [f"{number},{','.join(name.split('-seed'))}" for name, number in ids.items()]
+        listed = write(tmp_path / "runs.csv", "\n".join(["run,arm,seed", *lines]))
+        series = read_tracked(path, ["eval/loss"])
+        found = curves_of_runs(series, RunList(listed), TokenRule(per_step=PER_STEP))
+        (cell,) = split_cells(found, PLAN)
+        (expected,) = split_cells(read([mlruns(tmp_path / "mlruns")]), PLAN)
+        assert analyse(cell.curves, PLAN) == analyse(expected.curves, PLAN)
+        write(listed, "\n".join(["run,arm,seed", *lines[1:]]))
+        error = refused(lambda: curves_of_runs(series, RunList(listed), TokenRule(per_step=PER_STEP)))
+        assert (error.code, error.field) == ("curves.unmatched-runs", "--runs")
+        assert ids["ar-seed0"] in error.problem
+
+    @pytest.mark.parametrize(
+        ("text", "problem"),
+        [
+            ("run,arm\nx,ar", "row 1 lacks its run, arm or seed"),
+            ("run,arm,seed\nx,ar,0\nx,ar,1", "row 2 has the run 'x' a second time"),
+            ("run,arm,seed\nx,ar,one", "'x' gives the seed 'one'"),
+        ],
+    )
+    def test_a_list_that_says_too_little(self, text: str, problem: str, tmp_path: Path) -> None:
+        assert problem in refused(lambda: RunList(write(tmp_path / "runs.csv", text))).problem
+        assert refused(lambda: RunList(tmp_path / "nowhere.csv")).code == "curves.bad-run-list"
 
 
 class TestResumedRuns:

@@ -199,6 +199,8 @@ def test_names_files_and_workspaces_that_do_not_fit(importing: Importing, tmp_pa
     assert "[import.mixed-files]" in capsys.readouterr().err
     importing(tracked, *TRACKED, code=2)
     assert "--run-pattern: is missing" in capsys.readouterr().err
+    importing(tracked, *TRACKED, *PATTERN, "--runs", "runs.csv", code=2)
+    assert "[import.two-run-rules]" in capsys.readouterr().err
     importing(tracked, *TRACKED, "--run-pattern", "(?P<arm>ar)-seed(?P<seed>[0-9]+)", code=2)
     assert "'dlm-seed0'" in capsys.readouterr().err
     importing(tracked, *PATTERN, "--metric", "eval/loss:lower:0.1", code=2)
