@@ -60,13 +60,15 @@ def read_tracker_table(path: Path, metrics: Sequence[str]) -> list[TrackedSeries
 
 
 def _kind(header: Sequence[str]) -> str | None:
+    if "arm" in header:
+        return None  # a table of curves, whatever else it has
     if header and header[0] == "Step" and any(_BETWEEN in name for name in header[1:]):
         return "panel"
     if "_step" in header:
         return "history"
     lower = [name.lower() for name in header]
     named = any(n in lower for n in _RUN) and any(n in lower for n in _METRIC) and {"step", "value"} <= set(lower)
-    return "points" if named and "arm" not in lower else None
+    return "points" if named else None
 
 
 def _points(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
@@ -35,7 +36,7 @@ def backup(url: str, file: Path, *, clock: Callable[[], datetime] = _now) -> Bac
 
     Args:
         url: SQLAlchemy URL of a registry of this version's schema.
-        file: which must not exist yet; it appears when it is complete.
+        file: which must not exist yet; it appears when it is complete, and only its owner may read it.
         clock: the current time, in UTC.
 
     Returns:
@@ -58,6 +59,8 @@ def backup(url: str, file: Path, *, clock: Callable[[], datetime] = _now) -> Bac
     written: list[BackupManifest] = []
     with snapshot(parsed, file.parent) as connection:
         write_atomically(file, lambda target: written.append(_write(connection, target, created_at)))
+    with suppress(OSError):  # of a file system without permissions
+        file.chmod(0o600)
     return written[0]
 
 

@@ -77,6 +77,8 @@ def test_every_tracker_gives_the_curves_that_were_written(form: str, tmp_path: P
 
 def test_tables_of_curves_are_no_trackers(tmp_path: Path) -> None:
     assert not is_tracked(write(tmp_path / "runs.csv", table(rows())))
+    with_more = [row | {"_step": 1, "run": "x", "step": 1} for row in rows()]
+    assert not is_tracked(write(tmp_path / "more.csv", table(with_more)))
 
 
 @pytest.mark.parametrize("form", ["mlruns", "mlflow csv", "wandb jsonl", "tensorboard"])

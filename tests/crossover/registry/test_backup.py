@@ -163,5 +163,6 @@ def test_sqlite_is_left_as_it_was(tmp_path: Path) -> None:
     backup(url, tmp_path / "b.zip")
     assert {path.name: path.read_bytes() for path in (tmp_path / "home").iterdir()} == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["b.zip", "home"]
+    assert (tmp_path / "b.zip").stat().st_mode & 0o777 == 0o600
     with closing(zipfile.ZipFile(tmp_path / "b.zip")) as archive:
         assert archive.testzip() is None
