@@ -27,7 +27,7 @@ evaluation:
 analysis: {{metrics: [validation_bpb]}}
 """
 CURVES = (
-    "SELECT cell, arm, seed, metric, step, value, state FROM v_curves WHERE metric NOT IN {} ORDER BY 1, 2, 3, 4, 5"  # noqa: E501
+    "SELECT cell, arm, seed, metric, step, value, state FROM v_curves WHERE metric NOT IN {} ORDER BY 1, 2, 3, 4, 5"
 )
 TIMED = "('tokens_per_second', 'data_wait', 'peak_memory_gib', 'mfu', 'energy_joules')"
 RUNS = "SELECT cell, arm, seed, status, last_step, last_tokens FROM v_runs ORDER BY 1, 2, 3"
