@@ -11,7 +11,7 @@ EXTRAS = {
     "serve": ("kserve", "torch", "safetensors"),
     "eval": ("datasets", "lm_eval"),
     "registry": ("sqlalchemy", "alembic", "vl_convert", "jinja2", "tabulate", "httpx"),
-    "service": ("fastapi", "uvicorn", "structlog", "prometheus_client", "psycopg"),
+    "service": ("fastapi", "uvicorn", "structlog", "prometheus_client", "psycopg", "pyarrow"),
     "pipelines": ("kfp",),
 }
 """The modules that each extra of pyproject.toml installs; a test compares them."""

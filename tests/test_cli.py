@@ -66,7 +66,14 @@ def test_verbs_and_flags_are_frozen() -> None:
         for name, parser in verbs_of(build_parser()).items()
     }
     assert flags == {name: frozen.split() for name, frozen in FROZEN.items()}
-    assert set(verbs_of(verbs_of(build_parser())["registry"])) == {"upgrade", "query", "backup", "restore", "export"}
+    assert set(verbs_of(verbs_of(build_parser())["registry"])) == {
+        "upgrade",
+        "query",
+        "backup",
+        "restore",
+        "export",
+        "serve",
+    }
 
 
 def test_stages_one_by_one_are_the_full_study(small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -32,7 +32,8 @@ GROUP_ROWS = 1 << 15
 WHOLE = frozenset(
     {
         *("seed", "draws", "step", "tokens", "attempt", "attempts", "last_step", "last_tokens", "pairs"),
-        *("newest", "current"),
+        *("newest", "current", "pid", "started_step"),
+        *("documents", "duplicates_dropped", "train_bytes", "validation_bytes", "available_tokens"),
     }
 )
 """Columns of the views that are whole numbers, whichever view has them."""
@@ -42,7 +43,7 @@ FLOATING = frozenset(
         *("crossing_at", "crossing_low", "crossing_high"),
     }
 )
-TIMES = frozenset({"analysed_at", "deployed_at"})
+TIMES = frozenset({"analysed_at", "deployed_at", "started_at", "heartbeat_at", "ended_at", "prepared_at"})
 
 
 def export_views(url: str, folder: Path, *, study: str | None = None) -> dict[Path, int]:
@@ -106,7 +107,7 @@ def _write(connection: Connection, view: str, study: str | None, file: Path) -> 
         schema = arrow_schema(columns)
         with parquet.ParquetWriter(target, schema, compression="zstd") as writer:
             for rows in result.partitions(GROUP_ROWS):
-                writer.write_batch(_batch(rows, schema))
+                writer.write_batch(arrow_batch(rows, schema))
                 number += len(rows)
         target.flush()
         os.fsync(target.fileno())
@@ -123,7 +124,8 @@ def arrow_schema(columns: Sequence[str]) -> pa.Schema:
     return pa.schema([pa.field(name, kinds.get(name, pa.string())) for name in columns], metadata=about)
 
 
-def _batch(rows: Sequence[Sequence[object]], schema: pa.Schema) -> pa.RecordBatch:
+def arrow_batch(rows: Sequence[Sequence[object]], schema: pa.Schema) -> pa.RecordBatch:
+    """Rows of a view as Arrow has them, in the types of its columns."""
     import pyarrow as pa
 
     columns = zip(*rows, strict=True)

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
+import pyarrow as pa
 import pytest
 from crossover_services.registry.access_control import AccessRules
 from crossover_services.registry.app import create_app
@@ -178,6 +179,11 @@ def test_every_view_is_read(api: Api, registry: Registry, attempt: str, view: st
     rows = api.get(f"/{view}", study="demo", study_digest=STUDY).json()["rows"]
     assert len(rows) == 1
     assert list(rows[0]) == list(registry.query(f"SELECT * FROM v_{view}").columns)
+    (batch,) = pa.ipc.open_stream(api.client.get(f"/api/v1/{view}?format=arrow").content)
+    assert batch.schema.names == list(rows[0])
+    assert batch.num_rows == 1
+    empty = pa.ipc.open_stream(api.client.get(f"/api/v1/{view}?format=arrow&study=other").content).read_all()
+    assert (empty.schema.names, empty.num_rows) == (list(rows[0]), 0)
     for other in ("other", "' OR 1=1 --", "demo'; DROP TABLE study; --"):
         assert api.get(f"/{view}", study=other).json()["rows"] == []
 

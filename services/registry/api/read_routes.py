@@ -15,6 +15,7 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from crossover.errors import RequestError
 from crossover.registry import QueryResult
+from crossover.registry.export_views import arrow_batch, arrow_schema
 from crossover.registry.view_reads import read_all, read_page
 from crossover.registry.wire_format import SqlBody, number_json
 
@@ -75,11 +76,11 @@ def read_view(
     registry: OpenRegistry,
     namespaces: Namespaces,
     _: Reader,
-    format: Annotated[Literal["json", "csv"], Query(description="CSV has all rows")] = "json",
+    format: Annotated[Literal["json", "csv", "arrow"], Query(description="CSV and Arrow have all rows")] = "json",
     cursor: Annotated[str | None, Query(max_length=4_000)] = None,
     limit: Annotated[int, Query(ge=1, le=10_000)] = 1_000,
 ) -> Response:
-    """Rows of a documented view (docs/registry.md), by filters on its columns; a page of JSON, or all as CSV."""
+    """Rows of a documented view, by filters on its columns: a page of JSON, or all of them as CSV or Arrow."""
     name = f"v_{view}"
     if format == "json":
         page = registry.reading(
@@ -87,7 +88,9 @@ def read_view(
         )
         return JSONResponse({"rows": _objects(page.rows), "cursor": page.cursor})
     batches = registry.reading(lambda engine: read_all(engine, name, filters.values, namespaces=namespaces))
-    return StreamingResponse(_csv(batches), media_type="text/csv")
+    if format == "csv":
+        return StreamingResponse(_csv(batches), media_type="text/csv")
+    return StreamingResponse(_arrow(batches), media_type="application/vnd.apache.arrow.stream")
 
 
 @router.get("/studies/{study}/cells/{cell}/curves", tags=["views"])
@@ -127,6 +130,24 @@ def _json(value: object) -> object:
     if isinstance(value, float):
         return number_json(value)
     return value if isinstance(value, str | int | bool | None) else str(value)
+
+
+def _arrow(batches: Iterator[QueryResult]) -> Iterator[bytes]:
+    """The stream format of Arrow's IPC."""
+    import pyarrow as pa
+
+    sink, writer = io.BytesIO(), None
+    for table in batches:
+        schema = arrow_schema(table.columns)
+        writer = writer or pa.ipc.new_stream(sink, schema)
+        if table.rows:
+            writer.write_batch(arrow_batch(table.rows, schema))
+        yield sink.getvalue()
+        sink.seek(0)
+        sink.truncate()
+    if writer is not None:
+        writer.close()
+        yield sink.getvalue()
 
 
 def _csv(batches: Iterator[QueryResult]) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from sqlalchemy import create_engine, select, text
 
 from crossover.errors import RegistryError
 from crossover.registry import Point, Registry
+from crossover.registry.access_tokens import create_token
 from crossover.registry.backup import restore
 from crossover.registry.backup.manifest import tables
 from crossover.registry.registry_url import parse_url
@@ -52,6 +53,8 @@ def fill(registry: Registry) -> None:
     registry.record_deployment(
         STUDY, RUN, step=3, uri="s3://b/c", digest="sha256:c", analysis_digest=digest, reason="it's good"
     )
+    registry.once("key", "body", lambda: {"points": 3})
+    create_token(registry, "ci", scopes=["read"], namespaces=None, lifetime=timedelta(days=1), actor="test")
 
 
 def execute(url: str, sql: str) -> list[Any]:
@@ -112,7 +115,7 @@ def many_points(url: str, number: int) -> None:
         registry.register_study(name="demo", digest=STUDY, config={})
         registry.register_run(STUDY, RUN_ID, RUN, config={}, epoch_tokens=None)
         registry.record_points(RUN, BPB, points(0))
-        with registry._write() as connection:
+        with registry.writing() as connection:
             connection.exec_driver_sql(
                 "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?) INSERT INTO point "
                 "SELECT 1, i, 1, i * 10, i * 1e6, i / 2.0, 1.0 / i, '', NULL FROM n",
