@@ -25,8 +25,12 @@ def binaries() -> Path:
 
 
 @contextmanager
-def server() -> Iterator[str]:
-    """URL prefix of a server that listens on a unix socket only; PostgreSQL refuses root, so it runs as nobody then."""
+def server(*, durable: bool = False) -> Iterator[str]:
+    """URL prefix of a server that listens on a unix socket only; PostgreSQL refuses root, so it runs as nobody then.
+
+    Args:
+        durable: whether commits are on disk when they return, as in production; tests do without.
+    """
     folder = Path(tempfile.mkdtemp(prefix="xo-pg-", dir="/tmp"))
     owner: dict[str, str | int] = {}
     user = pwd.getpwuid(os.getuid()).pw_name
@@ -49,7 +53,9 @@ def server() -> Iterator[str]:
                 **owner,  # type: ignore[call-overload]
             )
 
-    settings = f"-k {folder} -c listen_addresses='' -c fsync=off -c synchronous_commit=off"
+    settings = f"-k {folder} -c listen_addresses=''"
+    if not durable:
+        settings += " -c fsync=off -c synchronous_commit=off"
     try:
         call(str(bin_ / "initdb"), "-D", data, "-U", user, "-A", "trust", "-E", "UTF8")
         call(str(bin_ / "pg_ctl"), "-D", data, "-w", "-l", str(folder / "log"), "-o", settings, "start")

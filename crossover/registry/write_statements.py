@@ -55,15 +55,21 @@ def insert_request(connection: Connection, row: Mapping[str, object]) -> bool:
 
 
 _MEASURED = ("tokens", "flops", "seconds", "value", "state", "stderr")
-_TYPES = {"series_id": "bigint", "step": "bigint", "attempt_n": "integer", "tokens": "bigint", "state": "text"}
-_COLUMNS = tuple(column.name for column in s.PointRow.__table__.columns)
+_ARRAYS = {"step": "bigint", "tokens": "bigint", "state": "text"}
+_OF_POINTS = ("step", *_MEASURED)
 _INSERT_ARRAYS = text(
-    f"INSERT INTO point ({', '.join(_COLUMNS)}) SELECT * FROM unnest("  # noqa: S608 - names of the schema
-    + ", ".join(f"CAST(:{name} AS {_TYPES.get(name, 'double precision')}[])" for name in _COLUMNS)
-    + ") ON CONFLICT (series_id, step, attempt_n) DO UPDATE SET "
+    f"INSERT INTO point (series_id, attempt_n, {', '.join(_OF_POINTS)}) "  # noqa: S608 - names of the schema
+    "SELECT :series, :attempt, p.* FROM unnest("
+    + ", ".join(f"CAST(:{name} AS {_ARRAYS.get(name, 'double precision')}[])" for name in _OF_POINTS)
+    + ") AS p ON CONFLICT (series_id, step, attempt_n) DO UPDATE SET "
     + ", ".join(f"{name} = excluded.{name}" for name in _MEASURED)
 )
 """One statement whatever the number of rows: PostgreSQL parses and plans it once."""
+
+
+def _array(values: Sequence[object]) -> str:
+    """PostgreSQL's text of an array; floats keep every bit."""
+    return "{" + ",".join("NULL" if v is None else f'"{v}"' if isinstance(v, str) else repr(v) for v in values) + "}"
 
 
 def insert_points(connection: Connection, series: int, attempt: int, points: Sequence[Point]) -> None:
@@ -80,7 +86,8 @@ def insert_points(connection: Connection, series: int, attempt: int, points: Seq
     """
     rows = list({point.step: _point_row(series, attempt, point) for point in points}.values())
     if connection.dialect.name == "postgresql" and rows:
-        connection.execute(_INSERT_ARRAYS, {name: [row[name] for row in rows] for name in rows[0]})
+        arrays = {name: _array([row[name] for row in rows]) for name in _OF_POINTS}
+        connection.execute(_INSERT_ARRAYS, arrays | {"series": series, "attempt": attempt})
     else:
         insert_rows(connection, s.PointRow.__table__, rows, replace=_MEASURED)
 

@@ -56,7 +56,9 @@ def by_text(rows: list[dict[str, object]]) -> list[str]:
 
 
 def plain(row: dict[str, object]) -> dict[str, object]:
-    return {name: utc(value) if name in ("analysed_at", "deployed_at") else value for name, value in row.items()}
+    return {
+        name: utc(value) if name.endswith("_at") and name != "crossing_at" else value for name, value in row.items()
+    }
 
 
 def utc(value: object) -> datetime:

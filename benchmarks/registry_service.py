@@ -1,0 +1,295 @@
+"""The registry service beside an MLflow server, on the same PostgreSQL server and machine, in one run.
+
+    python -m benchmarks.registry_service --mlflow PYTHON
+
+PYTHON is an interpreter of an environment with `pip install mlflow psycopg2-binary`; without it only our side is
+measured. PostgreSQL is started with durable commits. Prints Markdown tables.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+from sqlalchemy import create_engine, text
+
+from crossover.registry import MetricDef, Point, Registry, upgrade
+from crossover.registry.remote import RemoteRegistry
+from crossover.study.identity import RunId
+from tests.postgres import server
+
+BATCH = 500
+STUDY = "sha256:bench"
+LOSS = MetricDef("loss", "nats", "lower", "exact")
+
+
+def main() -> None:
+    """Print the tables, each as soon as it is done."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--mlflow", metavar="PYTHON", help="interpreter with MLflow")
+    parser.add_argument("--batches", type=int, default=200, help=f"batches of {BATCH} points")
+    parser.add_argument("--runs", type=int, default=10_000, help="runs to list and search")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as place, server(durable=True) as template:
+        folder = Path(place)
+        for name in ("ours", "mlflow"):
+            _execute(template.format(database="postgres"), f"CREATE DATABASE {name}")
+        ours = template.format(database="ours")
+        upgrade(ours)
+        with _service(ours, folder) as url:
+            peer = template.format(database="mlflow") if options.mlflow else ""
+            with _mlflow(options.mlflow, peer, folder) as peer_url:
+                _ingest(ours, url, peer, peer_url, options.batches)
+                _search(ours, url, peer_url, options.runs)
+            _client(url, folder)
+            _writers(ours, url, folder)
+
+
+def _ingest(ours: str, url: str, peer: str, peer_url: str, batches: int) -> None:
+    """One writer, batches of 500 points of one metric; both sides in turns, so that noise hits both alike."""
+    with Registry.open(ours) as registry:
+        registry.register_study(name="ingest", digest=STUDY, config={})
+        registry.register_run(STUDY, RunId("c", "ar", 0), "sha256:i", config={}, epoch_tokens=None)
+    client = httpx.Client(timeout=60)
+    attempt = _begin(client, url, "sha256:i")
+    senders: dict[str, Callable[[int], None]] = {"Crossover": lambda i: _send(client, attempt, i * BATCH)}
+    if peer_url:
+        senders["MLflow"] = _mlflow_sender(client, peer_url)
+    times: dict[str, list[float]] = {name: [] for name in senders}
+    for i in range(batches + 5):
+        for name, send in senders.items():
+            began = time.perf_counter()
+            send(i)
+            times[name].append(time.perf_counter() - began)
+    print(f"## Ingest: one writer, {batches} batches of {BATCH} points\n")
+    print("| | p50, ms | p99, ms | points a second | bytes a point on disk |\n|---|---|---|---|---|")
+    tables = {"Crossover": (ours, ("point",)), "MLflow": (peer, ("metrics",))}
+    for name, seconds in times.items():
+        kept = sorted(seconds[5:])
+        database, names = tables[name]
+        size = sum(_scalar(database, f"SELECT pg_total_relation_size('{t}')") for t in names)
+        count = _scalar(database, f"SELECT COUNT(*) FROM {names[0]}")  # noqa: S608 - our own names
+        rate = BATCH / statistics.fmean(kept)
+        figures = (_ms(kept, 0.5), _ms(kept, 0.99), f"{rate:,.0f}", f"{size / count:.0f}")
+        print(f"| {name} | {' | '.join(figures)} |")
+    if peer_url:
+        ratio = statistics.median(times["MLflow"][5:]) / statistics.median(times["Crossover"][5:])
+        print(f"\nMedian batch: {ratio:.1f} times faster than MLflow.")
+    print(flush=True)
+
+
+def _search(ours: str, url: str, peer_url: str, runs: int) -> None:
+    """Pages of 100 runs among many, and a search by an arm's name or a tag."""
+    with Registry.open(ours) as registry:
+        registry.register_study(name="many", digest="sha256:many", config={})
+        for i in range(runs):
+            run = RunId(f"c{i % 10}", f"arm{i % 50}", i // 500)
+            registry.register_run("sha256:many", run, f"sha256:m{i}", config={"lr": i}, epoch_tokens=None)
+    client = httpx.Client(timeout=300)
+    asks: dict[str, dict[str, Callable[[], Any]]] = {
+        "Crossover": {
+            "list 100": lambda: _json(client.get(f"{url}/api/v1/runs?study=many&limit=100")),
+            "search by arm": lambda: _json(client.get(f"{url}/api/v1/runs?study=many&arm=arm7&limit=100")),
+        }
+    }
+    if peer_url:
+        experiment = _mlflow_runs(peer_url, runs)
+        body = {"experiment_ids": [experiment], "max_results": 100}
+        search = f"{peer_url}/api/2.0/mlflow/runs/search"
+        asks["MLflow"] = {
+            "list 100": lambda: _json(client.post(search, json=body)),
+            "search by arm": lambda: _json(client.post(search, json=body | {"filter": "tags.arm = 'arm7'"})),
+        }
+    print(f"## List and search among {runs:,} runs\n\n| | request | p50, ms | p95, ms |\n|---|---|---|---|")
+    for name, requests in asks.items():
+        for label, ask in requests.items():
+            ask()
+            seconds = sorted(_timed(ask) for _ in range(40))
+            print(f"| {name} | {label} | {_ms(seconds, 0.5)} | {_ms(seconds, 0.95)} |")
+    print(flush=True)
+
+
+def _client(url: str, folder: Path) -> None:
+    """What one call costs a training step."""
+    with RemoteRegistry(url, folder / "spool") as registry:
+        registry.register_study(name="client", digest="sha256:c", config={})
+        registry.register_run("sha256:c", RunId("c", "ar", 0), "sha256:c", config={}, epoch_tokens=None)
+        attempt = registry.start_attempt("sha256:c", started_step=0)
+        seconds = sorted(_timed(lambda step=step: attempt.record(LOSS, [_point(step)])) for step in range(1, 20_001))
+        attempt.finish("done")
+    print("## The client: one call of a training step, the service taking points meanwhile\n")
+    print("| calls | p50, µs | p99, µs | p99.9, µs | longest, ms |\n|---|---|---|---|---|")
+    micro = [f"{1e6 * seconds[int(q * len(seconds))]:.0f}" for q in (0.5, 0.99, 0.999)]
+    print(f"| {len(seconds):,} | {' | '.join(micro)} | {1e3 * seconds[-1]:.1f} |\n", flush=True)
+
+
+def _writers(ours: str, url: str, folder: Path, writers: int = 200, batches: int = 5) -> None:
+    """Many training jobs at once."""
+    with Registry.open(ours) as registry:
+        registry.register_study(name="writers", digest="sha256:w", config={})
+        for seed in range(writers):
+            registry.register_run("sha256:w", RunId("c", "w", seed), f"sha256:w{seed}", config={}, epoch_tokens=None)
+    errors: list[Exception] = []
+
+    def write(seed: int) -> None:
+        try:
+            with RemoteRegistry(url, folder / f"w{seed}") as registry:
+                attempt = registry.start_attempt(f"sha256:w{seed}", started_step=0)
+                for batch in range(batches):
+                    attempt.record(LOSS, [_point(batch * 100 + i) for i in range(100)])
+                attempt.finish("done")
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=write, args=(seed,)) for seed in range(writers)]
+    began = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    seconds, sent = time.perf_counter() - began, writers * batches * 100
+    stored = _scalar(ours, "SELECT COUNT(*) FROM v_curves WHERE study = 'writers'")
+    print(f"## {writers} writers at once\n\n| points sent | stored | errors | seconds |\n|---|---|---|---|")
+    print(f"| {sent:,} | {stored:,} | {len(errors)} | {seconds:.1f} |", flush=True)
+
+
+def _begin(client: httpx.Client, url: str, run: str) -> str:
+    path = f"{url}/api/v1/runs/{run}/attempts"
+    process = {"host": "bench", "pid": 1, "holder": "bench/1/1"}
+    return f"{path}/{_json(client.post(path, json={'started_step': 0, 'process': process}))['n']}"
+
+
+def _send(client: httpx.Client, attempt: str, first: int) -> None:
+    points = [
+        {"step": s, "tokens": s, "flops": s, "seconds": s, "value": s / 7} for s in range(first + 1, first + BATCH + 1)
+    ]
+    body = {"series": [{"metric": vars(LOSS), "points": points}]}
+    _json(client.post(f"{attempt}/points", json=body, headers={"Idempotency-Key": f"bench-{first}"}))
+
+
+def _mlflow_sender(client: httpx.Client, url: str) -> Callable[[int], None]:
+    api = f"{url}/api/2.0/mlflow"
+    experiment = _json(client.post(f"{api}/experiments/create", json={"name": "ingest"}))["experiment_id"]
+    run = _json(client.post(f"{api}/runs/create", json={"experiment_id": experiment}))["run"]["info"]["run_id"]
+
+    def send(i: int) -> None:
+        steps = range(i * BATCH + 1, i * BATCH + BATCH + 1)
+        metrics = [{"key": "loss", "value": s / 7, "timestamp": 1_700_000_000_000 + s, "step": s} for s in steps]
+        _json(client.post(f"{api}/runs/log-batch", json={"run_id": run, "metrics": metrics}))
+
+    return send
+
+
+def _mlflow_runs(url: str, runs: int) -> str:
+    """Runs with a tag each, made over MLflow's own API by eight threads."""
+    api, client = f"{url}/api/2.0/mlflow", httpx.Client(timeout=60)
+    experiment = str(_json(client.post(f"{api}/experiments/create", json={"name": "many"}))["experiment_id"])
+
+    def create(part: int) -> None:
+        for i in range(part, runs, 8):
+            tags = [{"key": "arm", "value": f"arm{i % 50}"}]
+            _json(client.post(f"{api}/runs/create", json={"experiment_id": experiment, "tags": tags}))
+
+    threads = [threading.Thread(target=create, args=(part,)) for part in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return experiment
+
+
+@contextmanager
+def _service(database: str, folder: Path) -> Iterator[str]:
+    port = _free_port()
+    command = [sys.executable, "-m", "crossover_services.registry", "--registry", database, "--port", str(port)]
+    with _running(command, folder / "ours.log", f"http://127.0.0.1:{port}", "/readyz") as url:
+        yield url
+
+
+@contextmanager
+def _mlflow(python: str | None, database: str, folder: Path) -> Iterator[str]:
+    if python is None:
+        yield ""
+        return
+    port = _free_port()
+    store = database.replace("postgresql+psycopg", "postgresql")
+    command = [python, "-m", "mlflow", "server", "--backend-store-uri", store, "--port", str(port), "--workers", "1"]
+    with _running(command, folder / "mlflow.log", f"http://127.0.0.1:{port}", "/health") as url:
+        yield url
+
+
+@contextmanager
+def _running(command: Sequence[str], log: Path, url: str, path: str) -> Iterator[str]:
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True, cwd=log.parent)
+    try:
+        until = time.monotonic() + 180
+        while True:
+            if process.poll() is not None or time.monotonic() > until:
+                raise SystemExit(f"{command[:4]} did not start: {log.read_text(errors='replace')[-2_000:]}")
+            try:
+                if httpx.get(f"{url}{path}").status_code == 200:
+                    break
+            except httpx.HTTPError:
+                time.sleep(0.2)
+        yield url
+    finally:
+        os.killpg(process.pid, 15)
+        process.wait(30)
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
+
+
+def _json(answer: httpx.Response) -> Any:  # noqa: ANN401
+    if not answer.is_success:
+        raise SystemExit(f"{answer.request.url}: {answer.status_code} {answer.text[:500]}")
+    return json.loads(answer.content) if answer.content else {}
+
+
+def _timed(call: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began
+
+
+def _point(step: int) -> Point:
+    return Point(step, step, step, step, value=step / 7)
+
+
+def _ms(seconds: Sequence[float], quantile: float) -> str:
+    return f"{1_000 * seconds[min(len(seconds) - 1, int(quantile * len(seconds)))]:.1f}"
+
+
+def _execute(url: str, sql: str) -> None:
+    engine = create_engine(url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(sql))
+    engine.dispose()
+
+
+def _scalar(url: str, sql: str) -> int:
+    engine = create_engine(url)
+    with engine.connect() as connection:
+        value = connection.scalar(text(sql))
+    engine.dispose()
+    return int(value or 0)
+
+
+if __name__ == "__main__":
+    main()
