@@ -219,5 +219,23 @@ def analysis_result(registry: Transactions, namespaces: Namespaces, digest: str)
 
     result = registry.reading(lambda engine: read(engine.connect()))
     if result is None:
-        raise unknown("analysis", digest, "open the figure from the page of its study")
+        raise unknown("analysis", digest, "open it from the page of its study")
     return result
+
+
+def require_analysis(registry: Transactions, namespaces: Namespaces, digest: str) -> None:
+    """Raise `registry.unknown-analysis` unless an analysis with that digest is in one of the namespaces."""
+    row = s.AnalysisRow
+    statement = (
+        select(row.id)
+        .join(s.StudyRow, s.StudyRow.id == row.study_id)
+        .where(row.digest == digest, visible(namespaces))
+        .limit(1)
+    )
+
+    def read(connection: Connection) -> int | None:
+        with connection:
+            return connection.scalar(statement)
+
+    if registry.reading(lambda engine: read(engine.connect())) is None:
+        raise unknown("analysis", digest, "open it from the page of its study")
