@@ -21,10 +21,10 @@ from crossover.report.figure_panel import Look
 from crossover.report.report_data import CellReport, ReportContext
 from crossover.report.report_tables import Table
 
-WIDE = Look(width=830, curves=330, difference=200, x_ticks=14, y_ticks=6, points=48)
-SMALL = Look(width=372, curves=220, difference=140, x_ticks=8, y_ticks=5, points=36)
+WIDE = Look(width=830, curves=330, difference=200, x_ticks=14, y_ticks=6, points=36)
+SMALL = Look(width=372, curves=220, difference=140, x_ticks=8, y_ticks=5, points=30)
 _POINTS = 60
-_ROWS = 24
+_ROWS = 16
 _ANALYSES: BoundedCache[Analysis | None] = BoundedCache(64)
 _VIEWS: BoundedCache[report_view.FigureView | None] = BoundedCache(256)
 

@@ -105,8 +105,10 @@ def run_page(registry: Registry, namespaces: Namespaces, name: str, *, metric: s
 
 
 def _title(metric: str) -> str:
-    known = metric_catalogue.METRICS.get(metric)
-    return known.label if known else metric
+    try:
+        return metric_catalogue.metric_of(metric).label
+    except KeyError:
+        return metric
 
 
 def _places(curve: ThinCurve, axis: Axis, epoch_tokens: int | None) -> tuple[float, ...]:

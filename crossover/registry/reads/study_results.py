@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, func, select, tuple_
+from sqlalchemy import ColumnElement, Connection, and_, func, select
 
 from crossover.registry import schema as s
 from crossover.registry.reads.read_filters import (
@@ -20,9 +20,6 @@ from crossover.registry.reads.read_filters import (
     visible,
 )
 from crossover.registry.transactions import Transactions
-
-_ROWS = 5000
-"""Parameters of a statement are limited on both databases."""
 
 
 @dataclass(frozen=True)
@@ -158,19 +155,13 @@ def _furthest(connection: Connection, of_runs: Any, *, restarted: bool) -> dict[
         .correlate(series)
         .scalar_subquery()
     )
-    ends: dict[int, tuple[int, int]] = {}
-    for number, run, step in connection.execute(
-        select(series.id, series.run_id, end).where(series.run_id.in_(of_runs))
-    ):
-        if step is not None and (run not in ends or step > ends[run][1]):
-            ends[run] = (number, step)
-    runs = {number: run for run, (number, _) in ends.items()}
-    places = list(ends.values())[:_ROWS]
-    if not places:
-        return {}
-    where = tuple_(point.series_id, point.step).in_(places)
-    rows = connection.execute(select(point.__table__).where(where).order_by(point.attempt_n))
-    return {runs[row.series_id]: row for row in rows}
+    ends = select(series.id, series.run_id, end.label("step")).where(series.run_id.in_(of_runs)).subquery("ends")
+    rows = connection.execute(
+        select(ends.c.run_id, point.__table__)
+        .join(point, and_(point.series_id == ends.c.id, point.step == ends.c.step))
+        .order_by(point.step, point.attempt_n)
+    )
+    return {row.run_id: row for row in rows}
 
 
 def newest_analyses(registry: Transactions, namespaces: Namespaces, study: int) -> tuple[AnalysisHead, ...]:
