@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from crossover_services.registry import page_routes
+from crossover_services.registry import page_response, page_routes
 from fastapi import FastAPI
 
 from crossover import __version__
@@ -18,4 +18,5 @@ def create_app(registry: Registry) -> FastAPI:
     app = FastAPI(title="Crossover registry", version=__version__)
     app.state.registry = registry
     app.include_router(page_routes.router)
+    app.add_exception_handler(404, page_response.unmatched)
     return app

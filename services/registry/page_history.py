@@ -81,16 +81,16 @@ def _cut(text: str) -> str:
 def change_rows(
     registry: Registry, namespaces: Namespaces, namespace: str, name: str, plan: AnalysisPlan
 ) -> tuple[ChangeRow, ...]:
-    """The newest changes of verdicts; of the first analysis only the first verdict of each cell stands for all."""
+    """The newest changes of verdicts; of new verdicts the first of each analysis stands for all."""
     changes = verdict_changes(registry, namespaces, namespace, name)
     rows, first = [], set()
-    for change in reversed(changes):
-        if change.before is None:
-            if change.cell in first:
-                continue
-            first.add(change.cell)
+    for change in changes:
+        key = (change.cell, change.analysis_digest, change.analysed_at)
+        if change.before is None and key in first:
+            continue
+        first.add(key)
         rows.append(_row(change, plan))
-    return tuple(reversed(rows))[:_SHOWN]
+    return tuple(rows[:_SHOWN])
 
 
 def _row(change: VerdictChange, plan: AnalysisPlan) -> ChangeRow:
@@ -100,7 +100,7 @@ def _row(change: VerdictChange, plan: AnalysisPlan) -> ChangeRow:
         analysed_at=change.analysed_at,
         cell=change.cell,
         what=f"{metric} against {change.axis}, {compared}, from {arm_label(change.baseline)}",
-        before="first analysis" if change.before is None else _words(plan, change.before),
+        before="new" if change.before is None else _words(plan, change.before),
         after=_words(plan, change.after),
         study_digest=change.study_digest,
         analysis_digest=change.analysis_digest,

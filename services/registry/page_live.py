@@ -76,9 +76,11 @@ class Live:
 
 
 def progress(config: Mapping[str, Any], records: Sequence[RunRecord]) -> tuple[RunProgress, ...]:
-    """Every planned run and every other that the study has, in order of cells, arms and seeds."""
+    """Every planned run and every other that the study has, in order of cells and seeds, the arms of a pair together."""
     known = {(r.cell, r.arm, r.seed): r for r in records}
-    names = dict.fromkeys([*page_words.planned_runs(config), *known])
+    names = list(dict.fromkeys([*page_words.planned_runs(config), *known]))
+    cells = list(dict.fromkeys(cell for cell, _, _ in names))
+    names.sort(key=lambda name: (cells.index(name[0]), name[2]))  # stable: arms stay in the study's order
     totals = _totals(config, records)
     return tuple(_progress(name, known.get(name), totals.get(name[0])) for name in names)
 

@@ -12,10 +12,12 @@ from http import HTTPStatus
 from typing import Any
 
 from crossover_services.registry import page_addresses, page_assets, page_words
-from fastapi import HTTPException, Request, Response
+from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from jinja2 import Environment, PackageLoader
+from starlette.exceptions import HTTPException
 
 from crossover import __version__
 from crossover.analysis.arm_labels import arm_label
@@ -143,6 +145,13 @@ def fault(request: Request, error: Exception) -> Response:
     title = HTTPStatus(status).phrase
     data = {"code": code, "problem": problem, "remedy": remedy}
     return respond(request, "page_fault.html", lambda: data, data | {"title": title, "status": status}, status)
+
+
+async def unmatched(request: Request, error: Exception) -> Response:
+    """An address that no route has: a page, or what FastAPI answers where programs ask."""
+    if request.url.path.startswith("/api/") or not isinstance(error, HTTPException):
+        return JSONResponse({"detail": getattr(error, "detail", "Not Found")}, status_code=404)
+    return fault(request, error)
 
 
 def _described(error: Exception) -> tuple[int, str, str, str]:

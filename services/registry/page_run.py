@@ -24,6 +24,7 @@ from crossover.report.run_figures import Line
 _FIRST = ("validation_bpb", "validation_nll", "training_loss")
 _ITEMS = 50
 _GROUPS = 120
+_PENS = (arm_label("ar"), arm_label("dlm"))
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,9 @@ def _figure(detail: RunDetail, curves: Sequence[ThinCurve], axis: Axis) -> page_
         f"{metric.title} against {fmt.axis_title(axis)}, {sum(c.points for c in curves):,} points.{attempts}{thinned}"
     )
     wide, narrow = (
-        page_live.drawn(lines, axis=axis, metric=metric, subtitle=how, description=caption, small=small, marks=marks)
+        page_live.drawn(
+            lines, axis=axis, metric=metric, subtitle=how, description=caption, small=small, marks=marks, compared=_PENS
+        )
         for small in (False, True)
     )
     return page_live.LiveFigure(metric.title, wide, narrow, caption) if wide else None

@@ -55,10 +55,12 @@ def current_points(*, restarted: bool = True) -> ColumnElement[bool]:
     later, again = aliased(s.AttemptRow), aliased(s.PointRow)
     point, series = s.PointRow, s.SeriesRow
     return and_(
-        ~exists().where(later.run_id == series.run_id, later.n > point.attempt_n, later.started_step < point.step),
-        ~exists().where(
-            again.series_id == point.series_id, again.step == point.step, again.attempt_n > point.attempt_n
-        ),
+        ~exists()
+        .where(later.run_id == series.run_id, later.n > point.attempt_n, later.started_step < point.step)
+        .correlate(point, series),
+        ~exists()
+        .where(again.series_id == point.series_id, again.step == point.step, again.attempt_n > point.attempt_n)
+        .correlate(point),
     )
 
 
