@@ -76,7 +76,7 @@ class Live:
 
 
 def progress(config: Mapping[str, Any], records: Sequence[RunRecord]) -> tuple[RunProgress, ...]:
-    """Every planned run and every other that the study has, in order of cells and seeds, the arms of a pair together."""
+    """Every planned run and every other that the study has, by cell and seed, the arms of a pair together."""
     known = {(r.cell, r.arm, r.seed): r for r in records}
     names = list(dict.fromkeys([*page_words.planned_runs(config), *known]))
     cells = list(dict.fromkeys(cell for cell, _, _ in names))

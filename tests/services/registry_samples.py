@@ -1,8 +1,8 @@
-"""A registry as a team has it: a finished study with two revisions, one being run with a lost run, and hostile names."""
+"""A registry as a team has it: a study with two revisions, one being run with a lost run, hostile names."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,6 +12,7 @@ from crossover.analysis.analysis_result import Analysis
 from crossover.files import digest_of_content
 from crossover.registry import MetricDef, Point, Registry
 from crossover.registry.process_identity import ProcessIdentity
+from crossover.registry.sql_attempt import SqlAttempt
 from crossover.study.identity import RunId
 from crossover.study.load_study import parse_study
 from tests.crossover.report import report_samples as samples
@@ -61,9 +62,10 @@ def analysis(*, outcome: str = "crossover") -> Analysis:
     return made.model_copy(update={"verdicts": (head, *made.verdicts[1:])})
 
 
-def points(steps: Any, arm: str, seed: int, *, noise: float = 0.02) -> list[Point]:
+def points(steps: Iterable[int], arm: str, seed: int, *, noise: float = 0.02) -> list[Point]:
     """A loss that falls, more slowly for the DLM."""
     random = np.random.default_rng([seed, len(arm)])
+    steps = [int(step) for step in steps]
     x = np.log(np.asarray(steps, dtype=float))
     values = (8.5 - 0.8 * x + 0.08 * x**2 if arm == "ar" else 8.2 - 0.45 * x) + noise * random.normal(size=len(x))
     return [
@@ -72,13 +74,13 @@ def points(steps: Any, arm: str, seed: int, *, noise: float = 0.02) -> list[Poin
     ]
 
 
-def begin(registry: Registry, run: str, *, step: int = 0, host: str = "node-1") -> Any:
+def begin(registry: Registry, run: str, *, step: int = 0, host: str = "node-1") -> SqlAttempt:
     """An attempt of a process of its own."""
     process = ProcessIdentity(host=host, pid=1000 + step, holder=f"{host}:{run}")
     return registry.begin_attempt(run, step, process)
 
 
-def train(registry: Registry, study: str, name: str, arm: str, seed: int, steps: Any, *, last: int = 640) -> str:
+def train(registry: Registry, study: str, name: str, arm: str, seed: int, steps: Iterable[int], *, last: int = 640) -> str:
     """Register and train a run to its end; returns its digest."""
     run = digest(f"{registry.namespace} {name} {arm} {seed}")
     run_config = {
@@ -98,10 +100,9 @@ def train(registry: Registry, study: str, name: str, arm: str, seed: int, steps:
     return run
 
 
-def finished(registry: Registry, clock: Callable[[], datetime], name: str = "demo", *, long: int = 200) -> str:
-    """A study that is done, in two revisions, with changed verdicts and a deployment; returns the digest of the newer."""
+def finished(registry: Registry, clock: Clock, name: str = "demo", *, long: int = 200) -> str:
+    """A study that is done, in two revisions, with changed verdicts and deployments; returns the newer one's digest."""
     first, second = digest(f"first {name}"), digest(f"second {name}")
-    moving = clock if isinstance(clock, Clock) else Clock()
     judged = {"name": name, "analysis": samples.plan().model_dump(mode="json")}
     question = f"What suits {name}?" if name == HOSTILE else "AR or DLM on 10,000 bytes of Python?"
     for study, seeds in ((first, 3), (second, 5)):
@@ -115,10 +116,10 @@ def finished(registry: Registry, clock: Callable[[], datetime], name: str = "dem
             for seed in range(seeds)
             for arm in ("ar", "dlm")
         ]
-        moving.pass_seconds(60)
+        clock.pass_seconds(60)
         found = analysis(outcome="open" if study == first else "crossover").model_dump(mode="json")
         stored = registry.record_analysis(study, CELL, found)
-        moving.pass_seconds(60)
+        clock.pass_seconds(60)
     registry.record_items(
         runs[0], 640, "domain-cloze", {"ids": ["a", "b"], "margins": [0.5, float("nan")], "clusters": [name, "x"]}
     )
