@@ -10,6 +10,7 @@ from datetime import datetime
 from functools import cache
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import quote
 
 from crossover_services.registry import page_addresses, page_assets, page_words
 from fastapi import Request, Response
@@ -75,7 +76,7 @@ def page(request: Request, template: str, values: Mapping[str, Any]) -> str:
     query = {**request.query_params, "format": "json"}
     shared = {
         "path": request.url.path,
-        "twin": page_addresses.with_query(request.url.path, query),
+        "twin": page_addresses.with_query(quote(request.url.path), query),
         "assets": page_assets.ADDRESSES,
         "version": __version__,
     }

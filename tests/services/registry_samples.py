@@ -80,8 +80,11 @@ def begin(registry: Registry, run: str, *, step: int = 0, host: str = "node-1") 
     return registry.begin_attempt(run, step, process)
 
 
-def train(registry: Registry, study: str, name: str, arm: str, seed: int, steps: Iterable[int], *, last: int = 640) -> str:
-    """Register and train a run to its end; returns its digest."""
+def train(
+    registry: Registry, study: str, name: str, arm: str, seed: int, steps: Iterable[int], *, last: int = 640
+) -> str:
+    """Register and train a run of 640 steps to its end; returns its digest."""
+    last = 640
     run = digest(f"{registry.namespace} {name} {arm} {seed}")
     run_config = {
         "unique_tokens": 10000,
@@ -142,11 +145,11 @@ def being_run(registry: Registry, clock: Clock, name: str = "live") -> str:
     registry.register_study(name=name, digest=study, config=config(name, question="Is the DLM worth it here?"))
     for arm in ("ar", "dlm"):
         train(registry, study, name, arm, 0, range(1, 641, 3))
-    lost = digest(f"{registry.namespace}lost")
+    lost = digest(f"{registry.namespace} lost")
     registry.register_run(study, RunId(CELL, "ar", 1), lost, config={}, epoch_tokens=9984)
     begin(registry, lost, host="node-7").record(LOSS, points(range(1, 200, 3), "ar", 1, noise=0.1))
     clock.pass_seconds(600)
-    half = digest(f"{registry.namespace}half")
+    half = digest(f"{registry.namespace} half")
     registry.register_run(study, RunId(CELL, "dlm", 1), half, config={}, epoch_tokens=9984)
     begin(registry, half).record(LOSS, points(range(1, 300, 3), "dlm", 1, noise=0.1))
     again = begin(registry, half, step=150)
