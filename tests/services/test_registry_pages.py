@@ -1,4 +1,4 @@
-"""The pages over HTTP: each with its twin, escaped, filtered by its address, small; with a remedy when it is not there."""
+"""The pages over HTTP: each with its twin, escaped, filtered by its address, small; errors as pages with a remedy."""
 
 from __future__ import annotations
 
