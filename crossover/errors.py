@@ -11,7 +11,8 @@ CrossoverError              exit code 1: a failure
     ├ RegistryError         the SQL registry
     │  └ RunHeldError       another process trains the run
     ├ CurvesError           the curves given to the analysis
-    └ RequestError          a request to the predictor (HTTP 400)
+    ├ AccessError           a request to the registry without the right to it (HTTP 401 or 403)
+    └ RequestError          a request that a service cannot serve (HTTP 4xx)
        └ ServerBusyError  more requests than the predictor's queue holds (HTTP 503)
 """
 
@@ -59,6 +60,11 @@ class UserError(CrossoverError):
             )
         self.args = (self._message(),)
 
+    def add_remedy(self, text: str) -> None:
+        """Say more of what to do."""
+        self.remedy = f"{self.remedy}; {text}"
+        self.args = (self._message(),)
+
 
 class StudyError(UserError):
     """The study file, or a flag that refers to it, is wrong."""
@@ -96,7 +102,7 @@ class RunHeldError(RegistryError):
     """
 
     def __init__(self, run: str, *, host: str, pid: int, holder: str, seen: str) -> None:
-        self.holder, self.seen = holder, seen
+        self.host, self.pid, self.holder, self.seen = host, pid, holder, seen
         super().__init__(
             "registry.run-held",
             field="run",
@@ -110,7 +116,11 @@ class CurvesError(UserError):
 
 
 class RequestError(UserError):
-    """A request that the predictor cannot serve: HTTP 400."""
+    """A request that a service cannot serve: HTTP 400, or another 4xx by its code."""
+
+
+class AccessError(UserError):
+    """A request to the registry from an unknown caller (HTTP 401), or from one without the right (HTTP 403)."""
 
 
 class ServerBusyError(RequestError):

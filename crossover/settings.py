@@ -31,7 +31,15 @@ class Settings(BaseSettings):
     registry_url: str = Field(
         default="",
         repr=False,  # it may hold a password
-        description="SQLAlchemy URL of the registry; empty means registry.sqlite in the home folder.",
+        description="URL of the registry: of a database (SQLAlchemy) or of its service (http, https); empty means "
+        "registry.sqlite in the home folder.",
+    )
+    registry_token: SecretStr = Field(default=SecretStr(""), description="Bearer token for a registry service.")
+    registry_token_file: Path | None = Field(
+        default=None, description="File with the token, read anew for every request; before CROSSOVER_REGISTRY_TOKEN."
+    )
+    registry_namespace: str = Field(
+        default="", description="Namespace of the studies in a registry service; empty is that of the token."
     )
     scratch: Path | None = Field(
         default=None,
@@ -69,7 +77,7 @@ class Settings(BaseSettings):
     s3_region: str = Field(default="", description="Region; empty means AWS_REGION, or asking the object store.")
     s3_secure: bool = Field(default=True, description="Whether to use TLS with a CROSSOVER_S3_ENDPOINT of host:port.")
 
-    @field_validator("scratch", "resume_minutes", mode="before")
+    @field_validator("scratch", "resume_minutes", "registry_token_file", mode="before")
     @classmethod
     def _empty_is_none(cls, value: object) -> object:
         return None if value == "" else value

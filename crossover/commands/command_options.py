@@ -44,5 +44,5 @@ def workspace_at(place: str) -> str:
 
 
 def registry_of(options: argparse.Namespace) -> str:
-    """SQLAlchemy URL of the registry: --registry, by default the one of the settings."""
+    """URL of the registry: --registry, by default the one of the settings."""
     return options.registry or get_settings().registry

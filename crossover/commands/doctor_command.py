@@ -110,14 +110,16 @@ def _registry(settings: Settings) -> Check:
     """Whether the registry can be read, or, where there is none, made."""
     if importlib.util.find_spec("sqlalchemy") is None:
         return Check("registry", False, "not checked", "run: pip install 'crossover[registry]'")
-    from crossover.errors import RegistryError
-    from crossover.registry import Registry
+    from crossover.errors import AccessError, RegistryError
+    from crossover.registry import is_service, open_to_read
     from crossover.registry.registry_url import UNWRITABLE_REMEDY, file_of, parse_url
 
     try:
-        with Registry.open_read_only(settings.registry) as registry:
-            return Check("registry", True, f"{registry.url}: at this version's schema")
-    except RegistryError as error:
+        with open_to_read(settings.registry) as registry:
+            registry.check()
+            answers = "answers this caller" if is_service(settings.registry) else "at this version's schema"
+            return Check("registry", True, f"{registry.url}: {answers}")
+    except (AccessError, RegistryError) as error:
         if error.code != "registry.missing":
             return Check("registry", False, error.problem, error.remedy)
     file = file_of(parse_url(settings.registry))

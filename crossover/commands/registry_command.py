@@ -7,7 +7,7 @@ import sys
 
 from crossover.commands.command_options import registry_of
 from crossover.errors import RegistryError
-from crossover.registry import Registry
+from crossover.registry import open_to_read
 from crossover.registry import upgrade as upgrade_registry
 from crossover.registry.table_format import format_table, table_csv, table_json
 
@@ -28,7 +28,7 @@ def query(options: argparse.Namespace) -> int:
     if options.limit < 1:
         problem = f"{options.limit} rows show nothing"
         raise RegistryError("registry.bad-limit", field="--limit", problem=problem, remedy="give 1 or more")
-    with Registry.open_read_only(registry_of(options)) as registry:
+    with open_to_read(registry_of(options)) as registry:
         result = registry.query(options.sql, limit=options.limit)
     formats = {"table": format_table, "json": table_json, "csv": table_csv}
     print(formats["json" if options.json else options.format](result))

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 
 from sqlalchemy import Connection, func, select, update
@@ -17,6 +17,7 @@ from crossover.registry import schema as s
 from crossover.registry.migrations.views_0006 import LEASE_SECONDS
 from crossover.registry.process_identity import ProcessIdentity, is_gone
 from crossover.registry.registry_records import MetricDef, Point
+from crossover.registry.transactions import as_utc
 from crossover.registry.write_statements import insert_rows
 
 HEARTBEAT_SECONDS = 20.0
@@ -78,7 +79,7 @@ def begin_attempt(
     connection.execute(select(s.RunRow.id).where(s.RunRow.id == run).with_for_update())
     unended = (attempt.run_id == run, attempt.ended_at.is_(None))
     for held in connection.execute(select(attempt.__table__).where(*unended)).all():
-        seen = _utc(held.heartbeat_at or held.started_at)
+        seen = as_utc(held.heartbeat_at or held.started_at)
         ours = held.holder in (process.holder, gone) or held.holder is None
         if not ours and now - seen < timedelta(seconds=LEASE_SECONDS):
             raise RunHeldError(digest, host=held.host, pid=held.pid, holder=held.holder, seen=seen.isoformat())
@@ -174,8 +175,3 @@ def kept_alive(attempt: Attempt, seconds: float = HEARTBEAT_SECONDS) -> Iterator
     finally:
         stop.set()
         thread.join()
-
-
-def _utc(at: datetime) -> datetime:
-    """SQLite keeps no zone."""
-    return at if at.tzinfo else at.replace(tzinfo=UTC)

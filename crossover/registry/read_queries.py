@@ -29,6 +29,8 @@ _TIMEOUTS = ("interrupted", "canceling statement due to statement timeout")
 _UNKNOWN = re.compile(r"""(?:no such |^)(table|relation|column):? "?(.+?)"?(?: does not exist|$)""")
 """What SQLite and PostgreSQL say of a name that they do not know."""
 _QUOTED = re.compile(r"""'(?:[^']|'')*'|--[^\n]*|/\*.*?\*/|`[^`]*`|\[[^]]*]|"((?:[^"]|"")*)\"""", re.DOTALL)
+_HIDDEN = {"alembic_version", "access_token", "ingest_request"}
+"""Tables that no remedy names; those with hashes and answers cannot be read either, on SQLite."""
 _ALLOWED = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
 
 
@@ -97,7 +99,7 @@ def _known_names(kind: str, name: str, sql: str, columns: Mapping[str, Sequence[
         names = sorted({column for table in used for column in columns[table]})
         listed = "; ".join(f"{table} has {', '.join(columns[table])}" for table in used)
     else:
-        names = [*VIEWS, *sorted(set(columns) - {*VIEWS, "alembic_version"})]
+        names = [*VIEWS, *sorted(set(columns) - {*VIEWS, *_HIDDEN})]
         listed = f"there are {', '.join(names)}"
     close = difflib.get_close_matches(name.rpartition(".")[2], names, n=1)
     return f"did you mean {close[0]}? {listed}" if close else listed
@@ -117,8 +119,9 @@ def _columns(url: URL) -> dict[str, list[str]]:
     return columns
 
 
-def _authorize(action: int, *_arguments: object) -> int:
-    return sqlite3.SQLITE_OK if action in _ALLOWED else sqlite3.SQLITE_DENY
+def _authorize(action: int, table: str | None, *_others: object) -> int:
+    hidden = action == sqlite3.SQLITE_READ and table in _HIDDEN
+    return sqlite3.SQLITE_OK if action in _ALLOWED and not hidden else sqlite3.SQLITE_DENY
 
 
 def _select_sqlite(connection: sqlite3.Connection, sql: str, limit: int) -> QueryResult:

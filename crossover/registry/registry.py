@@ -77,6 +77,17 @@ class Registry(Transactions):
         check_schema(parsed)
         return cls(parsed, make_read_only_engine(parsed))
 
+    def check(self) -> None:
+        """See whether the database answers and has this version's schema.
+
+        Raises:
+            RegistryError: it does not.
+        """
+        check_schema(self._url)
+
+    def flush(self) -> None:
+        """Nothing waits: every write is in the database when its method returns."""
+
     def register_study(self, *, name: str, digest: str, config: Mapping[str, object]) -> None:
         """Record a revision of a study, and the digest of its analysis plan from before its first run.
 

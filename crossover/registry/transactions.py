@@ -16,7 +16,7 @@ from crossover.errors import RegistryError
 from crossover.registry import schema as s
 from crossover.registry.connections import WRITES, registry_error
 from crossover.registry.registry_url import masked
-from crossover.registry.write_statements import insert_rows
+from crossover.registry.write_statements import insert_request
 
 T = TypeVar("T")
 
@@ -24,6 +24,11 @@ T = TypeVar("T")
 def utc_now() -> datetime:
     """The current time."""
     return datetime.now(UTC)
+
+
+def as_utc(at: datetime) -> datetime:
+    """A time from the database; SQLite keeps no zone."""
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
 class Transactions:
@@ -95,7 +100,7 @@ class Transactions:
         with self.writing() as connection:
             where = {"namespace": self.namespace, "key": key}
             request = where | {"body_digest": body_digest, "answer": {}, "created_at": self.now()}
-            if insert_rows(connection, row.__table__, [request]):
+            if insert_request(connection, request):
                 answer = write()
                 connection.execute(update(row).filter_by(**where).values(answer=answer))
                 return answer

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, delete, func, select, text, update
 from sqlalchemy import Table as SqlTable
 from sqlalchemy.dialects import postgresql, sqlite
 
@@ -22,8 +22,8 @@ def insert_rows(
     table: Any,  # noqa: ANN401 - declarative classes type their table as FromClause
     rows: Sequence[Mapping[str, object]],
     replace: Sequence[str] = (),
-) -> int:
-    """INSERT … ON CONFLICT DO NOTHING, or DO UPDATE; returns how many rows were inserted or updated.
+) -> None:
+    """INSERT … ON CONFLICT DO NOTHING, or DO UPDATE.
 
     Args:
         connection: within a transaction.
@@ -32,7 +32,7 @@ def insert_rows(
         replace: the columns to update where a row with the same primary key exists; none leaves that row as it is.
     """
     if not rows:
-        return 0
+        return
     target: SqlTable = table
     module = postgresql if connection.dialect.name == "postgresql" else sqlite
     statement: Any = module.insert(target)
@@ -43,7 +43,27 @@ def insert_rows(
         )
     else:
         statement = statement.on_conflict_do_nothing()
-    return connection.execute(statement, [dict(row) for row in rows]).rowcount
+    connection.execute(statement, [dict(row) for row in rows])
+
+
+def insert_request(connection: Connection, row: Mapping[str, object]) -> bool:
+    """Insert a request under its key; False when the key is taken, be it by a transaction that is just ending."""
+    table = s.IngestRequestRow
+    module = postgresql if connection.dialect.name == "postgresql" else sqlite
+    statement = module.insert(table).values(**row).on_conflict_do_nothing().returning(table.key)
+    return connection.scalar(statement) is not None
+
+
+_MEASURED = ("tokens", "flops", "seconds", "value", "state", "stderr")
+_TYPES = {"series_id": "bigint", "step": "bigint", "attempt_n": "integer", "tokens": "bigint", "state": "text"}
+_COLUMNS = tuple(column.name for column in s.PointRow.__table__.columns)
+_INSERT_ARRAYS = text(
+    f"INSERT INTO point ({', '.join(_COLUMNS)}) SELECT * FROM unnest("  # noqa: S608 - names of the schema
+    + ", ".join(f"CAST(:{name} AS {_TYPES.get(name, 'double precision')}[])" for name in _COLUMNS)
+    + ") ON CONFLICT (series_id, step, attempt_n) DO UPDATE SET "
+    + ", ".join(f"{name} = excluded.{name}" for name in _MEASURED)
+)
+"""One statement whatever the number of rows: PostgreSQL parses and plans it once."""
 
 
 def insert_points(connection: Connection, series: int, attempt: int, points: Sequence[Point]) -> None:
@@ -53,14 +73,22 @@ def insert_points(connection: Connection, series: int, attempt: int, points: Seq
         connection: within a transaction.
         series: id of the series.
         attempt: number of the attempt that they belong to.
-        points: at distinct steps.
+        points: of several at one step the last one stays.
 
     Raises:
         RegistryError: step, tokens, FLOPs or seconds of a point are negative or not finite.
     """
-    rows = [_point_row(series, attempt, point) for point in points]
-    columns = ("tokens", "flops", "seconds", "value", "state", "stderr")
-    insert_rows(connection, s.PointRow.__table__, rows, replace=columns)
+    rows = list({point.step: _point_row(series, attempt, point) for point in points}.values())
+    if connection.dialect.name == "postgresql" and rows:
+        connection.execute(_INSERT_ARRAYS, {name: [row[name] for row in rows] for name in rows[0]})
+    else:
+        insert_rows(connection, s.PointRow.__table__, rows, replace=_MEASURED)
+
+
+def last_step(connection: Connection, series: int, attempt: int) -> int | None:
+    """The last step that an attempt has recorded of a series; None before the first."""
+    step = select(func.max(s.PointRow.step)).where(s.PointRow.series_id == series, s.PointRow.attempt_n == attempt)
+    return connection.scalar(step)
 
 
 def _point_row(series: int, attempt: int, point: Point) -> dict[str, object]:

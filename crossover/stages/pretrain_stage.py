@@ -49,12 +49,12 @@ class RegistryRecorder:
 
     def checkpoint(self, at: Progress, folder: Path, digest: str) -> None:
         """Note a checkpoint in the registry."""
-        self.flush()
         uri = self.context.store.uri_of(relative_to_root(self.context.workspace, folder))
         self.context.registry.record_checkpoint(self.run, at.step, at.tokens, uri, digest)
 
     def keep(self, folder: Path) -> None:
-        """Publish a checkpoint or resume point."""
+        """Publish a checkpoint or resume point, once the registry has the points before it."""
+        self.context.registry.flush()
         self.context.store.publish(relative_to_root(self.context.workspace, folder))
 
     def drop(self, folder: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from crossover.registry import Registry
+from crossover.registry import AnyRegistry, open_registry
 from crossover.settings import get_settings
 from crossover.stages.workspace import Workspace
 from crossover.storage import ArtifactStore
@@ -21,7 +21,7 @@ class StudyContext:
 
     study: StudyConfig
     workspace: Workspace
-    registry: Registry
+    registry: AnyRegistry
 
     @property
     def store(self) -> ArtifactStore:
@@ -36,7 +36,7 @@ def open_study(study: str | StudyConfig, workspace: str, registry: str = "") -> 
     Args:
         study: a StudyConfig, or its JSON or YAML text, or a preset's name.
         workspace: a path or s3://bucket/prefix.
-        registry: SQLAlchemy URL; empty is the one of the settings.
+        registry: URL of a database or a service; empty is the one of the settings.
 
     Raises:
         CrossoverError: the study, the workspace or the registry cannot be opened.
@@ -44,7 +44,7 @@ def open_study(study: str | StudyConfig, workspace: str, registry: str = "") -> 
     config = study if isinstance(study, StudyConfig) else resolve_study(study)
     place = Workspace(workspace)
     place.claim(config)
-    with Registry.open(registry or get_settings().registry) as opened:
+    with open_registry(registry or get_settings().registry) as opened:
         opened.register_study(name=config.name, digest=config.digest, config=config.model_dump(mode="json"))
         yield StudyContext(config, place, opened)
 

@@ -16,9 +16,9 @@ from pydantic import ValidationError
 from crossover.analysis.analysis_plan import AnalysisPlan, Axis, MetricPlan
 from crossover.analysis.arm_labels import arm_label
 from crossover.registry import Registry
-from crossover.registry.reads.live_points import ThinCurve, thin_curves
 from crossover.registry.reads.read_filters import Namespaces
 from crossover.registry.reads.study_results import RunRecord
+from crossover.registry.reads.thin_curves import ThinCurve, thin_curves
 from crossover.report import number_formats as fmt
 from crossover.report.run_figures import LOOK, SMALL_LOOK, Line, draw_lines
 from crossover.study.study_config import StudyConfig

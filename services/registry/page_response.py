@@ -13,9 +13,9 @@ from typing import Any
 from urllib.parse import quote
 
 from crossover_services.registry import page_addresses, page_assets, page_words
+from crossover_services.registry.problem_details import STATUS
 from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from jinja2 import Environment, PackageLoader
 from starlette.exceptions import HTTPException
@@ -145,19 +145,25 @@ def fault(request: Request, error: Exception) -> Response:
     status, code, problem, remedy = _described(error)
     title = HTTPStatus(status).phrase
     data = {"code": code, "problem": problem, "remedy": remedy}
-    return respond(request, "page_fault.html", lambda: data, data | {"title": title, "status": status}, status)
+    values = data | {"title": title, "status": status}
+    response = respond(request, "page_fault.html", lambda: data, values, status)
+    if status == HTTPStatus.UNAUTHORIZED:
+        response.headers["WWW-Authenticate"] = "Bearer"
+    return response
 
 
 async def unmatched(request: Request, error: Exception) -> Response:
-    """An address that no route has: a page, or what FastAPI answers where programs ask."""
-    if request.url.path.startswith("/api/") or not isinstance(error, HTTPException):
-        return JSONResponse({"detail": getattr(error, "detail", "Not Found")}, status_code=404)
-    return fault(request, error)
+    """An address that no route has: a page for people, a problem for programs."""
+    if "text/html" in request.headers.get("accept", "") and not request.url.path.startswith("/api/"):
+        return fault(request, error)
+    handler: Any = request.app.exception_handlers[HTTPException]
+    answer: Response = await handler(request, error)
+    return answer
 
 
 def _described(error: Exception) -> tuple[int, str, str, str]:
     if isinstance(error, UserError):
-        status = 404 if ".unknown-" in error.code else 503 if error.code == "registry.unusable" else 400
+        status = STATUS.get(error.code, 404 if ".unknown-" in error.code else 400)
         return status, error.code, error.problem, error.remedy
     if isinstance(error, RequestValidationError):
         faults = "; ".join(f"{'.'.join(map(str, f['loc'][1:]))}: {f['msg']}" for f in error.errors())

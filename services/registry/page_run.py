@@ -15,9 +15,9 @@ from crossover.analysis.analysis_plan import Axis, MetricPlan
 from crossover.analysis.arm_labels import arm_label
 from crossover.registry import Registry
 from crossover.registry.reads.data_and_deployments import DeploymentRecord, deployments
-from crossover.registry.reads.live_points import ThinCurve, thin_curves
 from crossover.registry.reads.read_filters import Namespaces
 from crossover.registry.reads.run_detail import RunDetail, item_scores, run_detail
+from crossover.registry.reads.thin_curves import ThinCurve, thin_curves
 from crossover.report import number_formats as fmt
 from crossover.report.run_figures import Line
 

@@ -10,11 +10,13 @@ from urllib.parse import quote
 
 import numpy as np
 import pytest
+from crossover_services.registry.access_control import AccessRules
 from crossover_services.registry.app import create_app
 from crossover_services.registry.page_cache import BoundedCache
 from fastapi.testclient import TestClient
 
 from crossover.registry import Registry
+from crossover.registry.access_tokens import create_token
 from tests.crossover.report import report_samples
 from tests.services import registry_samples as samples
 from tests.services.registry_samples import CELL, HOSTILE, Clock
@@ -45,7 +47,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory, clock: Clock) -> Iterator
 
 @pytest.fixture(scope="module")
 def client(registry: Registry) -> TestClient:
-    return TestClient(create_app(registry))
+    return TestClient(create_app(registry, AccessRules(open=True)))
 
 
 def get(client: TestClient, address: str) -> str:
@@ -237,14 +239,13 @@ def test_two_studies_side_by_side(client: TestClient) -> None:
         ("/runs/none", 404, "registry.unknown-run"),
         ("/compare?a=default/none&b=default/demo", 404, "registry.unknown-study"),
         ("/compare?a=demo&b=default/demo", 404, "registry.unknown-study"),
-        ("/nothing", 404, "page.refused"),
         ("/?page=0", 422, "page.bad-parameter"),
         ("/?sort=unheard-of", 422, "page.bad-parameter"),
         (f"/?q={'x' * 501}", 422, "page.bad-parameter"),
     ],
 )
 def test_what_is_not_there_is_a_page_with_a_remedy(client: TestClient, address: str, status: int, code: str) -> None:
-    response = client.get(address)
+    response = client.get(address, headers={"Accept": "text/html"})
     assert response.status_code == status
     assert "What to do:" in response.text and code in response.text
     twin = client.get(address, headers={"Accept": "application/json"})
@@ -252,8 +253,30 @@ def test_what_is_not_there_is_a_page_with_a_remedy(client: TestClient, address: 
     assert twin.json()["code"] == code and twin.json()["remedy"]
 
 
+def test_people_who_miss_get_a_page(client: TestClient) -> None:
+    response = client.get("/nothing", headers={"Accept": "text/html"})
+    assert response.status_code == 404 and "All studies" in response.text
+
+
+def test_pages_are_limited_to_the_callers_namespaces(registry: Registry) -> None:
+    closed = TestClient(create_app(registry, AccessRules()))
+    refused = closed.get("/", headers={"Accept": "text/html"})
+    assert refused.status_code == 401 and "What to do:" in refused.text
+    assert refused.headers["www-authenticate"] == "Bearer"
+    _, token = create_token(registry, "t", scopes=["read"], namespaces=["team-a"], actor="test")
+    closed.headers["Authorization"] = f"Bearer {token}"
+    assert [s["namespace"] for s in closed.get("/?format=json").json()["studies"]] == ["team-a"]
+    figure = next(str(a["src"]) for tag, a in Reader(closed.get(EVIL).text).tags if tag == "img")
+    assert closed.get(figure).status_code == 200
+    for address in (DEMO, RUN, COMPARE):
+        assert closed.get(address).status_code == 404
+    for address in ("/", DEMO, RUN, "/datasets", figure):
+        assert closed.get(address, params={"namespace": "default"}).status_code == 403
+
+
 def test_programs_that_miss_the_api_get_no_page(client: TestClient) -> None:
-    assert client.get("/api/v1/nothing").json() == {"detail": "Not Found"}
+    for address in ("/api/v1/no/such/thing", "/nothing"):
+        assert client.get(address).headers["content-type"] == "application/problem+json"
 
 
 def test_an_unchanged_page_is_not_sent_again(client: TestClient) -> None:
@@ -280,7 +303,7 @@ def test_five_thousand_points_and_eight_seeds_are_within_the_budget(tmp_path: Pa
             for arm in ("ar", "dlm"):
                 samples.train(registry, study, "long", arm, seed, range(1, 6))
         registry.record_analysis(study, CELL, long_analysis())
-        client = TestClient(create_app(registry))
+        client = TestClient(create_app(registry, AccessRules(open=True)))
         page = client.get("/studies/default/long").content
         figure = client.get("/studies/default/long?format=json").json()["figure"]
     assert len(page) < BUDGET
@@ -307,13 +330,13 @@ def test_an_analysis_of_another_version_is_told(tmp_path: Path) -> None:
         registry.register_study(name="odd", digest=study, config=samples.config("odd"))
         found = samples.analysis().model_dump(mode="json") | {"invented_since": 1}
         registry.record_analysis(study, CELL, found)
-        page = get(TestClient(create_app(registry)), "/studies/default/odd")
+        page = get(TestClient(create_app(registry, AccessRules(open=True))), "/studies/default/odd")
     assert "another version of Crossover" in page and "DLM overtakes AR" in page
 
 
 def test_an_empty_registry_says_how_to_begin(tmp_path: Path) -> None:
     with Registry.open(f"sqlite:///{tmp_path}/registry.sqlite") as registry:
-        client = TestClient(create_app(registry))
+        client = TestClient(create_app(registry, AccessRules(open=True)))
         assert "crossover run demo" in get(client, "/")
         assert [client.get(address).status_code for address in ("/datasets", "/deployments", "/compare")] == [200] * 3
 

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 import pytest
 import uvicorn
+from crossover_services.registry.access_control import AccessRules
 from crossover_services.registry.app import create_app
 
 from crossover.registry import Registry
@@ -40,7 +41,9 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
                 await super().startup(sockets)
                 started.set()
 
-        config = uvicorn.Config(create_app(registry), host="127.0.0.1", port=0, log_level="error", ws="none")
+        config = uvicorn.Config(
+            create_app(registry, AccessRules(open=True)), host="127.0.0.1", port=0, log_level="error", ws="none"
+        )
         server = Server(config)
         thread = threading.Thread(target=server.run)
         thread.start()

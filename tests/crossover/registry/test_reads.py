@@ -11,7 +11,6 @@ from sqlalchemy import event
 from crossover.errors import RegistryError
 from crossover.registry import MetricDef, Registry
 from crossover.registry.reads.data_and_deployments import datasets, deployments
-from crossover.registry.reads.live_points import thin_curves
 from crossover.registry.reads.run_detail import item_scores, run_detail
 from crossover.registry.reads.study_list import list_studies
 from crossover.registry.reads.study_results import (
@@ -21,6 +20,7 @@ from crossover.registry.reads.study_results import (
     study_runs,
 )
 from crossover.registry.reads.study_revisions import study_revisions, verdict_changes
+from crossover.registry.reads.thin_curves import thin_curves
 from tests.services import registry_samples as samples
 from tests.services.registry_samples import CELL, HOSTILE, Clock
 

@@ -1,0 +1,217 @@
+"""The bodies of the registry's HTTP API, for the server and the client alike."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, WithJsonSchema
+
+from crossover.registry.process_identity import ProcessIdentity
+from crossover.registry.registry_records import MetricDef, Point, SavedCheckpoint
+
+DIGEST = r"^[A-Za-z0-9:._-]{1,200}$"
+NAMESPACE = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
+"""As Kubernetes names namespaces."""
+MOST_POINTS = 1_000
+MOST_BYTES = 1_000_000
+_STATES = {"nan": math.nan, "+inf": math.inf, "-inf": -math.inf}
+
+Digest = Annotated[str, Field(pattern=DIGEST, examples=["sha256:5f1c…"])]
+Name = Annotated[str, Field(min_length=1, max_length=250)]
+Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Json = dict[str, Any]
+
+
+def _number(value: object) -> float:
+    if isinstance(value, str):
+        if value not in _STATES:
+            raise ValueError("must be a number, or 'nan', '+inf' or '-inf'")
+        return _STATES[value]
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError("must be a number, or 'nan', '+inf' or '-inf'")
+    return float(value)
+
+
+def number_json(value: float) -> float | str:
+    """A number as JSON has it; NaN and infinities, which it has not, as texts."""
+    return value if math.isfinite(value) else ("nan" if math.isnan(value) else f"{value:+}")
+
+
+Value = Annotated[
+    float,
+    PlainValidator(_number),
+    PlainSerializer(number_json),
+    WithJsonSchema({"anyOf": [{"type": "number"}, {"enum": list(_STATES)}]}),
+]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class StudyBody(_Body):
+    """A revision of a study."""
+
+    name: Name
+    digest: Digest
+    config: Json
+
+
+class DatasetBody(_Body):
+    """A prepared corpus of a study."""
+
+    digest: Digest
+    manifest: Json
+
+
+class CheckpointBody(_Body):
+    """Saved weights of a run at a step."""
+
+    step: Count
+    tokens: Count
+    uri: Annotated[str, Field(min_length=1, max_length=2_000)]
+    digest: Digest
+
+    def record(self) -> SavedCheckpoint:
+        """As the registry takes it."""
+        return SavedCheckpoint(self.step, self.tokens, self.uri, self.digest)
+
+
+class RunBody(_Body):
+    """A run of a study; with checkpoints it is done."""
+
+    digest: Digest
+    cell: Name
+    arm: Annotated[str, Field(min_length=1, max_length=100)]
+    seed: Count
+    config: Json
+    epoch_tokens: Count | None = None
+    checkpoints: tuple[CheckpointBody, ...] = ()
+
+
+class ProcessBody(_Body):
+    """The process that trains."""
+
+    host: Name
+    pid: Count
+    holder: Name
+
+    def record(self) -> ProcessIdentity:
+        """As the registry takes it."""
+        return ProcessIdentity(self.host, self.pid, self.holder)
+
+
+class AttemptBody(_Body):
+    """The start of an attempt."""
+
+    started_step: Count
+    process: ProcessBody
+    gone: Annotated[str, Field(max_length=250)] = ""
+    """A holder that is known to have ended; its lease does not count."""
+
+
+class EndBody(_Body):
+    """The end of an attempt."""
+
+    reason: Literal["done", "failed", "interrupted"]
+
+
+class MetricBody(_Body):
+    """A metric and its estimator."""
+
+    name: Name
+    unit: Annotated[str, Field(max_length=50)]
+    direction: Literal["lower", "higher", "none"]
+    estimator: Literal["exact", "upper bound", "chain rule", "none"]
+    draws: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
+
+    def record(self) -> MetricDef:
+        """As the registry takes it."""
+        return MetricDef(self.name, self.unit, self.direction, self.estimator, self.draws)
+
+
+class PointBody(_Body):
+    """One value at an optimizer step."""
+
+    step: Count
+    tokens: Count
+    flops: Amount
+    seconds: Amount
+    value: Value
+    stderr: Amount | None = None
+
+    def record(self) -> Point:
+        """As the registry takes it."""
+        return Point(self.step, self.tokens, self.flops, self.seconds, self.value, self.stderr)
+
+
+class SeriesBody(_Body):
+    """Points of one metric, at distinct steps that rise."""
+
+    metric: MetricBody
+    points: Annotated[tuple[PointBody, ...], Field(min_length=1, max_length=MOST_POINTS)]
+    again: bool = False
+    """Whether the steps were trained or measured again, after a roll-back: else they are beyond those of before."""
+
+
+class PointsBody(_Body):
+    """A batch of points."""
+
+    series: Annotated[tuple[SeriesBody, ...], Field(min_length=1, max_length=MOST_POINTS)]
+
+
+class ItemsBody(_Body):
+    """Per-item scores of a task at a step."""
+
+    step: Count
+    task: Annotated[str, Field(min_length=1, max_length=100)]
+    items: Json
+
+
+class AnalysisBody(_Body):
+    """An analysis of a cell: the JSON of `crossover.analysis.analysis_result.Analysis`."""
+
+    cell: Name
+    analysis: Json
+
+
+class DeploymentBody(_Body):
+    """A promotion."""
+
+    run_digest: Digest
+    step: Count
+    uri: Annotated[str, Field(min_length=1, max_length=2_000)]
+    digest: Digest
+    analysis_digest: Digest
+    reason: Annotated[str, Field(max_length=2_000)]
+
+
+class SqlBody(_Body):
+    """One SELECT."""
+
+    sql: Annotated[str, Field(min_length=1, max_length=20_000)]
+    limit: Annotated[int, Field(ge=1, le=10_000)] = 1_000
+
+
+class TokenBody(_Body):
+    """A token to be made."""
+
+    name: Name
+    scopes: Annotated[frozenset[Literal["read", "write", "promote", "sql", "admin"]], Field(min_length=1)]
+    namespaces: Annotated[frozenset[Annotated[str, Field(pattern=NAMESPACE)]] | None, Field()] = None
+    """None is all of them."""
+    days: Annotated[int, Field(ge=1, le=3_650)] | None = None
+
+
+class Problem(BaseModel):
+    """An error, as RFC 9457 has it, with the code of docs/errors.md, the field and the remedy."""
+
+    type: str = Field(examples=["urn:crossover:error:registry.unknown-run"])
+    title: str
+    status: int
+    detail: str
+    code: str
+    field: str
+    remedy: str
