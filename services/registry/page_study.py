@@ -10,7 +10,7 @@ from crossover_services.registry import page_figures, page_history, page_live, p
 from crossover_services.registry.page_addresses import run_address, study_address, with_query
 
 from crossover.analysis.analysis_plan import AnalysisPlan
-from crossover.analysis.analysis_result import Analysis
+from crossover.analysis.analysis_result import Analysis, Figure
 from crossover.registry import Registry
 from crossover.registry.reads.data_and_deployments import DatasetRecord, DeploymentRecord, datasets, deployments
 from crossover.registry.reads.read_filters import Namespaces
@@ -19,7 +19,7 @@ from crossover.registry.reads.study_revisions import Revision, study_revisions
 from crossover.report import number_formats as fmt
 from crossover.report import report_tables, report_view, verdict_lines
 
-Row = tuple[str, str]
+Row = tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -172,22 +172,25 @@ def _switches(
     base: str,
     query: dict[str, str],
     analysis: Analysis,
-    chosen: Any,  # noqa: ANN401 - a figure
+    chosen: Figure,
 ) -> tuple[tuple[str, tuple[Link, ...]], ...]:
     """The figures that there are, as three rows of choices."""
     plan = analysis.plan
     here = {"metric": chosen.metric, "axis": chosen.axis, "comparison": chosen.comparison}
-    words = {
-        "metric": lambda value: fmt.metric_plan(plan, value).title,
-        "axis": fmt.axis_title,
-        "comparison": lambda value: fmt.comparison_words(value, chosen.axis),
-    }
+
+    def words(field: str, figure: Figure) -> str:
+        if field == "metric":
+            return fmt.metric_plan(plan, figure.metric).title
+        if field == "axis":
+            return fmt.axis_title(figure.axis)
+        return fmt.comparison_words(figure.comparison, chosen.axis)
+
     rows = []
     for title, field in (("Metric", "metric"), ("Against", "axis"), ("Compared at", "comparison")):
-        values = dict.fromkeys(getattr(f, field) for f in analysis.figures)
+        values = {getattr(f, field): f for f in reversed(analysis.figures)}
         links = tuple(
-            Link(words[field](v), with_query(base, query | here | {field: v}, "curves"), v == here[field])
-            for v in values
+            Link(words(field, f), with_query(base, query | here | {field: v}, "curves"), v == here[field])
+            for v, f in reversed(values.items())
         )
         if len(links) > 1:
             rows.append((title, links))

@@ -86,6 +86,8 @@ def test_every_page_is_whole(client: TestClient, address: str) -> None:
     assert all(b <= a + 1 for a, b in zip(page.headings, page.headings[1:], strict=False)), page.headings
     assert len(page.ids) == len(set(page.ids))
     assert response.text.count("<main") == 1
+    for tag in ("table", "tr", "td", "section", "figure"):
+        assert f"&lt;{tag}" not in response.text
     assert ("a", {"class": "skip", "href": "#content"}) in page.tags
     for tag, attributes in page.tags:
         assert not any(name.startswith("on") or name == "style" for name in attributes), "the policy would stop it"
@@ -211,6 +213,7 @@ def test_a_run_shows_any_metric_and_its_attempts(client: TestClient) -> None:
 def test_scores_of_items(client: TestClient) -> None:
     text = Reader(get(client, f"{RUN}?task=domain-cloze")).text
     assert "domain-cloze at step 640: 2 of 2 items" in " ".join(text.split())
+    assert "<table" not in text
     assert "not finite" in text
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, func, select
+from sqlalchemy import Connection, Executable, func, select
 
 from crossover.registry import schema as s
 from crossover.registry.reads.read_filters import Namespaces, contains, utc, visible
@@ -143,7 +143,7 @@ def deployments(
 _STUDY = (s.StudyRow.namespace, s.StudyRow.name.label("study"), s.StudyRow.digest.label("study_digest"))
 
 
-def _rows(registry: Transactions, statement: Select[Any]) -> list[Any]:
+def _rows(registry: Transactions, statement: Executable) -> list[Any]:
     def read(connection: Connection) -> list[Any]:
         with connection:
             return list(connection.execute(statement).all())
