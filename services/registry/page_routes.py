@@ -61,9 +61,10 @@ def study(
     metric: Text = "",
     axis: Text = "",
     comparison: Text = "",
+    show: Text = "",
 ) -> Response:
     """A study: its verdict, curves, runs and history; while it runs, how far it is."""
-    chosen = page_study.Choice(revision=revision, cell=cell, metric=metric, axis=axis, comparison=comparison)
+    chosen = page_study.Choice(revision=revision, cell=cell, metric=metric, axis=axis, comparison=comparison, show=show)
     shown = page_study.study_page(registry, namespaces, team, name, chosen)
     return page_response.respond(request, "page_study.html", lambda: page_study.as_data(shown), {"s": shown})
 

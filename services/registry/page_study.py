@@ -31,6 +31,8 @@ class Choice:
     metric: str = ""
     axis: str = ""
     comparison: str = ""
+    show: str = ""
+    """`evidence` shows what each verdict rests on."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,8 @@ class StudyPage:
     changes: tuple[page_history.ChangeRow, ...]
     plan_facts: tuple[Row, ...]
     corpus: tuple[Row, ...]
+    evidence: str
+    """Address that shows what each verdict rests on; empty where it is shown."""
 
 
 def study_page(registry: Registry, namespaces: Namespaces, namespace: str, name: str, choice: Choice) -> StudyPage:
@@ -146,6 +150,7 @@ def study_page(registry: Registry, namespaces: Namespaces, namespace: str, name:
         changes=page_history.change_rows(registry, namespaces, namespace, name, plan),
         plan_facts=report_tables.plan_facts([report]) if analysis else _plan_facts(plan),
         corpus=report_tables.corpus(None if dataset is None else page_report.corpus_facts(dataset)),
+        evidence="" if choice.show == "evidence" else with_query(base, query | {"show": "evidence"}, "verdicts"),
     )
 
 
@@ -254,6 +259,7 @@ def as_data(page: StudyPage) -> dict[str, Any]:
         "headline": page.card
         and {"verdict": page.card.verdict, "choice": page.card.choice, "reason": page.card.reason},
         "verdicts": [v.model_dump(mode="json") for v in analysis.verdicts] if analysis else [],
+        "notes": analysis.notes if analysis else [],
         "items": [t.model_dump(mode="json") for t in analysis.items] if analysis else [],
         "figure": page.figure and page.figure.figure.model_dump(mode="json"),
         "runs": [asdict(r) | {"address": run_address(r.digest)} for r in page.runs],

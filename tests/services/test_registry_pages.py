@@ -327,6 +327,37 @@ def long_analysis() -> dict[str, object]:
     return dict(made)
 
 
+def test_a_study_of_two_cells(tmp_path: Path) -> None:
+    """Each cell has its headline on top, and a page of its own."""
+    with Registry.open(f"sqlite:///{tmp_path}/registry.sqlite", clock=Clock()) as registry:
+        study = samples.digest("grid")
+        fields = samples.config("grid") | {"grid": {"unique_tokens": [10000, 40000], "models": ["nano", "mini"]}}
+        registry.register_study(name="grid", digest=study, config=fields)
+        for cell, outcome in ((CELL, "crossover"), ("u40000-nano", "open")):
+            registry.record_analysis(study, cell, samples.analysis(outcome=outcome).model_dump(mode="json"))
+        client = TestClient(create_app(registry, AccessRules(open=True)))
+        listed = Reader(get(client, "/")).text
+        page = Reader(get(client, "/studies/default/grid"))
+        other = client.get("/studies/default/grid?cell=u40000-nano&format=json").json()
+        untouched = Reader(get(client, "/studies/default/grid?cell=u10000-mini")).text
+    assert "4 cells" in listed and "DLM overtakes AR" in listed and "Insufficient evidence" in listed
+    links = [str(a["href"]) for tag, a in page.tags if tag == "a" and "cell=" in str(a.get("href"))]
+    assert [link for link in links if "metric" not in link][:2] == [
+        "/studies/default/grid?cell=u10000-nano",
+        "/studies/default/grid?cell=u10000-mini",
+    ]
+    assert other["headline"]["verdict"] == "Insufficient evidence"
+    assert [c["verdict"] for c in other["cells"]].count("no analysis yet") == 2
+    assert "No verdict yet" in untouched
+
+
+def test_the_evidence_is_shown_when_asked_for(client: TestClient) -> None:
+    assert "Evidence: window means" not in get(client, DEMO)
+    shown = Reader(get(client, f"{DEMO}?show=evidence")).text
+    assert "Evidence: window means" in shown
+    assert "DLM likelihoods are upper bounds (NELBO)." in shown
+
+
 def test_an_analysis_of_another_version_is_told(tmp_path: Path) -> None:
     with Registry.open(f"sqlite:///{tmp_path}/registry.sqlite", clock=Clock()) as registry:
         study = samples.digest("odd")
@@ -348,8 +379,12 @@ def test_a_cache_forgets_what_was_used_longest_ago() -> None:
     cache: BoundedCache[int] = BoundedCache(2)
     made: list[str] = []
 
+    def make(key: str) -> int:
+        made.append(key)
+        return len(made)
+
     def value(key: str) -> int:
-        return cache.get(key, lambda: made.append(key) or len(made))
+        return cache.get(key, lambda: make(key))
 
     assert [value(key) for key in "abacabc"] == [1, 2, 1, 3, 1, 4, 5]
     assert len(cache) == 2
