@@ -33,6 +33,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_study_verbs(verbs)
     _add_stage_verbs(verbs)
     _add_result_verbs(verbs)
+    _add_import(verbs)
     _add_lm_eval(verbs)
     _add_registry(verbs)
     return parser
@@ -62,10 +63,19 @@ def _verb(
 def _add_curves(analyse: argparse.ArgumentParser) -> None:
     group = analyse.add_argument_group("analysis of a file of curves, in place of a study")
     group.add_argument("--curves", metavar="FILE", help="CSV or Parquet with columns arm, seed, tokens, metric, value")
+    _add_table_flags(group)
+    text = "of the curves; for a finished study, another than its own: the verdicts are made anew, marked as unplanned"
+    _add_plan(analyse, text)
+    analyse.add_argument("--json", action="store_true", help="print the analyses as JSON")
+
+
+def _add_table_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--wide", action="store_true", help="the file has one column per metric")
     group.add_argument("--unique-tokens", type=float, help="tokens in one epoch, for the axis epochs")
-    text = "of the curves; for a finished study, another than its own: the verdicts are made anew, marked as unplanned"
-    group = analyse.add_argument_group("analysis plan", text)
+
+
+def _add_plan(parser: argparse.ArgumentParser, text: str) -> None:
+    group = parser.add_argument_group("analysis plan", text)
     group.add_argument("--plan", metavar="FILE", help="analysis plan, YAML or JSON: the section `analysis` of a study")
     metric = "metric to test: name, better direction, smallest difference that matters; repeatable, first is primary"
     group.add_argument("--metric", action="append", metavar="NAME:lower|higher:DELTA", help=metric)
@@ -77,7 +87,6 @@ def _add_curves(analyse: argparse.ArgumentParser) -> None:
     group.add_argument("--alpha", type=float, help="significance level (default 0.05)")
     group.add_argument("--early", metavar="LOW:HIGH", help="early window, fractions of the log range (default 0:0.4)")
     group.add_argument("--late", metavar="LOW:HIGH", help="late window (default 0.85:1)")
-    group.add_argument("--json", action="store_true", help="print the analyses as JSON")
 
 
 def _add_study(parser: argparse.ArgumentParser, *, optional: bool = False) -> None:
@@ -181,16 +190,43 @@ def _add_result_verbs(verbs: "_Verbs[argparse.ArgumentParser]") -> None:  # noqa
     report.add_argument("--picture", metavar="FILE", help="also write the figure of the verdict to this SVG file")
     report.add_argument("--json", action="store_true", help="print report.json")
     text = "advise which family to pretrain for a budget, from a finished study"
-    advise = _verb(verbs, "advise", text, "report_command")
+    advise = _verb(verbs, "advise", text, "advise_command")
     advise.add_argument("workspace", metavar="WORKSPACE", help="folder of the study, or its file")
     advise.add_argument(
         "--unique-tokens",
         type=float,
         help="unique tokens to train on, with --parameters (default: each cell of the study)",
     )
-    advise.add_argument("--parameters", type=float, help="active parameters per token, with --unique-tokens")
-    advise.add_argument("--flops", type=float, help="training FLOPs of one run (default: the most in the study)")
+    text = "active parameters per token, or a model's name such as nano; with --unique-tokens"
+    advise.add_argument("--parameters", help=text)
+    advise.add_argument("--flops", type=float, help="training FLOPs of one run (default: the end of the study's runs)")
+    advise.add_argument("--epochs", type=float, help="the budget in epochs, in place of --flops")
     advise.add_argument("--json", action="store_true", help="print as JSON")
+
+
+def _add_import(verbs: "_Verbs[argparse.ArgumentParser]") -> None:  # noqa: UP037
+    text = "judge learning curves that were measured elsewhere, and record them in the registry as a study"
+    parser = _verb(verbs, "import", text, "import_command", "registry")
+    parser.set_defaults(function="import_curves")  # `import` is no name of a function
+    text = (
+        "CSV or Parquet as analyse --curves reads them, exports of W&B and MLflow, mlruns, or a TensorBoard log folder"
+    )
+    parser.add_argument("files", metavar="FILE", nargs="+", help=text)
+    parser.add_argument("--study", metavar="NAME", required=True, help="of the study in the registry")
+    _add_table_flags(parser.add_argument_group("tables of curves"))
+    group = parser.add_argument_group("trackers", "which arm and seed a run is, and how many tokens a step has seen")
+    text = r"regular expression of a run's whole name, such as '(?P<arm>ar|dlm)-seed(?P<seed>\d+)'; also (?P<cell>…)"
+    group.add_argument("--run-pattern", metavar="REGEX", help=text)
+    group.add_argument(
+        "--runs", metavar="FILE", help="in its place: CSV with the columns run, arm, seed and maybe cell"
+    )
+    group.add_argument("--skip-other-runs", action="store_true", help="leave out runs that neither of them covers")
+    group.add_argument("--tokens-per-step", type=float, help="training tokens of a step, over all devices")
+    group.add_argument("--tokens-metric", metavar="NAME", help="the metric that counts training tokens")
+    _add_workspace(parser)
+    _add_registry_url(parser)
+    _add_plan(parser, "of the curves; part of what names the study's revision")
+    parser.add_argument("--json", action="store_true", help="print the analyses as JSON")
 
 
 def _add_lm_eval(verbs: "_Verbs[argparse.ArgumentParser]") -> None:  # noqa: UP037
@@ -213,7 +249,22 @@ def _add_registry(verbs: "_Verbs[argparse.ArgumentParser]") -> None:  # noqa: UP
     )
     query.add_argument("--json", action="store_true", help="the same as --format json")
     query.add_argument("--limit", type=int, default=1000, help="maximum number of rows (default 1000)")
-    for parser in (upgrade, query):
+    text = "serve the registry over HTTP: pages, an API for training jobs, SQL (--help lists its flags)"
+    # no prefix character, so that every flag is passed on to the service
+    serve = inner.add_parser("serve", help=text, description=text, prefix_chars="\0", add_help=False)
+    serve.set_defaults(module="registry_command", function="serve", extras=("registry", "service"))
+    serve.add_argument("arguments", nargs="*", help="flags of the service")
+    text = "write the whole registry, as it is at this moment, to one file that both databases take"
+    backup = _verb(inner, "backup", text, "registry_copies", "registry")
+    backup.add_argument("file", metavar="FILE", help="a new file, such as registry-2026-11-30.zip")
+    text = "fill an empty registry with a backup, of SQLite or PostgreSQL"
+    restore = _verb(inner, "restore", text, "registry_copies", "registry")
+    restore.add_argument("file", metavar="FILE", help="that `crossover registry backup` wrote")
+    text = "write every documented view as a Parquet file, for DuckDB, pandas and others"
+    export = _verb(inner, "export", text, "registry_copies", "registry", "curves")
+    export.add_argument("--parquet", metavar="DIR", required=True, help="folder of the files")
+    export.add_argument("--study", metavar="NAME", help="only rows of this study, all its revisions (default: all)")
+    for parser in (upgrade, query, backup, restore, export):
         _add_registry_url(parser)
 
 

@@ -94,21 +94,21 @@ class RunHeldError(RegistryError):
     """Another process trains a run, and had a heartbeat within its lease.
 
     Args:
-        run: digest of the run.
+        code: as of every UserError, like field, problem and remedy.
+        field: the run.
+        problem: who holds it.
+        remedy: what to do.
         host: of the other process.
         pid: of the other process, on its host.
         holder: names the process: `registry.process_identity`.
         seen: its last heartbeat, ISO 8601.
     """
 
-    def __init__(self, run: str, *, host: str, pid: int, holder: str, seen: str) -> None:
+    def __init__(
+        self, code: str, *, field: str, problem: str, remedy: str, host: str, pid: int, holder: str, seen: str
+    ) -> None:
         self.host, self.pid, self.holder, self.seen = host, pid, holder, seen
-        super().__init__(
-            "registry.run-held",
-            field="run",
-            problem=f"{run} is trained by process {pid} on {host}, last seen {seen}",
-            remedy="wait for that process, or stop it; a killed one is lost after two minutes",
-        )
+        super().__init__(code, field=field, problem=problem, remedy=remedy)
 
 
 class CurvesError(UserError):

@@ -10,7 +10,8 @@ EXTRAS = {
     "curves": ("pyarrow",),
     "serve": ("kserve", "torch", "safetensors"),
     "eval": ("datasets", "lm_eval"),
-    "registry": ("sqlalchemy", "alembic", "vl_convert", "jinja2", "tabulate"),
+    "registry": ("sqlalchemy", "alembic", "vl_convert", "jinja2", "tabulate", "httpx"),
+    "service": ("fastapi", "uvicorn", "structlog", "prometheus_client", "psycopg"),
     "pipelines": ("kfp",),
 }
 """The modules that each extra of pyproject.toml installs; a test compares them."""

@@ -31,7 +31,9 @@ FROZEN = {
     "promote": "study out registry",
     "serve": "place arm host port trial",
     "report": "workspace picture json",
-    "advise": "workspace unique_tokens parameters flops json",
+    "advise": "workspace unique_tokens parameters flops epochs json",
+    "import": "files study wide unique_tokens run_pattern runs skip_other_runs tokens_per_step tokens_metric out "
+    "registry plan metric baseline candidate tuned axes comparisons alpha early late json",
     "lm-eval": "arguments",
     "registry": "",
 }
@@ -64,7 +66,7 @@ def test_verbs_and_flags_are_frozen() -> None:
         for name, parser in verbs_of(build_parser()).items()
     }
     assert flags == {name: frozen.split() for name, frozen in FROZEN.items()}
-    assert set(verbs_of(verbs_of(build_parser())["registry"])) == {"upgrade", "query"}
+    assert set(verbs_of(verbs_of(build_parser())["registry"])) == {"upgrade", "query", "backup", "restore", "export"}
 
 
 def test_stages_one_by_one_are_the_full_study(small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

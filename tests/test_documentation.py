@@ -40,7 +40,9 @@ def test_study_fields(name: str) -> None:
     assert f"`{name}`" in CONFIGURATION
 
 
-@pytest.mark.parametrize("verb", [*FROZEN, "registry upgrade", "registry query"])
+@pytest.mark.parametrize(
+    "verb", [*FROZEN, *(f"registry {verb}" for verb in verbs_of(verbs_of(build_parser())["registry"]))]
+)
 def test_commands_and_flags(verb: str) -> None:
     if verb == "registry":
         return

@@ -58,9 +58,14 @@ COMMANDS: dict[str, list[str]] = {
     "serve": ["serve", "nowhere"],
     "report": ["report", "nowhere"],
     "advise": ["advise", "nowhere"],
+    "import": ["import", "nowhere.csv", "--study", "theirs"],
     "lm-eval": ["lm-eval", "--help"],
     "registry upgrade": ["registry", "upgrade"],
+    "registry serve": ["registry", "serve", "--help"],
     "registry query": ["registry", "query", "SELECT 1"],
+    "registry backup": ["registry", "backup", "backup.zip"],
+    "registry restore": ["registry", "restore", "backup.zip"],
+    "registry export": ["registry", "export", "--parquet", "exported"],
 }
 
 
@@ -147,6 +152,8 @@ def test_a_verb_needs_no_extra_that_it_does_not_declare(tmp_path: Path) -> None:
         *(["analyse", *study, "--promote", "always"], ["promote", *study], ["plan", "small.yaml"]),
         *(["report", "ws"], ["advise", "ws"], ["doctor"], curves, [*curves, "--out", "curves"]),
         *(["registry", "upgrade"], ["registry", "query", "SELECT 1"], ["compile", "--out", "pipeline.yaml"]),
+        *(["registry", "backup", "b.zip"], ["registry", "restore", "b.zip", "--registry", "sqlite:///restored.sqlite"]),
+        ["registry", "export", "--parquet", "exported"],
         *(["serve", "ws", "--try"], ["lm-eval", "--help"]),
         ["init", "stories.jsonl", "--hours", "100", "--model", "pico", "--seeds", "2", "--epochs", "1"],
     ]

@@ -5,23 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
-import crossover
-from crossover.analysis.across.cross_cell_result import CellFacts, Overview
-from crossover.analysis.across.study_overview import CellInput, overview
-from crossover.analysis.analyse_cell import analyse as judge
-from crossover.analysis.analysis_plan import AnalysisPlan
 from crossover.analysis.analysis_result import Analysis, Verdict
 from crossover.commands.command_options import registry_of, study_of, workspace_of
 from crossover.commands.plan_flags import curve_flag, other_plan, plan_of, wide_metrics
-from crossover.curve_files import CellCurves, CurveTable, listing, read_curves, split_cells
+from crossover.curve_files import read_curves, split_cells
 from crossover.curve_files.cells import MOST_COUNT
-from crossover.errors import CurvesError, StudyError
-from crossover.files import digest_of, digest_of_file, workspace_error, write_json
-
-Judged = tuple[CellCurves, Analysis]
+from crossover.errors import StudyError
+from crossover.files import digest_of, digest_of_file, workspace_error
+from crossover.stages.judged_curves import Judged, judge_cells, write_judged
 
 
 def analyse(options: argparse.Namespace) -> int:
@@ -44,17 +37,18 @@ def analyse(options: argparse.Namespace) -> int:
     path = Path(options.curves)
     table = read_curves(path, wide=wide_metrics(options) if options.wide else None)
     plan = plan_of(options, table)
-    cells = split_cells(table, plan, unique_tokens=_count(options.unique_tokens))
+    cells = split_cells(table, plan, unique_tokens=token_count(options.unique_tokens))
     if options.out:
         _make(Path(options.out))
-    judged = [(cell, _judge(cell, plan, _notes(table, cell), several=len(cells) > 1)) for cell in cells]
+    judged = judge_cells(table, cells, plan)
     if options.out:
-        _write(Path(options.out), path, plan, judged)
+        digest = digest_of({"curves": digest_of_file(path), "plan": plan.model_dump(mode="json")})
+        write_judged(Path(options.out), path.name, digest, plan, judged)
     if options.json:
         records = ",\n".join(f"{json.dumps(cell.cell)}: {analysis.model_dump_json()}" for cell, analysis in judged)
         print(f"{{{records}}}")
     else:
-        _print(judged, options.out)
+        print_judged(judged, Path(options.out) if options.out else None)
     return 0
 
 
@@ -125,18 +119,12 @@ def _make(folder: Path) -> None:
         raise workspace_error(folder, error) from error
 
 
-def _judge(cell: CellCurves, plan: AnalysisPlan, notes: Sequence[str], *, several: bool) -> Analysis:
-    """One cell's analysis; of several cells, what is wrong in one says which."""
-    try:
-        return judge(cell.curves, plan, unique_tokens=cell.unique_tokens, notes=notes)
-    except CurvesError as error:
-        if not several:
-            raise
-        problem = f"in cell {cell.cell!r}, {error.problem}"
-        raise CurvesError(error.code, field=error.field, problem=problem, remedy=error.remedy) from error
+def token_count(tokens: float | None) -> int | None:
+    """The number of --unique-tokens.
 
-
-def _count(tokens: float | None) -> int | None:
+    Raises:
+        StudyError: it is no positive whole number.
+    """
     if tokens is None:
         return None
     if not 1 <= tokens < MOST_COUNT or tokens != int(tokens):
@@ -149,12 +137,7 @@ def _count(tokens: float | None) -> int | None:
     return int(tokens)
 
 
-def _notes(table: CurveTable, cell: CellCurves) -> tuple[str, ...]:
-    unused = (f"Columns of the file that were not used: {listing(table.unused)}.",) if table.unused else ()
-    return (*table.notes, *cell.notes, *unused)
-
-
-def _print(judged: Sequence[Judged], out: str | None) -> None:
+def print_judged(judged: Sequence[Judged], folder: Path | None) -> None:
     """Every verdict on two lines: what, and why; then the notes."""
     from crossover.report import verdict_line
 
@@ -164,42 +147,5 @@ def _print(judged: Sequence[Judged], out: str | None) -> None:
             print(f"{prefix}{verdict_line(analysis, verdict)}\n    {verdict.reason}")
         for note in analysis.notes:
             print(f"{prefix}note: {note}")
-    if out:
-        print(f"\nReport:  {Path(out) / 'report.html'}")
-
-
-def _write(folder: Path, path: Path, plan: AnalysisPlan, judged: Sequence[Judged]) -> None:
-    """analysis.json, overview.json and the report in its three forms."""
-    from crossover.report import CellReport, ReportContext, write_report
-
-    summary = _overview(judged, plan)
-    write_json(folder / "analysis.json", {cell.cell: a.model_dump(mode="json") for cell, a in judged})
-    write_json(folder / "overview.json", summary.model_dump(mode="json"))
-    digest = digest_of({"curves": digest_of_file(path), "plan": plan.model_dump(mode="json")})
-    write_report(
-        ReportContext(
-            study=path.name,
-            study_digest=digest,
-            question=f"Do the curves in {path.name} cross?",
-            cells=tuple(
-                CellReport(cell=c.cell, unique_tokens=c.unique_tokens, parameters=c.parameters, analysis=analysis)
-                for c, analysis in judged
-            ),
-            overview=summary,
-            created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-            version=crossover.__version__,
-            upper_bound_metrics=(),
-        ),
-        folder,
-    )
-
-
-def _overview(judged: Sequence[Judged], plan: AnalysisPlan) -> Overview:
-    """What the cells say together, where each has its unique tokens and parameters."""
-    cells = []
-    for cell, analysis in judged:
-        if cell.unique_tokens is None or cell.parameters is None:
-            return Overview()
-        facts = CellFacts(cell=cell.cell, unique_tokens=cell.unique_tokens, parameters=cell.parameters)
-        cells.append(CellInput(facts, cell.curves, analysis, cell.unique_tokens))
-    return overview(cells, plan)
+    if folder:
+        print(f"\nReport:  {folder / 'report.html'}")

@@ -6,6 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
+from crossover.errors import WorkspaceError
 from crossover.settings import get_settings
 from crossover.stages.workspace import STUDY_FILE
 from crossover.storage import open_store
@@ -18,7 +19,9 @@ def study_of(options: argparse.Namespace) -> StudyConfig:
 
     Raises:
         StudyError: it is none of these, or not a valid study.
+        WorkspaceError: a file that a study wrote into its workspace.
     """
+    _refuse_result(Path(options.study))
     document = open_store(options.study).read_document(STUDY_FILE) if _is_workspace(options.study) else None
     return parse_study(json.dumps(document.value["study"])) if document else load_study(options.study)
 
@@ -37,10 +40,47 @@ def workspace_at(place: str) -> str:
 
     Raises:
         StudyError: a study's file that cannot be read, or is no valid study.
+        WorkspaceError: the name of a preset, or a file that is no study.
     """
-    if not place.endswith((".yaml", ".yml", ".json")):
+    path, home = Path(place), get_settings().home
+    if "://" in place or (place and path.is_dir()):
         return place
-    return str(get_settings().home / load_study(place).name)
+    if place in study_presets():
+        problem, folder = "is a preset, not the folder of a study", home / place
+        remedy = f"name its folder: {folder}" if folder.is_dir() else f"run `crossover run {place}` first"
+        raise _not_a_workspace(place, problem, remedy)
+    _refuse_result(path)
+    if place.endswith((".yaml", ".yml", ".json")):
+        return str(home / load_study(place).name)
+    if not place or path.is_file():
+        problem = "is a file, not the folder of a study" if place else "is no name of a folder"
+        found = studies_in(str(home))
+        remedy = f"name the folder of a study{': ' if found else ''}{', '.join(found)}, or the study's YAML file"
+        raise _not_a_workspace(place or "WORKSPACE", problem, remedy)
+    return place
+
+
+def studies_in(place: str) -> tuple[str, ...]:
+    """The workspaces that are folders inside of a folder on this machine."""
+    path = Path(place)
+    if "://" in place or not path.is_dir():
+        return ()
+    return tuple(str(folder) for folder in sorted(path.iterdir()) if (folder / STUDY_FILE).is_file())
+
+
+def _refuse_result(path: Path) -> None:
+    """Refuse a file that a study wrote into its workspace."""
+    if path.suffix not in (".json", ".html", ".md") or not path.is_file():
+        return
+    for parent in list(path.parents)[:2]:
+        document = open_store(str(parent)).read_document(STUDY_FILE)
+        if document is not None and "revisions" in document.value:
+            problem = "is a result of a study, not its folder"
+            raise _not_a_workspace(str(path), problem, f"name its folder: {parent}")
+
+
+def _not_a_workspace(place: str, problem: str, remedy: str) -> WorkspaceError:
+    return WorkspaceError("workspace.not-a-folder", field=place, problem=problem, remedy=remedy)
 
 
 def registry_of(options: argparse.Namespace) -> str:

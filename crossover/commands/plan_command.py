@@ -58,7 +58,7 @@ def plan(options: argparse.Namespace) -> int:
     if reuse.reused:
         print("\n".join((*reuse.table(), "")))
     if not cost.runs:
-        print("nothing to train: every run is finished")
+        print("\n".join(("nothing to train: every run is finished", *filter(None, [looks_note(study)]))))
         return 0
     header = ("run", "seeds", "parameters", "active", "epochs", "tokens", "steps", "FLOPs", "memory", "disk", "hours")
     rows = [

@@ -1,8 +1,9 @@
-"""`crossover registry upgrade` and `crossover registry query`."""
+"""`crossover registry upgrade`, `crossover registry query` and `crossover registry serve`."""
 
 from __future__ import annotations
 
 import argparse
+import runpy
 import sys
 
 from crossover.commands.command_options import registry_of
@@ -16,6 +17,13 @@ def upgrade(options: argparse.Namespace) -> int:
     """Migrate a registry to this version's schema."""
     before, after = upgrade_registry(registry_of(options))
     print(f"already at {after}" if before == after else f"migrated from {before or 'nothing'} to {after}")
+    return 0
+
+
+def serve(options: argparse.Namespace) -> int:
+    """Become the service, which is a program of its own; it handles signals, and its exit code is the command's."""
+    sys.argv = ["crossover registry serve", *options.arguments]
+    runpy.run_module("crossover_services.registry", run_name="__main__")
     return 0
 
 

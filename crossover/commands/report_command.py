@@ -1,15 +1,14 @@
-"""`crossover report`: a study's report in short, and where it is. `crossover advise`: what to choose for a budget."""
+"""`crossover report`: a study's report in short, and where it is."""
 
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from crossover.commands.command_options import workspace_at
+from crossover.commands.command_options import studies_in, workspace_at
 from crossover.errors import StudyError, WorkspaceError
 from crossover.files import write_text
 from crossover.stages.workspace import STUDY_FILE
@@ -23,7 +22,7 @@ def report(options: argparse.Namespace) -> int:
     """Print the headline and the paths, or the report's JSON; with `--picture` write the headline's figure too."""
     from crossover.report import render_picture
 
-    path = _report_json(workspace_at(options.workspace))
+    path = report_json(workspace_at(options.workspace))
     if options.picture:
         picture = render_picture(read_report(path))
         if picture is None:
@@ -48,44 +47,6 @@ def print_report(path: Path) -> None:
     print("\n".join((*headline(read_report(path)), "", f"Report:  {path.with_suffix('.html')}")))
 
 
-def advise(options: argparse.Namespace) -> int:
-    """Print what to choose for so many unique tokens, parameters and FLOPs; by default for every cell that was run.
-
-    Raises:
-        StudyError: a number is not positive, or unique tokens and parameters are not given together.
-    """
-    from crossover.analysis.across.budget_advice import advise as advise_on
-    from crossover.analysis.across.budget_advice import advise_all
-    from crossover.report import choice_sentence
-
-    context = read_report(_report_json(workspace_at(options.workspace)))
-    analyses = {cell.cell: cell.analysis for cell in context.cells}
-    cells = [(facts, analyses[facts.cell]) for facts in context.overview.cells]
-    given = {"--unique-tokens": options.unique_tokens, "--parameters": options.parameters, "--flops": options.flops}
-    for flag, value in given.items():
-        needed = flag != "--flops" and (options.unique_tokens, options.parameters) != (None, None)
-        if (value is None and needed) or (value is not None and not 0 < value < float("inf")):
-            problem = "is missing" if value is None else f"is {value:g}, which is no budget"
-            remedy = "give --unique-tokens and --parameters together or neither, and positive numbers only"
-            raise StudyError("advise.bad-budget", field=flag, problem=problem, remedy=remedy)
-    if options.unique_tokens is None:
-        results = advise_all(cells, flops=options.flops)
-    else:
-        requested = {"unique_tokens": round(options.unique_tokens), "parameters": round(options.parameters)}
-        results = (advise_on(cells, **requested, flops=options.flops),)
-    if options.json:
-        rows = [advice.model_dump(mode="json") | {"text": choice_sentence(context, advice)} for advice in results]
-        print(json.dumps(rows, indent=1, ensure_ascii=False))
-        return 0
-    for advice in results:
-        budget = f", {advice.flops:.3g} FLOPs" if advice.flops else ""
-        size = f"{advice.unique_tokens:,} unique tokens, {advice.parameters:,} parameters"
-        print(f"{size}{budget}: {choice_sentence(context, advice)}")
-        print(f"  Because: {advice.because}")
-        print(f"  Cheapest experiment that could change this: {advice.cheapest}")
-    return 0
-
-
 def read_report(path: Path) -> ReportContext:
     """A report as it was written.
 
@@ -106,8 +67,19 @@ def read_report(path: Path) -> ReportContext:
         ) from error
 
 
-def _report_json(workspace: str) -> Path:
+def report_json(workspace: str) -> Path:
+    """The file of a workspace's report, on this machine.
+
+    Raises:
+        WorkspaceError: it holds none; says how much is done, or where there are studies.
+    """
     store = open_store(workspace)
+    inside = studies_in(workspace)
+    if store.digest("analysis") is None and inside:
+        problem = "holds no report; it is a folder of studies"
+        raise WorkspaceError(
+            "report.missing", field=workspace, problem=problem, remedy=f"name one: {', '.join(inside)}"
+        )
     if store.digest("analysis") is None:
         done, remedy = "", "run `crossover run` on the study first, or name its folder"
         if document := store.read_document(STUDY_FILE):

@@ -76,7 +76,7 @@ def lines(study: StudyConfig, state: RoundsRef) -> list[str]:
     else:
         text.append("Next:  nothing")
     text.append(f"Spent: {share}")
-    return [*text, f"Plan:  {looks_note(study)}"] if max(study.analysis.looks) > len(study.seeds) else text
+    return [*text, f"Plan:  {looks_note(study)}"] if study.analysis.looks[-1] != len(study.seeds) else text
 
 
 def _state(options: argparse.Namespace, study: StudyConfig) -> RoundsRef:

@@ -59,7 +59,7 @@ def split_cells(table: CurveTable, plan: AnalysisPlan, *, unique_tokens: int | N
     if absent:
         problem = f"the plan's tuned {absent[0]!r} has no rows; the arms are {listing(table.held('arm'))}"
         raise error("unknown-arm", "arm", problem, "name one of them with --tuned or as plan.tuned, or add its rows")
-    cells = _cells(table)
+    cells = cell_column(table)
     if len(cells.names) > MOST_CELLS:
         problem = f"the file has {len(cells.names):,} cells, and {MOST_CELLS} is the most"
         raise error("bad-cells", "cell", problem, "look whether the column is what it should be, or split the file")
@@ -73,7 +73,12 @@ def split_cells(table: CurveTable, plan: AnalysisPlan, *, unique_tokens: int | N
     return sorted(split, key=lambda cell: (cell.unique_tokens or 0, cell.parameters or 0, cell.cell))
 
 
-def _cells(table: CurveTable) -> NameColumn:
+def cell_column(table: CurveTable) -> NameColumn:
+    """The cell of every row, as `split_cells` names it.
+
+    Raises:
+        CurvesError: unique tokens or parameters are no counts.
+    """
     if "cell" in table.names:
         return table.names["cell"]
     facts = [name for name in _FACTS if name in table.numbers]

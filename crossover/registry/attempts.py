@@ -82,7 +82,16 @@ def begin_attempt(
         seen = as_utc(held.heartbeat_at or held.started_at)
         ours = held.holder in (process.holder, gone) or held.holder is None
         if not ours and now - seen < timedelta(seconds=LEASE_SECONDS):
-            raise RunHeldError(digest, host=held.host, pid=held.pid, holder=held.holder, seen=seen.isoformat())
+            raise RunHeldError(
+                "registry.run-held",
+                field="run",
+                problem=f"{digest} is trained by process {held.pid} on {held.host}, last seen {seen.isoformat()}",
+                remedy="wait for that process, or stop it; a killed one is lost after two minutes",
+                host=held.host,
+                pid=held.pid,
+                holder=held.holder,
+                seen=seen.isoformat(),
+            )
     another = attempt.holder.is_not(None) & (attempt.holder != process.holder)
     for whose, reason in ((another, "lost"), (~another, "interrupted")):
         connection.execute(update(attempt).where(*unended, whose).values(ended_at=now, end_reason=reason))

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, TypeAlias
+
 from crossover.registry.registry import Registry
-from crossover.registry.remote import RemoteRegistry
 from crossover.settings import get_settings
 
-AnyRegistry = Registry | RemoteRegistry
+if TYPE_CHECKING:
+    from crossover.registry.remote import RemoteRegistry
+
+AnyRegistry: TypeAlias = "Registry | RemoteRegistry"
 
 
 def is_service(url: str) -> bool:
@@ -26,6 +30,8 @@ def open_registry(url: str) -> AnyRegistry:
     """
     if not is_service(url):
         return Registry.open(url)
+    from crossover.registry.remote import RemoteRegistry
+
     settings = get_settings()
     return RemoteRegistry(
         url,

@@ -3,7 +3,7 @@
 Altair, vl-convert and Jinja are imported when a page is rendered, not before.
 """
 
-from crossover.report.overview_tables import choice_sentence
+from crossover.report.advice_lines import because, choice_sentence
 from crossover.report.report_data import CellReport, CorpusFacts, Fact, ReportContext, RunRow, Sample
 from crossover.report.report_files import ReportFiles, write_report
 from crossover.report.report_markdown import render_markdown
@@ -19,6 +19,7 @@ __all__ = [
     "ReportFiles",
     "RunRow",
     "Sample",
+    "because",
     "choice_sentence",
     "headline",
     "render_html",

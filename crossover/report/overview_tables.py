@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from crossover.analysis.across.cross_cell_result import (
-    Advice,
     CellFacts,
     Constant,
     Factor,
@@ -19,7 +18,7 @@ from crossover.analysis.arm_labels import arm_label, outcome_label
 from crossover.report import number_formats as fmt
 from crossover.report import verdict_lines
 from crossover.report.report_data import ReportContext
-from crossover.report.report_tables import Row, Table
+from crossover.report.report_tables import Table
 
 _NONE = "–"
 
@@ -220,41 +219,6 @@ def next_runs(runs: Sequence[NextRun]) -> Table:
     """The runs to start next."""
     rows = tuple((r.cell, arm_label(r.arm), str(r.seed), f"{r.cost:.3g}", r.reason) for r in runs)
     return Table("Runs to start next", ("Cell", "Arm", "Seed", "Cost", "Why"), rows, figures_from=2, prose=4)
-
-
-def advice(context: ReportContext) -> Table:
-    """What to choose for each cell."""
-    rows: list[Row] = []
-    for a in context.overview.advice:
-        facts = f"{fmt.count(a.unique_tokens)} unique tokens, {fmt.count(a.parameters)} parameters"
-        rows.append((facts, choice_sentence(context, a), a.because, a.cheapest))
-    head = ("With", "Choose", "Because", "The cheapest experiment that could change this")
-    return Table("What to choose", head, tuple(rows), figures_from=9, strong=1)
-
-
-def choice_sentence(context: ReportContext, advice: Advice) -> str:
-    """What to choose, with early stopping and without where the study's plan has both."""
-    size = (advice.unique_tokens, advice.parameters)
-    names = [facts.cell for facts in context.overview.cells if (facts.unique_tokens, facts.parameters) == size]
-    analysis = next((cell.analysis for cell in context.cells if cell.cell in names), None)
-    if analysis is None:
-        return f"{choice_label(advice)}."
-    if advice.flops is None:
-        return verdict_lines.choice(analysis) or f"{choice_label(advice)}."
-    matched = verdict_lines.find(analysis, advice.metric, "flops", "matched")
-    measured = advice.comparison == "best-so-far" and advice.difference is not None
-    if not measured or matched is None or matched.crossing is None:
-        return f"{choice_label(advice)}."
-    early, late = choice_label(advice), verdict_lines.ahead(matched, advice.flops)
-    if early == late:
-        return f"With early stopping or without: {early}."
-    return f"If you stop early and keep a run's best checkpoint: {early}. If you train to the end: {late}."
-
-
-def choice_label(advice: Advice) -> str:
-    """What to choose, by the arm's name."""
-    arms = {"baseline": arm_label(advice.baseline), "candidate": arm_label(advice.candidate)}
-    return ({"either": "Either", "cannot say": "Cannot say yet"} | arms)[advice.choose]
 
 
 def model_words(facts: CellFacts) -> str:

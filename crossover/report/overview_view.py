@@ -8,6 +8,7 @@ from crossover.analysis.across.cross_cell_result import Frontier, Movement
 from crossover.analysis.analysis_plan import AnalysisPlan
 from crossover.analysis.arm_labels import arm_label
 from crossover.report import (
+    advice_lines,
     crossover_map,
     overview_tables,
     report_tables,
@@ -61,7 +62,7 @@ def build(context: ReportContext) -> StudyView:
     drawings = (_map(m, f"map{i}", plan) for i, m in enumerate(chosen))
     maps = tuple(drawn for drawn in drawings if drawn is not None)
     return StudyView(
-        advice=overview_tables.advice(context),
+        advice=advice_lines.advice(context),
         maps=maps,
         slopes=overview_tables.slopes(overview.movements, plan),
         unfitted="" if first is None or first.slopes else first.reason,

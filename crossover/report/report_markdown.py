@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable, Sequence
 
 from crossover.analysis.arm_labels import arm_label
+from crossover.report import advice_lines, overview_tables, report_tables, verdict_lines
 from crossover.report import number_formats as fmt
-from crossover.report import overview_tables, report_tables, verdict_lines
 from crossover.report.report_data import ReportContext
 from crossover.report.report_page import all_notes
 
@@ -25,9 +25,9 @@ def render_markdown(context: ReportContext) -> str:
     lines = [f"# {_text(context.question)}", "", f"Study **{_text(context.study)}**, {_text(context.created_at)}", ""]
     if len(context.cells) > 1:
         lines += [*_table(report_tables.cells(context)), ""]
-    for advice in overview_tables.advice(context).rows:
+    for advice in advice_lines.advice(context).rows:
         facts, choose, because, cheapest = (_text(part) for part in advice)
-        lines += [f"- {facts}: **{choose}** {because} Cheapest experiment that could change this: {cheapest}"]
+        lines += [f"- {facts}: **{choose}** {because} What could change this, cheapest first: {cheapest}"]
     lines += [""] * bool(context.overview.advice)
     for cell in context.cells:
         analysis = cell.analysis

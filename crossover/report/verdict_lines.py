@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from crossover.analysis.across.choice_by_verdicts import VerdictChoice, choice_by_verdicts
+from crossover.analysis.across.cross_cell_result import Choice
 from crossover.analysis.analysis_plan import AnalysisPlan, Axis, Comparison
 from crossover.analysis.analysis_result import Analysis, Verdict, Window
 from crossover.analysis.arm_labels import arm_label, direction_label
@@ -136,40 +138,39 @@ def headline(context: ReportContext) -> list[str]:
 def choice(analysis: Analysis) -> str:
     """What to choose with early stopping and without, as one sentence; empty where only one of them was planned."""
     head = analysis.headline
-    stopped = find(analysis, head.metric, head.axis, "best-so-far")
-    trained_on = find(analysis, head.metric, head.axis, "matched")
+    stopped = choice_by_verdicts(analysis, head.metric, head.axis, "best-so-far")
+    trained_on = choice_by_verdicts(analysis, head.metric, head.axis, "matched")
     if stopped is None or trained_on is None:
         return ""
-    early, late = _chosen(analysis, stopped), _chosen(analysis, trained_on)
+    early, late = _chosen(stopped), _chosen(trained_on)
+    crossing = trained_on.verdict.crossing
+    when = "If you train to the end"
+    if crossing is not None and early != late:
+        when = f"If you train on past {fmt.axis_place(head.axis, crossing.at)}"
+        late = chosen_label(trained_on.choose, trained_on.verdict.baseline, trained_on.verdict.candidate)
+    return both_halves(early, late, when)
+
+
+def both_halves(early: str, late: str, when: str = "If you train to the end") -> str:
+    """What to choose with early stopping and without, as a sentence."""
     if early == late:
         return f"With early stopping or without: {early}."
-    when = "If you train to the end"
-    if trained_on.crossing is not None:
-        when = f"If you train on past {fmt.axis_place(trained_on.axis, trained_on.crossing.at)}"
-        late = _order(trained_on)[1]
     return f"If you stop early and keep a run's best checkpoint: {early}. {when}: {late}."
 
 
-def ahead(verdict: Verdict, place: float) -> str:
-    """The arm that is ahead at a place of the axis of a verdict with a crossing; neither inside of its interval."""
-    assert verdict.crossing is not None  # noqa: S101 - the caller's condition
-    first, second = _order(verdict)
-    low, high = verdict.crossing.low, verdict.crossing.high
-    if low is not None and place < low:
-        return first
-    return second if high is not None and place > high else "not known yet"
+def chosen_label(choose: Choice, baseline: str, candidate: str) -> str:
+    """A choice by the arm's name, inside of a sentence."""
+    arms = {"baseline": arm_label(baseline), "candidate": arm_label(candidate)}
+    return ({"either": "either", "cannot say": "not known yet"} | arms)[choose]
 
 
-def _chosen(analysis: Analysis, verdict: Verdict) -> str:
-    """The arm to choose by a verdict; of a crossover the one that is better late."""
-    if verdict.crossing is not None:
-        return f"{_order(verdict)[1]}, from {fmt.axis_place(verdict.axis, verdict.crossing.at)} on"
-    if verdict.outcome == "crossover" and verdict.late is not None:
-        lower = fmt.metric_plan(analysis.plan, verdict.metric).direction == "lower"
-        return arm_label(verdict.candidate if (verdict.late.mean < 0) == lower else verdict.baseline)
-    if verdict.outcome in {"baseline", "candidate"}:
-        return _winner(verdict)
-    return "either" if verdict.outcome == "equivalent" else "not known yet"
+def _chosen(choice: VerdictChoice) -> str:
+    """The arm to choose by a verdict, and from where on."""
+    verdict = choice.verdict
+    label = chosen_label(choice.choose, verdict.baseline, verdict.candidate)
+    if verdict.crossing is None:
+        return label
+    return f"{label}, from {fmt.axis_place(verdict.axis, verdict.crossing.at)} on"
 
 
 def what_would_change_it(cell: CellReport) -> tuple[str, ...]:

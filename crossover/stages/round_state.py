@@ -6,6 +6,7 @@ The state is a document of its own, `rounds.json` of the workspace, written by e
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Literal
 
 from crossover.analysis.across.cross_cell_result import NextRun
@@ -16,6 +17,7 @@ from crossover.stages.reuse import plan_reuse
 from crossover.stages.run_selection import parse_selection, selection_text
 from crossover.stages.stage_manifests import CellProgress, RoundsRef, RunRef
 from crossover.stages.study_context import StudyContext
+from crossover.stages.trained_seconds import trained_seconds
 from crossover.storage import ANY, ArtifactStore
 from crossover.study.identity import RunId
 from crossover.study.study_config import StudyConfig
@@ -38,7 +40,7 @@ def read_rounds(study: StudyConfig, store: ArtifactStore, trained: Collection[Ru
     document = store.read_document(DOCUMENT)
     if document is not None and document.value.get("study") == study.digest:
         return RoundsRef.model_validate(document.value)
-    return _rounds(study, (), {}, selection="", trained=trained)
+    return _rounds(study, (), {}, selection="", trained=trained, seconds=trained_seconds(study, store, trained))
 
 
 def next_round(study: StudyConfig, store: ArtifactStore) -> RoundsRef:
@@ -98,8 +100,9 @@ def _rounds(
     *,
     selection: str,
     trained: Collection[RunId] = (),
+    seconds: Mapping[RunId, float] = MappingProxyType({}),
 ) -> RoundsRef:
-    unit, costs = run_costs(study, runs)
+    unit, costs = run_costs(study, runs, seconds)
     states = [_state(study, cell.name, runs, analyses, costs, trained) for cell in study.cells]
     plan = design(states, study.analysis)
     chosen = _round(plan)
@@ -145,16 +148,25 @@ def _state(
 
 
 def run_costs(
-    study: StudyConfig, runs: Sequence[tuple[RunRef, list[Evaluation]]]
+    study: StudyConfig,
+    runs: Sequence[tuple[RunRef, list[Evaluation]]],
+    trained: Mapping[RunId, float] = MappingProxyType({}),
 ) -> tuple[Literal["hours", "FLOPs"], CostOf]:
     """What one run of each arm and cell costs: the mean hours of training measured, planned FLOPs before any.
 
     Arms and cells of which nothing has run get the hours that their planned FLOPs take at the rate of the others.
+
+    Args:
+        study: the study.
+        runs: evaluated runs, with their evaluations.
+        trained: runs that are trained and not among these, with their seconds.
     """
     planned = {(cell.name, arm): _flops(study, cell.name, arm) for cell in study.cells for arm in study.arms}
     seconds: dict[tuple[str, str], list[float]] = {}
     for run, results in runs:
         seconds.setdefault((run.id.cell, run.id.arm), []).append(results[-1].seconds)
+    for run_id, taken in trained.items():
+        seconds.setdefault((run_id.cell, run_id.arm), []).append(taken)
     hours = {key: sum(values) / len(values) / 3600 for key, values in seconds.items() if sum(values) > 0}
     if not hours:
         return "FLOPs", planned

@@ -39,20 +39,29 @@ def check_rounds(study: StudyConfig) -> None:
             "run.rounds-need-looks",
             field="analysis.looks",
             problem=f"a study in rounds is judged at the plan's looks only, and {reason}",
-            remedy="name them before anything runs, for example `looks: [5, 8, 12]` with `seeds: 12`",
+            remedy=f"give {looks[0]} seeds or more"
+            if looks
+            else "name them before the first analysis, for example `looks: [5, 8, 12]` with `seeds: 12`; after it "
+            "they may still be added, and the report then says that they were not planned before results were seen",
         )
 
 
 def looks_note(study: StudyConfig) -> str:
-    """The runs up to a plan's first look, and the looks that the seeds never reach; empty without looks."""
+    """The runs up to a plan's first look, looks that the seeds never reach, and seeds beyond the last look.
+
+    Empty without looks.
+    """
     looks, seeds = study.analysis.looks, len(study.seeds)
     if not looks:
         return ""
-    first = min(looks[0], seeds) * len(study.arms) * len(study.cells)
-    text = f"in rounds (`--rounds`): judged at {', '.join(map(str, looks))} seed pairs, {first} runs up to the first"
+    text = f"in rounds (`--rounds`): judged at {', '.join(map(str, looks))} seed pairs"
+    if looks[0] <= seeds:
+        text += f", {looks[0] * len(study.arms) * len(study.cells)} runs up to the first"
     beyond = [look for look in looks if look > seeds]
     if beyond:
         text += f"; the study has {seeds} seeds, so that it never reaches {', '.join(map(str, beyond))}"
+    if extra := max(0, seeds - looks[-1]):
+        text += f"; of the study's {seeds} seeds those beyond the last look ({extra}) are never judged"
     return text
 
 

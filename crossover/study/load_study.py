@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from crossover.errors import StudyError
-from crossover.field_faults import field_faults, validate_fields
+from crossover.field_faults import did_you_mean, field_faults, validate_fields
 from crossover.study.study_config import StudyConfig
 from crossover.yaml_text import parse_yaml
 
@@ -33,10 +33,11 @@ def load_study(file_or_preset: str) -> StudyConfig:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
+        meant = did_you_mean(file_or_preset, study_presets())
         raise StudyError(
             "study.not-found",
             field="STUDY",
-            problem=f"{file_or_preset!r} is neither a preset nor a readable file",
+            problem=f"{file_or_preset!r} is neither a preset nor a readable file{meant}",
             remedy=f"give a YAML file or one of the presets {', '.join(study_presets())}",
         ) from error
     return parse_study(text)

@@ -1,4 +1,4 @@
-"""`python -m crossover_services.registry`: serve a registry until SIGTERM or SIGINT."""
+"""`crossover registry serve`, `python -m crossover_services.registry`: serve a registry until SIGTERM or SIGINT."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def main() -> int:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m crossover_services.registry", description="Serve a registry.")
+    parser = argparse.ArgumentParser(prog="crossover registry serve", description="Serve a registry over HTTP.")
     parser.add_argument("--registry", default="", help="SQLAlchemy URL (default: the setting's)")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 in a container")
     parser.add_argument("--port", type=int, default=8090, help="0 takes a free port")

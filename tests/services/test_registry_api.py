@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
 
 import pytest
 from crossover_services.registry.access_control import AccessRules
 from crossover_services.registry.app import create_app
 from crossover_services.registry.problem_details import MEDIA_TYPE
 from fastapi.testclient import TestClient
-from httpx import Response
 
 from crossover.registry import Registry
 from crossover.registry.wire_format import MOST_BYTES, MOST_POINTS
@@ -35,17 +34,28 @@ def registry(url: str) -> Iterator[Registry]:
         yield opened
 
 
+class Answer(Protocol):
+    """What the test client answers, of whichever httpx it is made."""
+
+    status_code: int
+    text: str
+
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+    def json(self) -> Any: ...  # noqa: ANN401
+
+
 class Api:
     """Requests below /api/v1."""
 
     def __init__(self, client: TestClient) -> None:
         self.client = client
 
-    def post(self, path: str, body: object, key: str = "", **headers: str) -> Response:
+    def post(self, path: str, body: object, key: str = "", **headers: str) -> Answer:
         keys = {"Idempotency-Key": key} if key else {}
         return self.client.post(f"/api/v1{path}", json=body, headers=keys | headers)
 
-    def get(self, path: str, **query: object) -> Response:
+    def get(self, path: str, **query: object) -> Answer:
         return self.client.get(f"/api/v1{path}", params={name: str(value) for name, value in query.items()})
 
 
@@ -71,7 +81,7 @@ def recorded(registry: Registry) -> list[tuple[object, ...]]:
     return list(registry.query("SELECT step, value, state FROM v_curves ORDER BY step").rows)
 
 
-def refused(answer: Response, status: int, code: str) -> dict[str, Any]:
+def refused(answer: Answer, status: int, code: str) -> dict[str, Any]:
     """The problem of an answer."""
     problem: dict[str, Any] = answer.json()
     assert (answer.status_code, problem["code"]) == (status, code), problem
@@ -194,10 +204,10 @@ def test_what_is_malformed_is_refused_by_field(api: Api, attempt: str, registry:
         answer = api.client.post(f"/api/v1{points}", content=b"{}", headers={"Content-Type": kind})
         refused(answer, 415, "request.wrong-type")
     large = json.dumps(series(1) | {"pad": "x" * MOST_BYTES}).encode()
-    kind = {"Content-Type": "application/json"}
-    refused(api.client.post(f"/api/v1{points}", content=large, headers=kind), 413, "request.too-large")
+    json_type = {"Content-Type": "application/json"}
+    refused(api.client.post(f"/api/v1{points}", content=large, headers=json_type), 413, "request.too-large")
     pieces = iter([large[:1000], large[1000:]])  # chunked, without a length
-    refused(api.client.post(f"/api/v1{points}", content=pieces, headers=kind), 413, "request.too-large")
+    refused(api.client.post(f"/api/v1{points}", content=pieces, headers=json_type), 413, "request.too-large")
     refused(api.get("/curves", nonsense=1), 400, "request.bad-query")
     refused(api.get("/curves", newest=1), 400, "request.bad-query")
     refused(api.client.get("/api/v1/curves?seed=1&seed=2"), 400, "request.bad-query")

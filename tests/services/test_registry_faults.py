@@ -150,7 +150,7 @@ def test_lost_answers_repeats_and_late_duplicates(server: Server, url: str, tmp_
                 raise http._unreachable("answered, and the answer was lost")
             return answer
 
-        http._send_once = lossy  # type: ignore[method-assign, assignment]
+        http._send_once = lossy  # type: ignore[method-assign]
         step = [0, 0]
         for _ in range(1_500):
             seed = chance.randrange(2)

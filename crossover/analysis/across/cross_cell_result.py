@@ -14,6 +14,8 @@ from crossover.analysis.analysis_result import Analysis, Outcome
 
 LawForm = Literal["monotone", "bending"]
 Choice = Literal["baseline", "candidate", "either", "cannot say"]
+Basis = Literal["verdict", "interval", "forecast", "not tested", "no budget"]
+"""The plan's verdict; the pairs' interval at one budget; a forecast; nothing; nothing, being less than a step."""
 
 
 class _Record(BaseModel):
@@ -121,21 +123,41 @@ class Factor(_Record):
     reason: str
 
 
+class TrainedToEnd(_Record):
+    """What to choose if every run is trained to its end: the comparison `matched`."""
+
+    choose: Choice
+    baseline: str = Field(description="The arm that was compared: of several tuned ones, the hardest to beat.")
+    difference: float | None = Field(description="As of `Advice`.")
+    interval: tuple[float, float] | None
+
+
 class Advice(_Record):
     """What to pretrain for so many unique tokens, parameters and FLOPs."""
 
     unique_tokens: int
     parameters: int
-    flops: float | None = Field(description="Training budget; None is the largest that was run.")
-    choose: Choice
+    flops: float | None = Field(
+        description="Training FLOPs of one run that the answer is for, of a budget in epochs those of the dearer arm; "
+        "None where no budget was given and none was run."
+    )
+    epochs: float | None = Field(default=None, description="The same in epochs, where it was asked for in epochs.")
+    basis: Basis = Field(default="verdict", description="What the answer rests on.")
+    choose: Choice = Field(description="By `comparison`: with early stopping, where that was planned.")
     baseline: str = Field(description="The arm that was compared: of several tuned ones, the hardest to beat.")
     candidate: str
     metric: str
     comparison: Comparison
-    difference: float | None = Field(description="Expected candidate minus baseline there.")
+    difference: float | None = Field(
+        description="Candidate minus baseline: at the budget, or of a verdict over its late window."
+    )
     interval: tuple[float, float] | None
+    trained_to_end: TrainedToEnd | None = Field(
+        default=None, description="The other half; None where only one comparison was planned, or nothing was tested."
+    )
     because: str
-    cheapest: str = Field(description="The cheapest experiment that could change this answer.")
+    cheapest: str = Field(description="The cheapest experiment that could change this answer, with its price.")
+    alternatives: tuple[str, ...] = Field(default=(), description="Further experiments, cheapest first.")
 
 
 class NextRun(_Record):

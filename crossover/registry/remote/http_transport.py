@@ -143,9 +143,15 @@ class HttpTransport:
                 remedy="give the address of `crossover registry serve`",
             )
         if code == "registry.run-held":
-            run = problem.partition(" is trained by")[0]
             return RunHeldError(
-                run, host=told["host"], pid=int(told["pid"]), holder=str(told["holder"]), seen=str(told["seen"])
+                "registry.run-held",
+                field=field,
+                problem=problem,
+                remedy=remedy,
+                host=str(told["host"]),
+                pid=int(told["pid"]),
+                holder=str(told["holder"]),
+                seen=str(told["seen"]),
             )
         kind = AccessError if answer.status_code in (401, 403) else RegistryError
         return kind(code, field=field, problem=problem, remedy=remedy)

@@ -42,7 +42,11 @@ def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of an empty database."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/registry.sqlite"
-    url: str = request.getfixturevalue("postgres")
+    return _new_schema(request.getfixturevalue("postgres"))
+
+
+def _new_schema(url: str) -> str:
+    """The URL of an empty schema of a PostgreSQL database."""
     schema = f"t{next(_NUMBER)}"  # in one database: a database of its own would be a thousand files
     engine = create_engine(url)
     with engine.begin() as connection:
@@ -76,3 +80,13 @@ def registry(url: str) -> Iterator[Registry]:
         opened.register_study(name="demo", digest=STUDY, config={"analysis": {"alpha": 0.05}})
         register(opened, RUN_ID)
         yield opened
+
+
+@pytest.fixture(params=["to sqlite", "to postgresql"])
+def target(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty registry of either database, beside the one of `url`; SQLite's file is not there yet."""
+    if request.param == "to sqlite":
+        return f"sqlite:///{tmp_path}/target.sqlite"
+    url = _new_schema(request.getfixturevalue("postgres"))
+    upgrade(url)
+    return url

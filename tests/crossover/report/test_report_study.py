@@ -161,7 +161,7 @@ def test_markdown_and_json_hold_the_same(study: ReportContext) -> None:
         "domain-cloze",
     ):
         assert part in text
-    assert "Cheapest experiment that could change this" in text
+    assert "What could change this, cheapest first" in text
     assert ReportContext.model_validate_json(study.model_dump_json()) == study
 
 

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from crossover.analysis.across.cross_cell_result import Advice, CellFacts
+from crossover.analysis.across.cross_cell_result import Advice, Basis, CellFacts, Choice, TrainedToEnd
 from crossover.report import (
     Sample,
+    because,
     choice_sentence,
     figure_scales,
     headline,
@@ -93,36 +94,43 @@ def test_the_choice_with_early_stopping_and_without(
 
 
 @pytest.mark.parametrize(
-    ("flops", "difference", "sentence"),
+    ("basis", "choose", "late", "sentence"),
     [
-        (1e14, -0.1, f"{EARLY} DLM. If you train to the end: AR."),
-        (1e17, -0.1, "With early stopping or without: DLM."),
-        (3.5e15, -0.1, f"{EARLY} DLM. If you train to the end: not known yet."),
-        (1e18, None, "DLM."),
+        ("interval", "candidate", "baseline", f"{EARLY} DLM. If you train to the end: AR."),
+        ("interval", "candidate", "candidate", "With early stopping or without: DLM."),
+        ("interval", "candidate", "cannot say", f"{EARLY} DLM. If you train to the end: not known yet."),
+        ("interval", "either", None, "Either."),
+        ("forecast", "candidate", None, "DLM."),
+        ("not tested", "cannot say", None, "Cannot say yet."),
+        ("verdict", "baseline", "candidate", f"{EARLY} AR. If you train on past epoch 57.3: DLM."),
     ],
 )
-def test_the_choice_at_a_budget_has_both_halves_where_it_was_measured(
-    flops: float, difference: float | None, sentence: str
+def test_the_choice_has_both_halves_where_they_were_measured(
+    basis: Basis, choose: Choice, late: Choice | None, sentence: str
 ) -> None:
-    """The curves cross at 3.55e15 FLOPs (3.16e15 to 3.98e15)."""
     context = samples.context()
     facts = CellFacts(cell=context.cells[0].cell, unique_tokens=10**6, parameters=10**7)
     overview = context.overview.model_copy(update={"cells": (facts,)})
     advice = Advice(
         unique_tokens=10**6,
         parameters=10**7,
-        flops=flops,
-        choose="candidate",
+        flops=1e15,
+        basis=basis,
+        choose=choose,
         baseline="ar",
         candidate="dlm",
         metric=samples.LOSS.name,
         comparison="best-so-far",
-        difference=difference,
+        difference=None,
         interval=None,
-        because="",
+        trained_to_end=TrainedToEnd(choose=late, baseline="ar", difference=None, interval=None) if late else None,
+        because="Measured.",
         cheapest="",
     )
-    assert choice_sentence(context.model_copy(update={"overview": overview}), advice) == sentence
+    context = context.model_copy(update={"overview": overview})
+    assert choice_sentence(context, advice) == sentence
+    bound = " DLM's validation loss is an upper bound (NELBO): the exact one is as low or lower."
+    assert because(context, advice) == "Measured." + bound * (basis != "not tested")
 
 
 def test_a_crossing_the_other_way_names_the_other_winner() -> None:

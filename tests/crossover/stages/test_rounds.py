@@ -24,7 +24,8 @@ from crossover.stages.reuse import plan_reuse
 from crossover.stages.round_state import DOCUMENT, HELD, missing_note, next_round, read_rounds, run_costs
 from crossover.stages.stage_manifests import AnalysisRef, EvaluationsRef, RoundsRef
 from crossover.stages.study_context import StudyContext, open_study
-from crossover.storage import ANY
+from crossover.stages.trained_seconds import trained_seconds
+from crossover.storage import ANY, open_store
 from crossover.study.identity import RunId
 from crossover.study.study_config import StudyConfig
 from tests.crossover.stages.growing_study import CLEAR, NEAR, evaluated, study_of
@@ -211,7 +212,12 @@ def test_next_counts_the_runs_that_are_trained(
     assert "u512-pico: open (0 seed pairs judged, 2 trained): nothing is known of it yet" in text
     assert "Next:  6 runs, about " in text
     assert "4 other runs of this selection are trained and reused" in text
-    assert text.splitlines()[-1].endswith("of the full grid (25%)"), "4 of 16 runs, of two arms at equal cost"
+    assert text.splitlines()[-1].endswith("hours of the full grid (25%)"), "4 of 16 runs, of two arms at equal cost"
+    seconds = trained_seconds(
+        grown, open_store(str(tmp_path / "ws")), plan_reuse(grown, open_store(str(tmp_path / "ws"))).trained
+    )
+    assert len(seconds) == 4
+    assert f"Spent: {sum(seconds.values()) / 3600:.3g} of " in text
 
     part = edited(study, lambda raw: raw.update(seeds=[3, 4, 5, 6, 7, 0, 1]))
     run_stages(part, str(tmp_path / "ws"))
@@ -224,7 +230,32 @@ def test_next_counts_the_runs_that_are_trained(
         in text
     )
     assert f"Run:   crossover run {file} --rounds --out {tmp_path / 'ws'}" in text
-    assert "of the full grid (88%)" in text
+    assert "hours of the full grid (8" in text, "14 of 16 runs: 87.5%"
+
+
+def test_plan_speaks_of_looks_when_nothing_is_to_be_trained(
+    trained: tuple[StudyConfig, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study, workspace = trained
+    file = tmp_path / "looks.json"
+    file.write_text(edited(study, lambda raw: raw["analysis"].update(looks=[5])).model_dump_json())
+    assert main(["plan", str(file), "--out", str(workspace), "--no-measure"]) == 0
+    text = capsys.readouterr().out
+    assert "nothing to train" in text
+    assert "judged at 5 seed pairs; the study has 2 seeds, so that it never reaches 5" in text
+    assert "up to the first" not in text
+
+
+def test_hours_come_from_manifests_that_are_here_alone(trained: tuple[StudyConfig, Path], tmp_path: Path) -> None:
+    study, workspace = trained
+    shutil.copytree(workspace, tmp_path / "ws")
+    grown = edited(study, lambda raw: (raw.update(seeds=5), raw["analysis"].update(looks=[5])))
+    store = open_store(str(tmp_path / "ws"))
+    assert next_round(grown, store).unit == "hours"
+    for manifest in (tmp_path / "ws" / "runs").rglob("step-*/manifest.json"):
+        manifest.unlink()
+    assert trained_seconds(grown, store, [RunId("u512-pico", "ar", 0)]) == {}
+    assert read_rounds(grown, store, [RunId("u512-pico", "ar", 0)]).unit == "FLOPs"
 
 
 def test_a_later_round_proposes_only_runs_that_are_not_trained(

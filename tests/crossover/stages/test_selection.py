@@ -77,3 +77,8 @@ def test_looks_are_planned_with_their_runs_and_those_out_of_reach_are_named() ->
     assert looks_note(STUDY) == "in rounds (`--rounds`): judged at 5, 6 seed pairs, 20 runs up to the first"
     few = STUDY.model_copy(update={"seeds": (0, 1, 2, 3, 4)})
     assert looks_note(few).endswith("; the study has 5 seeds, so that it never reaches 6")
+    none = STUDY.model_copy(update={"seeds": (0, 1, 2)})
+    never = "in rounds (`--rounds`): judged at 5, 6 seed pairs; the study has 3 seeds, so that it never reaches 5, 6"
+    assert looks_note(none) == never
+    many = STUDY.model_copy(update={"seeds": tuple(range(9))})
+    assert looks_note(many).endswith("; of the study's 9 seeds those beyond the last look (3) are never judged")

@@ -1,0 +1,86 @@
+"""What to choose for a cell that was not run: the budget against the crossing that the cells forecast."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from crossover.analysis.across.cross_cell_result import CellFacts, Choice
+from crossover.analysis.across.crossing_regression import AnalysedCell, fit_movement
+from crossover.analysis.across.measured_range import epochs_text
+from crossover.analysis.across.next_experiments import rate
+from crossover.analysis.analysis_plan import MetricPlan
+from crossover.errors import StudyError
+
+NEAR = 0.1
+"""A cell whose unique tokens and parameters differ by no more than this share was likely meant."""
+
+
+class ForecastChoice(NamedTuple):
+    """A choice by a forecast, and why."""
+
+    choose: Choice
+    because: str
+
+
+def choice_by_forecast(
+    cells: Sequence[AnalysedCell],
+    metric: MetricPlan,
+    unique_tokens: int,
+    parameters: int,
+    flops: float | None,
+) -> ForecastChoice:
+    """Where the budget lies against the crossing forecast.
+
+    Args:
+        cells: what was run.
+        metric: the plan's primary one.
+        unique_tokens: U.
+        parameters: N, those used by a token.
+        flops: C, of one run; None is not given.
+
+    Returns:
+        The choice.
+
+    Raises:
+        StudyError: the budget is less than one epoch.
+    """
+    not_run = f"This cell was not run{_near_words(cells, unique_tokens, parameters)}"
+    if flops is None:
+        return ForecastChoice("cannot say", f"{not_run}, and no budget of FLOPs was given.")
+    least = rate(cells) * parameters * unique_tokens
+    if flops < least * (1 - 1e-9):
+        raise StudyError(
+            "advise.bad-budget",
+            field="flops",
+            problem=f"is {flops:.3g}, less than one epoch of {unique_tokens:,} tokens with {parameters:,} parameters",
+            remedy=f"give a budget of {least:.3g} FLOPs or more",
+        )
+    plan = cells[0][1].plan
+    if "epochs" not in plan.axes or "matched" not in plan.comparisons:
+        return ForecastChoice("cannot say", f"{not_run}, and no crossing over epochs was analysed.")
+    facts = CellFacts(cell="", unique_tokens=unique_tokens, parameters=parameters)
+    moved = fit_movement(cells, metric, "epochs", "matched", forecasts=[facts])
+    if not moved.forecasts:
+        return ForecastChoice("cannot say", f"{not_run} and cannot be forecast. {moved.reason}")
+    forecast, epochs = moved.forecasts[0], flops / least
+    because = (
+        f"{not_run}; {flops:.3g} FLOPs are about {epochs_text(epochs)} epochs; trained on without stopping, the "
+        f"crossing by {metric.title} is forecast at epoch {epochs_text(forecast.at)} ({epochs_text(forecast.low)} to "
+        f"{epochs_text(forecast.high)})."
+    )
+    choose: Choice = "baseline" if epochs < forecast.low else "candidate" if epochs > forecast.high else "cannot say"
+    return ForecastChoice(choose, because)
+
+
+def _near_words(cells: Sequence[AnalysedCell], unique_tokens: int, parameters: int) -> str:
+    """The cell that was run and is near, as a part of the sentence; empty where none is."""
+
+    def distance(facts: CellFacts) -> float:
+        pairs = ((facts.unique_tokens, unique_tokens), (facts.parameters, parameters))
+        return max(abs(run / asked - 1) for run, asked in pairs)
+
+    facts = min((facts for facts, _ in cells), key=distance)
+    if distance(facts) > NEAR:
+        return ""
+    return f" (near it, {facts.unique_tokens:,} unique tokens with {facts.parameters:,} parameters were)"

@@ -1,0 +1,139 @@
+"""`crossover advise`: what to choose for a budget."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import TYPE_CHECKING
+
+from crossover.commands.command_options import workspace_at
+from crossover.commands.report_command import read_report, report_json
+from crossover.data.tokenizer import VOCAB_SIZE
+from crossover.errors import StudyError
+from crossover.field_faults import did_you_mean
+from crossover.model.model_presets import model_presets, preset
+
+if TYPE_CHECKING:
+    from crossover.analysis.across.cross_cell_result import Advice
+    from crossover.analysis.across.next_experiments import StudyRuns
+    from crossover.report import ReportContext
+
+
+def advise(options: argparse.Namespace) -> int:
+    """Print what to choose for so many unique tokens, parameters and FLOPs; by default for every cell that was run.
+
+    Raises:
+        StudyError: a number is not positive, unique tokens and parameters are not given together, or the budget is less
+            than an optimizer step of every cell.
+    """
+    from crossover.analysis.across.budget_advice import advise as advise_on
+    from crossover.analysis.across.budget_advice import advise_all
+    from crossover.report import because, choice_sentence
+
+    context = read_report(report_json(workspace_at(options.workspace)))
+    analyses = {cell.cell: cell.analysis for cell in context.cells}
+    cells = [(facts, analyses[facts.cell]) for facts in context.overview.cells]
+    if not cells:
+        raise StudyError(
+            "advise.no-cells",
+            field="WORKSPACE",
+            problem="the report is of curves whose unique tokens or parameters are not known",
+            remedy="give both as columns of the curves (docs/curves.md) and analyse again",
+        )
+    flops, epochs = _budget(options)
+    size = _size(options, context)
+    runs = _study_runs(context)
+    if size is None:
+        results = advise_all(cells, flops=flops, epochs=epochs, study=runs)
+    else:
+        unique_tokens, parameters = size
+        requested = {"unique_tokens": unique_tokens, "parameters": parameters}
+        results = (advise_on(cells, **requested, flops=flops, epochs=epochs, study=runs),)
+    if all(advice.basis == "no budget" for advice in results):
+        flag = "--flops" if epochs is None else "--epochs"
+        raise _bad(flag, f"is no budget: {results[0].because[:-1]}", "give one step or more, or leave it out")
+    if options.json:
+        rows = [
+            advice.model_dump(mode="json")
+            | {"because": because(context, advice), "text": choice_sentence(context, advice)}
+            for advice in results
+        ]
+        print(json.dumps(rows, indent=1, ensure_ascii=False))
+        return 0
+    for advice in results:
+        facts = f"{advice.unique_tokens:,} unique tokens, {advice.parameters:,} parameters{_budget_words(advice)}"
+        print(f"{facts}: {choice_sentence(context, advice)}")
+        print(f"  Because: {because(context, advice)}")
+        print(f"  Cheapest experiment that could change this: {advice.cheapest}")
+        for other in advice.alternatives:
+            print(f"  Or: {other}")
+    return 0
+
+
+def _budget_words(advice: Advice) -> str:
+    from crossover.analysis.across.measured_range import epochs_text
+
+    parts = [f"{epochs_text(advice.epochs)} epochs"] if advice.epochs else []
+    parts += [f"{advice.flops:.3g} FLOPs"] if advice.flops else []
+    end = ", the end of the runs" if advice.basis == "verdict" else ""
+    return f", {', '.join(parts)}{end}" if parts else ""
+
+
+def _budget(options: argparse.Namespace) -> tuple[float | None, float | None]:
+    """FLOPs and epochs of one run; at most one of them is given."""
+    for flag, value, words in (
+        ("--flops", options.flops, "training FLOPs of one run, such as 1e15"),
+        ("--epochs", options.epochs, "epochs of one run, such as 40"),
+    ):
+        if value is not None and not 0 < value < float("inf"):
+            raise _bad(flag, f"is {value:g}, which is no budget", f"give a positive number of {words}, or leave it out")
+    if options.flops is not None and options.epochs is not None:
+        raise _bad("--epochs", "is given beside --flops, and both are the budget", "leave one of them out")
+    return options.flops, options.epochs
+
+
+def _size(options: argparse.Namespace, context: ReportContext) -> tuple[int, int] | None:
+    """Unique tokens and parameters; None where neither is given."""
+    tokens = options.unique_tokens
+    if tokens is None and options.parameters is None:
+        return None
+    for flag, value in (("--unique-tokens", tokens), ("--parameters", options.parameters)):
+        if value is None:
+            raise _bad(flag, "is missing", "give --unique-tokens and --parameters together, or neither")
+    if not (0 < tokens < float("inf") and float(tokens).is_integer()):
+        remedy = "give a whole number of tokens of 1 or more, such as 10000 or 1e6"
+        raise _bad("--unique-tokens", f"is {tokens:g}, which is no number of tokens", remedy)
+    return int(tokens), _parameters(options.parameters, context)
+
+
+def _parameters(text: str, context: ReportContext) -> int:
+    """A number of parameters, or that of a model of the study or of the presets."""
+    active = {facts.cell: facts.parameters for facts in context.overview.cells}
+    own = {cell.model.partition(":")[0]: active[cell.cell] for cell in context.cells if cell.cell in active}
+    if text in own:
+        return own[text]
+    if text in model_presets():
+        # the length of a sequence adds no parameters
+        return preset(text, vocab_size=VOCAB_SIZE, max_length=1).active_parameters
+    try:
+        value = float(text)
+    except ValueError:
+        names = tuple(dict.fromkeys((*(name for name in own if name), *model_presets())))
+        problem = f"is {text!r}, neither a number nor a model{did_you_mean(text, names)}"
+        raise _bad("--parameters", problem, f"give a number, or one of {', '.join(names)}") from None
+    if not (0 < value < float("inf") and value.is_integer()):
+        remedy = "give a whole number of 1 or more, such as 133888 or 1e6, or a model's name"
+        raise _bad("--parameters", f"is {value:g}, which is no number of parameters", remedy)
+    return int(value)
+
+
+def _study_runs(context: ReportContext) -> StudyRuns:
+    from crossover.analysis.across.next_experiments import StudyRuns
+
+    runs = [run for cell in context.cells for run in cell.runs]
+    steps = {cell.cell: max((run.steps for run in cell.runs), default=0) for cell in context.cells}
+    return StudyRuns(len(runs), sum(run.flops for run in runs), sum(run.seconds for run in runs), steps)
+
+
+def _bad(flag: str, problem: str, remedy: str) -> StudyError:
+    return StudyError("advise.bad-budget", field=flag, problem=problem, remedy=remedy)

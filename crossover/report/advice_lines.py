@@ -1,0 +1,48 @@
+"""Advice as text: what to choose, why, and what could change it; the same on the page and in a terminal."""
+
+from __future__ import annotations
+
+from crossover.analysis.across.cross_cell_result import Advice
+from crossover.analysis.arm_labels import arm_label
+from crossover.report import number_formats as fmt
+from crossover.report import verdict_lines
+from crossover.report.report_data import ReportContext
+from crossover.report.report_tables import Row, Table
+
+
+def advice(context: ReportContext) -> Table:
+    """What to choose for each cell."""
+    rows: list[Row] = []
+    for a in context.overview.advice:
+        facts = f"{fmt.count(a.unique_tokens)} unique tokens, {fmt.count(a.parameters)} parameters"
+        rows.append((facts, choice_sentence(context, a), because(context, a), experiments(a)))
+    head = ("With", "Choose", "Because", "What could change this, cheapest first")
+    return Table("What to choose", head, tuple(rows), figures_from=9, strong=1)
+
+
+def choice_sentence(context: ReportContext, advice: Advice) -> str:
+    """What to choose, with early stopping and without where the study's plan has both."""
+    size = (advice.unique_tokens, advice.parameters)
+    names = [facts.cell for facts in context.overview.cells if (facts.unique_tokens, facts.parameters) == size]
+    analysis = next((cell.analysis for cell in context.cells if cell.cell in names), None)
+    if advice.basis == "verdict" and analysis is not None and (text := verdict_lines.choice(analysis)):
+        return text
+    early = verdict_lines.chosen_label(advice.choose, advice.baseline, advice.candidate)
+    end = advice.trained_to_end
+    if end is not None:
+        return verdict_lines.both_halves(early, verdict_lines.chosen_label(end.choose, end.baseline, advice.candidate))
+    return "Cannot say yet." if advice.choose == "cannot say" else f"{early[0].upper()}{early[1:]}."
+
+
+def because(context: ReportContext, advice: Advice) -> str:
+    """Why, and what the candidate's loss is an upper bound of."""
+    metric = next((m for cell in context.cells for m in cell.analysis.plan.metrics if m.name == advice.metric), None)
+    if advice.basis == "not tested" or metric is None or not fmt.is_upper_bound(context, metric):
+        return advice.because
+    bound = f"{arm_label(advice.candidate)}'s {metric.title.lower()} is an upper bound (NELBO)"
+    return f"{advice.because} {bound}: the exact one is as low or lower."
+
+
+def experiments(advice: Advice) -> str:
+    """All experiments in one text, cheapest first."""
+    return " ".join((advice.cheapest, *(f"Or: {text}" for text in advice.alternatives)))

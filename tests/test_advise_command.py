@@ -1,0 +1,142 @@
+"""`crossover advise` on a study that was run: the same answer in every form, and what is no budget or no study."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from crossover.cli import main
+from crossover.report import ReportContext
+from crossover.study.study_config import StudyConfig
+from tests.crossover.stages.trained_study import trained
+
+__all__ = ["trained"]  # a fixture
+
+pytestmark = pytest.mark.usefixtures("few_law_draws")
+
+
+@pytest.fixture
+def workspace(trained: tuple[StudyConfig, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("CROSSOVER_HOME", str(tmp_path))
+    return Path(shutil.copytree(trained[1], tmp_path / "reuse"))
+
+
+def answer(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
+    assert main(["advise", *arguments, "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    return dict(row)
+
+
+def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert main(list(arguments)) == 2
+    return capsys.readouterr().err
+
+
+def test_no_budget_and_the_end_of_the_runs_are_one_question(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain = answer(capsys, str(workspace))
+    assert plain["choose"] == plain["trained_to_end"]["choose"] == "cannot say"
+    assert plain["text"] == "With early stopping or without: not known yet."
+    assert plain["because"].endswith(
+        "DLM's validation loss is an upper bound (NELBO): the exact one is as low or lower."
+    )
+    assert answer(capsys, str(workspace), "--flops", f"{plain['flops']:.3g}") == plain
+    epochs = answer(capsys, str(workspace), "--epochs", "4")
+    assert {**epochs, "flops": 0, "epochs": None} == {**plain, "flops": 0}
+    assert main(["report", str(workspace)]) == 0
+    assert f"CHOOSE: {plain['text']}" in capsys.readouterr().out
+    report = ReportContext.model_validate_json((workspace / "analysis" / "report.json").read_text("utf-8"))
+    assert report.overview.advice[0].choose == plain["choose"]
+    assert plain["text"] in (workspace / "analysis" / "report.html").read_text("utf-8")
+
+
+def test_an_experiment_has_its_price(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["advise", str(workspace)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    experiments = [text for text in lines if text.startswith(("  Cheapest experiment that could change", "  Or: "))]
+    assert len(experiments) > 1
+    assert all(" FLOPs, about " in text for text in experiments)
+    before = answer(capsys, str(workspace), "--epochs", "0.3")
+    assert "for which every run of the study trains anew from zero: 4 runs, " in before["cheapest"]
+    assert "of training at the speed of these runs" in before["cheapest"]
+
+
+def test_a_model_may_be_named(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plain = answer(capsys, str(workspace))
+    size = ("--unique-tokens", "512", "--parameters")
+    assert answer(capsys, str(workspace), *size, "pico") == plain
+    assert answer(capsys, str(workspace), *size, "nano")["parameters"] == 133_888
+    assert "did you mean nano?" in refusal(capsys, "advise", str(workspace), *size, "nno")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("--flops -1", "--flops: is -1, which is no budget; give a positive number of training FLOPs"),
+        ("--flops nan", "--flops: is nan"),
+        ("--epochs 0", "--epochs: is 0, which is no budget; give a positive number of epochs"),
+        ("--flops 1e9 --epochs 2", "leave one of them out"),
+        ("--flops 1", "less than one optimizer step"),
+        ("--unique-tokens 1.5 --parameters 9", "--unique-tokens: is 1.5, which is no number of tokens"),
+        ("--unique-tokens 512 --parameters 0.5", "--parameters: is 0.5"),
+        ("--unique-tokens 512", "--parameters: is missing"),
+        ("--parameters nano", "--unique-tokens: is missing"),
+        ("--unique-tokens 1e6 --parameters 1e6 --flops 1e9", "less than one epoch of 1,000,000 tokens"),
+    ],
+)
+def test_what_is_no_budget_is_refused(
+    workspace: Path, capsys: pytest.CaptureFixture[str], arguments: str, said: str
+) -> None:
+    error = refusal(capsys, "advise", str(workspace), *arguments.split())
+    assert said in error
+    assert "[advise.bad-budget]" in error
+
+
+@pytest.mark.parametrize("verb", ["advise", "report"])
+def test_what_is_no_study_is_told_where_one_is(
+    workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], verb: str
+) -> None:
+    (tmp_path / "README.md").touch()
+    for place, said in (
+        (tmp_path / "README.md", f"is a file, not the folder of a study; name the folder of a study: {workspace}"),
+        ("", f"is no name of a folder; name the folder of a study: {workspace}"),
+        ("demo", "is a preset, not the folder of a study; run `crossover run demo` first"),
+        (tmp_path, f"it is a folder of studies; name one: {workspace}"),
+        (workspace / "study.json", f"is a result of a study, not its folder; name its folder: {workspace}"),
+        (workspace / "analysis" / "report.json", f"name its folder: {workspace}"),
+        ("nowhere", "holds no report"),
+    ):
+        assert said in refusal(capsys, verb, str(place))
+    (tmp_path / "demo").mkdir()
+    assert f"name its folder: {tmp_path / 'demo'} " in refusal(capsys, verb, "demo")
+
+
+def test_a_result_is_no_study_either(workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert f"name its folder: {workspace}" in refusal(capsys, "next", str(workspace / "study.json"))
+    own = tmp_path / "mine" / "study.json"
+    own.parent.mkdir()
+    own.write_text(StudyConfig(name="reuse").model_dump_json())
+    assert main(["advise", str(own)]) == 0, "a file of that name which no study wrote"
+    assert "not known yet" in capsys.readouterr().out
+
+
+def test_a_misspelt_preset_is_corrected(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "did you mean demo?" in refusal(capsys, "next", "dmo")
+
+
+def test_a_report_from_before_halves_were_recorded_is_read(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plain = answer(capsys, str(workspace))
+    context = ReportContext.model_validate_json((workspace / "analysis" / "report.json").read_text("utf-8"))
+    raw = context.model_dump(mode="json")
+    for advice in raw["overview"]["advice"]:
+        for field in ("epochs", "basis", "trained_to_end", "alternatives"):
+            del advice[field]
+    older = ReportContext.model_validate(raw)
+    assert older.cells == context.cells
+    assert older.overview.advice[0].trained_to_end is None
+    assert plain["trained_to_end"] is not None
