@@ -6,7 +6,9 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 
+from crossover.analysis.analysis_plan import Axis
 from crossover.analysis.analysis_result import Band, SeedCurve
+from crossover.report import number_formats as fmt
 
 _MANTISSAS: tuple[tuple[float, ...], ...] = (
     (1,),
@@ -111,3 +113,14 @@ def dodge(values: Sequence[float], domain: tuple[float, float], *, height: float
         if not moved:
             break
     return placed
+
+
+def axis_unit(axis: Axis, high: float) -> tuple[float, str]:
+    """The unit in which an axis that ends at `high` is drawn, and the axis' title."""
+    title = fmt.axis_title(axis)
+    if axis != "seconds":
+        return 1.0, title
+    for size, unit in ((86400.0, "days"), (3600.0, "hours"), (60.0, "minutes")):
+        if high >= 2 * size:
+            return size, f"{title} ({unit})"
+    return 1.0, f"{title} (seconds)"

@@ -58,11 +58,11 @@ def _figure(figure: FigureView, detail: Detail) -> FigureView:
         figure,
         drawing=figure.narrow if small else figure.drawing,
         narrow="" if small else figure.narrow,
-        tables=tuple(_thin(table, detail.rows) for table in kept),
+        tables=tuple(thin_table(table, detail.rows) for table in kept),
     )
 
 
-def _thin(table: Table, most: int) -> Table:
+def thin_table(table: Table, most: int) -> Table:
     """At most so many rows, evenly; the first and the last among them."""
     count = len(table.rows)
     if count <= most:

@@ -52,7 +52,7 @@ def _frame(figure: Figure, plan: AnalysisPlan, verdict: Verdict | None, look: Lo
     domain = figure_scales.x_domain([c.x for c in figure.seeds] + [b.x for b in figure.arms.values()])
     if domain is None:
         return None
-    unit, title = _axis_unit(figure, domain[1])
+    unit, title = figure_scales.axis_unit(figure.axis, domain[1])
     arms = tuple(dict.fromkeys([*figure.arms, *(curve.arm for curve in figure.seeds)]))
     return Frame(
         figure=figure,
@@ -64,16 +64,6 @@ def _frame(figure: Figure, plan: AnalysisPlan, verdict: Verdict | None, look: Lo
         axis_title=title,
         pens=figure_palette.pens(arms, baseline=plan.baseline, candidate=plan.candidate),
     )
-
-
-def _axis_unit(figure: Figure, high: float) -> tuple[float, str]:
-    title = fmt.axis_title(figure.axis)
-    if figure.axis != "seconds":
-        return 1.0, title
-    for size, unit in ((86400.0, "days"), (3600.0, "hours"), (60.0, "minutes")):
-        if high >= 2 * size:
-            return size, f"{title} ({unit})"
-    return 1.0, f"{title} (seconds)"
 
 
 def _curves(frame: Frame, title: str, subtitle: str, *, bottom: bool) -> Spec:

@@ -5,25 +5,22 @@ from __future__ import annotations
 import base64
 import hashlib
 from dataclasses import replace
-from importlib import resources
 from typing import Any
 
 from crossover.analysis.arm_labels import arm_label
 from crossover.report import (
-    figure_palette,
+    number_formats as fmt,
+)
+from crossover.report import (
     overview_tables,
     overview_view,
+    page_design,
     page_trimming,
     report_tables,
     report_view,
     svg_rendering,
 )
-from crossover.report import (
-    number_formats as fmt,
-)
 from crossover.report.report_data import ReportContext
-
-_HERE = "crossover.report"
 
 MAXIMUM_BYTES = 1_500_000
 """A page larger than this shows less, and says so."""
@@ -58,18 +55,9 @@ def render_picture(context: ReportContext) -> str | None:
 def _page(
     context: ReportContext, cells: tuple[report_view.CellView, ...], study: overview_view.StudyView, *, reduced: bool
 ) -> str:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
-    environment = Environment(
-        loader=PackageLoader(_HERE),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["drawing"] = Markup
-    script = _asset("report.js")
+    script = page_design.script()
     values: dict[str, Any] = {
         "context": context,
         "baseline": arm_label(context.cells[0].analysis.plan.baseline),
@@ -87,11 +75,11 @@ def _page(
         "training": [(fact.label, fact.value) for fact in context.training],
         "notes": all_notes(context),
         "samples": [(arm_label(arm), rows) for arm, rows in context.samples.items() if rows],
-        "css": Markup(_css()),  # noqa: S704 - our own file and palette
+        "css": Markup(page_design.css()),  # noqa: S704 - our own file and palette
         "reduced": reduced,
         "short": fmt.short,
     }
-    return environment.get_template("report.html").render(values)
+    return page_design.environment().get_template("report.html").render(values)
 
 
 def all_notes(context: ReportContext) -> tuple[str, ...]:
@@ -115,16 +103,3 @@ def _lineage(context: ReportContext) -> list[tuple[str, str, str]]:
         steps.append(("Checkpoints", f"{fmt.short(kept[0])} and {len(kept) - 1} more", "c0-runs"))
     steps.append(("Verdict", context.cells[0].analysis.method, "c0-verdict"))
     return steps
-
-
-def _asset(name: str) -> str:
-    return resources.files(_HERE).joinpath("templates", name).read_text("utf-8")
-
-
-def _css() -> str:
-    dark = figure_palette.css_variables(1)
-    return (
-        f":root {{ {figure_palette.css_variables(0)} }}\n"
-        f"@media screen and (prefers-color-scheme: dark) {{ :root:not([data-theme=light]) {{ {dark} }} }}\n"
-        f"@media screen {{ :root[data-theme=dark] {{ {dark} }} }}\n{_asset('report.css')}"
-    )

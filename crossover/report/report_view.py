@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from crossover.analysis.analysis_result import Figure, Verdict
 from crossover.analysis.arm_labels import arm_label
@@ -98,6 +98,18 @@ def build_cell(context: ReportContext, cell: CellReport, key: str) -> CellView:
         if m.name != head.metric
     ]
     others = ((fmt.axis_title(axis), _views(context, cell, _on(cell, axis), numbered)) for axis in axes)
+    return replace(
+        build_card(context, cell, key),
+        primary=wide,
+        further=tuple((title, views) for title, views in further if views),
+        others=tuple((title, views) for title, views in others if views),
+    )
+
+
+def build_card(context: ReportContext, cell: CellReport, key: str) -> CellView:
+    """One cell of a page without figures: its words and tables."""
+    analysis = cell.analysis
+    head = analysis.headline
     return CellView(
         key=key,
         name=cell.cell,
@@ -113,9 +125,9 @@ def build_cell(context: ReportContext, cell: CellReport, key: str) -> CellView:
         evidence=report_tables.evidence(analysis),
         items=overview_tables.items(analysis),
         axis=fmt.axis_title(head.axis),
-        primary=wide,
-        further=tuple((title, views) for title, views in further if views),
-        others=tuple((title, views) for title, views in others if views),
+        primary=(),
+        further=(),
+        others=(),
         summary=report_tables.summary(context, analysis),
         runs=report_tables.runs(cell),
     )
@@ -170,24 +182,46 @@ def _views(
     views = []
     for figure in figures:
         key, wide = numbered.next(), look is not SMALL
-        small = _drawing(context, cell, figure, f"{key}n" if wide else key, SMALL)
-        if small is None:
+        view = figure_view(context, cell, figure, f"{key}n" if wide else key, SMALL)
+        if view is None:
             continue
-        views.append(
-            FigureView(
-                key=key,
-                title=_title(cell, figure),
-                caption=_long_caption(cell, figure) if look is WIDE else _caption(cell, figure),
-                drawing=(_drawing(context, cell, figure, key, look) or "") if wide else small,
-                narrow=small if wide else "",
-                tables=(
-                    report_tables.means(context, cell.analysis.plan, figure),
-                    report_tables.seed_values(figure, most=SEED_POINTS),
-                ),
-                domain=figure_scales.x_domain([c.x for c in figure.seeds] + [b.x for b in figure.arms.values()]),
-            )
-        )
+        if wide:
+            drawing = _drawing(context, cell, figure, key, look) or ""
+            view = replace(view, key=key, drawing=drawing, narrow=view.drawing)
+        if look is WIDE:
+            view = replace(view, caption=_long_caption(cell, figure))
+        views.append(view)
     return tuple(views)
+
+
+def figure_view(
+    context: ReportContext, cell: CellReport, figure: Figure, key: str, look: Look, *, long: bool = False
+) -> FigureView | None:
+    """One figure drawn once, with its words and tables; None when there is no point to draw.
+
+    Args:
+        context: what the page is made of.
+        cell: whose figure it is.
+        figure: from the cell's analysis.
+        key: unique in the page.
+        look: sizes.
+        long: whether the caption explains every line and ground.
+    """
+    drawing = _drawing(context, cell, figure, key, look)
+    if drawing is None:
+        return None
+    return FigureView(
+        key=key,
+        title=_title(cell, figure),
+        caption=_long_caption(cell, figure) if long else _caption(cell, figure),
+        drawing=drawing,
+        narrow="",
+        tables=(
+            report_tables.means(context, cell.analysis.plan, figure),
+            report_tables.seed_values(figure, most=SEED_POINTS),
+        ),
+        domain=figure_scales.x_domain([c.x for c in figure.seeds] + [b.x for b in figure.arms.values()]),
+    )
 
 
 def _drawing(context: ReportContext, cell: CellReport, figure: Figure, key: str, look: Look) -> str | None:

@@ -21,6 +21,10 @@ _EMPTY = re.compile(r'<path class="(?:background|foreground)"[^>]*?(?:/>|></path
 _OPENING = re.compile(r"<svg\b[^>]*>")
 _VIEW_BOX = re.compile(r'viewBox="\S+ \S+ (\S+) (\S+)"(?: width="[\d.]+" height="[\d.]+")?')
 _MARGIN = 16
+_DEFAULTS = re.compile(
+    r' (?:class="[^"]*"|font-family="sans-serif"|opacity="1"|stroke-width="1"|[xy]2="0"|transform="translate\(0,0\)")'
+)
+_FALLBACK = re.compile(r"var\((--\w+), #[0-9a-f]{6}\)")
 
 
 def render(spec: dict[str, Any], *, key: str, title: str, description: str) -> str:
@@ -58,6 +62,12 @@ def tidy(svg: str, *, key: str, title: str, description: str) -> str:
         f'<title id="{key}-title">{escape(title)}</title><desc id="{key}-desc">{escape(description)}</desc>'
     )
     return _OPENING.sub(lambda _: opening, svg, count=1)
+
+
+def compact(svg: str) -> str:
+    """The same SVG, smaller: for a page that declares every colour."""
+    svg = _FALLBACK.sub(r"var(\1)", _DEFAULTS.sub("", svg))
+    return svg.replace("<g></g>", "")
 
 
 def standalone(svg: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from crossover.analysis.across.choice_by_verdicts import VerdictChoice, choice_by_verdicts
 from crossover.analysis.across.cross_cell_result import Choice
-from crossover.analysis.analysis_plan import Axis, Comparison
+from crossover.analysis.analysis_plan import AnalysisPlan, Axis, Comparison
 from crossover.analysis.analysis_result import Analysis, Verdict, Window
 from crossover.analysis.arm_labels import arm_label, direction_label
 from crossover.report import number_formats as fmt
@@ -22,6 +22,11 @@ def find(analysis: Analysis, metric: str, axis: Axis, comparison: Comparison) ->
 
 def statement(analysis: Analysis, verdict: Verdict) -> str:
     """The verdict as one short sentence without a full stop."""
+    return planned_statement(analysis.plan, verdict)
+
+
+def planned_statement(plan: AnalysisPlan, verdict: Verdict) -> str:
+    """The same, where only the plan is at hand."""
     if verdict.crossing is not None:
         first, second = _order(verdict)
         return f"{second} overtakes {first} at {fmt.axis_place(verdict.axis, verdict.crossing.at)}"
@@ -31,12 +36,16 @@ def statement(analysis: Analysis, verdict: Verdict) -> str:
         return "The curves cross, at a place that cannot be located"
     if verdict.outcome == "insufficient evidence":
         return "Insufficient evidence"
-    return f"No difference within {delta(analysis, verdict)}"
+    return f"No difference within {_delta(plan, verdict)}"
 
 
 def delta(analysis: Analysis, verdict: Verdict) -> str:
     """The smallest difference that matters, with its unit."""
-    metric = fmt.metric_plan(analysis.plan, verdict.metric)
+    return _delta(analysis.plan, verdict)
+
+
+def _delta(plan: AnalysisPlan, verdict: Verdict) -> str:
+    metric = fmt.metric_plan(plan, verdict.metric)
     return f"δ = {metric.delta:g} {metric.unit}".strip()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from crossover_services.registry import health_routes, page_routes
+from crossover_services.registry import health_routes, page_response, page_routes
 from crossover_services.registry.access_control import AccessRules
 from crossover_services.registry.api import live_routes, read_routes, token_routes, write_routes
 from crossover_services.registry.problem_details import MEDIA_TYPE, add_handlers
@@ -60,6 +60,7 @@ def create_app(
     for router in (health_routes.router, api, page_routes.router):
         app.include_router(router)
     add_handlers(app)
+    app.add_exception_handler(404, page_response.unmatched)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))
     app.add_middleware(RequestLimits, per_second=requests_per_second)
     return app

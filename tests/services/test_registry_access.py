@@ -23,8 +23,8 @@ from tests.crossover.registry.conftest import empty_url, migrated_file, postgres
 
 __all__ = ["empty_url", "migrated_file", "postgres", "url"]  # fixtures
 
-OPEN = {"/healthz", "/readyz", "/metrics"}
-"""For the platform, without a token."""
+OPEN = {"/healthz", "/readyz", "/metrics", "/static/{digest}/{file}"}
+"""For the platform, and the looks of pages; without a token."""
 ADMIN_TOKEN = "a" * 40
 PROXIES = (ipaddress.ip_network("10.1.0.0/16"),)
 BODIES = {
@@ -54,6 +54,7 @@ _SERIES = {
 }
 BODIES |= {"/runs/{run}/attempts/{n}/points": {"series": [_SERIES]}, "/runs/{run}/measurements": _SERIES}
 PLACES = {"study": "sha256:s", "run": "sha256:r", "n": "1", "cell": "c", "view": "runs", "number": "99"}
+PLACES |= {"team": "blue", "name": "of blue", "digest": "sha256:a", "file": "pages.css"}
 
 
 @pytest.fixture
@@ -103,7 +104,9 @@ def _dependencies(dependant: Dependant) -> Iterator[Dependant]:
 
 def _request(client: TestClient, method: str, path: str, headers: dict[str, str], **query: str) -> int:
     body = BODIES.get(path.removeprefix("/api/v1")) if method == "POST" else None
-    return client.request(method, path.format(**PLACES), headers=headers, json=body, params=query).status_code
+    return client.request(
+        method, path.replace(":path}", "}").format(**PLACES), headers=headers, json=body, params=query
+    ).status_code
 
 
 def test_every_route_demands_a_scope(app: FastAPI) -> None:

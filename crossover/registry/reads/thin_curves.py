@@ -1,0 +1,121 @@
+"""Curves thinned by the database: evenly by rank, with means, so that 5,000 points travel as 60."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, func, select
+
+from crossover.registry import schema as s
+from crossover.registry.reads.read_filters import Namespaces, current_points, visible
+from crossover.registry.transactions import Transactions
+
+
+@dataclass(frozen=True)
+class ThinCurve:
+    """A metric of a run, as groups of neighbouring points: the end of each group, and its mean value."""
+
+    run: int
+    metric: str
+    unit: str
+    direction: str
+    estimator: str
+    draws: int
+    steps: tuple[int, ...]
+    tokens: tuple[int, ...]
+    flops: tuple[float, ...]
+    seconds: tuple[float, ...]
+    values: tuple[float, ...]
+    points: int
+    """How many points were measured."""
+
+
+def thin_curves(
+    registry: Transactions,
+    namespaces: Namespaces,
+    runs: Collection[int],
+    metrics: Collection[str],
+    *,
+    most: int = 60,
+    restarted: bool = True,
+) -> tuple[ThinCurve, ...]:
+    """Current points of metrics of runs, at most so many groups a curve; one statement.
+
+    Points that are no numbers are left out. A curve with no more points than groups comes as it is.
+
+    Args:
+        registry: open.
+        namespaces: to read.
+        runs: ids.
+        metrics: names.
+        most: groups of a curve.
+        restarted: whether any of the runs has several attempts.
+    """
+    if not runs:
+        return ()
+    point, series, metric = s.PointRow, s.SeriesRow, s.MetricRow
+    tile = func.ntile(most).over(partition_by=point.series_id, order_by=point.step)
+    ranked = (
+        select(point.series_id, point.step, point.tokens, point.flops, point.seconds, point.value, tile.label("tile"))
+        .join(series, series.id == point.series_id)
+        .join(metric, metric.id == series.metric_id)
+        .join(s.RunRow, s.RunRow.id == series.run_id)
+        .where(
+            visible(namespaces, s.RunRow.namespace),
+            series.run_id.in_(sorted(runs)),
+            metric.name.in_(sorted(metrics)),
+            point.value.is_not(None),
+            current_points(restarted=restarted),
+        )
+        .subquery("ranked")
+    )
+    grouped = (
+        select(
+            ranked.c.series_id,
+            func.max(ranked.c.step).label("step"),
+            func.max(ranked.c.tokens).label("tokens"),
+            func.max(ranked.c.flops).label("flops"),
+            func.max(ranked.c.seconds).label("seconds"),
+            func.avg(ranked.c.value).label("value"),
+            func.count().label("points"),
+        )
+        .group_by(ranked.c.series_id, ranked.c.tile)
+        .subquery("grouped")
+    )
+    statement = (
+        select(grouped, series.run_id, metric.name, metric.unit, metric.direction, metric.estimator, metric.draws)
+        .join(series, series.id == grouped.c.series_id)
+        .join(metric, metric.id == series.metric_id)
+        .order_by(series.run_id, grouped.c.series_id, grouped.c.step)
+    )
+
+    def read(connection: Connection) -> tuple[ThinCurve, ...]:
+        with connection:
+            rows = connection.execute(statement).all()
+        groups: dict[int, list[int]] = {}
+        for i, row in enumerate(rows):
+            groups.setdefault(row.series_id, []).append(i)
+        curves = []
+        for members in groups.values():
+            own = [rows[i] for i in members]
+            first = own[0]
+            curves.append(
+                ThinCurve(
+                    run=first.run_id,
+                    metric=first.name,
+                    unit=first.unit,
+                    direction=first.direction,
+                    estimator=first.estimator,
+                    draws=first.draws,
+                    steps=tuple(int(r.step) for r in own),
+                    tokens=tuple(int(r.tokens) for r in own),
+                    flops=tuple(float(r.flops) for r in own),
+                    seconds=tuple(float(r.seconds) for r in own),
+                    values=tuple(float(r.value) for r in own),
+                    points=sum(int(r.points) for r in own),
+                )
+            )
+        return tuple(curves)
+
+    return registry.reading(lambda engine: read(engine.connect()))
