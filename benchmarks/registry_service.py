@@ -20,6 +20,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +129,7 @@ def _client(url: str, folder: Path) -> None:
         registry.register_study(name="client", digest="sha256:c", config={})
         registry.register_run("sha256:c", RunId("c", "ar", 0), "sha256:c", config={}, epoch_tokens=None)
         attempt = registry.start_attempt("sha256:c", started_step=0)
-        seconds = sorted(_timed(lambda step=step: attempt.record(LOSS, [_point(step)])) for step in range(1, 20_001))
+        seconds = sorted(_timed(partial(attempt.record, LOSS, [_point(step)])) for step in range(1, 20_001))
         attempt.finish("done")
     print("## The client: one call of a training step, the service taking points meanwhile\n")
     print("| calls | p50, µs | p99, µs | p99.9, µs | longest, ms |\n|---|---|---|---|---|")

@@ -14,6 +14,7 @@ from crossover.registry import schema as s
 from crossover.registry.attempts import begin_attempt, start_when_free
 from crossover.registry.connections import make_engine, make_read_only_engine
 from crossover.registry.migrate_schema import check_schema, migrate
+from crossover.registry.point_batches import Series, append_batch
 from crossover.registry.process_identity import ProcessIdentity, this_process
 from crossover.registry.registry_records import MetricDef, Point, QueryResult, SavedCheckpoint
 from crossover.registry.registry_url import is_sqlite, parse_url
@@ -174,6 +175,11 @@ class Registry(Transactions):
             step, now = started_step, self.now()
             n = begin_attempt(connection, run, run_digest, started_step=step, process=process, gone=gone, now=now)
         return SqlAttempt(self, run, n)
+
+    def append_points(self, run_digest: str, n: int, series: Sequence[Series]) -> None:
+        """Append points of an attempt that was begun before; see `point_batches.append_batch`."""
+        with self.writing() as connection:
+            append_batch(connection, self.namespace, run_digest, n, series, self.now())
 
     def attempt(self, run_digest: str, n: int) -> SqlAttempt:
         """An attempt that was begun before."""

@@ -150,7 +150,8 @@ class PointRow(Base):
     """One value. `state` is empty, or nan, +inf or -inf, and then `value` is null."""
 
     __tablename__ = "point"
-    series_id: Mapped[int] = mapped_column(ForeignKey("series.id"), primary_key=True, autoincrement=False)
+    series_id: Mapped[int] = mapped_column(Id, primary_key=True, autoincrement=False)
+    """Of a series; not checked by the database, which would take as long as the insertion itself."""
     step: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     attempt_n: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
     tokens: Mapped[int] = mapped_column(BigInteger)

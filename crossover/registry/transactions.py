@@ -85,13 +85,16 @@ class Transactions:
         finally:
             self._transaction = None
 
-    def once(self, key: str, body_digest: str, write: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    def once(
+        self, key: str, body_digest: str, write: Callable[[], object], answer: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
         """Write and answer once for a key, in one transaction: the same key and body get the same answer again.
 
         Args:
             key: names the request; from the client.
             body_digest: of all that the request says.
-            write: does it, by methods of this registry, and returns the answer (JSON).
+            write: does it, by methods of this registry; returns the answer (JSON) unless it is given.
+            answer: the answer where it is known before.
 
         Raises:
             RegistryError: `registry.other-request` when the key was used for another body.
@@ -99,11 +102,13 @@ class Transactions:
         row = s.IngestRequestRow
         with self.writing() as connection:
             where = {"namespace": self.namespace, "key": key}
-            request = where | {"body_digest": body_digest, "answer": {}, "created_at": self.now()}
+            request = where | {"body_digest": body_digest, "answer": answer or {}, "created_at": self.now()}
             if insert_request(connection, request):
-                answer = write()
-                connection.execute(update(row).filter_by(**where).values(answer=answer))
-                return answer
+                made = write()
+                if answer is None and isinstance(made, dict):
+                    connection.execute(update(row).filter_by(**where).values(answer=made))
+                    return made
+                return answer or {}
             stored = connection.execute(select(row.body_digest, row.answer).filter_by(**where)).one()
             if stored.body_digest != body_digest:
                 raise RegistryError(

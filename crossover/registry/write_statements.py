@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, select, text, update
+from sqlalchemy import Connection, delete, select, text, update
 from sqlalchemy import Table as SqlTable
 from sqlalchemy.dialects import postgresql, sqlite
 
@@ -90,12 +90,6 @@ def insert_points(connection: Connection, series: int, attempt: int, points: Seq
         connection.execute(_INSERT_ARRAYS, arrays | {"series": series, "attempt": attempt})
     else:
         insert_rows(connection, s.PointRow.__table__, rows, replace=_MEASURED)
-
-
-def last_step(connection: Connection, series: int, attempt: int) -> int | None:
-    """The last step that an attempt has recorded of a series; None before the first."""
-    step = select(func.max(s.PointRow.step)).where(s.PointRow.series_id == series, s.PointRow.attempt_n == attempt)
-    return connection.scalar(step)
 
 
 def _point_row(series: int, attempt: int, point: Point) -> dict[str, object]:
@@ -236,10 +230,6 @@ def link_run(connection: Connection, study: int, run: RunId, number: int) -> Non
 def series_id(connection: Connection, run: int, metric: MetricDef) -> int:
     """The id of the series of a metric of a run, which is made when it is new."""
     fields = vars(metric)
-    known = select(s.SeriesRow.id).join(s.MetricRow, s.MetricRow.id == s.SeriesRow.metric_id)
-    known = known.where(s.SeriesRow.run_id == run, *(getattr(s.MetricRow, name) == v for name, v in fields.items()))
-    if (number := connection.scalar(known)) is not None:
-        return int(number)
     insert_rows(connection, s.MetricRow.__table__, [fields])
     metric_id = connection.scalars(select(s.MetricRow.id).filter_by(**fields)).one()
     row = {"run_id": run, "metric_id": metric_id}

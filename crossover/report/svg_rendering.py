@@ -45,6 +45,12 @@ def render(spec: dict[str, Any], *, key: str, title: str, description: str) -> s
     return tidy(str(drawn), key=key, title=title, description=description)
 
 
+def warm_up() -> None:
+    """Start the drawing engine, which takes about a second, before anybody waits for a figure."""
+    point = {"data": {"values": [{"x": 0}]}, "mark": "point", "encoding": {"x": {"field": "x"}}}
+    render(point, key="warm-up", title="", description="")
+
+
 def tidy(svg: str, *, key: str, title: str, description: str) -> str:
     """Make a drawn SVG fit to be inlined; see `render`."""
     svg = svg[svg.index("<svg") :]

@@ -8,6 +8,7 @@ import logging
 import signal
 import socket
 import sys
+import threading
 from pathlib import Path
 
 from crossover.errors import CrossoverError, WorkspaceError
@@ -42,6 +43,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--port-file", type=Path, help="written with the port once connections are accepted")
     parser.add_argument("--tokens", action="store_true", help="demand a token on the loopback interface too")
     parser.add_argument("--admin-token-file", type=Path, help="a mounted secret: the token of the administrator")
+    text = "take tokens of Kubernetes service accounts for this audience, each in its own namespace (TokenReview)"
+    parser.add_argument("--kubernetes-audience", default="", help=text)
     text = "address or network of an authenticating proxy, whose header is trusted; may be repeated"
     parser.add_argument("--proxy", action="append", default=[], type=ipaddress.ip_network, metavar="CIDR", help=text)
     parser.add_argument("--user-header", default="X-Forwarded-User", help="in which the proxy names the person")
@@ -54,6 +57,9 @@ def _serve(registry: Registry, options: argparse.Namespace) -> None:
     import uvicorn
     from crossover_services.registry.access_control import AccessRules
     from crossover_services.registry.app import create_app
+    from crossover_services.registry.kubernetes_tokens import TokenReviewer
+
+    from crossover.report.svg_rendering import warm_up
 
     local = options.host in ("127.0.0.1", "::1", "localhost")
     rules = AccessRules(
@@ -61,6 +67,7 @@ def _serve(registry: Registry, options: argparse.Namespace) -> None:
         admin_token=_admin_token(options.admin_token_file),
         proxies=tuple(options.proxy),
         user_header=options.user_header,
+        reviewer=TokenReviewer(options.kubernetes_audience) if options.kubernetes_audience else None,
     )
     _log_json()
     app = create_app(
@@ -86,6 +93,7 @@ def _serve(registry: Registry, options: argparse.Namespace) -> None:
             print(f"administrator's token, shown this once: {token}", flush=True)
         if options.port_file:
             write_text(options.port_file, str(port))
+        threading.Thread(target=warm_up, name="warm-up", daemon=True).start()
         Server(config).run(sockets=[listener])
 
 

@@ -7,11 +7,13 @@ import ipaddress
 from dataclasses import dataclass
 from typing import Annotated
 
+from crossover_services.registry.kubernetes_tokens import SCOPES as POD_SCOPES
+from crossover_services.registry.kubernetes_tokens import TokenReviewer
 from fastapi import Depends, Query, Request
 
 from crossover.errors import AccessError
 from crossover.registry import Registry
-from crossover.registry.access_tokens import SCOPES, token_rights
+from crossover.registry.access_tokens import SCOPES, TOKEN_PREFIX, token_rights
 from crossover.registry.schema import DEFAULT_NAMESPACE
 from crossover.registry.wire_format import NAMESPACE
 
@@ -37,12 +39,14 @@ class AccessRules:
         admin_token: of a mounted secret, in addition to those in the registry; empty for none.
         proxies: addresses of authenticating proxies.
         user_header: in which such a proxy names the person; people read all namespaces.
+        reviewer: asks a Kubernetes cluster about tokens that are not the registry's; None does not.
     """
 
     open: bool = False
     admin_token: str = ""
     proxies: tuple[Network, ...] = ()
     user_header: str = "X-Forwarded-User"
+    reviewer: TokenReviewer | None = None
 
 
 LOCAL = Caller("local", frozenset(SCOPES), None)
@@ -70,6 +74,11 @@ def identify(request: Request) -> Caller:
 def _by_token(request: Request, rules: AccessRules, token: str) -> Caller:
     if rules.admin_token and hmac.compare_digest(token.encode(), rules.admin_token.encode()):
         return _ADMIN
+    if rules.reviewer is not None and not token.startswith(TOKEN_PREFIX):
+        account = rules.reviewer.account_of(token)
+        if account is None:
+            raise _unknown("the bearer token is neither the registry's nor one of a service account for this audience")
+        return Caller(f"service account {account}", POD_SCOPES, frozenset({account.partition(":")[0]}))
     registry: Registry = request.app.state.registry
     rights = token_rights(registry.within(DEFAULT_NAMESPACE), token)
     if rights is None:

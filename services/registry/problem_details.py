@@ -31,6 +31,7 @@ STATUS = {
     "request.too-large": 413,
     "request.wrong-type": 415,
     "request.too-many": 429,
+    "access.no-review": 503,
     "registry.unusable": 503,
 }
 """Of an error's code; any other is the client's: 400."""

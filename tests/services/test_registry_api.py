@@ -38,9 +38,10 @@ def registry(url: str) -> Iterator[Registry]:
 class Answer(Protocol):
     """What the test client answers, of whichever httpx it is made."""
 
-    status_code: int
-    text: str
-
+    @property
+    def status_code(self) -> int: ...
+    @property
+    def text(self) -> str: ...
     @property
     def headers(self) -> Mapping[str, str]: ...
     def json(self) -> Any: ...  # noqa: ANN401

@@ -33,11 +33,17 @@ Answer = dict[str, Any]
 router = APIRouter()
 
 
-def _once(request: Request, registry: Registry, key: str | None, write: Callable[[], Answer | None]) -> Answer:
-    """Do the write; under a key, once."""
-    if key is None:
-        return write() or {}
-    return registry.once(key, request.state.body_digest, lambda: write() or {})
+def _once(
+    request: Request,
+    registry: Registry,
+    key: str | None,
+    write: Callable[[], Answer | None],
+    answer: Answer | None = None,
+) -> Answer:
+    """Do the write; under a key, once. An answer that is known before is stored with the key at once."""
+    if key is not None:
+        return registry.once(key, request.state.body_digest, write, answer)
+    return write() or answer or {}
 
 
 @router.post("/studies", tags=["studies"], status_code=201)
@@ -98,11 +104,8 @@ def append_points(
 ) -> Answer:
     """Append points of an attempt, in the order of their steps."""
     series = [(s.metric.record(), [point.record() for point in s.points], s.again) for s in body.series]
-
-    def write() -> Answer:
-        return {"points": registry.attempt(run, n).append(series)}
-
-    answer = _once(request, registry, key, write)
+    count = {"points": sum(len(points) for _, points, _ in series)}
+    answer = _once(request, registry, key, lambda: registry.append_points(run, n, series), count)
     _POINTS.inc(answer["points"])
     return answer
 

@@ -26,6 +26,7 @@ def upgrade() -> None:
     _leases()
     _requests()
     _access()
+    _points()
     for name, statement in views(op.get_bind().dialect.name).items():
         op.execute(f"CREATE VIEW {name} AS {statement}")
 
@@ -81,3 +82,9 @@ def _access() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_event")),
     )
     op.create_index("ix_event_at", "event", ["at"])
+
+
+def _points() -> None:
+    """A point's series is looked up or made in the same transaction; the database need not look it up for each again."""
+    with op.batch_alter_table("point", table_kwargs={"sqlite_with_rowid": False}) as batch:
+        batch.drop_constraint("fk_point_series_id", type_="foreignkey")
