@@ -11,6 +11,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 
 from crossover.errors import RegistryError
+from crossover.registry import schema as s
 from crossover.registry.backup.manifest import BackedUpTable, BackupManifest, damaged, tables
 from crossover.registry.backup.portable_rows import BATCH_ROWS, PortableTable, count_and_digest
 from crossover.registry.backup.read_backup import BackupFile
@@ -52,7 +53,7 @@ def restore(url: str, file: Path) -> BackupManifest:
                 for table in map(PortableTable, tables()):
                     _fill(connection, table, backup)
                     _check(connection, table, backup.manifest.tables[table.table.name], parsed)
-                _check_foreign_keys(connection, parsed)
+                _check_references(connection, parsed)
                 _advance_sequences(connection)
         except (SQLAlchemyError, sqlite3.Error) as error:
             raise registry_error(parsed, error) from error
@@ -115,8 +116,12 @@ def _not_restored(url: URL, problem: str) -> RegistryError:
     )
 
 
-def _check_foreign_keys(connection: Connection, url: URL) -> None:
-    """SQLite looks only at rows that are written while enforcement is on; PostgreSQL has no such switch."""
+def _check_references(connection: Connection, url: URL) -> None:
+    """Points, whose series no database looks up; on SQLite, which had not enforced them meanwhile, all references."""
+    point, series = s.PointRow, s.SeriesRow
+    unknown = ~select(series.id).where(series.id == point.series_id).exists()
+    if connection.scalar(select(point.series_id).where(unknown).limit(1)) is not None:
+        raise _not_restored(url, "a row of point refers to a row of series that is not there")
     if connection.dialect.name == "sqlite":
         broken = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchone()
         if broken is not None:

@@ -137,7 +137,7 @@ def test_rows_that_refer_to_nothing_are_not_restored(filled: Registry, url: str,
         members |= {"tables/point.jsonl": rows, MANIFEST: json.dumps(manifest).encode()}
 
     backup(url, tmp_path / "b.zip")
-    assert refused(target, rewritten(tmp_path / "b.zip", orphan)).code == "registry.unusable"
+    assert refused(target, rewritten(tmp_path / "b.zip", orphan)).code == "registry.not-restored"
     assert rows_in(target) == 0
 
 

@@ -57,7 +57,8 @@ def by_text(rows: list[dict[str, object]]) -> list[str]:
 
 def plain(row: dict[str, object]) -> dict[str, object]:
     return {
-        name: utc(value) if name.endswith("_at") and name != "crossing_at" else value for name, value in row.items()
+        name: utc(value) if name.endswith("_at") and name != "crossing_at" and value is not None else value
+        for name, value in row.items()
     }
 
 
