@@ -105,7 +105,8 @@ def _add_registry_url(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--registry",
         metavar="URL",
-        help="SQLAlchemy URL of the registry (default: $CROSSOVER_REGISTRY_URL, else studies/registry.sqlite); "
+        help="http(s) URL of the registry's service, or SQLAlchemy URL (default: $CROSSOVER_REGISTRY_URL, else "
+        "studies/registry.sqlite); "
         "set a URL with a password by the variable, which other users of the machine cannot read",
     )
 

@@ -22,7 +22,7 @@ def crossover_analysis(
     Args:
         study: preset name, or the study as JSON or YAML text.
         workspace: folder or s3://bucket/prefix that holds all of the study.
-        registry: SQLAlchemy URL without a password; empty for CROSSOVER_REGISTRY_URL.
+        registry: http(s) URL of the service, or SQLAlchemy URL without a password; empty for CROSSOVER_REGISTRY_URL.
         promotion: verdict, always, or never.
         runs: the runs of a round, such as u10000-nano:0,1,2; empty for all.
         evaluations: manifests of all evaluated runs.

@@ -19,7 +19,7 @@ def data_preparation(
     Args:
         study: preset name, or the study as JSON or YAML text.
         workspace: folder or s3://bucket/prefix that holds all of the study.
-        registry: SQLAlchemy URL without a password; empty for CROSSOVER_REGISTRY_URL.
+        registry: http(s) URL of the service, or SQLAlchemy URL without a password; empty for CROSSOVER_REGISTRY_URL.
         seeds_per_task: seeds that one pretraining task trains one after the other.
         promotion: verdict, always, or never; checked here, before anything is trained.
         runs: the runs of a round, such as u10000-nano:0,1,2; empty for all.

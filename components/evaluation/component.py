@@ -18,7 +18,7 @@ def evaluation(
     Args:
         study: preset name, or the study as JSON or YAML text.
         workspace: folder or s3://bucket/prefix that holds all of the study.
-        registry: SQLAlchemy URL without a password; empty for CROSSOVER_REGISTRY_URL.
+        registry: http(s) URL of the service, or SQLAlchemy URL without a password; empty for CROSSOVER_REGISTRY_URL.
         dataset: manifest of the prepared corpus.
         runs: manifest of the trained runs' checkpoints.
         evaluations: manifest of the results.

@@ -20,7 +20,7 @@ def pretraining(
     Args:
         study: preset name, or the study as JSON or YAML text.
         workspace: folder or s3://bucket/prefix that holds all of the study.
-        registry: SQLAlchemy URL without a password; empty for CROSSOVER_REGISTRY_URL.
+        registry: http(s) URL of the service, or SQLAlchemy URL without a password; empty for CROSSOVER_REGISTRY_URL.
         cell: name of the cell, such as u10000-nano.
         arm: name of the arm, such as dlm.
         seeds: comma-separated.

@@ -17,7 +17,7 @@ def promotion(
     Args:
         study: preset name, or the study as JSON or YAML text.
         workspace: folder or s3://bucket/prefix that holds all of the study.
-        registry: SQLAlchemy URL without a password; empty for CROSSOVER_REGISTRY_URL.
+        registry: http(s) URL of the service, or SQLAlchemy URL without a password; empty for CROSSOVER_REGISTRY_URL.
         analysis: manifest of the analysis and its decision.
         deployment: manifest of the served checkpoint.
     """

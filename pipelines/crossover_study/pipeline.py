@@ -16,9 +16,10 @@ NAME = "crossover-study"
 DESCRIPTION = (
     "Should you pretrain an autoregressive (AR) or a masked diffusion (DLM) language model on your data? Trains both "
     "under matched conditions over several seeds, finds where they cross, and promotes the winner. Parameters: study = "
-    "preset name (demo) or the study as YAML/JSON text; workspace = folder or s3://bucket/prefix; registry = SQLAlchemy"
-    " URL without a password, empty for CROSSOVER_REGISTRY_URL; seeds_per_task = seeds trained one after the other in "
-    "one pod; promotion = verdict, always or never; runs = the runs of one round as `crossover next` prints them, empty"
+    "preset name (demo) or the study as YAML/JSON text; workspace = folder or s3://bucket/prefix; registry = http(s) "
+    "URL of its service or SQLAlchemy URL without a password, empty for CROSSOVER_REGISTRY_URL; seeds_per_task = seeds "
+    "trained one after the other in one pod; promotion = verdict, always or never; runs = the runs of one round as "
+    "`crossover next` prints them, empty"
     " for all."
 )
 
