@@ -19,7 +19,8 @@ _STATES = {"nan": math.nan, "+inf": math.inf, "-inf": -math.inf}
 
 Digest = Annotated[str, Field(pattern=DIGEST, examples=["sha256:5f1c…"])]
 Name = Annotated[str, Field(min_length=1, max_length=250)]
-Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
+Count = Annotated[int, Field(ge=0, le=10**15)]
+"""Exact in JSON everywhere, where numbers may be floats."""
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Json = dict[str, Any]
 
@@ -170,11 +171,48 @@ class ItemsBody(_Body):
     items: Json
 
 
+class _Open(BaseModel):
+    """Part of an analysis: the fields that become columns; the others are kept as they are."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+
+class CrossingPart(_Open):
+    """Where the curves cross."""
+
+    direction: Annotated[str, Field(max_length=20)] | None = None
+    at: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+class VerdictPart(_Open):
+    """One verdict."""
+
+    metric: Name
+    axis: Annotated[str, Field(max_length=20)]
+    comparison: Annotated[str, Field(max_length=20)]
+    baseline: Annotated[str, Field(max_length=100)]
+    candidate: Annotated[str, Field(max_length=100)]
+    outcome: Annotated[str, Field(max_length=40)]
+    pairs: Annotated[int, Field(ge=0, le=10**6)]
+    p_adjusted: float | None
+    reason: Annotated[str, Field(max_length=20_000)]
+    crossing: CrossingPart | None
+
+
+class AnalysisPart(_Open):
+    """The JSON of `crossover.analysis.analysis_result.Analysis`, of this version or a neighbouring one."""
+
+    method: Annotated[str, Field(max_length=100)]
+    verdicts: Annotated[tuple[VerdictPart, ...], Field(max_length=10_000)]
+
+
 class AnalysisBody(_Body):
-    """An analysis of a cell: the JSON of `crossover.analysis.analysis_result.Analysis`."""
+    """An analysis of a cell."""
 
     cell: Name
-    analysis: Json
+    analysis: AnalysisPart
 
 
 class DeploymentBody(_Body):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from crossover.errors import RegistryError
@@ -18,7 +18,7 @@ def alive() -> dict[str, str]:
     return {"status": "ok"}
 
 
-@router.get("/readyz")
+@router.get("/readyz", responses={503: {"description": "It is not ready.", "content": {"application/json": {}}}})
 def ready(request: Request) -> Response:
     """Whether the database answers and has this version's schema; 503 where it does not, and during a shutdown."""
     registry: Registry = request.app.state.registry
@@ -31,7 +31,7 @@ def ready(request: Request) -> Response:
     return JSONResponse({"status": "ok"})
 
 
-@router.get("/metrics")
+@router.get("/metrics", response_class=PlainTextResponse)
 def metrics() -> Response:
     """Requests, their times and recorded points, for Prometheus."""
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)

@@ -14,10 +14,12 @@ from crossover_services.registry.app import create_app
 from crossover_services.registry.problem_details import MEDIA_TYPE
 from fastapi.testclient import TestClient
 
+from crossover.files import digest_of
 from crossover.registry import Registry
 from crossover.registry.wire_format import MOST_BYTES, MOST_POINTS
 from crossover.study.identity import RunId
 from tests.crossover.registry.conftest import empty_url, migrated_file, postgres, url
+from tests.crossover.report import report_samples as samples
 
 __all__ = ["empty_url", "migrated_file", "postgres", "url"]  # fixtures
 
@@ -187,6 +189,15 @@ def test_every_view_is_read(api: Api, registry: Registry, attempt: str, view: st
     assert (empty.schema.names, empty.num_rows) == (list(rows[0]), 0)
     for other in ("other", "' OR 1=1 --", "demo'; DROP TABLE study; --"):
         assert api.get(f"/{view}", study=other).json()["rows"] == []
+
+
+def test_an_analysis_has_the_digest_that_it_has_in_a_database(api: Api) -> None:
+    analysis = samples.analysis().model_dump(mode="json")
+    answer = api.post(f"/studies/{STUDY}/analyses", {"cell": "c", "analysis": analysis})
+    assert answer.json() == {"digest": digest_of(analysis)}
+    for wrong in ({}, {"method": "m"}, analysis | {"verdicts": [{}]}, analysis | {"verdicts": "x"}):
+        body = {"cell": "c", "analysis": wrong}
+        refused(api.post(f"/studies/{STUDY}/analyses", body), 422, "request.invalid")
 
 
 def test_what_is_malformed_is_refused_by_field(api: Api, attempt: str, registry: Registry) -> None:

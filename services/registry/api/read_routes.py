@@ -21,6 +21,7 @@ from crossover.registry.wire_format import SqlBody, number_json
 
 Sql = Annotated[Caller, Depends(Allowed("sql", everywhere=True))]
 View = Literal["curves", "runs", "verdicts", "deployments", "attempts", "datasets"]
+_TYPES = {"json": "application/json", "csv": "text/csv", "arrow": "application/vnd.apache.arrow.stream"}
 _FILTERS = {
     "curves": {"cell", "arm", "seed", "metric", "estimator"},
     "runs": {"cell", "arm", "seed", "status", "run_digest"},
@@ -69,7 +70,7 @@ class Filters:
                 raise bad_query(name, "holds a zero byte", "leave it out")
 
 
-@router.get("/{view}", tags=["views"])
+@router.get("/{view}", tags=["views"], responses={200: {"content": {kind: {} for kind in _TYPES.values()}}})
 def read_view(
     view: View,
     filters: Annotated[Filters, Depends()],
@@ -89,8 +90,8 @@ def read_view(
         return JSONResponse({"rows": _objects(page.rows), "cursor": page.cursor})
     batches = registry.reading(lambda engine: read_all(engine, name, filters.values, namespaces=namespaces))
     if format == "csv":
-        return StreamingResponse(_csv(batches), media_type="text/csv")
-    return StreamingResponse(_arrow(batches), media_type="application/vnd.apache.arrow.stream")
+        return StreamingResponse(_csv(batches), media_type=_TYPES["csv"])
+    return StreamingResponse(_arrow(batches), media_type=_TYPES["arrow"])
 
 
 @router.get("/studies/{study}/cells/{cell}/curves", tags=["views"])

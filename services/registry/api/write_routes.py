@@ -158,7 +158,11 @@ def record_analysis(
     """Record an analysis of a cell and its verdicts, as the newest; answers with its digest."""
 
     def write() -> Answer:
-        return {"digest": registry.record_analysis(study, body.cell, body.analysis)}
+        return {
+            "digest": registry.record_analysis(
+                study, body.cell, body.analysis.model_dump(mode="json", exclude_unset=True)
+            )
+        }
 
     return _once(request, registry, key, write)
 
