@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from sqlalchemy import Connection, Engine, select, update
+from sqlalchemy import Connection, Engine, delete, select, update
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -118,6 +118,19 @@ class Transactions:
                     remedy="give every request a key of its own, and the same one only to repeat it unchanged",
                 )
             return dict(stored.answer)
+
+    def forget_requests(self, older: timedelta) -> int:
+        """Drop keys of requests that no client repeats any more; points stay, and are upserts anyway.
+
+        Args:
+            older: than so much.
+
+        Returns:
+            How many.
+        """
+        row = s.IngestRequestRow
+        with self.writing() as connection:
+            return connection.execute(delete(row).where(row.created_at < self.now() - older)).rowcount
 
     def reading(self, read: Callable[[Engine], T]) -> T:
         """What a function reads; errors of the database as RegistryError."""

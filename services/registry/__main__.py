@@ -9,6 +9,8 @@ import signal
 import socket
 import sys
 import threading
+import time
+from datetime import timedelta
 from pathlib import Path
 
 from crossover.errors import CrossoverError, WorkspaceError
@@ -19,6 +21,8 @@ from crossover.settings import get_settings
 
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 GRACE_SECONDS = 20
+KEY_LIFETIME, HOUSEKEEPING_SECONDS = timedelta(days=7), 3_600.0
+"""A client repeats a request for ten minutes; a spool may be left behind for longer."""
 
 
 def main() -> int:
@@ -94,7 +98,20 @@ def _serve(registry: Registry, options: argparse.Namespace) -> None:
         if options.port_file:
             write_text(options.port_file, str(port))
         threading.Thread(target=warm_up, name="warm-up", daemon=True).start()
+        threading.Thread(target=_housekeeping, args=(registry,), name="housekeeping", daemon=True).start()
         Server(config).run(sockets=[listener])
+
+
+def _housekeeping(registry: Registry) -> None:
+    """Drop keys of old requests now and then; a failure is logged and tried again."""
+    import structlog
+
+    while True:
+        try:
+            registry.within(registry.namespace).forget_requests(KEY_LIFETIME)
+        except CrossoverError as error:
+            structlog.get_logger("crossover.registry").warning("housekeeping", problem=str(error))
+        time.sleep(HOUSEKEEPING_SECONDS)
 
 
 def _admin_token(path: Path | None) -> str:
