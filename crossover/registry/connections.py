@@ -14,7 +14,7 @@ from urllib.parse import quote
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DataError, OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from crossover.errors import RegistryError
@@ -135,6 +135,13 @@ def registry_error(url: URL, error: Exception) -> RegistryError:
     """An error of the database as one that names the registry and the remedy."""
     cause = getattr(error, "orig", None) or error
     text = (str(cause).splitlines() or [type(cause).__name__])[0]
+    if isinstance(error, DataError):
+        return RegistryError(
+            "registry.bad-value",
+            field="value",
+            problem=f"the database takes no such value: {text}",
+            remedy="give texts without zero bytes, and numbers of at most 64 bits",
+        )
     if str(getattr(cause, "sqlite_errorname", "")).startswith("SQLITE_IOERR_SHM"):
         text += " (its file system has no shared memory, which SQLite's WAL mode needs)"
     remedies = {

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import math
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    WithJsonSchema,
+    field_validator,
+)
 
 from crossover.registry.process_identity import ProcessIdentity
 from crossover.registry.registry_records import MetricDef, Point, SavedCheckpoint
 
+T = TypeVar("T")
 DIGEST = r"^[A-Za-z0-9:._-]{1,200}$"
 NAMESPACE = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 """As Kubernetes names namespaces."""
@@ -17,12 +28,21 @@ MOST_POINTS = 1_000
 MOST_BYTES = 1_000_000
 _STATES = {"nan": math.nan, "+inf": math.inf, "-inf": -math.inf}
 
+
+def _storable(value: T) -> T:
+    """PostgreSQL keeps no zero byte in a text, nor one that JSON writes as an escape."""
+    if "\\u0000" in json.dumps(value):
+        raise ValueError("must not hold a zero byte")
+    return value
+
+
+Text = Annotated[str, AfterValidator(_storable)]
+Json = Annotated[dict[str, Any], AfterValidator(_storable)]
 Digest = Annotated[str, Field(pattern=DIGEST, examples=["sha256:5f1c…"])]
-Name = Annotated[str, Field(min_length=1, max_length=250)]
+Name = Annotated[Text, Field(min_length=1, max_length=250)]
 Count = Annotated[int, Field(ge=0, le=10**15)]
 """Exact in JSON everywhere, where numbers may be floats."""
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Json = dict[str, Any]
 
 
 def _number(value: object) -> float:
@@ -72,7 +92,7 @@ class CheckpointBody(_Body):
 
     step: Count
     tokens: Count
-    uri: Annotated[str, Field(min_length=1, max_length=2_000)]
+    uri: Annotated[Text, Field(min_length=1, max_length=2_000)]
     digest: Digest
 
     def record(self) -> SavedCheckpoint:
@@ -85,7 +105,7 @@ class RunBody(_Body):
 
     digest: Digest
     cell: Name
-    arm: Annotated[str, Field(min_length=1, max_length=100)]
+    arm: Annotated[Text, Field(min_length=1, max_length=100)]
     seed: Count
     config: Json
     epoch_tokens: Count | None = None
@@ -109,7 +129,7 @@ class AttemptBody(_Body):
 
     started_step: Count
     process: ProcessBody
-    gone: Annotated[str, Field(max_length=250)] = ""
+    gone: Annotated[Text, Field(max_length=250)] = ""
     """A holder that is known to have ended; its lease does not count."""
 
 
@@ -123,7 +143,7 @@ class MetricBody(_Body):
     """A metric and its estimator."""
 
     name: Name
-    unit: Annotated[str, Field(max_length=50)]
+    unit: Annotated[Text, Field(max_length=50)]
     direction: Literal["lower", "higher", "none"]
     estimator: Literal["exact", "upper bound", "chain rule", "none"]
     draws: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
@@ -167,8 +187,8 @@ class ItemsBody(_Body):
     """Per-item scores of a task at a step."""
 
     step: Count
-    task: Annotated[str, Field(min_length=1, max_length=100)]
-    items: Json
+    task: Annotated[Text, Field(min_length=1, max_length=100)]
+    items: dict[str, Any]
 
 
 class _Open(BaseModel):
@@ -180,7 +200,7 @@ class _Open(BaseModel):
 class CrossingPart(_Open):
     """Where the curves cross."""
 
-    direction: Annotated[str, Field(max_length=20)] | None = None
+    direction: Annotated[Text, Field(max_length=20)] | None = None
     at: float | None = None
     low: float | None = None
     high: float | None = None
@@ -190,21 +210,21 @@ class VerdictPart(_Open):
     """One verdict."""
 
     metric: Name
-    axis: Annotated[str, Field(max_length=20)]
-    comparison: Annotated[str, Field(max_length=20)]
-    baseline: Annotated[str, Field(max_length=100)]
-    candidate: Annotated[str, Field(max_length=100)]
-    outcome: Annotated[str, Field(max_length=40)]
+    axis: Annotated[Text, Field(max_length=20)]
+    comparison: Annotated[Text, Field(max_length=20)]
+    baseline: Annotated[Text, Field(max_length=100)]
+    candidate: Annotated[Text, Field(max_length=100)]
+    outcome: Annotated[Text, Field(max_length=40)]
     pairs: Annotated[int, Field(ge=0, le=10**6)]
     p_adjusted: float | None
-    reason: Annotated[str, Field(max_length=20_000)]
+    reason: Annotated[Text, Field(max_length=20_000)]
     crossing: CrossingPart | None
 
 
 class AnalysisPart(_Open):
     """The JSON of `crossover.analysis.analysis_result.Analysis`, of this version or a neighbouring one."""
 
-    method: Annotated[str, Field(max_length=100)]
+    method: Annotated[Text, Field(max_length=100)]
     verdicts: Annotated[tuple[VerdictPart, ...], Field(max_length=10_000)]
 
 
@@ -214,22 +234,27 @@ class AnalysisBody(_Body):
     cell: Name
     analysis: AnalysisPart
 
+    @field_validator("analysis", mode="before")
+    @classmethod
+    def _without_zero_bytes(cls, value: object) -> object:
+        return _storable(value)
+
 
 class DeploymentBody(_Body):
     """A promotion."""
 
     run_digest: Digest
     step: Count
-    uri: Annotated[str, Field(min_length=1, max_length=2_000)]
+    uri: Annotated[Text, Field(min_length=1, max_length=2_000)]
     digest: Digest
     analysis_digest: Digest
-    reason: Annotated[str, Field(max_length=2_000)]
+    reason: Annotated[Text, Field(max_length=2_000)]
 
 
 class SqlBody(_Body):
     """One SELECT."""
 
-    sql: Annotated[str, Field(min_length=1, max_length=20_000)]
+    sql: Annotated[Text, Field(min_length=1, max_length=20_000)]
     limit: Annotated[int, Field(ge=1, le=10_000)] = 1_000
 
 
