@@ -66,4 +66,5 @@ def _print_outcome(folder: Path, *, as_json: bool) -> None:
     print(f"\nDecision:  {decision.decision} ({decision.reason})")
     print(f"Report:    {folder / 'analysis' / 'report.html'}")
     print(f"Look on:   {context.sql}")
+    print("Pages:     crossover registry serve")
     print(f"Serve:     crossover serve {folder}")
