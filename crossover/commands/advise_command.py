@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from typing import TYPE_CHECKING
 
 from crossover.commands.command_options import workspace_at
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from crossover.analysis.across.cross_cell_result import Advice
     from crossover.analysis.across.next_experiments import StudyRuns
     from crossover.report import ReportContext
+
+
+_SENTENCE = re.compile(r"(?<=\.) (?=[A-Z])")
 
 
 def advise(options: argparse.Namespace) -> int:
@@ -63,7 +67,10 @@ def advise(options: argparse.Namespace) -> int:
     for advice in results:
         facts = f"{advice.unique_tokens:,} unique tokens, {advice.parameters:,} parameters{_budget_words(advice)}"
         print(f"{facts}: {choice_sentence(context, advice)}")
-        print(f"  Because: {because(context, advice)}")
+        first, *others = _SENTENCE.split(because(context, advice))
+        print(f"  Because: {first}")
+        for sentence in others:
+            print(f"    {sentence}")
         print(f"  Cheapest experiment that could change this: {advice.cheapest}")
         for other in advice.alternatives:
             print(f"  Or: {other}")
@@ -71,9 +78,9 @@ def advise(options: argparse.Namespace) -> int:
 
 
 def _budget_words(advice: Advice) -> str:
-    from crossover.analysis.across.measured_range import epochs_text
+    from crossover.analysis.across.measured_range import epochs_words
 
-    parts = [f"{epochs_text(advice.epochs)} epochs"] if advice.epochs else []
+    parts = [epochs_words(advice.epochs)] if advice.epochs else []
     parts += [f"{advice.flops:.3g} FLOPs"] if advice.flops else []
     end = ", the end of the runs" if advice.basis == "verdict" else ""
     return f", {', '.join(parts)}{end}" if parts else ""

@@ -19,9 +19,16 @@ def study_of(options: argparse.Namespace) -> StudyConfig:
 
     Raises:
         StudyError: it is none of these, or not a valid study.
-        WorkspaceError: a file that a study wrote into its workspace.
+        WorkspaceError: a file that a study wrote into its workspace, or a folder of several.
     """
     _refuse_result(Path(options.study))
+    if (
+        not _is_workspace(options.study)
+        and (inside := studies_in(options.study))
+        and options.study not in study_presets()
+    ):
+        problem, remedy = "is a folder of studies, not a study", f"name one: {', '.join(inside)}"
+        raise _not_a_workspace(options.study, problem, remedy)
     document = open_store(options.study).read_document(STUDY_FILE) if _is_workspace(options.study) else None
     return parse_study(json.dumps(document.value["study"])) if document else load_study(options.study)
 

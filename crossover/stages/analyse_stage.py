@@ -76,7 +76,9 @@ def analyse_stage(
     }
     rounds = write_rounds(context, runs, analyses, selection=selected)
     if cells is not None:
-        summary = study_overview.overview(cells, study.analysis, next_runs=rounds.next_runs)
+        summary = study_overview.overview(
+            cells, study.analysis, next_runs=rounds.next_runs, draws=study.evaluation.nelbo_draws
+        )
     else:
         stored = Overview.model_validate(read_json(context.store.path(FOLDER) / "overview.json"))
         summary = stored.model_copy(update={"next_runs": rounds.next_runs})
@@ -126,7 +128,13 @@ def analyse_other_plan(
     analyses, cells = analyse_cells(other.study, dataset, runs, _notes(other))
     name = f"{OTHER_PLANS}/{short(other.study.plan_digest)}"
     files = _write(
-        context, dataset, runs, study_overview.overview(cells, plan), analyses, context.store.path(name), samples={}
+        context,
+        dataset,
+        runs,
+        study_overview.overview(cells, plan, draws=study.evaluation.nelbo_draws),
+        analyses,
+        context.store.path(name),
+        samples={},
     )
     context.store.publish(name)
     return planned, analyses, f"{context.store.uri_of(name)}/{files.html.name}"

@@ -53,7 +53,7 @@ def context(study: StudyConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.fixture
 def options(tmp_path: Path) -> argparse.Namespace:
-    return argparse.Namespace(out=str(tmp_path / "ws"), registry=None, json=False)
+    return argparse.Namespace(study="growing.yaml", out=str(tmp_path / "ws"), registry=None, json=False)
 
 
 def one_round(context: StudyContext, selection: str) -> AnalysisRef:
