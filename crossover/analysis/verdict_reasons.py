@@ -158,9 +158,9 @@ class _OutcomeSentence:
         """That zero is not excluded; where the interval does exclude it, what takes that back."""
         if low <= 0 <= high:
             return "neither clear of zero"
-        if self.tests > 1:
-            return f"not clear of zero after adjustment for {self.tests} tests,"
-        return "not clear of zero at the level of this look,"
+        adjustment = f" after adjustment for {self.tests} tests" if self.tests > 1 else ""
+        look = " at the level of this look" if self.plan.looks else ""
+        return f"not clear of zero{adjustment}{look},"
 
     def _figures(self, test: WindowTest) -> str:
         return f"mean difference {self._amount(test.mean)} over {span(self.axis, test)}"

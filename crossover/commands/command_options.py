@@ -57,7 +57,7 @@ def workspace_at(place: str) -> str:
         remedy = f"name its folder: {folder}" if folder.is_dir() else f"run `crossover run {place}` first"
         raise _not_a_workspace(place, problem, remedy)
     _refuse_result(path)
-    if place.endswith((".yaml", ".yml", ".json")):
+    if study_file(place):
         return str(home / load_study(place).name)
     if not place or path.is_file():
         problem = "is a file, not the folder of a study" if place else "is no name of a folder"
@@ -65,6 +65,11 @@ def workspace_at(place: str) -> str:
         remedy = f"name the folder of a study{': ' if found else ''}{', '.join(found)}, or the study's YAML file"
         raise _not_a_workspace(place or "WORKSPACE", problem, remedy)
     return place
+
+
+def study_file(place: str) -> bool:
+    """Whether a place is the file of a study by its name."""
+    return place.endswith((".yaml", ".yml", ".json")) and not Path(place).is_dir()
 
 
 def studies_in(place: str) -> tuple[str, ...]:
