@@ -12,6 +12,7 @@ import pytest
 from crossover.cli import main
 from crossover.report import ReportContext
 from crossover.stages.workspace import Workspace
+from crossover.storage import open_store
 from crossover.study.study_config import StudyConfig
 from tests.crossover.stages.trained_study import edited, trained
 
@@ -162,7 +163,7 @@ def test_an_analysis_of_an_earlier_revision_is_told_first(
     file.write_text(later.model_dump_json())
     for verb in ("advise", "report"):
         assert main([verb, str(workspace)]) == 0
-        assert "earlier" not in capsys.readouterr().out
+        assert "earlier revision" not in capsys.readouterr().out
         assert main([verb, str(file)]) == 0
         assert capsys.readouterr().out.startswith(
             "The analysis is of an earlier revision of this study: 2 seeds, no looks (now 8 seeds, looks 5, 8); "
@@ -186,9 +187,15 @@ def test_a_page_of_before_experiments_were_recorded_is_told_to_be_renewed(
     for advice in raw["overview"]["advice"]:
         del advice["experiments"]
     path.write_text(json.dumps(raw))
+    (path.parent / "manifest.json").unlink()
+    open_store(str(workspace)).publish("analysis")
     assert main([verb, str(workspace)]) == 0
     said = f"Written by an earlier version of the advice: run `crossover analyse {workspace}` to renew the page.\n"
     assert capsys.readouterr().out.startswith(said)
+    assert main(["analyse", str(workspace)]) == 0
+    capsys.readouterr()
+    assert main([verb, str(workspace)]) == 0
+    assert "earlier version" not in capsys.readouterr().out, "it was renewed"
 
 
 def test_next_names_the_studies_of_a_folder(

@@ -10,6 +10,7 @@ from typing import Any
 
 from crossover.analysis import analyse
 from crossover.analysis.across import study_overview
+from crossover.analysis.across.budget_advice import advise_all
 from crossover.analysis.across.cross_cell_result import CellFacts, Overview
 from crossover.analysis.analyse_cell import METHOD
 from crossover.analysis.analysis_plan import AnalysisPlan
@@ -81,7 +82,9 @@ def analyse_stage(
         )
     else:
         stored = Overview.model_validate(read_json(context.store.path(FOLDER) / "overview.json"))
-        summary = stored.model_copy(update={"next_runs": rounds.next_runs})
+        analysed = [(facts, analyses[facts.cell]) for facts in stored.cells if facts.cell in analyses]
+        advice = advise_all(analysed, draws=study.evaluation.nelbo_draws)
+        summary = stored.model_copy(update={"next_runs": rounds.next_runs, "advice": advice})
     for frontier in summary.frontiers:
         name = f"u{frontier.unique_tokens}-frontier"
         context.registry.record_analysis(study.digest, name, frontier.analysis.model_dump(mode="json"))
