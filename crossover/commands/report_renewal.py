@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from crossover.commands.command_options import study_file
 from crossover.stages.workspace import STUDY_FILE
 from crossover.storage import open_store
 from crossover.study.changed_fields import changed_fields, dotted_fields
-from crossover.study.load_study import load_study, parse_study
+from crossover.study.load_study import load_study
 
 if TYPE_CHECKING:
     from crossover.report import ReportContext
@@ -26,17 +25,16 @@ def renewal_note(place: str, workspace: str, context: ReportContext) -> str:
     if not context.measured_here:
         return ""
     document = open_store(workspace).read_document(STUDY_FILE)
-    recorded: dict[str, Any] | None = document.value.get("study") if document else None
+    record: dict[str, Any] = document.value if document else {}
+    recorded = dotted_fields(record.get("study", {}))
     if study_file(place):
         study = load_study(place)
-    elif recorded is not None:
-        study = parse_study(json.dumps(recorded))
-    else:
-        return ""
-    if study.digest != context.study_digest:
-        analysed = document is not None and document.value.get("digest") == context.study_digest
-        before = dotted_fields(recorded) if analysed and recorded else _of_report(context)
-        was, now = changed_fields(before, dotted_fields(study.model_dump(mode="json")))
+        digest, fields_now = study.digest, dotted_fields(study.model_dump(mode="json"))
+    else:  # as it was written, perhaps by another version
+        digest, fields_now = record.get("digest", context.study_digest), recorded
+    if digest != context.study_digest:
+        before = recorded if record.get("digest") == context.study_digest else _of_report(context)
+        was, now = changed_fields(before, fields_now)
         fields = f": {', '.join(was)} (now {', '.join(now)})" if was else ""
         return (
             f"The analysis is of an earlier revision of this study{fields}; `crossover run {place}` analyses it anew."

@@ -65,7 +65,7 @@ def choice_by_forecast(
     plan = cells[0][1].plan
     if "epochs" not in plan.axes or "matched" not in plan.comparisons:
         lacks.append("no crossing over epochs was analysed")
-        return ForecastChoice("cannot say", f"{not_run}, and {', and '.join(lacks)}.", 0)
+        return ForecastChoice("cannot say", _listed(not_run, lacks), 0)
     facts = CellFacts(cell="", unique_tokens=unique_tokens, parameters=parameters)
     moved = fit_movement(cells, metric, "epochs", "matched", forecasts=[facts])
     crossed = sum(cell.at is not None for cell in moved.cells)
@@ -76,7 +76,7 @@ def choice_by_forecast(
     elif not moved.forecasts:
         lacks.append(f"it cannot be forecast. {moved.reason.removesuffix('.')}")
     if lacks or flops is None:
-        return ForecastChoice("cannot say", f"{not_run}, and {', and '.join(lacks)}.", crossed)
+        return ForecastChoice("cannot say", _listed(not_run, lacks), crossed)
     forecast, length = moved.forecasts[0], flops / least
     because = (
         f"{not_run}; {flops:.3g} FLOPs are about {epochs_words(length)}; trained on without stopping, the "
@@ -85,6 +85,12 @@ def choice_by_forecast(
     )
     choose: Choice = "baseline" if length < forecast.low else "candidate" if length > forecast.high else "cannot say"
     return ForecastChoice(choose, because, crossed)
+
+
+def _listed(not_run: str, lacks: Sequence[str]) -> str:
+    """All that stands against a forecast, in one sentence."""
+    *others, last = lacks
+    return f"{', '.join((not_run, *others))}, and {last}."
 
 
 def _near_words(cells: Sequence[AnalysedCell], unique_tokens: int, parameters: int) -> str:

@@ -349,7 +349,7 @@ def test_a_smaller_step_is_offered_where_one_more_crossing_makes_a_forecast() ->
     asked: dict[str, Any] = {"unique_tokens": 10**9, "parameters": 10**6}
     one, two = (advise(CELLS[:number], **asked) for number in (1, 2))
     assert one.because == (
-        "This cell was not run, and no budget was given (--flops or --epochs), and a forecast needs three cells "
+        "This cell was not run, no budget was given (--flops or --epochs), and a forecast needs three cells "
         "that cross; there is 1."
     )
     assert one.cheapest.startswith("Run this cell: ")
@@ -365,3 +365,14 @@ def test_a_budget_in_epochs_is_refused_in_epochs() -> None:
     assert error.value.remedy == "give a budget of 1 epoch or more"
     one = advise(CELLS, unique_tokens=3 * 10**6, parameters=10**6, epochs=1.0)
     assert "are about 1 epoch;" in one.because
+
+
+def test_an_interval_clear_of_zero_that_adjustment_takes_back_says_so() -> None:
+    noise = (cell(10**6, 10**6, 60.0, sd=sd)[1].headline for sd in (0.01 * k for k in range(2, 40)))
+    verdict = next(
+        v
+        for v in noise
+        if v.outcome == "insufficient evidence" and v.late and v.late.interval and v.late.interval[1] < 0
+    )
+    assert "not clear of zero after adjustment for 2 tests, nor shown to be inside" in verdict.reason
+    assert "neither clear of zero" not in verdict.reason
