@@ -49,7 +49,7 @@ def reason(
         further: seed pairs to add that would settle it; None where that cannot be estimated.
         drawn: the same if the Monte Carlo error were removed, where pairs alone do not settle it.
         reach: where the trend would settle it.
-        tests: what Holm multiplied the late p value with.
+        tests: over how many late p values Holm adjusted.
         picks: against tuned arms, the arm chosen for each seed.
     """
     early, late = evidence.early, evidence.late
