@@ -22,6 +22,8 @@ EVENT_MARK = "@crossover "
 PLAIN_SECONDS = 10.0
 EVENT_SECONDS = 0.5
 MEBIBYTE = 1 << 20
+MANY_HOURS, HOURS_A_YEAR = 10_000.0, 8_766.0
+"""From so many hours on a duration is told in years."""
 KNOWN_FRACTION, KNOWN_SECONDS = 0.05, 60.0
 """Share of the work, or time, after which the time left is shown."""
 
@@ -54,12 +56,14 @@ def parse_event(line: str) -> dict[str, Any] | None:
 
 
 def time_text(seconds: float) -> str:
-    """A duration for people: `40 s`, `12 min`, `3.5 h`, `3,360 h`."""
+    """A duration for people: `40 s`, `12 min`, `3.5 h`, `3,360 h`, `98.9 years`."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 5400:
         return f"{seconds / 60:.0f} min"
     hours = seconds / 3600
+    if hours >= MANY_HOURS:
+        return f"{float(f'{hours / HOURS_A_YEAR:.3g}'):,g} years"
     return f"{hours:.1f} h" if hours < 100 else f"{hours:,.0f} h"
 
 

@@ -11,8 +11,10 @@ import pytest
 
 from crossover.cli import main
 from crossover.report import ReportContext
+from crossover.stages.workspace import Workspace
+from crossover.storage import open_store
 from crossover.study.study_config import StudyConfig
-from tests.crossover.stages.trained_study import trained
+from tests.crossover.stages.trained_study import edited, trained
 
 __all__ = ["trained"]  # a fixture
 
@@ -58,11 +60,20 @@ def test_no_budget_and_the_end_of_the_runs_are_one_question(
 def test_an_experiment_has_its_price(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["advise", str(workspace)]) == 0
     lines = capsys.readouterr().out.splitlines()
+    because = lines.index(next(text for text in lines if text.startswith("  Because: ")))
+    assert lines[because + 1].startswith("    "), "one sentence a line"
+    assert all(text.endswith(".") for text in lines[because:])
     experiments = [text for text in lines if text.startswith(("  Cheapest experiment that could change", "  Or: "))]
     assert len(experiments) > 1
     assert all(" FLOPs, about " in text for text in experiments)
     before = answer(capsys, str(workspace), "--epochs", "0.3")
-    assert "for which every run of the study trains anew from zero: 4 runs, " in before["cheapest"]
+    assert (
+        "for which every run of the study trains anew from zero: 4 runs (`evaluation: {first_epoch: 0.3}`), "
+        in before["cheapest"]
+    )
+    (experiment,) = before["experiments"]
+    assert set(experiment) == {"what", "edit", "flops", "seconds", "note", "text"}
+    assert (experiment["edit"], experiment["text"]) == ("evaluation: {first_epoch: 0.3}", before["cheapest"])
     assert "of training at the speed of these runs" in before["cheapest"]
 
 
@@ -85,6 +96,8 @@ def test_a_model_may_be_named(workspace: Path, capsys: pytest.CaptureFixture[str
         ("--unique-tokens 1.5 --parameters 9", "--unique-tokens: is 1.5, which is no number of tokens"),
         ("--unique-tokens 512 --parameters 0.5", "--parameters: is 0.5"),
         ("--unique-tokens 512", "--parameters: is missing"),
+        ("--unique-tokens 1024 --parameters pico --epochs 0.5", "epochs: is 0.5, less than one epoch of 1,024 tokens"),
+        ("--unique-tokens 1024 --parameters pico --epochs 0.5", "give a budget of 1 epoch or more"),
         ("--parameters nano", "--unique-tokens: is missing"),
         ("--unique-tokens 1e6 --parameters 1e6 --flops 1e9", "less than one epoch of 1,000,000 tokens"),
     ],
@@ -140,3 +153,52 @@ def test_a_report_from_before_halves_were_recorded_is_read(workspace: Path, caps
     assert older.cells == context.cells
     assert older.overview.advice[0].trained_to_end is None
     assert plain["trained_to_end"] is not None
+
+
+def test_an_analysis_of_an_earlier_revision_is_told_first(
+    workspace: Path, trained: tuple[StudyConfig, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    later = edited(trained[0], lambda raw: (raw.update(seeds=8), raw["analysis"].update(looks=[5, 8])))
+    file = tmp_path / "later.json"
+    file.write_text(later.model_dump_json())
+    for verb in ("advise", "report"):
+        assert main([verb, str(workspace)]) == 0
+        assert "earlier revision" not in capsys.readouterr().out
+        assert main([verb, str(file)]) == 0
+        assert capsys.readouterr().out.startswith(
+            "The analysis is of an earlier revision of this study: 2 seeds, no looks (now 8 seeds, looks 5, 8); "
+            f"`crossover run {file}` analyses it anew.\n"
+        )
+    Workspace(str(workspace)).claim(later)
+    assert main(["advise", str(workspace), "--json"]) == 0
+    streams = capsys.readouterr()
+    assert json.loads(streams.out)
+    assert streams.err.startswith(
+        "The analysis is of an earlier revision of this study: 2 seeds, no looks (now 8 seeds"
+    )
+
+
+@pytest.mark.parametrize("verb", ["advise", "report"])
+def test_a_page_of_before_experiments_were_recorded_is_told_to_be_renewed(
+    workspace: Path, trained: tuple[StudyConfig, Path], capsys: pytest.CaptureFixture[str], verb: str
+) -> None:
+    path = workspace / "analysis" / "report.json"
+    raw = json.loads(path.read_text("utf-8"))
+    for advice in raw["overview"]["advice"]:
+        del advice["experiments"]
+    path.write_text(json.dumps(raw))
+    (path.parent / "manifest.json").unlink()
+    open_store(str(workspace)).publish("analysis")
+    assert main([verb, str(workspace)]) == 0
+    said = f"Written by an earlier version of the advice: run `crossover analyse {workspace}` to renew the page.\n"
+    assert capsys.readouterr().out.startswith(said)
+    assert main(["analyse", str(workspace)]) == 0
+    capsys.readouterr()
+    assert main([verb, str(workspace)]) == 0
+    assert "earlier version" not in capsys.readouterr().out, "it was renewed"
+
+
+def test_next_names_the_studies_of_a_folder(
+    workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert f"is a folder of studies, not a study; name one: {workspace}" in refusal(capsys, "next", str(tmp_path))

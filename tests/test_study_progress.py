@@ -99,4 +99,10 @@ def test_cells_weigh_by_tokens_and_parameters() -> None:
 
 
 def test_durations_are_for_people() -> None:
-    assert [time_text(s) for s in (5, 600, 41_142, 12_096_000)] == ["5 s", "10 min", "11.4 h", "3,360 h"]
+    assert [time_text(s) for s in (5, 600, 41_142, 12_096_000, 3.12e9)] == [
+        "5 s",
+        "10 min",
+        "11.4 h",
+        "3,360 h",
+        "98.9 years",
+    ]

@@ -15,7 +15,7 @@ from crossover.analysis.figure_data import figure, summaries
 from crossover.analysis.inference.item_tests import ItemTable, item_tests
 from crossover.errors import CurvesError
 
-METHOD = "early-late-iut/2"
+METHOD = "early-late-iut/3"
 
 
 def analyse(

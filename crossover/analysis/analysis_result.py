@@ -103,6 +103,9 @@ class Verdict(_Record):
     late: Window | None
     crossing: Crossing | None
     further_pairs: int | None = Field(description="Seed pairs to add that would settle it, from the variance seen.")
+    drawn_pairs: int | None = Field(
+        default=None, description="The same without Monte Carlo error, where pairs alone do not settle it."
+    )
     further_reach: float | None = Field(
         default=None, description="Where the runs would have to end for the trend to settle it; an extrapolation."
     )

@@ -81,7 +81,7 @@ def judge_contrasts(family: Sequence[Contrast], plan: AnalysisPlan) -> list[Verd
     adjusted = zip(*(holm(list(ps)) for ps in zip(*raw, strict=True)), strict=True)
     lates = [late for _, late, _ in raw if late is not None]
     return [
-        _verdict(contrast, PValues(*ps), plan, tests=_factor(contrast.evidence.raw.late, lates))
+        _verdict(contrast, PValues(*ps), plan, tests=_factor(contrast.evidence.raw.late, lates), family=len(lates))
         for contrast, ps in zip(family, adjusted, strict=True)
     ]
 
@@ -115,7 +115,7 @@ def _unpaired(runs: Mapping[CurveKey, Curve], plan: AnalysisPlan, metric: Metric
     return f"The paired runs share no range of {axis}: one ends before another begins"
 
 
-def _verdict(contrast: Contrast, adjusted: PValues, plan: AnalysisPlan, *, tests: int) -> Verdict:
+def _verdict(contrast: Contrast, adjusted: PValues, plan: AnalysisPlan, *, tests: int, family: int) -> Verdict:
     evidence, metric = contrast.evidence, contrast.metric
     decision = decide(evidence, adjusted, metric, plan)
     pairs, reach, drawn = None, None, None
@@ -145,6 +145,7 @@ def _verdict(contrast: Contrast, adjusted: PValues, plan: AnalysisPlan, *, tests
             further=pairs,
             drawn=drawn,
             reach=reach,
+            tests=family,
             picks=tuple(contrast.picks.values()),
         ),
         pairs=evidence.pairs,
@@ -154,6 +155,7 @@ def _verdict(contrast: Contrast, adjusted: PValues, plan: AnalysisPlan, *, tests
         late=_window(evidence.late, metric, plan),
         crossing=decision.crossing,
         further_pairs=pairs,
+        drawn_pairs=drawn,
         further_reach=reach,
         sign_changes=evidence.sign_changes,
         turns=evidence.turns,

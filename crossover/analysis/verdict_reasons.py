@@ -33,6 +33,7 @@ def reason(
     further: int | None,
     drawn: int | None = None,
     reach: float | None = None,
+    tests: int = 1,
     picks: tuple[str, ...] = (),
 ) -> str:
     """Explain an outcome in one sentence that ends in a full stop.
@@ -48,6 +49,7 @@ def reason(
         further: seed pairs to add that would settle it; None where that cannot be estimated.
         drawn: the same if the Monte Carlo error were removed, where pairs alone do not settle it.
         reach: where the trend would settle it.
+        tests: over how many late p values Holm adjusted.
         picks: against tuned arms, the arm chosen for each seed.
     """
     early, late = evidence.early, evidence.late
@@ -55,7 +57,7 @@ def reason(
         return f"{evidence.problem}."
     if picks:
         plan = plan.model_copy(update={"baseline": plan.tuned_name, "tuned": ()})
-    parts = [_OutcomeSentence(evidence.alpha, adjusted, metric, plan, axis).text(decision.outcome, early, late)]
+    parts = [_OutcomeSentence(evidence.alpha, adjusted, metric, plan, axis, tests).text(decision.outcome, early, late)]
     if decision.obstacle:
         parts.append(decision.obstacle)
     if evidence.sign_changes > 1 and comparison == "matched":
@@ -99,6 +101,7 @@ class _OutcomeSentence:
     metric: MetricPlan
     plan: AnalysisPlan
     axis: Axis
+    tests: int
 
     def text(self, outcome: Outcome, early: WindowTest, late: WindowTest) -> str:
         if outcome == "crossover":
@@ -147,9 +150,17 @@ class _OutcomeSentence:
             )
         return (
             f"The late difference is {self._figures(late)} ({interval}, adjusted {p_text(self.adjusted.late)}): "
-            f"neither clear of zero nor shown to be inside ±{self._delta()}; "
+            f"{self._unclear(low, high)} nor shown to be inside ±{self._delta()}; "
             f"crossing, adjusted {p_text(self.adjusted.crossover)}"
         )
+
+    def _unclear(self, low: float, high: float) -> str:
+        """That zero is not excluded; where the interval does exclude it, what takes that back."""
+        if low <= 0 <= high:
+            return "neither clear of zero"
+        adjustment = f" after adjustment for {self.tests} tests" if self.tests > 1 else ""
+        look = " at the level of this look" if self.plan.looks else ""
+        return f"not clear of zero{adjustment}{look},"
 
     def _figures(self, test: WindowTest) -> str:
         return f"mean difference {self._amount(test.mean)} over {span(self.axis, test)}"

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
+import sys
 from typing import TYPE_CHECKING
 
 from crossover.commands.command_options import workspace_at
 from crossover.commands.report_command import read_report, report_json
+from crossover.commands.report_renewal import renewal_note
 from crossover.data.tokenizer import VOCAB_SIZE
 from crossover.errors import StudyError
 from crossover.field_faults import did_you_mean
 from crossover.model.model_presets import model_presets, preset
+from crossover.stages.workspace import STUDY_FILE
+from crossover.storage import open_store
 
 if TYPE_CHECKING:
     from crossover.analysis.across.cross_cell_result import Advice
     from crossover.analysis.across.next_experiments import StudyRuns
     from crossover.report import ReportContext
+
+
+_SENTENCE = re.compile(r"(?<=\.) (?=[A-Z])")
 
 
 def advise(options: argparse.Namespace) -> int:
@@ -28,9 +36,11 @@ def advise(options: argparse.Namespace) -> int:
     """
     from crossover.analysis.across.budget_advice import advise as advise_on
     from crossover.analysis.across.budget_advice import advise_all
+    from crossover.analysis.across.next_experiments import without_edits
     from crossover.report import because, choice_sentence
 
-    context = read_report(report_json(workspace_at(options.workspace)))
+    workspace = workspace_at(options.workspace)
+    context = read_report(report_json(workspace))
     analyses = {cell.cell: cell.analysis for cell in context.cells}
     cells = [(facts, analyses[facts.cell]) for facts in context.overview.cells]
     if not cells:
@@ -42,16 +52,20 @@ def advise(options: argparse.Namespace) -> int:
         )
     flops, epochs = _budget(options)
     size = _size(options, context)
-    runs = _study_runs(context)
+    runs, draws = _study_runs(context), _draws(workspace)
     if size is None:
-        results = advise_all(cells, flops=flops, epochs=epochs, study=runs)
+        results = advise_all(cells, flops=flops, epochs=epochs, study=runs, draws=draws)
     else:
         unique_tokens, parameters = size
         requested = {"unique_tokens": unique_tokens, "parameters": parameters}
-        results = (advise_on(cells, **requested, flops=flops, epochs=epochs, study=runs),)
+        results = (advise_on(cells, **requested, flops=flops, epochs=epochs, study=runs, draws=draws),)
+    if not context.measured_here:
+        results = tuple(map(without_edits, results))
     if all(advice.basis == "no budget" for advice in results):
         flag = "--flops" if epochs is None else "--epochs"
         raise _bad(flag, f"is no budget: {results[0].because[:-1]}", "give one step or more, or leave it out")
+    if note := renewal_note(options.workspace, workspace, context):
+        print(note, file=sys.stderr if options.json else sys.stdout)
     if options.json:
         rows = [
             advice.model_dump(mode="json")
@@ -63,7 +77,10 @@ def advise(options: argparse.Namespace) -> int:
     for advice in results:
         facts = f"{advice.unique_tokens:,} unique tokens, {advice.parameters:,} parameters{_budget_words(advice)}"
         print(f"{facts}: {choice_sentence(context, advice)}")
-        print(f"  Because: {because(context, advice)}")
+        first, *others = _SENTENCE.split(because(context, advice))
+        print(f"  Because: {first}")
+        for sentence in others:
+            print(f"    {sentence}")
         print(f"  Cheapest experiment that could change this: {advice.cheapest}")
         for other in advice.alternatives:
             print(f"  Or: {other}")
@@ -71,9 +88,9 @@ def advise(options: argparse.Namespace) -> int:
 
 
 def _budget_words(advice: Advice) -> str:
-    from crossover.analysis.across.measured_range import epochs_text
+    from crossover.analysis.across.measured_range import epochs_words
 
-    parts = [f"{epochs_text(advice.epochs)} epochs"] if advice.epochs else []
+    parts = [epochs_words(advice.epochs)] if advice.epochs else []
     parts += [f"{advice.flops:.3g} FLOPs"] if advice.flops else []
     end = ", the end of the runs" if advice.basis == "verdict" else ""
     return f", {', '.join(parts)}{end}" if parts else ""
@@ -133,6 +150,13 @@ def _study_runs(context: ReportContext) -> StudyRuns:
     runs = [run for cell in context.cells for run in cell.runs]
     steps = {cell.cell: max((run.steps for run in cell.runs), default=0) for cell in context.cells}
     return StudyRuns(len(runs), sum(run.flops for run in runs), sum(run.seconds for run in runs), steps)
+
+
+def _draws(workspace: str) -> int:
+    """Masks an example in the evaluation of the study; 0 is not known."""
+    document = open_store(workspace).read_document(STUDY_FILE)
+    evaluation = document.value.get("study", {}).get("evaluation", {}) if document else {}
+    return int(evaluation.get("nelbo_draws", 0))
 
 
 def _bad(flag: str, problem: str, remedy: str) -> StudyError:

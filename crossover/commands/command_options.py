@@ -19,9 +19,16 @@ def study_of(options: argparse.Namespace) -> StudyConfig:
 
     Raises:
         StudyError: it is none of these, or not a valid study.
-        WorkspaceError: a file that a study wrote into its workspace.
+        WorkspaceError: a file that a study wrote into its workspace, or a folder of several.
     """
     _refuse_result(Path(options.study))
+    if (
+        not _is_workspace(options.study)
+        and (inside := studies_in(options.study))
+        and options.study not in study_presets()
+    ):
+        problem, remedy = "is a folder of studies, not a study", f"name one: {', '.join(inside)}"
+        raise _not_a_workspace(options.study, problem, remedy)
     document = open_store(options.study).read_document(STUDY_FILE) if _is_workspace(options.study) else None
     return parse_study(json.dumps(document.value["study"])) if document else load_study(options.study)
 
@@ -50,7 +57,7 @@ def workspace_at(place: str) -> str:
         remedy = f"name its folder: {folder}" if folder.is_dir() else f"run `crossover run {place}` first"
         raise _not_a_workspace(place, problem, remedy)
     _refuse_result(path)
-    if place.endswith((".yaml", ".yml", ".json")):
+    if study_file(place):
         return str(home / load_study(place).name)
     if not place or path.is_file():
         problem = "is a file, not the folder of a study" if place else "is no name of a folder"
@@ -58,6 +65,11 @@ def workspace_at(place: str) -> str:
         remedy = f"name the folder of a study{': ' if found else ''}{', '.join(found)}, or the study's YAML file"
         raise _not_a_workspace(place or "WORKSPACE", problem, remedy)
     return place
+
+
+def study_file(place: str) -> bool:
+    """Whether a place is the file of a study by its name."""
+    return place.endswith((".yaml", ".yml", ".json")) and not Path(place).is_dir()
 
 
 def studies_in(place: str) -> tuple[str, ...]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from crossover.commands.command_options import studies_in, workspace_at
+from crossover.commands.report_renewal import renewal_note
 from crossover.errors import StudyError, WorkspaceError
 from crossover.files import write_text
 from crossover.stages.workspace import STUDY_FILE
@@ -22,13 +24,16 @@ def report(options: argparse.Namespace) -> int:
     """Print the headline and the paths, or the report's JSON; with `--picture` write the headline's figure too."""
     from crossover.report import render_picture
 
-    path = report_json(workspace_at(options.workspace))
+    workspace = workspace_at(options.workspace)
+    path = report_json(workspace)
     if options.picture:
         picture = render_picture(read_report(path))
         if picture is None:
             problem, remedy = "the report has no curves to draw", "leave --picture out"
             raise StudyError("report.no-picture", field="--picture", problem=problem, remedy=remedy)
         write_text(Path(options.picture), picture)
+    if note := renewal_note(options.workspace, workspace, read_report(path)):
+        print(note, file=sys.stderr if options.json else sys.stdout)
     if options.json:
         print(path.read_text("utf-8"), end="")
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from crossover.stages.round_state import next_round
 from crossover.stages.run_selection import check_rounds, looks_note, selected_runs
 from crossover.stages.stage_manifests import RoundsRef
 from crossover.storage import open_store
+from crossover.study.load_study import study_presets
 from crossover.study.study_config import StudyConfig
 
 
@@ -19,14 +21,22 @@ def next(options: argparse.Namespace) -> int:
     """Print the runs of the next round, with reasons."""
     study = study_of(options)
     state = _state(options, study)
+    command = _command(options, "--rounds") if state.next_selection else None
     if options.json:
-        print(state.model_dump_json(indent=1, exclude={"runs"}))
+        record = state.model_dump(mode="json", exclude={"runs"})
+        cost = sum(run.cost for run in state.next_runs)
+        print(json.dumps(record | {"command": command, "cost": cost}, indent=1, ensure_ascii=False))
         return 0
-    print("\n".join(lines(study, state)))
-    if state.next_selection and not state.next_runs:
-        out = ["--out", options.out] if options.out else []
-        print(f"Run:   {shlex.join(['crossover', 'run', options.study, '--rounds', *out])}")
+    print("\n".join(lines(study, state, _command(options))))
+    if command:
+        print(f"Run:   {command}")
     return 0
+
+
+def _command(options: argparse.Namespace, *flags: str) -> str:
+    """What runs the study."""
+    out = ["--out", options.out] if options.out else []
+    return shlex.join(["crossover", "run", options.study, *flags, *out])
 
 
 def run_rounds(options: argparse.Namespace, study: StudyConfig, start: Callable[[str], Path]) -> Path:
@@ -47,18 +57,24 @@ def run_rounds(options: argparse.Namespace, study: StudyConfig, start: Callable[
     while True:
         number += 1
         if not options.json:
-            print("\n".join((f"\nRound {number}", *lines(study, state))), flush=True)
+            print("\n".join((f"\nRound {number}", *lines(study, state, _command(options)))), flush=True)
         folder = start(state.next_selection or state.selection)
         state = _state(options, study)
         if not state.next_selection:
             break
     if not options.json:
-        print("\n".join(("", *lines(study, state))))
+        print("\n".join(("", *lines(study, state, _command(options)))))
     return folder
 
 
-def lines(study: StudyConfig, state: RoundsRef) -> list[str]:
-    """The state for people: each cell, the next runs, and what was spent of the full grid."""
+def lines(study: StudyConfig, state: RoundsRef, command: str) -> list[str]:
+    """The state for people: each cell, the next runs, and what was spent of the full grid.
+
+    Args:
+        study: the study.
+        state: of its rounds.
+        command: what runs all of it.
+    """
     text = []
     for cell in state.cells:
         trained = f", {cell.trained} trained" if cell.trained > cell.pairs else ""
@@ -75,10 +91,29 @@ def lines(study: StudyConfig, state: RoundsRef) -> list[str]:
         text.append(f"Next:  nothing to train; {waiting}: {state.next_selection}")
     else:
         text.append("Next:  nothing")
+        text += _still_open(state, command)
     text.append(f"Spent: {share}")
     return [*text, f"Plan:  {looks_note(study)}"] if study.analysis.looks[-1] != len(study.seeds) else text
 
 
+def _still_open(state: RoundsRef, command: str) -> list[str]:
+    """Halves of the answer that no round settles, and the planned runs that may."""
+    words = {"best-so-far": "best so far", "matched": "trained to the end"}
+    text = []
+    for cell in state.cells:
+        if not cell.undecided:
+            continue
+        halves = " and ".join(words.get(half, half) for half in cell.undecided)
+        line = f"Open:  {cell.cell}: still open: {halves} (insufficient evidence)"
+        if left := [run for run in state.untrained if run.cell == cell.cell]:
+            seeds = ", ".join(map(str, dict.fromkeys(run.seed for run in left)))
+            cost = sum(state.costs.get(f"{run.cell}/{run.arm}", 0.0) for run in left)
+            runs = f"{len(left)} planned run{'s' * (len(left) > 1)} not trained"
+            line += f"; {runs} (seeds {seeds}, about {cost:.2g} {state.unit}): `{command}` trains them"
+        text.append(line)
+    return [*text, "       only the headline verdict closes a cell"] if text else []
+
+
 def _state(options: argparse.Namespace, study: StudyConfig) -> RoundsRef:
-    check_rounds(study)
+    check_rounds(study, options.study if options.study in study_presets() else "")
     return next_round(study, open_store(workspace_of(options, study)))

@@ -10,6 +10,7 @@ from typing import Any
 
 from crossover.analysis import analyse
 from crossover.analysis.across import study_overview
+from crossover.analysis.across.budget_advice import advise_all
 from crossover.analysis.across.cross_cell_result import CellFacts, Overview
 from crossover.analysis.analyse_cell import METHOD
 from crossover.analysis.analysis_plan import AnalysisPlan
@@ -76,10 +77,14 @@ def analyse_stage(
     }
     rounds = write_rounds(context, runs, analyses, selection=selected)
     if cells is not None:
-        summary = study_overview.overview(cells, study.analysis, next_runs=rounds.next_runs)
+        summary = study_overview.overview(
+            cells, study.analysis, next_runs=rounds.next_runs, draws=study.evaluation.nelbo_draws
+        )
     else:
         stored = Overview.model_validate(read_json(context.store.path(FOLDER) / "overview.json"))
-        summary = stored.model_copy(update={"next_runs": rounds.next_runs})
+        analysed = [(facts, analyses[facts.cell]) for facts in stored.cells if facts.cell in analyses]
+        advice = advise_all(analysed, draws=study.evaluation.nelbo_draws)
+        summary = stored.model_copy(update={"next_runs": rounds.next_runs, "advice": advice})
     for frontier in summary.frontiers:
         name = f"u{frontier.unique_tokens}-frontier"
         context.registry.record_analysis(study.digest, name, frontier.analysis.model_dump(mode="json"))
@@ -126,7 +131,13 @@ def analyse_other_plan(
     analyses, cells = analyse_cells(other.study, dataset, runs, _notes(other))
     name = f"{OTHER_PLANS}/{short(other.study.plan_digest)}"
     files = _write(
-        context, dataset, runs, study_overview.overview(cells, plan), analyses, context.store.path(name), samples={}
+        context,
+        dataset,
+        runs,
+        study_overview.overview(cells, plan, draws=study.evaluation.nelbo_draws),
+        analyses,
+        context.store.path(name),
+        samples={},
     )
     context.store.publish(name)
     return planned, analyses, f"{context.store.uri_of(name)}/{files.html.name}"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import crossover
 from crossover.analysis.across.cross_cell_result import CellFacts, Overview
+from crossover.analysis.across.next_experiments import without_edits
 from crossover.analysis.across.study_overview import CellInput, overview
 from crossover.analysis.analyse_cell import analyse
 from crossover.analysis.analysis_plan import AnalysisPlan
@@ -101,4 +102,5 @@ def _overview(judged: Sequence[Judged], plan: AnalysisPlan) -> Overview:
             return Overview()
         facts = CellFacts(cell=cell.cell, unique_tokens=cell.unique_tokens, parameters=cell.parameters)
         cells.append(CellInput(facts, cell.curves, analysis, cell.unique_tokens))
-    return overview(cells, plan)
+    summary = overview(cells, plan)
+    return summary.model_copy(update={"advice": tuple(map(without_edits, summary.advice))})

@@ -9,8 +9,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Literal
 
+from crossover.analysis.across.choice_by_verdicts import choice_by_verdicts
 from crossover.analysis.across.cross_cell_result import NextRun
-from crossover.analysis.across.sequential_design import CellState, Design, design
+from crossover.analysis.across.sequential_design import CellState, Design, design, seeds_to_look
+from crossover.analysis.analysis_plan import Comparison
 from crossover.analysis.analysis_result import Analysis
 from crossover.evaluation.evaluation_records import Evaluation
 from crossover.stages.reuse import plan_reuse
@@ -58,13 +60,24 @@ def next_round(study: StudyConfig, store: ArtifactStore) -> RoundsRef:
     for cell in state.cells:
         pairs = sum(all(RunId(cell.cell, arm, seed) in done for arm in compared) for seed in study.seeds)
         reason = cell.reason
+        if look := next((look for look in study.analysis.looks if look > cell.pairs), 0):
+            reason = reason.replace(seeds_to_look(look - cell.pairs, look), seeds_to_look(look - pairs, look))
         if cell.cell in selected and not any(run.cell == cell.cell for run in new):
-            look = next(look for look in study.analysis.looks if look > cell.pairs)
             reason = f"enough seed pairs are trained for the look at {look}, and not yet analysed."
         cells.append(cell.model_copy(update={"trained": pairs, "reason": reason}))
     unanalysed = sum(state.costs.get(f"{run.cell}/{run.arm}", 0.0) for run in trained - analysed)
     reason = state.reason if new or not selected else "; ".join(f"{cell.cell}: {cell.reason}" for cell in cells)
-    update = {"next_runs": new, "cells": tuple(cells), "spent": state.spent + unanalysed, "reason": reason}
+    reasons = {cell.cell: cell.reason for cell in cells}
+    new = tuple(run.model_copy(update={"reason": reasons[run.cell]}) for run in new)
+    planned = (RunId(cell.name, arm, seed) for cell in study.cells for arm in study.arms for seed in study.seeds)
+    untrained = tuple(run for run in planned if run not in done)
+    update = {
+        "untrained": untrained,
+        "next_runs": new,
+        "cells": tuple(cells),
+        "spent": state.spent + unanalysed,
+        "reason": reason,
+    }
     return state.model_copy(update=update)
 
 
@@ -112,12 +125,33 @@ def _rounds(
         selection=selection,
         next_selection=selection_text((run.cell, run.seed) for run in chosen),
         next_runs=chosen,
-        cells=tuple(CellProgress(cell=o.cell, status=o.status, pairs=o.pairs, reason=o.reason) for o in plan.outlooks),
+        cells=tuple(
+            CellProgress(
+                cell=o.cell,
+                status=o.status,
+                pairs=o.pairs,
+                undecided=_undecided(analyses.get(o.cell)),
+                reason=o.reason,
+            )
+            for o in plan.outlooks
+        ),
         unit=unit,
         costs={f"{cell}/{arm}": cost for (cell, arm), cost in costs.items()},
         spent=plan.spent,
         full=plan.full,
         reason=plan.reason,
+    )
+
+
+def _undecided(analysis: Analysis | None) -> tuple[Comparison, ...]:
+    """The halves of the answer that are open, without the headline, of which the status tells."""
+    if analysis is None:
+        return ()
+    head = analysis.headline
+    halves: tuple[Comparison, ...] = ("best-so-far", "matched")
+    found = {half: choice_by_verdicts(analysis, head.metric, head.axis, half) for half in halves}
+    return tuple(
+        half for half, made in found.items() if made and made.choose == "cannot say" and half != head.comparison
     )
 
 

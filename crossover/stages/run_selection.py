@@ -24,8 +24,12 @@ def default_seeds_per_task(runs: int, parallel: int) -> int:
     return max(1, runs // (TASKS_PER_SLOT * parallel))
 
 
-def check_rounds(study: StudyConfig) -> None:
+def check_rounds(study: StudyConfig, preset: str = "") -> None:
     """See whether the study can be judged while it grows.
+
+    Args:
+        study: the study.
+        preset: its name, if it is one.
 
     Raises:
         StudyError: its plan has no looks, or too few seeds for the first.
@@ -35,6 +39,7 @@ def check_rounds(study: StudyConfig) -> None:
         reason = (
             f"the first look is at {looks[0]} seed pairs, and there are {seeds} seeds" if looks else "there are none"
         )
+        edit = f"; `crossover run {preset} --print-study > mine.yaml` writes the preset to edit" if preset else ""
         raise StudyError(
             "run.rounds-need-looks",
             field="analysis.looks",
@@ -42,7 +47,8 @@ def check_rounds(study: StudyConfig) -> None:
             remedy=f"give {looks[0]} seeds or more"
             if looks
             else "name them before the first analysis, for example `looks: [5, 8, 12]` with `seeds: 12`; after it "
-            "they may still be added, and the report then says that they were not planned before results were seen",
+            "they may still be added, and the report then says that they were not planned before results were seen"
+            f"{edit}",
         )
 
 

@@ -8,6 +8,7 @@ from typing import Literal, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from crossover.analysis.across.cross_cell_result import NextRun
+from crossover.analysis.analysis_plan import Comparison
 from crossover.errors import WorkspaceError
 from crossover.files import read_json, write_json
 from crossover.study.identity import RunId
@@ -160,6 +161,8 @@ class CellProgress(_Record):
     """Complete seed pairs that were judged."""
     trained: int = 0
     """Complete seed pairs that are trained, judged or not; counted when the state is read."""
+    undecided: tuple[Comparison, ...] = ()
+    """Halves of the answer other than the headline that were judged and are not known yet."""
     reason: str
 
 
@@ -181,6 +184,8 @@ class RoundsRef(Manifest):
     spent: float
     full: float
     reason: str
+    untrained: tuple[RunId, ...] = ()
+    """Planned runs that are not trained; counted when the state is read."""
 
 
 class Candidate(_Record):

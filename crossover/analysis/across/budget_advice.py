@@ -9,17 +9,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from crossover.analysis.across import next_experiments
-from crossover.analysis.across.choice_at_budget import BudgetChoice, choice_at_budget, exact_window
+from crossover.analysis.across.choice_at_budget import BudgetChoice, choice_at_budget
 from crossover.analysis.across.choice_by_forecast import choice_by_forecast
 from crossover.analysis.across.choice_by_verdicts import VerdictChoice, choice_by_verdicts, choice_of
 from crossover.analysis.across.cross_cell_result import Advice, TrainedToEnd
 from crossover.analysis.across.crossing_regression import AnalysedCell
 from crossover.analysis.across.measured_range import MeasuredRange, measured_range, number_on, on_axis, place_words
-from crossover.analysis.across.next_experiments import OpenHalf, StudyRuns, rate
+from crossover.analysis.across.next_experiments import OpenHalf, Scope, StudyRuns, rate, with_experiments
 from crossover.analysis.analysis_plan import AnalysisPlan, Axis, Comparison
 from crossover.analysis.analysis_result import Analysis
 from crossover.analysis.arm_labels import arm_label, outcome_label
-from crossover.analysis.inference.further_evidence import further_pairs
 from crossover.analysis.verdict_reasons import axis_place
 from crossover.errors import StudyError
 
@@ -32,6 +31,7 @@ def advise_all(
     flops: float | None = None,
     epochs: float | None = None,
     study: StudyRuns | None = None,
+    draws: int = 0,
 ) -> tuple[Advice, ...]:
     """Advice for every cell that was run, at a budget as of `advise`; at the end of its runs by default."""
     return tuple(
@@ -42,6 +42,7 @@ def advise_all(
             flops=flops,
             epochs=epochs,
             study=study,
+            draws=draws,
         )
         for facts, _ in cells
     )
@@ -55,6 +56,7 @@ def advise(
     flops: float | None = None,
     epochs: float | None = None,
     study: StudyRuns | None = None,
+    draws: int = 0,
 ) -> Advice:
     """Choose a family for a budget by the plan's primary metric, with early stopping and without if both were planned.
 
@@ -65,6 +67,7 @@ def advise(
         flops: C, training FLOPs of one run; None for the end of the runs.
         epochs: the budget in epochs, in place of `flops`.
         study: what all runs took, for the price of training them anew and the length of an optimizer step.
+        draws: masks an example; 0 is not known.
 
     Returns:
         The choice with its reason, `cannot say` where it is not known, and the experiments that could change it.
@@ -78,6 +81,7 @@ def advise(
             flops = epochs * rate(cells) * parameters * unique_tokens
         return _of_other_cell(cells, unique_tokens, parameters, flops, epochs)
     facts, analysis = here
+    scope = Scope(tuple(sorted({known.unique_tokens for known, _ in cells})), draws)
     axis, asked = _asked(analysis.plan, analysis.headline.axis, flops, epochs)
     known = measured_range(analysis, analysis.plan.metrics[0], axis)
     advice = Advice(
@@ -96,10 +100,10 @@ def advise(
         cheapest="",
     )
     if asked is None or known is None or known.at_end(asked):
-        return _by_verdicts(advice, analysis, _at_end_words(axis, asked, known))
+        return _by_verdicts(advice, analysis, _at_end_words(axis, asked, known), scope)
     if not known.holds(asked):
         return _not_tested(advice, analysis, axis, asked, known, study, facts.cell)
-    return _by_interval(advice, analysis, axis, max(asked, known.start))
+    return _by_interval(advice, analysis, axis, max(asked, known.start), scope)
 
 
 def _at_end_words(axis: Axis, asked: float | None, known: MeasuredRange | None) -> list[str]:
@@ -128,7 +132,7 @@ def _comparisons(plan: AnalysisPlan) -> tuple[Comparison, ...]:
     return tuple(comparison for comparison in wanted if comparison in plan.comparisons) or plan.comparisons[:1]
 
 
-def _by_verdicts(advice: Advice, analysis: Analysis, place: list[str]) -> Advice:
+def _by_verdicts(advice: Advice, analysis: Analysis, place: list[str], scope: Scope) -> Advice:
     """At the end of the runs."""
     metric, axis = analysis.plan.metrics[0], analysis.headline.axis
     comparisons = _comparisons(analysis.plan)
@@ -139,8 +143,10 @@ def _by_verdicts(advice: Advice, analysis: Analysis, place: list[str]) -> Advice
         (f"{_WHEN.get(v.comparison, 'By verdict')}, {outcome_label(v.outcome, v.baseline, v.candidate)}: {v.reason}")
         for _, v in known
     ]
-    open_halves = [_open_half(analysis, choice) for choice in known]
-    cheapest, *others = next_experiments.ranked(next_experiments.of_measured(analysis, axis, open_halves, None))
+    open_halves = [
+        OpenHalf(v.comparison, choose, v.pairs, v.further_pairs, v.further_reach, v.drawn_pairs) for choose, v in known
+    ]
+    experiments = next_experiments.of_measured(analysis, axis, open_halves, None, scope, advice.unique_tokens)
     ends = [r.end for a in ("flops",) if (r := measured_range(analysis, metric, a)) is not None]
     early, *late = [
         TrainedToEnd(
@@ -151,46 +157,38 @@ def _by_verdicts(advice: Advice, analysis: Analysis, place: list[str]) -> Advice
         )
         for choose, v in known
     ]
-    return advice.model_copy(
+    chosen = advice.model_copy(
         update=early.model_dump()
         | {
             "basis": "verdict",
             "flops": advice.flops if advice.epochs is not None else next(iter(ends), None),
             "trained_to_end": next(iter(late), None),
-            "because": " ".join((*place, *words, *_crossing_words(analysis), *_other_axes(analysis))),
-            "cheapest": cheapest,
-            "alternatives": tuple(others),
+            "because": " ".join(
+                (*place, *words, *_crossing_words(analysis), *_other_axes(analysis), *_look_words(analysis, known))
+            ),
         }
     )
+    return with_experiments(chosen, experiments)
 
 
-def _open_half(analysis: Analysis, choice: VerdictChoice) -> OpenHalf:
-    verdict = choice.verdict
-    masks_help = False
-    if verdict.outcome == "insufficient evidence" and verdict.early is not None and verdict.late is not None:
-        metric, plan = analysis.plan.metrics[0], analysis.plan
-        early, late = (exact_window(window.per_seed) for window in (verdict.early, verdict.late))
-        tests = len(plan.metrics) * len(plan.axes)
-        masks_help = further_pairs(early, late, delta=metric.delta, plan=plan, tests=tests) is not None
-    return OpenHalf(
-        verdict.comparison,
-        choice.choose,
-        verdict.pairs,
-        verdict.further_pairs,
-        verdict.further_reach,
-        masks_help,
-    )
+def _look_words(analysis: Analysis, known: Sequence[VerdictChoice]) -> list[str]:
+    """The planned look that is still to come, where an answer is open."""
+    pairs = analysis.headline.pairs
+    look = next((look for look in analysis.plan.looks if look > pairs), None)
+    if look is None or all(choose != "cannot say" for choose, _ in known):
+        return []
+    return [f"A planned look is still to come, at {look} seed pairs."]
 
 
-def _by_interval(advice: Advice, analysis: Analysis, axis: Axis, place: float) -> Advice:
+def _by_interval(advice: Advice, analysis: Analysis, axis: Axis, place: float, scope: Scope) -> Advice:
     """At a budget before the end of the runs."""
     metric = analysis.plan.metrics[0]
     halves: dict[Comparison, BudgetChoice] = {
         comparison: choice_at_budget(analysis, metric, axis, comparison, place)
         for comparison in _comparisons(analysis.plan)
     }
-    open_halves = [OpenHalf(c, h.choose, h.pairs, h.further, None, h.masks_help) for c, h in halves.items()]
-    cheapest, *others = next_experiments.ranked(next_experiments.of_measured(analysis, axis, open_halves, place))
+    open_halves = [OpenHalf(c, h.choose, h.pairs, h.further, None, h.drawn) for c, h in halves.items()]
+    experiments = next_experiments.of_measured(analysis, axis, open_halves, place, scope, advice.unique_tokens)
     pairs = min(half.pairs for half in halves.values())
     when = {"best-so-far": "stopped early", "matched": "trained until there"}
     words = "; ".join(f"{when.get(c, c)}, {half.words}" for c, half in halves.items())
@@ -202,17 +200,16 @@ def _by_interval(advice: Advice, analysis: Analysis, axis: Axis, place: float) -
         TrainedToEnd(choose=h.choose, baseline=h.arm, difference=h.difference, interval=h.interval)
         for h in halves.values()
     ]
-    return advice.model_copy(
+    chosen = advice.model_copy(
         update=early.model_dump()
         | {
             "basis": "interval",
             "flops": place if axis == "flops" else advice.flops,
             "trained_to_end": next(iter(late), None),
             "because": " ".join((because, *_crossing_words(analysis))),
-            "cheapest": cheapest,
-            "alternatives": tuple(others),
         }
     )
+    return with_experiments(chosen, experiments)
 
 
 def _not_tested(
@@ -234,23 +231,22 @@ def _not_tested(
         return advice.model_copy(update={"basis": "no budget", "because": because, "cheapest": cheapest})
     if asked < known.start:
         because = f"{measured}, and {place_words(analysis, axis, asked)} was not tested."
-        cheapest = next_experiments.before(analysis, axis, asked, study).text
+        experiment = next_experiments.before(analysis, axis, asked, study)
     else:
         excess = asked / known.end - 1
         how_far = f"{100 * excess:.2g} % beyond the end" if excess < 1 else f"{1 + excess:.3g} times the end"
         because = f"{measured}, and {place_words(analysis, axis, asked)}, {how_far}, was not tested."
-        cheapest = next_experiments.beyond(analysis, axis, asked).text
-    return advice.model_copy(update={"basis": "not tested", "because": because, "cheapest": cheapest})
+        experiment = next_experiments.beyond(analysis, axis, asked)
+    return with_experiments(advice.model_copy(update={"basis": "not tested", "because": because}), [experiment])
 
 
 def _of_other_cell(
     cells: Sequence[AnalysedCell], unique_tokens: int, parameters: int, flops: float | None, epochs: float | None
 ) -> Advice:
     plan = cells[0][1].plan
-    choice = choice_by_forecast(cells, plan.metrics[0], unique_tokens, parameters, flops)
-    experiments = next_experiments.of_other_cell(cells, unique_tokens, parameters, flops)
-    cheapest, *others = next_experiments.ranked(experiments)
-    return Advice(
+    choice = choice_by_forecast(cells, plan.metrics[0], unique_tokens, parameters, flops, epochs)
+    experiments = next_experiments.of_other_cell(cells, unique_tokens, parameters, flops, crossed=choice.crossed)
+    advice = Advice(
         unique_tokens=unique_tokens,
         parameters=parameters,
         flops=flops,
@@ -264,9 +260,9 @@ def _of_other_cell(
         difference=None,
         interval=None,
         because=choice.because,
-        cheapest=cheapest,
-        alternatives=tuple(others),
+        cheapest="",
     )
+    return with_experiments(advice, experiments)
 
 
 def _crossing_words(analysis: Analysis) -> list[str]:

@@ -34,8 +34,8 @@ class BudgetChoice(NamedTuple):
     pairs: int = 0
     further: int | None = None
     """Pairs to add that would settle it, where it is open."""
-    masks_help: bool = False
-    """Whether pairs would settle it only if the measurements had no Monte Carlo error."""
+    drawn: int | None = None
+    """The same if the measurements had no Monte Carlo error, where pairs alone do not settle it."""
 
 
 def choice_at_budget(
@@ -65,13 +65,6 @@ def choice_at_budget(
         return next(f for f in choices if f.difference is None)
     sign = 1.0 if metric.direction == "lower" else -1.0
     return max(ranked, key=lambda f: (f.choose == "baseline", f.choose != "candidate", sign * (f.difference or 0.0)))
-
-
-def exact_window(per_seed: Sequence[float]) -> WindowTest:
-    """The test of these differences as if they had been measured without Monte Carlo error."""
-    values_S = np.array(per_seed)
-    sd = float(values_S.std(ddof=1)) if values_S.size > 1 else 0.0
-    return WindowTest(0.0, 0.0, values_S, float(values_S.mean()), sd, 1.0, 1.0)
 
 
 def _against(
@@ -118,12 +111,13 @@ def _judged(
     analysis: Analysis,
 ) -> BudgetChoice:
     plan = analysis.plan
-    exact = exact_window(difference_S.tolist())
-    test, mean = replace(exact, low=place, high=place, monte_carlo=shared), exact.mean
+    mean, sd = float(difference_S.mean()), float(difference_S.std(ddof=1)) if difference_S.size > 1 else 0.0
+    exact = WindowTest(place, place, difference_S, mean, sd, 1.0, 1.0)
+    test = replace(exact, monte_carlo=shared)
     low, high = interval = test.interval(alpha)
     words = f"{arm_label(plan.candidate)} − {arm_label(arm)} is {signed(mean)} {metric.unit}".rstrip()
     words += f" ({signed(low)} to {signed(high)})"
-    further, masks_help = None, False
+    further, drawn = None, None
     choose: Choice
     if test.pairs < plan.minimum_pairs:
         choose, words = "cannot say", f"{words}; a choice needs {plan.minimum_pairs} pairs"
@@ -134,6 +128,5 @@ def _judged(
         choose = "candidate" if (high < 0) == (metric.direction == "lower") else "baseline"
     else:
         choose, words = "cannot say", f"{words}, which holds zero"
-        further, ideal = (further_pairs(t, t, delta=metric.delta, plan=plan) for t in (test, exact))
-        masks_help = further is None and ideal is not None
-    return BudgetChoice(choose, arm, mean, interval, words, test.pairs, further, masks_help)
+        further, drawn = (further_pairs(t, t, delta=metric.delta, plan=plan) for t in (test, exact))
+    return BudgetChoice(choose, arm, mean, interval, words, test.pairs, further, drawn if further is None else None)

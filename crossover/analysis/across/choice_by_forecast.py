@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from crossover.analysis.across.cross_cell_result import CellFacts, Choice
 from crossover.analysis.across.crossing_regression import AnalysedCell, fit_movement
-from crossover.analysis.across.measured_range import epochs_text
-from crossover.analysis.across.next_experiments import rate
+from crossover.analysis.across.measured_range import epochs_text, epochs_words
+from crossover.analysis.across.next_experiments import LEAST_CROSSINGS, rate
 from crossover.analysis.analysis_plan import MetricPlan
 from crossover.errors import StudyError
 
@@ -21,6 +21,8 @@ class ForecastChoice(NamedTuple):
 
     choose: Choice
     because: str
+    crossed: int
+    """Cells that cross."""
 
 
 def choice_by_forecast(
@@ -29,6 +31,7 @@ def choice_by_forecast(
     unique_tokens: int,
     parameters: int,
     flops: float | None,
+    epochs: float | None = None,
 ) -> ForecastChoice:
     """Where the budget lies against the crossing forecast.
 
@@ -38,6 +41,7 @@ def choice_by_forecast(
         unique_tokens: U.
         parameters: N, those used by a token.
         flops: C, of one run; None is not given.
+        epochs: the same in epochs, where it was asked for in epochs.
 
     Returns:
         The choice.
@@ -46,31 +50,47 @@ def choice_by_forecast(
         StudyError: the budget is less than one epoch.
     """
     not_run = f"This cell was not run{_near_words(cells, unique_tokens, parameters)}"
-    if flops is None:
-        return ForecastChoice("cannot say", f"{not_run}, and no budget of FLOPs was given.")
     least = rate(cells) * parameters * unique_tokens
-    if flops < least * (1 - 1e-9):
+    if flops is not None and flops < least * (1 - 1e-9):
+        given, remedy = f"{flops:.3g}", f"give a budget of {least:.3g} FLOPs or more"
+        if epochs is not None:
+            given, remedy = f"{epochs:g}", "give a budget of 1 epoch or more"
         raise StudyError(
             "advise.bad-budget",
-            field="flops",
-            problem=f"is {flops:.3g}, less than one epoch of {unique_tokens:,} tokens with {parameters:,} parameters",
-            remedy=f"give a budget of {least:.3g} FLOPs or more",
+            field="flops" if epochs is None else "epochs",
+            problem=f"is {given}, less than one epoch of {unique_tokens:,} tokens with {parameters:,} parameters",
+            remedy=remedy,
         )
+    lacks = [] if flops is not None else ["no budget was given (--flops or --epochs)"]
     plan = cells[0][1].plan
     if "epochs" not in plan.axes or "matched" not in plan.comparisons:
-        return ForecastChoice("cannot say", f"{not_run}, and no crossing over epochs was analysed.")
+        lacks.append("no crossing over epochs was analysed")
+        return ForecastChoice("cannot say", _listed(not_run, lacks), 0)
     facts = CellFacts(cell="", unique_tokens=unique_tokens, parameters=parameters)
     moved = fit_movement(cells, metric, "epochs", "matched", forecasts=[facts])
-    if not moved.forecasts:
-        return ForecastChoice("cannot say", f"{not_run} and cannot be forecast. {moved.reason}")
-    forecast, epochs = moved.forecasts[0], flops / least
+    crossed = sum(cell.at is not None for cell in moved.cells)
+    if crossed < LEAST_CROSSINGS:
+        lacks.append(
+            f"a forecast needs three cells that cross; there {'is' if crossed == 1 else 'are'} {crossed or 'none'}"
+        )
+    elif not moved.forecasts:
+        lacks.append(f"it cannot be forecast. {moved.reason.removesuffix('.')}")
+    if lacks or flops is None:
+        return ForecastChoice("cannot say", _listed(not_run, lacks), crossed)
+    forecast, length = moved.forecasts[0], flops / least
     because = (
-        f"{not_run}; {flops:.3g} FLOPs are about {epochs_text(epochs)} epochs; trained on without stopping, the "
+        f"{not_run}; {flops:.3g} FLOPs are about {epochs_words(length)}; trained on without stopping, the "
         f"crossing by {metric.title} is forecast at epoch {epochs_text(forecast.at)} ({epochs_text(forecast.low)} to "
         f"{epochs_text(forecast.high)})."
     )
-    choose: Choice = "baseline" if epochs < forecast.low else "candidate" if epochs > forecast.high else "cannot say"
-    return ForecastChoice(choose, because)
+    choose: Choice = "baseline" if length < forecast.low else "candidate" if length > forecast.high else "cannot say"
+    return ForecastChoice(choose, because, crossed)
+
+
+def _listed(not_run: str, lacks: Sequence[str]) -> str:
+    """All that stands against a forecast, in one sentence."""
+    *others, last = lacks
+    return f"{', '.join((not_run, *others))}, and {last}."
 
 
 def _near_words(cells: Sequence[AnalysedCell], unique_tokens: int, parameters: int) -> str:

@@ -123,6 +123,17 @@ class Factor(_Record):
     reason: str
 
 
+class Experiment(_Record):
+    """Something to run that could change an answer."""
+
+    what: str
+    edit: str = Field(description="Of the study, as YAML, a line for each field; empty where curves have no study.")
+    flops: float | None = Field(description="Training FLOPs of all its runs; None where they are not known.")
+    seconds: float | None = Field(description="Of training, at the speed of the study's runs; None where not known.")
+    note: str = Field(default="", description="What else to know of it, as the end of a sentence.")
+    text: str = Field(description="All of it in one sentence.")
+
+
 class TrainedToEnd(_Record):
     """What to choose if every run is trained to its end: the comparison `matched`."""
 
@@ -158,6 +169,9 @@ class Advice(_Record):
     because: str
     cheapest: str = Field(description="The cheapest experiment that could change this answer, with its price.")
     alternatives: tuple[str, ...] = Field(default=(), description="Further experiments, cheapest first.")
+    experiments: tuple[Experiment, ...] = Field(
+        default=(), description="All of these, cheapest first; empty in reports of before they were recorded."
+    )
 
 
 class NextRun(_Record):

@@ -82,12 +82,22 @@ def on_axis(analysis: Analysis, axis: Axis, place: float, other: Axis) -> dict[s
 
 def number_on(axis: Axis, value: float) -> str:
     """An amount with its unit: `3e+11 FLOPs`, `40 epochs`."""
-    return f"{value:.3g} FLOPs" if axis == "flops" else f"{epochs_text(value)} {axis}"
+    return (
+        f"{value:.3g} FLOPs"
+        if axis == "flops"
+        else (epochs_words(value) if axis == "epochs" else f"{epochs_text(value)} {axis}")
+    )
 
 
 def epochs_text(epochs: float) -> str:
     """A number of epochs: `37.6`, `129,000`; powers of ten from a million on."""
     return f"{epochs:,.0f}" if 100 <= epochs < _LARGE else f"{epochs:.3g}"
+
+
+def epochs_words(epochs: float) -> str:
+    """The same with its unit: `1 epoch`, `37.6 epochs`."""
+    text = epochs_text(epochs)
+    return f"{text} epoch" if text == "1" else f"{text} epochs"
 
 
 def _of_arms(texts: Mapping[str, str], before: str, after: str) -> str:

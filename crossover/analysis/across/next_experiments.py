@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from crossover.analysis.across.cross_cell_result import Choice
+from crossover.analysis.across.cross_cell_result import Advice, Choice, Experiment
 from crossover.analysis.across.crossing_regression import AnalysedCell
-from crossover.analysis.across.measured_range import arm_ends, epochs_text, last, on_axis
-from crossover.analysis.analysis_plan import Axis, Comparison
+from crossover.analysis.across.measured_range import arm_ends, epochs_words, last, on_axis
+from crossover.analysis.analysis_plan import AnalysisPlan, Axis, Comparison
 from crossover.analysis.analysis_result import Analysis
 from crossover.analysis.arm_labels import arm_label
 from crossover.analysis.inference.further_evidence import MOST_FURTHER_PAIRS
@@ -22,24 +22,15 @@ BUDGET_STEP = 3
 """From one budget of a ladder to the next."""
 FLOPS_PER_PARAMETER = 6.0
 """Training FLOPs of a token for each parameter (Kaplan et al. 2020), where no run tells."""
+LEAST_CROSSINGS = 3
+"""Cells that must cross for a forecast."""
+TUNED = "ar-decay"
+"""A tuned arm that Crossover has built in."""
+MASKS = 8
+"""So many times the masks leave a third of the Monte Carlo error."""
 _LONGER = 2.0
 """Runs go on to so many times their end where no trend says how far."""
 _ERRS = "; without looks in the plan a study that grows errs more often than its level says"
-
-
-class Experiment(NamedTuple):
-    """Something to run."""
-
-    what: str
-    flops: float | None
-    """Training FLOPs of all its runs; 0.0 where nothing is trained, None where they are not known."""
-    seconds: float | None = None
-    note: str = ""
-
-    @property
-    def text(self) -> str:
-        """One sentence with the price."""
-        return f"{self.what}{price(self.flops, self.seconds)}{self.note}."
 
 
 class OpenHalf(NamedTuple):
@@ -50,8 +41,17 @@ class OpenHalf(NamedTuple):
     pairs: int
     further_pairs: int | None = None
     further_reach: float | None = None
-    masks_help: bool = False
-    """Whether pairs would settle it only if the measurements had no Monte Carlo error."""
+    drawn_pairs: int | None = None
+    """Pairs that would settle it if the measurements had no Monte Carlo error, where pairs alone do not."""
+
+
+class Scope(NamedTuple):
+    """What an edit of the study starts from."""
+
+    budgets: tuple[int, ...]
+    """Unique tokens of its cells, ascending."""
+    draws: int = 0
+    """Masks an example; 0 is not known."""
 
 
 class StudyRuns(NamedTuple):
@@ -66,20 +66,37 @@ class StudyRuns(NamedTuple):
 
 def price(flops: float | None, seconds: float | None) -> str:
     """Training FLOPs and hours as the end of a sentence; empty where none are known."""
-    if flops == 0.0:
-        return ", nothing trains"
     parts = [f"{flops:.3g} FLOPs"] if flops else []
     parts += [f"about {time_text(seconds)} of training at the speed of these runs"] if seconds else []
     return "".join(f", {part}" for part in parts)
 
 
-def ranked(experiments: Iterable[Experiment]) -> tuple[str, ...]:
-    """Their sentences, cheapest first; without a price last, in the order given."""
+def experiment(
+    what: str, flops: float | None, seconds: float | None = None, note: str = "", *, edit: str = ""
+) -> Experiment:
+    """An experiment with its sentence."""
+    how = f" ({' and '.join(f'`{line}`' for line in edit.splitlines())})" if edit else ""
+    text = f"{what}{how}{price(flops, seconds)}{note}."
+    return Experiment(what=what, edit=edit, flops=flops, seconds=seconds, note=note, text=text)
+
+
+def without_edits(advice: Advice) -> Advice:
+    """The same for curves that no study made: there is no file to edit."""
+    return with_experiments(advice, [experiment(e.what, e.flops, e.seconds, e.note) for e in advice.experiments])
+
+
+def with_experiments(advice: Advice, experiments: Iterable[Experiment]) -> Advice:
+    """Advice with its experiments, cheapest first; without a price last, in the order given."""
     known = [(e.seconds if e.flops is None else e.flops, e) for e in experiments]
-    return tuple(e.text for _, e in sorted(known, key=lambda pair: math.inf if pair[0] is None else pair[0]))
+    ranked = [e for _, e in sorted(known, key=lambda pair: math.inf if pair[0] is None else pair[0])]
+    cheapest, *others = [e.text for e in ranked]
+    update = {"cheapest": cheapest, "alternatives": tuple(others), "experiments": tuple(ranked)}
+    return advice.model_copy(update=update)
 
 
-def of_measured(analysis: Analysis, axis: Axis, halves: Sequence[OpenHalf], place: float | None) -> list[Experiment]:
+def of_measured(
+    analysis: Analysis, axis: Axis, halves: Sequence[OpenHalf], place: float | None, scope: Scope, unique_tokens: int
+) -> list[Experiment]:
     """What could change an answer for a cell that was run.
 
     Args:
@@ -87,6 +104,8 @@ def of_measured(analysis: Analysis, axis: Axis, halves: Sequence[OpenHalf], plac
         axis: that the answer was read off.
         halves: the answer.
         place: the budget; None for the end of the runs, where longer ones may help.
+        scope: of the study.
+        unique_tokens: of the cell.
 
     Returns:
         One experiment or more, in no order.
@@ -94,19 +113,24 @@ def of_measured(analysis: Analysis, axis: Axis, halves: Sequence[OpenHalf], plac
     plan, both = analysis.plan, (analysis.plan.baseline, analysis.plan.candidate)
     chosen = {half.choose for half in halves}
     pairs = max(plan.minimum_pairs, *(half.pairs for half in halves))
-    found, ends = _more_pairs(analysis, halves), arm_ends(analysis, axis)
+    found, ends = _more_pairs(analysis, halves, scope), arm_ends(analysis, axis)
+    arms = dict.fromkeys((*both, *(curve.arm for figure in analysis.figures for curve in figure.seeds)))
     share = {arm: place / ends[arm] if place and ends.get(arm) else 1.0 for arm in both}
     if "candidate" in chosen and not plan.tuned:
         what = f"A tuned {arm_label(plan.baseline)} arm (weight decay, dropout), which was not tested: {pairs} seeds"
-        found.append(_runs(analysis, what, both[:1], pairs, share))
+        edit = f"arms: [{', '.join((*arms, TUNED))}]\nanalysis: {{tuned: [{TUNED}]}}"
+        found.append(_runs(analysis, what, both[:1], pairs, share, edit=edit))
     if "baseline" in chosen:
         what = f"Another recipe of {arm_label(plan.candidate)} (learning rate, weight decay), which was not tested: "
-        found.append(_runs(analysis, f"{what}{pairs} seeds", both[1:], pairs, share))
+        edit = f"recipes: {{{plan.candidate}: {{weight_decay: 1.0}}}}"
+        found.append(_runs(analysis, f"{what}{pairs} seeds", both[1:], pairs, share, edit=edit))
     if place is None and chosen & {"baseline", "cannot say"}:
         found.append(_longer(analysis, axis, halves, pairs))
     if not found:
         what = f"{BUDGET_STEP} times the unique tokens, where a crossing comes later: {pairs} seeds of both arms"
-        found.append(_runs(analysis, what, both, pairs, {arm: BUDGET_STEP * part for arm, part in share.items()}))
+        longer = {arm: BUDGET_STEP * part for arm, part in share.items()}
+        edit = _budgets_edit(scope, BUDGET_STEP * unique_tokens)
+        found.append(_runs(analysis, what, both, pairs, longer, edit=edit))
     return found
 
 
@@ -123,40 +147,55 @@ def beyond(analysis: Analysis, axis: Axis, place: float) -> Experiment:
     arm, most = max(needed.items(), key=lambda item: item[1])
     epochs = math.ceil(most * (1 - 1e-9))
     why = f", which {arm_label(arm)} needs for {place:.3g} FLOPs" if axis == "flops" else ""
-    what = f"Runs of {epochs_text(epochs)} epochs{why}, from zero: {pairs} seeds of both arms"
-    return _runs(analysis, what, both, pairs, epochs / ends[arm])
+    what = f"Runs of {epochs_words(epochs)}{why}, from zero: {pairs} seeds of both arms"
+    return _runs(analysis, what, both, pairs, epochs / ends[arm], edit=_epochs_edit(epochs))
 
 
 def before(analysis: Analysis, axis: Axis, place: float, study: StudyRuns | None) -> Experiment:
     """Checkpoints before the first one, for which every run of the study trains anew."""
     epochs = on_axis(analysis, axis, place, "epochs")
-    where = f": {min(epochs.values()):.3g}" if epochs else ""
-    what = (
-        f"Earlier checkpoints (evaluation.first_epoch{where}), for which every run of the study trains anew from zero"
-    )
+    edit = f"evaluation: {{first_epoch: {min(epochs.values()):.3g}}}" if epochs else ""
+    what = "Earlier checkpoints, for which every run of the study trains anew from zero"
     if study is None:
         runs = len({(c.arm, c.seed) for f in analysis.figures for c in f.seeds})
-        return _runs(analysis, what, (analysis.plan.baseline, analysis.plan.candidate), runs // 2, 1.0)
-    return Experiment(f"{what}: {study.number} runs", study.flops, study.seconds or None)
+        return _runs(analysis, what, (analysis.plan.baseline, analysis.plan.candidate), runs // 2, 1.0, edit=edit)
+    return experiment(f"{what}: {study.number} runs", study.flops, study.seconds or None, edit=edit)
 
 
 def of_other_cell(
-    cells: Sequence[AnalysedCell], unique_tokens: int, parameters: int, flops: float | None
+    cells: Sequence[AnalysedCell], unique_tokens: int, parameters: int, flops: float | None, *, crossed: int
 ) -> list[Experiment]:
-    """What tells of a cell that was not run: running it, or a cell on the way if that is cheaper."""
+    """What tells of a cell that was not run: running it, or a cell on the way.
+
+    Args:
+        cells: what was run.
+        unique_tokens: of the cell.
+        parameters: of the cell.
+        flops: of one run; None for as many epochs as the others had.
+        crossed: cells that cross; a further cell is offered only where it may make a forecast possible.
+    """
     facts, analysis = max(cells, key=lambda cell: (cell[0].unique_tokens, cell[0].parameters))
     pairs, epochs = analysis.plan.minimum_pairs, last(analysis, "epochs")
-    what = f"Run this cell: {pairs} seeds of both arms"
+    scope = Scope(tuple(sorted({known.unique_tokens for known, _ in cells})))
+    what, length, wanted = f"Run this cell: {pairs} seeds of both arms", epochs, flops
     if flops is None and epochs:
-        what, flops = f"{what}, {epochs_text(epochs)} epochs", rate(cells) * parameters * unique_tokens * epochs
-    run = _priced(cells, what, 2 * pairs * flops if flops else None)
+        what = f"{what}, {epochs_words(epochs)}"
+        wanted = rate(cells) * parameters * unique_tokens * epochs
+    elif flops is not None:
+        length = flops / (rate(cells) * parameters * unique_tokens)
+    if all(known.parameters != parameters for known, _ in cells):
+        what += f", with a model of {parameters:,} parameters under grid.models"
+    edit = _budgets_edit(scope, unique_tokens)
+    if length and epochs and length > epochs * (1 + 1e-9):
+        what += ", in a study of its own"
+        edit = f"{_budgets_edit(Scope(()), unique_tokens)}\n{_epochs_edit(math.ceil(length * (1 - 1e-9)))}"
+    run = _priced(cells, what, 2 * pairs * wanted if wanted else None, edit)
     step = BUDGET_STEP * facts.unique_tokens
-    if step >= unique_tokens or not epochs:
+    if crossed + 1 < LEAST_CROSSINGS or step >= unique_tokens or not epochs:
         return [run]
-    words = f"{step:,} unique tokens, {facts.parameters:,} parameters, {epochs_text(epochs)} epochs"
-    smaller = _priced(
-        cells, f"A smaller step towards it: {words}", 2 * pairs * rate(cells) * facts.parameters * step * epochs
-    )
+    words = f"{step:,} unique tokens, {facts.parameters:,} parameters, {epochs_words(epochs)}"
+    total = 2 * pairs * rate(cells) * facts.parameters * step * epochs
+    smaller = _priced(cells, f"A smaller step towards it: {words}", total, _budgets_edit(scope, step))
     cheaper = run.flops is not None and smaller.flops is not None and smaller.flops < run.flops
     return [run, smaller] if cheaper else [run]
 
@@ -172,28 +211,64 @@ def rate(cells: Sequence[AnalysedCell]) -> float:
     return float(np.median(rates)) if rates else FLOPS_PER_PARAMETER
 
 
-def _more_pairs(analysis: Analysis, halves: Sequence[OpenHalf]) -> list[Experiment]:
-    plan, both = analysis.plan, (analysis.plan.baseline, analysis.plan.candidate)
-    needs: dict[int, list[str]] = {}
+def _more_pairs(analysis: Analysis, halves: Sequence[OpenHalf], scope: Scope) -> list[Experiment]:
+    """For each open half the pairs, with more masks or without, that would settle it."""
+    plan = analysis.plan
+    needs: dict[tuple[int, int, bool], list[str]] = {}
     open_halves = [half for half in halves if half.choose == "cannot say"]
     for half in open_halves:
-        number = half.further_pairs or max(0, plan.minimum_pairs - half.pairs)
+        number = half.further_pairs or half.drawn_pairs or max(0, plan.minimum_pairs - half.pairs)
         if number:
-            needs.setdefault(number, []).append(
+            masks = not half.further_pairs and bool(half.drawn_pairs)
+            needs.setdefault((half.pairs, to_look(plan, half.pairs, number), masks), []).append(
                 "with early stopping" if half.comparison == "best-so-far" else "trained to the end"
             )
-    note = "" if plan.looks else _ERRS
     found = [
-        _runs(analysis, f"About {number} more seed pairs, for the answer {' and '.join(whom)}", both, number, 1.0, note)
-        for number, whom in needs.items()
+        _pairs_experiment(analysis, pairs, number, whom, scope if masks else None)
+        for (pairs, number, masks), whom in needs.items()
     ]
     if not open_halves or found or any(half.further_reach for half in open_halves):
         return found
-    if any(half.masks_help for half in open_halves):
-        what = "More masks for each measurement (evaluation.nelbo_draws): more seeds alone would not do"
-        return [Experiment(what, 0.0)]
+    both, pairs = (plan.baseline, plan.candidate), max(half.pairs for half in open_halves)
+    if plan.looks:
+        look = 2 * max(plan.looks[-1], pairs)
+        what = f"More seed pairs than the plan's last look, {plan.looks[-1]}, such as {look} with a look there"
+        edit = f"seeds: {look}\nanalysis: {{looks: [{', '.join(map(str, (*plan.looks, look)))}]}}"
+        return [_runs(analysis, what, both, look - pairs, 1.0, edit=edit)]
     what = f"More than {MOST_FURTHER_PAIRS} more seed pairs, at the variance seen"
-    return [_runs(analysis, what, both, MOST_FURTHER_PAIRS, 1.0, note)]
+    edit = f"seeds: {pairs + MOST_FURTHER_PAIRS}"
+    return [_runs(analysis, what, both, MOST_FURTHER_PAIRS, 1.0, _ERRS, edit=edit)]
+
+
+def to_look(plan: AnalysisPlan, pairs: int, number: int) -> int:
+    """So many pairs to add, up to a planned look; as they are where no look has as many."""
+    return next((look - pairs for look in plan.looks if look >= pairs + number), number)
+
+
+def _pairs_experiment(
+    analysis: Analysis, pairs: int, number: int, whom: Sequence[str], masks: Scope | None
+) -> Experiment:
+    """So many more pairs; with the scope of the study where masks must be added too."""
+    plan, answer = analysis.plan, f"for the answer {' and '.join(whom)}"
+    note, edit = "" if plan.looks else _ERRS, f"seeds: {pairs + number}"
+    more = f"{number} more seed pair{'s' * (number > 1)}"
+    what = f"About {more}, {answer}"
+    if masks is not None:
+        what = f"More masks (evaluation.nelbo_draws) and about {more}, {answer}"
+        edit = f"evaluation: {{nelbo_draws: {MASKS * (masks.draws or MASKS)}}}\n{edit}"
+        note = f", and evaluates every checkpoint anew, for hours that are not known{note}"
+    if plan.looks and pairs + number in plan.looks:
+        what += f", up to the planned look at {pairs + number}"
+    return _runs(analysis, what, (plan.baseline, plan.candidate), number, 1.0, note, edit=edit)
+
+
+def _budgets_edit(scope: Scope, unique_tokens: int) -> str:
+    budgets = sorted({*scope.budgets, unique_tokens})
+    return f"grid: {{unique_tokens: [{', '.join(map(str, budgets))}]}}"
+
+
+def _epochs_edit(epochs: float) -> str:
+    return f"training: {{epochs: {epochs:.17g}}}"
 
 
 def _longer(analysis: Analysis, axis: Axis, halves: Sequence[OpenHalf], pairs: int) -> Experiment:
@@ -204,12 +279,21 @@ def _longer(analysis: Analysis, axis: Axis, halves: Sequence[OpenHalf], pairs: i
     if reach and end:
         share, how = reach / end, f"to {axis_place(axis, reach)} by the trend"
     epochs = last(analysis, "epochs")
-    length = f" of {math.ceil(share * epochs * (1 - 1e-9)):,} epochs" if epochs else f", {share:.3g} times as long"
-    return _runs(analysis, f"Longer runs{length}, from zero ({how}): {pairs} seeds of both arms", both, pairs, share)
+    wanted = math.ceil(share * epochs * (1 - 1e-9)) if epochs else 0
+    length = f" of {wanted:,} epochs" if wanted else f", {share:.3g} times as long"
+    what = f"Longer runs{length}, from zero ({how}): {pairs} seeds of both arms"
+    return _runs(analysis, what, both, pairs, share, edit=_epochs_edit(wanted) if wanted else "")
 
 
 def _runs(
-    analysis: Analysis, what: str, arms: Sequence[str], seeds: int, share: float | Mapping[str, float], note: str = ""
+    analysis: Analysis,
+    what: str,
+    arms: Sequence[str],
+    seeds: int,
+    share: float | Mapping[str, float],
+    note: str = "",
+    *,
+    edit: str = "",
 ) -> Experiment:
     """So many seeds of some arms, each run a share of the length that it had."""
     part = dict.fromkeys(arms, share) if isinstance(share, float) else share
@@ -218,11 +302,11 @@ def _runs(
         ends = arm_ends(analysis, axis)
         return seeds * sum(part[arm] * ends[arm] for arm in arms) if all(arm in ends for arm in arms) else None
 
-    return Experiment(what, total("flops"), total("seconds"), note)
+    return experiment(what, total("flops"), total("seconds"), note, edit=edit)
 
 
-def _priced(cells: Sequence[AnalysedCell], what: str, flops: float | None) -> Experiment:
+def _priced(cells: Sequence[AnalysedCell], what: str, flops: float | None, edit: str) -> Experiment:
     """With hours at the median speed of all runs, where it is known."""
     ends = [(last(analysis, "flops"), last(analysis, "seconds")) for _, analysis in cells]
     speeds = [done / seconds for done, seconds in ends if done and seconds]
-    return Experiment(what, flops, flops / float(np.median(speeds)) if flops and speeds else None)
+    return experiment(what, flops, flops / float(np.median(speeds)) if flops and speeds else None, edit=edit)

@@ -149,6 +149,13 @@ def _check(cells: Sequence[CellState], plan: AnalysisPlan, width: float | None) 
         )
 
 
+def seeds_to_look(more: int, look: int) -> str:
+    """How many more seeds bring a cell to a look, as a part of a reason."""
+    if more < 1:
+        return f"runs of other arms are wanted for its look at {look}"
+    return f"{more} more seed{'s bring' if more > 1 else ' brings'} it to its look at {look}"
+
+
 def _outlook(state: CellState, plan: AnalysisPlan, width: float | None) -> CellOutlook:
     verdict = state.analysis.headline if state.analysis else None
     paired, left = _seeds_left(state, plan)
@@ -240,7 +247,7 @@ class _OutlookBuilder:
         else:
             gain = max((width - w) / c for w, c in zip(outlook.width_K.tolist(), costs, strict=True))
             chance = float(outlook.settled_K[-1])
-        reason = f"{why}; {self.looks[0] - self.pairs} more seeds bring it to its look at {self.looks[0]}."
+        reason = f"{why}; {seeds_to_look(self.looks[0] - self.pairs, self.looks[0])}."
         runs = tuple(
             NextRun(
                 cell=self.state.cell, arm=arm, seed=seed, cost=self.state.cost_per_run[arm], gain=gain, reason=reason

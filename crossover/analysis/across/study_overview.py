@@ -39,13 +39,16 @@ AHEAD = 2.0
 _PLACES = 5
 
 
-def overview(cells: Sequence[CellInput], plan: AnalysisPlan, *, next_runs: Sequence[NextRun] = ()) -> Overview:
+def overview(
+    cells: Sequence[CellInput], plan: AnalysisPlan, *, next_runs: Sequence[NextRun] = (), draws: int = 0
+) -> Overview:
     """How the crossing moves, the frontiers, the factors, the laws, and what to choose.
 
     Args:
         cells: the study's cells, budgets ascending.
         plan: the study's analysis plan.
         next_runs: what the sequential design would start next, if the study goes on.
+        draws: masks an example; 0 is not known.
 
     Returns:
         The overview; what could not be computed has a reason in its place.
@@ -54,7 +57,7 @@ def overview(cells: Sequence[CellInput], plan: AnalysisPlan, *, next_runs: Seque
     return Overview(
         cells=tuple(cell.facts for cell in cells),
         movements=fit_movements(analysed, forecasts=_ahead([cell.facts for cell in cells])),
-        advice=advise_all(analysed),
+        advice=advise_all(analysed, draws=draws),
         laws=_laws(cells, plan),
         next_runs=tuple(next_runs),
         factors=tuple(

@@ -72,7 +72,7 @@ def test_a_look_with_hardly_any_share_tests_nothing_and_is_no_error(looks: tuple
     ("early", "late", "outcome", "phrase"),
     [
         (0.0277, -0.1, "candidate", "early the difference is not clear of zero"),
-        (0.0, -0.0277, "insufficient evidence", "neither clear of zero nor"),
+        (0.0, -0.0277, "insufficient evidence", "not clear of zero at the level of this look, nor"),
     ],
 )
 def test_the_reason_uses_the_level_of_the_look(early: float, late: float, outcome: str, phrase: str) -> None:

@@ -5,15 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import yaml
 
 from crossover.analysis import analyse
 from crossover.analysis.across.budget_advice import advise, advise_all
 from crossover.analysis.across.crossing_regression import AnalysedCell
-from crossover.analysis.across.next_experiments import StudyRuns
+from crossover.analysis.across.next_experiments import StudyRuns, without_edits
 from crossover.errors import StudyError
 from tests.crossover.analysis_across.cells import PLAN, cell, columns
 
 CELLS = [cell(u, 10**6, 6.0 * (u / 1e6) ** 0.9) for u in (10**6, 2 * 10**6, 4 * 10**6, 8 * 10**6)]
+
+SIZE: dict[str, Any] = {"unique_tokens": 10**6, "parameters": 10**6}
 
 
 def flops(epochs: float, unique_tokens: int) -> float:
@@ -43,13 +46,13 @@ def test_what_was_not_measured_is_not_said() -> None:
     assert beyond.choose == "cannot say"
     assert "was not tested" in beyond.because
     assert (
-        beyond.cheapest
-        == "Runs of 500 epochs, which AR needs for 3e+15 FLOPs, from zero: 5 seeds of both arms, 3e+16 FLOPs."
+        beyond.cheapest == "Runs of 500 epochs, which AR needs for 3e+15 FLOPs, from zero: 5 seeds of both arms "
+        "(`training: {epochs: 500}`), 3e+16 FLOPs."
     )
     before = advise(CELLS[:1], unique_tokens=10**6, parameters=10**6, flops=flops(0.5, 10**6))
     assert before.cheapest == (
-        "Earlier checkpoints (evaluation.first_epoch: 0.5), for which every run of the study trains anew from zero, "
-        "6e+15 FLOPs."
+        "Earlier checkpoints, for which every run of the study trains anew from zero "
+        "(`evaluation: {first_epoch: 0.5}`), 6e+15 FLOPs."
     )
     few = advise([cell(10**6, 10**6, 6.0, pairs=3)], unique_tokens=10**6, parameters=10**6)
     assert few.choose == "cannot say"
@@ -57,8 +60,10 @@ def test_what_was_not_measured_is_not_said() -> None:
     assert "more seed pairs" in few.cheapest
     lone = advise(CELLS[:1], unique_tokens=5 * 10**6, parameters=10**6, flops=1e15)
     assert lone.choose == "cannot say"
-    assert "cannot be forecast" in lone.because
-    assert "no budget" in advise(CELLS, unique_tokens=5 * 10**6, parameters=10**6).because
+    assert lone.because == "This cell was not run, and a forecast needs three cells that cross; there is 1."
+    assert (
+        "no budget was given (--flops or --epochs)" in advise(CELLS, unique_tokens=5 * 10**6, parameters=10**6).because
+    )
 
 
 def test_a_small_difference_is_either_and_an_unclear_one_asks_for_more() -> None:
@@ -83,7 +88,7 @@ def test_a_cell_that_was_not_run_is_forecast() -> None:
     assert "was not run" in early.because
     assert "forecast at epoch" in early.because
     assert early.difference is None
-    assert "Run this cell: 5 seeds of both arms, " in early.cheapest
+    assert "Run this cell: 5 seeds of both arms (`grid: " in early.cheapest
     assert "smaller step" not in early.cheapest, "it is less than three times a cell that was run"
 
 
@@ -107,10 +112,13 @@ def test_an_experiment_has_its_hours_and_a_smaller_step() -> None:
     requested: dict[str, Any] = {"unique_tokens": 10**9, "parameters": 10**6, "flops": flops(30, 10**9)}
     far = advise([timed(one) for one in CELLS], **requested)
     assert far.alternatives == (
-        "Run this cell: 5 seeds of both arms, 1.8e+18 FLOPs, about 50,000 h of training at the speed of these runs.",
+        "Run this cell: 5 seeds of both arms "
+        "(`grid: {unique_tokens: [1000000, 2000000, 4000000, 8000000, 1000000000]}`), "
+        "1.8e+18 FLOPs, about 5.7 years of training at the speed of these runs.",
     )
-    step = "24,000,000 unique tokens, 1,000,000 parameters, 100 epochs, 1.44e+17 FLOPs, about 4,000 h"
-    assert far.cheapest.startswith(f"A smaller step towards it: {step}")
+    step = "24,000,000 unique tokens, 1,000,000 parameters, 100 epochs"
+    assert far.cheapest.startswith(f"A smaller step towards it: {step} (`grid: {{unique_tokens: ")
+    assert ", 1.44e+17 FLOPs, about 4,000 h" in far.cheapest
     small = advise([timed(one) for one in CELLS], **requested | {"flops": flops(2, 10**9)})
     assert small.cheapest.startswith("Run this cell"), "at two epochs the cell itself costs less than that step"
     assert not small.alternatives
@@ -194,7 +202,7 @@ def test_where_a_half_is_open_inside_the_range_more_seeds_are_the_remedy() -> No
 def test_longer_runs_go_where_the_trend_says() -> None:
     found = advise([undecided("matched", further_reach=250.0)], unique_tokens=10**6, parameters=10**6)
     longer = next(text for text in (found.cheapest, *found.alternatives) if text.startswith("Longer"))
-    assert longer.startswith("Longer runs of 250 epochs, from zero (to epoch 250 by the trend): 5 seeds of both arms, ")
+    assert longer.startswith("Longer runs of 250 epochs, from zero (to epoch 250 by the trend): 5 seeds of both arms (")
     assert longer.endswith("1.5e+16 FLOPs.")
 
 
@@ -216,11 +224,14 @@ def test_arms_of_unequal_cost_are_told_apart() -> None:
     requested: dict[str, Any] = {"unique_tokens": 10**6, "parameters": 10**6}
     end = advise(uneven, **requested)
     assert end.flops == pytest.approx(6e14), "where the cheaper arm ends"
-    assert end.cheapest.endswith("5 seeds, 3e+15 FLOPs.")
+    assert end.cheapest.endswith(
+        "5 seeds (`arms: [ar, dlm, ar-decay]` and `analysis: {tuned: [ar-decay]}`), 3e+15 FLOPs."
+    )
     early = advise(uneven, **requested, flops=1.2e13)
     assert "At 1.2e+13 FLOPs (epoch 2 of AR, 1.82 of DLM), " in early.because
     assert early.cheapest == (
-        "Another recipe of DLM (learning rate, weight decay), which was not tested: 5 seeds, 6e+13 FLOPs."
+        "Another recipe of DLM (learning rate, weight decay), which was not tested: 5 seeds "
+        "(`recipes: {dlm: {weight_decay: 1.0}}`), 6e+13 FLOPs."
     )
     epoch = advise(uneven, **requested, epochs=2.0)
     assert "At epoch 2 (1.2e+13 FLOPs of AR, 1.32e+13 of DLM), " in epoch.because
@@ -254,7 +265,10 @@ def test_less_than_a_step_or_an_epoch_is_no_budget() -> None:
     assert none.basis == "no budget"
     assert none.because == "5.4e+11 FLOPs is less than one optimizer step, 6e+11 FLOPs."
     early = advise(CELLS[:1], unique_tokens=10**6, parameters=10**6, flops=1.1 * step, study=study)
-    assert "trains anew from zero: 10 runs, 6e+15 FLOPs, about 60 min" in early.cheapest
+    assert (
+        "trains anew from zero: 10 runs (`evaluation: {first_epoch: 0.11}`), 6e+15 FLOPs, about 60 min"
+        in early.cheapest
+    )
     with pytest.raises(StudyError, match="less than one epoch") as error:
         advise(CELLS, unique_tokens=3 * 10**6, parameters=10**6, flops=flops(0.9, 3 * 10**6))
     assert "1.8e+13 FLOPs or more" in str(error.value)
@@ -281,3 +295,83 @@ def test_an_answer_that_another_axis_gives_differently_is_named() -> None:
     )
     (found,) = advise_all([(facts, analysis.model_copy(update={"verdicts": verdicts}))])
     assert "Counted in FLOPs, stopped early: not known yet." in found.because
+
+
+def looked(pairs: int, *, monte_carlo: float, sd: float = 0.01, looks: tuple[int, ...] = ()) -> AnalysedCell:
+    """A cell that crosses late, measured with a Monte Carlo error that all seeds share."""
+    table = columns(10**6, 10**6, 60.0, sd=sd, pairs=pairs)
+    table["stderr"] = [monte_carlo if arm == "dlm" else 0.0 for arm in table["arm"]]
+    plan = PLAN.model_copy(update={"looks": looks})
+    return CELLS[0][0], analyse(table, plan, unique_tokens=10**6)
+
+
+@pytest.mark.parametrize(("looks", "total"), [((), 6), ((5, 8), 8)])
+@pytest.mark.parametrize("budget", [None, 97.0])
+def test_where_pairs_alone_would_not_do_more_masks_go_with_them(
+    looks: tuple[int, ...], total: int, budget: float | None
+) -> None:
+    found = advise([looked(5, monte_carlo=0.05, sd=0.01, looks=looks)], **SIZE, epochs=budget, draws=8)
+    assert "cannot say" in (found.choose, found.trained_to_end.choose if found.trained_to_end else "")
+    texts = (found.cheapest, *found.alternatives)
+    assert not any("200" in text for text in texts if "Longer" not in text)
+    masks = next(e for e in found.experiments if e.what.startswith("More masks (evaluation.nelbo_draws) and about "))
+    draws, seeds = masks.edit.splitlines()
+    assert draws == "evaluation: {nelbo_draws: 64}"
+    assert int(seeds.removeprefix("seeds: ")) >= total
+    assert ("up to the planned look at 8" in masks.what) == bool(looks)
+    assert masks.flops is not None
+    assert "evaluates every checkpoint anew" in masks.text
+    if budget is None and looks:
+        assert found.because.endswith("A planned look is still to come, at 8 seed pairs.")
+    if budget is None:
+        assert "pairs alone would not settle it" in found.because, "the reason says the same"
+
+
+def test_every_experiment_says_how_and_is_an_object_too() -> None:
+    for found in (
+        advise(CELLS[:1], **SIZE),
+        advise([cell(10**6, 10**6, 60.0, sd=0.3)], **SIZE),
+        advise(CELLS[:1], **SIZE, epochs=1.5),
+        advise(CELLS[:1], **SIZE, epochs=300.0),
+        advise(CELLS[:1], **SIZE, epochs=0.5),
+        advise(CELLS[:1], unique_tokens=5 * 10**6, parameters=10**6),
+    ):
+        assert [e.text for e in found.experiments] == [found.cheapest, *found.alternatives]
+        for e in found.experiments:
+            assert f"`{e.edit.splitlines()[0]}`" in e.text
+            assert all(isinstance(yaml.safe_load(line), dict) for line in e.edit.splitlines())
+            assert e.text.startswith(e.what)
+        bare = without_edits(found)
+        assert not any("`" in text for text in (bare.cheapest, *bare.alternatives)), "curves have no study to edit"
+
+
+def test_a_smaller_step_is_offered_where_one_more_crossing_makes_a_forecast() -> None:
+    asked: dict[str, Any] = {"unique_tokens": 10**9, "parameters": 10**6}
+    one, two = (advise(CELLS[:number], **asked) for number in (1, 2))
+    assert one.because == (
+        "This cell was not run, no budget was given (--flops or --epochs), and a forecast needs three cells "
+        "that cross; there is 1."
+    )
+    assert one.cheapest.startswith("Run this cell: ")
+    assert not one.alternatives
+    assert "there are 2" in two.because
+    assert two.cheapest.startswith("A smaller step towards it: 6,000,000 unique tokens")
+
+
+def test_a_budget_in_epochs_is_refused_in_epochs() -> None:
+    with pytest.raises(StudyError, match="less than one epoch") as error:
+        advise(CELLS, unique_tokens=3 * 10**6, parameters=10**6, epochs=0.5)
+    assert error.value.field == "epochs"
+    assert error.value.remedy == "give a budget of 1 epoch or more"
+    one = advise(CELLS, unique_tokens=3 * 10**6, parameters=10**6, epochs=1.0)
+    assert "are about 1 epoch;" in one.because
+
+
+def test_an_interval_clear_of_zero_that_adjustment_takes_back_says_so() -> None:
+    verdict = cell(10**6, 10**6, 1.0, sd=0.2)[1].headline
+    assert verdict.outcome == "insufficient evidence"
+    assert verdict.late is not None
+    assert verdict.late.interval is not None
+    assert verdict.late.interval[1] < 0
+    assert "not clear of zero after adjustment for 2 tests, nor shown to be inside" in verdict.reason
+    assert "neither clear of zero" not in verdict.reason

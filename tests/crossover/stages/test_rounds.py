@@ -21,9 +21,10 @@ from crossover.stages.analyse_stage import analyse_stage
 from crossover.stages.evaluated_runs import collect_runs
 from crossover.stages.prepare_stage import plan_groups, prepare_stage
 from crossover.stages.reuse import plan_reuse
-from crossover.stages.round_state import DOCUMENT, HELD, missing_note, next_round, read_rounds, run_costs
+from crossover.stages.round_state import DOCUMENT, HELD, missing_note, next_round, read_rounds, run_costs, write_rounds
 from crossover.stages.stage_manifests import AnalysisRef, EvaluationsRef, RoundsRef
 from crossover.stages.study_context import StudyContext, open_study
+from crossover.stages.study_report import read_analyses
 from crossover.stages.trained_seconds import trained_seconds
 from crossover.storage import ANY, open_store
 from crossover.study.identity import RunId
@@ -53,7 +54,7 @@ def context(study: StudyConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.fixture
 def options(tmp_path: Path) -> argparse.Namespace:
-    return argparse.Namespace(out=str(tmp_path / "ws"), registry=None, json=False)
+    return argparse.Namespace(study="growing.yaml", out=str(tmp_path / "ws"), registry=None, json=False)
 
 
 def one_round(context: StudyContext, selection: str) -> AnalysisRef:
@@ -211,8 +212,17 @@ def test_next_counts_the_runs_that_are_trained(
     text = capsys.readouterr().out
     assert "u512-pico: open (0 seed pairs judged, 2 trained): nothing is known of it yet" in text
     assert "Next:  6 runs, about " in text
+    assert "nothing is known of it yet; 3 more seeds bring it to its look at 5." in text, "two of five are trained"
     assert "4 other runs of this selection are trained and reused" in text
-    assert text.splitlines()[-1].endswith("hours of the full grid (25%)"), "4 of 16 runs, of two arms at equal cost"
+    *_, spent, run = text.splitlines()
+    assert spent.endswith("hours of the full grid (25%)"), "4 of 16 runs, of two arms at equal cost"
+    assert run == f"Run:   crossover run {file} --rounds --out {tmp_path / 'ws'}", "there is something to train"
+    assert main([*command, "--json"]) == 0
+    state = json.loads(capsys.readouterr().out)
+    assert f"Run:   {state['command']}" == run
+    assert state["cost"] == pytest.approx(sum(run["cost"] for run in state["next_runs"]))
+    assert "3 more seeds" in state["next_runs"][0]["reason"]
+    assert len(state["untrained"]) == 12
     seconds = trained_seconds(
         grown, open_store(str(tmp_path / "ws")), plan_reuse(grown, open_store(str(tmp_path / "ws"))).trained
     )
@@ -273,7 +283,7 @@ def test_a_later_round_proposes_only_runs_that_are_not_trained(
     assert state.next_selection == before.next_selection == f"{NEAR}:5,6,7"
     assert {cell.cell: (cell.pairs, cell.trained) for cell in state.cells} == {CLEAR: (5, 5), NEAR: (5, 6)}
     assert state.spent == pytest.approx(before.spent + 0.1 + 2 * 0.2)
-    text = commands.lines(study, state)
+    text = commands.lines(study, state, "crossover run growing.yaml")
     assert "2 other runs of this selection are trained and reused" in text[-2]
 
 
@@ -284,11 +294,44 @@ def test_next_prints_the_round_to_come(study: StudyConfig, tmp_path: Path, capsy
     text = capsys.readouterr().out
     assert f"{CLEAR}: open (0 seed pairs judged): nothing is known of it yet; 5 more seeds" in text
     assert "Next:  20 runs, about " in text
-    assert text.splitlines()[-2].endswith(FIRST)
-    assert text.splitlines()[-1].startswith("Spent: 0 of ")
+    assert text.splitlines()[-3].endswith(FIRST)
+    assert text.splitlines()[-2].startswith("Spent: 0 of ")
     assert main(["next", str(file), "--out", str(tmp_path / "ws"), "--json"]) == 0
     state = json.loads(capsys.readouterr().out)
     assert state["next_selection"] == FIRST
     assert "runs" not in state
     assert main(["next", "demo", "--out", str(tmp_path / "other")]) == 2
-    assert "analysis.looks: a study in rounds is judged at the plan's looks only" in capsys.readouterr().err
+    refused = capsys.readouterr().err
+    assert "analysis.looks: a study in rounds is judged at the plan's looks only" in refused
+    assert "`crossover run demo --print-study > mine.yaml` writes the preset to edit" in refused
+
+
+def test_next_says_what_no_round_settles(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(analyse, "draw_samples", lambda *_: {})
+    both = edited(study_of(corpus), lambda raw: raw["analysis"].update(comparisons=["matched", "best-so-far"]))
+    study = edited(both, lambda raw: raw["grid"].update(unique_tokens=[512]))
+    with open_study(study, str(tmp_path / "ws")) as context:
+        prepare_stage(context)
+        references = [evaluated(context, CLEAR, arm, range(5)) for arm in ("ar", "dlm")]
+        analyse_stage(context, references, promotion="never", selected=f"{CLEAR}:0,1,2,3,4")
+        analyses = read_analyses(tmp_path / "ws" / "analysis" / "analysis.json")
+        command = argparse.Namespace(study="mine.yaml", out=str(tmp_path / "ws"), registry=None, json=False)
+        monkeypatch.setattr(commands, "study_of", lambda _: study)
+        assert commands.next(command) == 0
+        assert "Open:" not in capsys.readouterr().out, "both halves of the answer are known"
+        open_half = [
+            v.model_copy(update={"outcome": "insufficient evidence"}) if v.comparison == "best-so-far" else v
+            for v in analyses[CLEAR].verdicts
+        ]
+        unclear = {CLEAR: analyses[CLEAR].model_copy(update={"verdicts": tuple(open_half)})}
+        write_rounds(context, collect_runs(context, references, f"{CLEAR}:0,1,2,3,4"), unclear, selection="")
+    assert commands.next(command) == 0
+    text = capsys.readouterr().out
+    assert f"{CLEAR}: settled (5 seed pairs judged)" in text
+    assert (
+        f"Next:  nothing\nOpen:  {CLEAR}: still open: best so far (insufficient evidence); 6 planned runs not trained "
+        f"(seeds 5, 6, 7, about 0.6 hours): `crossover run mine.yaml --out {tmp_path / 'ws'}` trains them\n"
+        "       only the headline verdict closes a cell\n"
+    ) in text
