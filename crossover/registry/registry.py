@@ -38,8 +38,6 @@ from crossover.study.identity import RunId
 class Registry(Transactions):
     """An open registry; see `Registry.open` and `Registry.open_read_only`.
 
-    Several processes may use one at once; an instance belongs to one thread.
-
     Raises:
         RegistryError: from any method, when the database cannot be reached, read or written.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -34,7 +35,7 @@ def as_utc(at: datetime) -> datetime:
 class Transactions:
     """Connections to a registry, in one namespace.
 
-    Several processes may use one at once; an instance belongs to one thread, and `within` makes another.
+    Several processes and threads may use one at once, each with transactions of its own.
 
     Raises:
         RegistryError: from any method, when the database cannot be reached, read or written.
@@ -44,10 +45,10 @@ class Transactions:
         self, url: URL, engine: Engine, clock: Callable[[], datetime] = utc_now, namespace: str = s.DEFAULT_NAMESPACE
     ) -> None:
         self._url, self._engine, self._clock, self.namespace = url, engine, clock, namespace
-        self._transaction: Connection | None = None
+        self._open = threading.local()
 
     def within(self, namespace: str) -> Self:
-        """The same registry for another namespace and another thread; it shares the connections."""
+        """The same registry for another namespace; it shares the connections."""
         return type(self)(self._url, self._engine, self._clock, namespace)
 
     @property
@@ -73,17 +74,18 @@ class Transactions:
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """One transaction; the one that is open, if there is one."""
-        if self._transaction is not None:
-            yield self._transaction
+        """One transaction; the one that this thread has open, if there is one."""
+        inner: Connection | None = getattr(self._open, "transaction", None)
+        if inner is not None:
+            yield inner
             return
         try:
-            with self._engine.execution_options(**{WRITES: True}).begin() as self._transaction:
-                yield self._transaction
+            with self._engine.execution_options(**{WRITES: True}).begin() as self._open.transaction:
+                yield self._open.transaction
         except SQLAlchemyError as error:
             raise registry_error(self._url, error) from error
         finally:
-            self._transaction = None
+            self._open.transaction = None
 
     def once(
         self, key: str, body_digest: str, write: Callable[[], object], answer: dict[str, Any] | None = None

@@ -19,7 +19,7 @@ from crossover.registry import Registry
 from crossover.registry.access_tokens import SCOPES, create_token, has_tokens
 from crossover.settings import get_settings
 
-LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+LOOPBACK = ("localhost", "127.0.0.1")
 GRACE_SECONDS = 20
 KEY_LIFETIME, HOUSEKEEPING_SECONDS = timedelta(days=7), 3_600.0
 """A client repeats a request for ten minutes; a spool may be left behind for longer."""

@@ -51,6 +51,8 @@ def create_app(
         title="Crossover registry",
         version=__version__,
         description="What studies ask, run, measure and conclude. Columns of the views: docs/registry.md.",
+        docs_url=None,
+        redoc_url=None,
         responses={status: _PROBLEM | {"description": text} for status, text in _ERRORS.items()},
     )
     app.state.registry, app.state.rules, app.state.stopping = registry, rules, asyncio.Event()

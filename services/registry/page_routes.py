@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from crossover_services.registry import (
+    page_api,
     page_assets,
     page_compare,
     page_figures,
@@ -39,6 +40,13 @@ def studies(
     shown = page_study_list.study_list(registry, namespaces, search=q, status=status, sort=sort, number=page)
     values = shown | {"q": q, "status": status, "sort": sort, "sorts": page_study_list.SORTS}
     return page_response.respond(request, "page_studies.html", lambda: page_study_list.as_data(shown), values)
+
+
+@router.get("/docs")
+def api(request: Request, _caller: Reader) -> Response:
+    """Every address of the API."""
+    shown = page_api.operations(request.app.openapi())
+    return page_response.respond(request, "page_api.html", lambda: shown, {"sections": shown})
 
 
 @router.get("/studies")

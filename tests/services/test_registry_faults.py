@@ -207,6 +207,31 @@ def test_what_the_server_refuses_is_kept_and_said(server: Server, tmp_path: Path
         registry.close()
 
 
+def test_what_a_killed_process_left_is_no_fault_of_the_next(
+    server: Server, url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its run was taken over in the meantime; points of another run of it are recorded."""
+    with RemoteRegistry(server.url, tmp_path / "spool") as registry:
+        register(registry, 2)
+        attempts = [registry.start_attempt(run(seed), started_step=0) for seed in range(2)]
+        server.kill()
+        for attempt in attempts:
+            attempt.record(LOSS, [point(1)])
+        registry._flusher._stop.set()  # as a killed process: nothing more is sent, and the journal's lock is gone
+        assert registry._flusher._thread is not None
+        registry._flusher._thread.join()
+        assert registry._flusher._journal is not None
+        registry._flusher._journal.close()
+        registry._flusher._journal = None
+    server.start()
+    with Registry.open(url) as local:
+        local.start_attempt(run(0), started_step=0)
+    with RemoteRegistry(server.url, tmp_path / "spool"):
+        assert "left by a process before: attempt: attempt 1 has ended" in capsys.readouterr().err
+    check(url, Counter({(1, "loss", 1): 1}))
+    assert len(list((tmp_path / "spool").rglob("rejected/*.json"))) == 1
+
+
 def test_two_hundred_writers_at_once(server: Server, url: str, tmp_path: Path) -> None:
     writers, batches = 200, 3
     with RemoteRegistry(server.url, tmp_path / "spool") as registry:

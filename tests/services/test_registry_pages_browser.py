@@ -22,7 +22,7 @@ DEMO, LIVE = "/studies/default/demo", "/studies/default/live"
 EVIL = f"/studies/team-a/{quote(HOSTILE, safe='')}"
 RUN = f"/runs/{quote(registry_samples.digest('default half'), safe='')}?metric=training_loss"
 COMPARE = f"/compare?a=default/demo&b={quote('team-a/' + HOSTILE, safe='')}"
-PAGES = ["/", DEMO, LIVE, EVIL, RUN, "/datasets", "/deployments", COMPARE]
+PAGES = ["/", DEMO, LIVE, EVIL, RUN, "/datasets", "/deployments", COMPARE, "/docs"]
 
 
 @pytest.fixture(scope="module")

@@ -47,14 +47,22 @@ class Flusher:
             self._thread.start()
 
     def send_left_behind(self) -> None:
-        """Send what processes before have left in the spool.
+        """Send what processes before have left in the spool; what the server refuses is set aside, and shown.
+
+        That is no error of this process: another one may have taken over the run of the one that was killed.
 
         Raises:
             RegistryError: the server cannot be reached.
         """
         for journal in left_behind(self._folder):
             try:
-                self._send_all(journal)
+                while not journal.empty:
+                    try:
+                        self._send_all(journal)
+                    except UnreachableError:
+                        raise
+                    except UserError as error:
+                        print(f"crossover: left by a process before: {error}", file=sys.stderr, flush=True)
             finally:
                 journal.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from threading import Thread
 
 import pytest
 
@@ -39,3 +40,20 @@ def test_keys_are_forgotten_in_time(url: str) -> None:
         assert registry.forget_requests(timedelta(days=7)) == 1
         assert registry.once("old", "another", lambda: {"a": 3}) == {"a": 3}
         assert registry.once("new", "body", lambda: {"a": 4}) == {"a": 1}
+
+
+def test_threads_have_transactions_of_their_own(registry: Registry) -> None:
+    """Heartbeats are sent by a thread while another one writes."""
+    connections: list[object] = []
+
+    def write() -> None:
+        with registry.writing() as connection:
+            connections.append(connection)
+
+    with registry.writing() as mine, registry.writing() as again:
+        assert again is mine
+        thread = Thread(target=write)
+        thread.start()
+    thread.join()
+    assert len(connections) == 1
+    assert connections[0] is not mine
