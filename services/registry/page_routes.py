@@ -43,7 +43,7 @@ def studies(
 
 
 @router.get("/docs")
-def api(request: Request, _caller: Reader) -> Response:
+def api(request: Request, _caller: Reader, _namespaces: Namespaces) -> Response:
     """Every address of the API."""
     shown = page_api.operations(request.app.openapi())
     return page_response.respond(request, "page_api.html", lambda: shown, {"sections": shown})

@@ -195,6 +195,8 @@ def test_an_analysis_has_the_digest_that_it_has_in_a_database(api: Api) -> None:
     analysis = samples.analysis().model_dump(mode="json")
     answer = api.post(f"/studies/{STUDY}/analyses", {"cell": "c", "analysis": analysis})
     assert answer.json() == {"digest": digest_of(analysis)}
+    assert api.get(f"/analyses/{digest_of(analysis)}").json() == analysis
+    refused(api.get("/analyses/sha256:none"), 404, "registry.unknown-analysis")
     for wrong in ({}, {"method": "m"}, analysis | {"verdicts": [{}]}, analysis | {"verdicts": "x"}):
         body = {"cell": "c", "analysis": wrong}
         refused(api.post(f"/studies/{STUDY}/analyses", body), 422, "request.invalid")

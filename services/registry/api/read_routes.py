@@ -16,6 +16,7 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from crossover.errors import RequestError
 from crossover.registry import QueryResult
 from crossover.registry.export_views import arrow_batch, arrow_schema
+from crossover.registry.reads.study_results import analysis_result
 from crossover.registry.view_reads import read_all, read_page
 from crossover.registry.wire_format import SqlBody, number_json
 
@@ -106,6 +107,12 @@ def curves(
     columns = registry.curves(study, cell, metric)
     columns["value"] = [number_json(value) for value in columns["value"]]
     return columns
+
+
+@router.get("/analyses/{digest}", tags=["verdicts"])
+def analysis(digest: StudyDigest, registry: OpenRegistry, namespaces: Namespaces, _: Reader) -> dict[str, Any]:
+    """An analysis as it was recorded, by its digest: the JSON of `crossover.analysis.analysis_result.Analysis`."""
+    return dict(analysis_result(registry, namespaces, digest))
 
 
 @router.post("/sql", tags=["views"])
