@@ -26,19 +26,8 @@ LIVE = "/studies/default/live"
 EVIL = f"/studies/team-a/{quote(HOSTILE, safe='')}"
 RUN = f"/runs/{quote(samples.digest('default demo ar 0'), safe='')}"
 COMPARE = f"/compare?a=default/demo&b={quote('team-a/' + HOSTILE, safe='')}"
-PAGES = [
-    "/",
-    DEMO,
-    LIVE,
-    EVIL,
-    RUN,
-    f"{RUN}?task=domain-cloze",
-    "/datasets",
-    "/deployments",
-    "/compare",
-    COMPARE,
-    "/docs",
-]
+PAGES = ["/", DEMO, LIVE, EVIL, RUN, f"{RUN}?task=domain-cloze", "/compare", COMPARE]
+PAGES += ["/datasets", "/deployments", "/docs"]
 BUDGET = 60_000
 
 
