@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from crossover.cli import main
+from crossover.files import read_json
 from crossover.report import ReportContext
 from crossover.stages.workspace import Workspace
 from crossover.storage import open_store
@@ -68,12 +70,12 @@ def test_an_experiment_has_its_price(workspace: Path, capsys: pytest.CaptureFixt
     assert all(" FLOPs, about " in text for text in experiments)
     before = answer(capsys, str(workspace), "--epochs", "0.3")
     assert (
-        "for which every run of the study trains anew from zero: 4 runs (`evaluation: {first_epoch: 0.3}`), "
+        "for which every run of the study trains anew from zero: 4 runs (`evaluation: {first_epoch: 0.125}`), "
         in before["cheapest"]
     )
     (experiment,) = before["experiments"]
     assert set(experiment) == {"what", "edit", "flops", "seconds", "note", "text"}
-    assert (experiment["edit"], experiment["text"]) == ("evaluation: {first_epoch: 0.3}", before["cheapest"])
+    assert (experiment["edit"], experiment["text"]) == ("evaluation: {first_epoch: 0.125}", before["cheapest"])
     assert "of training at the speed of these runs" in before["cheapest"]
 
 
@@ -167,7 +169,8 @@ def test_an_analysis_of_an_earlier_revision_is_told_first(
         assert main([verb, str(file)]) == 0
         assert capsys.readouterr().out.startswith(
             "The analysis is of an earlier revision of this study: 2 seeds, no looks (now 8 seeds, looks 5, 8); "
-            f"`crossover run {file}` analyses it anew.\n"
+            f"`crossover run {file} --rounds` trains what is missing and analyses it anew (`crossover plan` has the "
+            "price).\n"
         )
     Workspace(str(workspace)).claim(later)
     assert main(["advise", str(workspace), "--json"]) == 0
@@ -202,3 +205,31 @@ def test_next_names_the_studies_of_a_folder(
     workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert f"is a folder of studies, not a study; name one: {workspace}" in refusal(capsys, "next", str(tmp_path))
+
+
+def test_the_advised_first_epoch_gives_a_checkpoint_at_the_budget(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run is saved at the first step from first_epoch on."""
+    from crossover.training.run_schedule import run_schedule
+
+    study = StudyConfig.model_validate(read_json(workspace / "study.json")["study"])
+    cell = study.cells[0]
+    steps = run_schedule(study.training, study.evaluation_steps(cell)).steps
+    for epoch in (0.26, 0.3):
+        edit = yaml.safe_load(answer(capsys, str(workspace), "--epochs", str(epoch))["experiments"][0]["edit"])
+        raw = study.model_dump(mode="json")
+        raw["evaluation"] |= edit["evaluation"]
+        first = StudyConfig.model_validate(raw).evaluation_steps(cell)[0]
+        assert 0 < first * study.training.epochs / steps <= epoch
+
+
+def test_a_refused_analysis_leaves_the_workspace_to_its_study(
+    workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (workspace / "study.json").read_bytes()
+    raw = read_json(workspace / "study.json")["study"] | {"seeds": 6}
+    (tmp_path / "grown.yaml").write_text(yaml.safe_dump(raw))
+    assert main(["analyse", str(tmp_path / "grown.yaml"), "--out", str(workspace)]) == 2
+    assert "workspace.unfinished-study" in capsys.readouterr().err
+    assert (workspace / "study.json").read_bytes() == before

@@ -36,8 +36,10 @@ def renewal_note(place: str, workspace: str, context: ReportContext) -> str:
         before = recorded if record.get("digest") == context.study_digest else _of_report(context)
         was, now = changed_fields(before, fields_now)
         fields = f": {', '.join(was)} (now {', '.join(now)})" if was else ""
+        rounds = " --rounds" if fields_now.get("analysis.looks") else ""
+        command = f"`crossover run {place}{rounds}` trains what is missing and analyses it anew"
         return (
-            f"The analysis is of an earlier revision of this study{fields}; `crossover run {place}` analyses it anew."
+            f"The analysis is of an earlier revision of this study{fields}; {command} (`crossover plan` has the price)."
         )
     if any(not advice.experiments for advice in context.overview.advice):
         return f"Written by an earlier version of the advice: run `crossover analyse {place}` to renew the page."

@@ -9,6 +9,8 @@ from crossover.stages.pretrain_stage import finished_run
 from crossover.stages.reuse import plan_reuse
 from crossover.stages.stage_manifests import DatasetRef, EvaluationsRef, Group, RunsRef
 from crossover.stages.study_context import StudyContext
+from crossover.storage import ArtifactStore
+from crossover.study.study_config import StudyConfig
 from crossover.training.run_spec import RunSpec
 
 
@@ -42,17 +44,26 @@ def measured_runs(context: StudyContext) -> list[EvaluationsRef]:
     Raises:
         WorkspaceError: a run or an evaluation is missing.
     """
-    reuse = plan_reuse(context.study, context.store)
-    missing = [f"{row.artifact} {row.new}" for row in reuse.rows if row.new and row.artifact != "analysis"]
-    if missing:
-        raise WorkspaceError(
-            "workspace.unfinished-study",
-            field=context.study.name,
-            problem=f"is not finished in {context.store.uri}; missing: {', '.join(missing)}",
-            remedy="run `crossover run` with this study, which makes only what is missing",
-        )
+    check_finished(context.study, context.store)
     reference = prepare_stage(context)
     return [
         evaluate_stage(context, reference, trained_runs(context, reference, group))
         for group in plan_groups(context, len(context.study.seeds))
     ]
+
+
+def check_finished(study: StudyConfig, store: ArtifactStore) -> None:
+    """See whether a workspace has all runs and evaluations of a study; writes nothing.
+
+    Raises:
+        WorkspaceError: a run or an evaluation is missing.
+    """
+    reuse = plan_reuse(study, store)
+    missing = [f"{row.artifact} {row.new}" for row in reuse.rows if row.new and row.artifact != "analysis"]
+    if missing:
+        raise WorkspaceError(
+            "workspace.unfinished-study",
+            field=study.name,
+            problem=f"is not finished in {store.uri}; missing: {', '.join(missing)}",
+            remedy="run `crossover run` with this study, which makes only what is missing",
+        )

@@ -231,7 +231,7 @@ def _not_tested(
         return advice.model_copy(update={"basis": "no budget", "because": because, "cheapest": cheapest})
     if asked < known.start:
         because = f"{measured}, and {place_words(analysis, axis, asked)} was not tested."
-        experiment = next_experiments.before(analysis, axis, asked, study)
+        experiment = next_experiments.before(analysis, axis, asked, study, steps)
     else:
         excess = asked / known.end - 1
         how_far = f"{100 * excess:.2g} % beyond the end" if excess < 1 else f"{1 + excess:.3g} times the end"

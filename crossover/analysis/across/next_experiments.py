@@ -113,24 +113,22 @@ def of_measured(
     plan, both = analysis.plan, (analysis.plan.baseline, analysis.plan.candidate)
     chosen = {half.choose for half in halves}
     pairs = max(plan.minimum_pairs, *(half.pairs for half in halves))
-    found, ends = _more_pairs(analysis, halves, scope), arm_ends(analysis, axis)
+    found = _more_pairs(analysis, halves, scope)
     arms = dict.fromkeys((*both, *(curve.arm for figure in analysis.figures for curve in figure.seeds)))
-    share = {arm: place / ends[arm] if place and ends.get(arm) else 1.0 for arm in both}
     if "candidate" in chosen and not plan.tuned:
         what = f"A tuned {arm_label(plan.baseline)} arm (weight decay, dropout), which was not tested: {pairs} seeds"
         edit = f"arms: [{', '.join((*arms, TUNED))}]\nanalysis: {{tuned: [{TUNED}]}}"
-        found.append(_runs(analysis, what, both[:1], pairs, share, edit=edit))
+        found.append(_runs(analysis, what, both[:1], pairs, 1.0, edit=edit))
     if "baseline" in chosen:
         what = f"Another recipe of {arm_label(plan.candidate)} (learning rate, weight decay), which was not tested: "
         edit = f"recipes: {{{plan.candidate}: {{weight_decay: 1.0}}}}"
-        found.append(_runs(analysis, f"{what}{pairs} seeds", both[1:], pairs, share, edit=edit))
+        found.append(_runs(analysis, f"{what}{pairs} seeds", both[1:], pairs, 1.0, edit=edit))
     if place is None and chosen & {"baseline", "cannot say"}:
         found.append(_longer(analysis, axis, halves, pairs))
     if not found:
         what = f"{BUDGET_STEP} times the unique tokens, where a crossing comes later: {pairs} seeds of both arms"
-        longer = {arm: BUDGET_STEP * part for arm, part in share.items()}
         edit = _budgets_edit(scope, BUDGET_STEP * unique_tokens)
-        found.append(_runs(analysis, what, both, pairs, longer, edit=edit))
+        found.append(_runs(analysis, what, both, pairs, float(BUDGET_STEP), edit=edit))
     return found
 
 
@@ -151,10 +149,22 @@ def beyond(analysis: Analysis, axis: Axis, place: float) -> Experiment:
     return _runs(analysis, what, both, pairs, epochs / ends[arm], edit=_epochs_edit(epochs))
 
 
-def before(analysis: Analysis, axis: Axis, place: float, study: StudyRuns | None) -> Experiment:
-    """Checkpoints before the first one, for which every run of the study trains anew."""
-    epochs = on_axis(analysis, axis, place, "epochs")
-    edit = f"evaluation: {{first_epoch: {min(epochs.values()):.3g}}}" if epochs else ""
+def before(analysis: Analysis, axis: Axis, place: float, study: StudyRuns | None, steps: int) -> Experiment:
+    """Checkpoints before the first one, for which every run of the study trains anew.
+
+    Args:
+        analysis: of the cell.
+        axis: of the place.
+        place: before the first checkpoint.
+        study: what all its runs took; None where it is not known.
+        steps: optimizer steps of a run of the cell; 0 is not known.
+    """
+    edit = ""
+    if epochs := on_axis(analysis, axis, place, "epochs"):
+        first, end = 0.95 * min(epochs.values()), last(analysis, "epochs")
+        if steps and end:  # a checkpoint is at the first step from first_epoch on: the last step before the place
+            first = (max(1, math.floor(min(epochs.values()) / end * steps * (1 + 1e-9))) - 0.5) * end / steps
+        edit = f"evaluation: {{first_epoch: {first:.4g}}}"
     what = "Earlier checkpoints, for which every run of the study trains anew from zero"
     if study is None:
         runs = len({(c.arm, c.seed) for f in analysis.figures for c in f.seeds})
@@ -183,6 +193,8 @@ def of_other_cell(
         wanted = rate(cells) * parameters * unique_tokens * epochs
     elif flops is not None:
         length = flops / (rate(cells) * parameters * unique_tokens)
+        if epochs and length < epochs * (1 - 1e-9):  # the edit below trains as long as the others
+            what, wanted = f"{what}, {epochs_words(epochs)}, which pass this budget", flops * epochs / length
     if all(known.parameters != parameters for known, _ in cells):
         what += f", with a model of {parameters:,} parameters under grid.models"
     edit = _budgets_edit(scope, unique_tokens)
@@ -290,17 +302,16 @@ def _runs(
     what: str,
     arms: Sequence[str],
     seeds: int,
-    share: float | Mapping[str, float],
+    share: float,
     note: str = "",
     *,
     edit: str = "",
 ) -> Experiment:
     """So many seeds of some arms, each run a share of the length that it had."""
-    part = dict.fromkeys(arms, share) if isinstance(share, float) else share
 
     def total(axis: Axis) -> float | None:
         ends = arm_ends(analysis, axis)
-        return seeds * sum(part[arm] * ends[arm] for arm in arms) if all(arm in ends for arm in arms) else None
+        return seeds * share * sum(ends[arm] for arm in arms) if all(arm in ends for arm in arms) else None
 
     return experiment(what, total("flops"), total("seconds"), note, edit=edit)
 
