@@ -9,6 +9,7 @@ CrossoverError              exit code 1: a failure
     ├ WorkspaceError        the output folder
     ├ StorageError          the artifact store: a folder or a bucket
     ├ RegistryError         the SQL registry
+    │  ├ UnreachableError   its service does not answer
     │  └ RunHeldError       another process trains the run
     ├ CurvesError           the curves given to the analysis
     ├ AccessError           a request to the registry without the right to it (HTTP 401 or 403)
@@ -88,6 +89,10 @@ class StorageError(UserError):
 
 class RegistryError(UserError):
     """The registry cannot be reached, read, or written."""
+
+
+class UnreachableError(RegistryError):
+    """The registry service did not answer, or said that it cannot now: worth trying again."""
 
 
 class RunHeldError(RegistryError):

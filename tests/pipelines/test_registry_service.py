@@ -26,10 +26,9 @@ evaluation:
   {{points: 3, nelbo_draws: 4, chain_rule_examples: 0, cloze_items: 8, cloze_draws: 2, samples: 2, passages: 2}}
 analysis: {{metrics: [validation_bpb]}}
 """
-CURVES = (
-    "SELECT cell, arm, seed, metric, step, value, state FROM v_curves WHERE metric NOT IN {} ORDER BY 1, 2, 3, 4, 5"
-)
 TIMED = "('tokens_per_second', 'data_wait', 'peak_memory_gib', 'mfu', 'energy_joules')"
+VALUES = "SELECT cell, arm, seed, metric, step, value, state FROM v_curves"
+CURVES = f"{VALUES} WHERE metric NOT IN {TIMED} ORDER BY 1, 2, 3, 4, 5"
 RUNS = "SELECT cell, arm, seed, status, last_step, last_tokens FROM v_runs ORDER BY 1, 2, 3"
 VERDICTS = "SELECT cell, metric, axis, comparison, outcome FROM v_verdicts ORDER BY 1, 2, 3, 4"
 DEPLOYMENTS = "SELECT cell, arm, seed, step, current FROM v_deployments"

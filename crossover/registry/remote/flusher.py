@@ -7,8 +7,8 @@ import threading
 import time
 from pathlib import Path
 
-from crossover.errors import CrossoverError, UserError
-from crossover.registry.remote.http_transport import HttpTransport, UnreachableError
+from crossover.errors import CrossoverError, UnreachableError, UserError
+from crossover.registry.remote.http_transport import HttpTransport
 from crossover.registry.remote.spool import Batch, Entry, Journal, left_behind, open_journal
 from crossover.registry.wire_format import MOST_POINTS
 

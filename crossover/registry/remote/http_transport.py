@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 
-from crossover.errors import AccessError, RegistryError, RunHeldError, UserError
+from crossover.errors import AccessError, RegistryError, RunHeldError, UnreachableError, UserError
 from crossover.url_masking import mask_password
 
 TRY_SECONDS = 600.0
@@ -19,10 +19,6 @@ TRY_SECONDS = 600.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 20.0
 _TIMEOUT = httpx.Timeout(60.0, connect=10.0)
 _REPEATED = (408, 425, 429, 500, 502, 503, 504)
-
-
-class UnreachableError(RegistryError):
-    """The server did not answer, or said that it cannot now."""
 
 
 class HttpTransport:

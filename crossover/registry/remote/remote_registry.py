@@ -12,12 +12,13 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
 
+from crossover.errors import UnreachableError
 from crossover.files import digest_of
 from crossover.registry.attempts import start_when_free
 from crossover.registry.process_identity import this_process
 from crossover.registry.registry_records import MetricDef, Point, QueryResult, SavedCheckpoint
 from crossover.registry.remote.flusher import DRAIN_SECONDS, Flusher
-from crossover.registry.remote.http_transport import HttpTransport, UnreachableError
+from crossover.registry.remote.http_transport import HttpTransport
 from crossover.registry.remote.spool import Entry
 from crossover.registry.wire_format import MOST_POINTS, number_json
 from crossover.study.identity import RunId
