@@ -195,11 +195,13 @@ def of_other_cell(
         length = flops / (rate(cells) * parameters * unique_tokens)
         if epochs and length < epochs * (1 - 1e-9):  # the edit below trains as long as the others
             what, wanted = f"{what}, {epochs_words(epochs)}, which pass this budget", flops * epochs / length
-    if all(known.parameters != parameters for known, _ in cells):
-        what += f", with a model of {parameters:,} parameters under grid.models"
     edit = _budgets_edit(scope, unique_tokens)
+    own = ", in a study of its own"  # where the edit would train other cells or longer runs, too
+    if all(known.parameters != parameters for known, _ in cells):
+        what += f"{own}, with a model of {parameters:,} parameters under grid.models"
+        own, edit = "", _budgets_edit(Scope(()), unique_tokens)
     if length and epochs and length > epochs * (1 + 1e-9):
-        what += ", in a study of its own"
+        what += own
         edit = f"{_budgets_edit(Scope(()), unique_tokens)}\n{_epochs_edit(math.ceil(length * (1 - 1e-9)))}"
     run = _priced(cells, what, 2 * pairs * wanted if wanted else None, edit)
     step = BUDGET_STEP * facts.unique_tokens

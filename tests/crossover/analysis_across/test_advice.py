@@ -374,3 +374,10 @@ def test_an_interval_clear_of_zero_that_adjustment_takes_back_says_so() -> None:
     assert verdict.late.interval[1] < 0
     assert "not clear of zero after adjustment for 2 tests, nor shown to be inside" in verdict.reason
     assert "neither clear of zero" not in verdict.reason
+
+
+def test_another_model_is_trained_in_a_study_of_its_own() -> None:
+    """Added to the grid it would be trained at every budget of the study."""
+    other = advise(CELLS, unique_tokens=10**6, parameters=5 * 10**6)
+    assert "in a study of its own, with a model of 5,000,000 parameters under grid.models" in other.cheapest
+    assert other.experiments[0].edit == "grid: {unique_tokens: [1000000]}"
