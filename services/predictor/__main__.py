@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import logging
 import signal
-import socket
 import sys
 import warnings
 from pathlib import Path
 
-from crossover.errors import CrossoverError, RequestError, WorkspaceError
+from crossover_services.listening import listen
+
+from crossover.errors import CrossoverError, RequestError
 from crossover.files import write_text
 
 
@@ -67,25 +68,12 @@ def _serve(options: argparse.Namespace) -> None:
     rest = RESTServer(
         "kserve.model_server:app", data_plane, server.model_repository_extension, options.port, grace_period=30
     )
-    with _listen(options.host, options.port) as listener:
+    with listen(options.host, options.port) as listener:
         port = listener.getsockname()[1]
         print(f"serving {model.info.arm} ({model.info.family}) on http://{options.host}:{port}", flush=True)
         if options.port_file:
             write_text(options.port_file, str(port))
         rest.run(sockets=[listener])
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    """A listening socket; KServe itself can only bind all addresses."""
-    try:
-        return socket.create_server((host, port), backlog=128)
-    except OSError as error:
-        raise WorkspaceError(
-            "serve.cannot-listen",
-            field="--port",
-            problem=f"cannot listen on {host}:{port} ({error.strerror})",
-            remedy="give another --port, or 0 for a free one",
-        ) from error
 
 
 if __name__ == "__main__":

@@ -6,12 +6,13 @@ import argparse
 import ipaddress
 import logging
 import signal
-import socket
 import sys
 import threading
 import time
 from datetime import timedelta
 from pathlib import Path
+
+from crossover_services.listening import listen
 
 from crossover.errors import CrossoverError, WorkspaceError
 from crossover.files import write_text
@@ -89,7 +90,7 @@ def _serve(registry: Registry, options: argparse.Namespace) -> None:
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, timeout_graceful_shutdown=GRACE_SECONDS, server_header=False
     )
-    with _listen(options.host, options.port) as listener:
+    with listen(options.host, options.port, backlog=512) as listener:
         port = listener.getsockname()[1]
         print(f"registry {registry.url} on http://{options.host}:{port}", flush=True)
         if not rules.open and not rules.admin_token and not has_tokens(registry):
@@ -143,18 +144,6 @@ def _log_json() -> None:
         logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=True,
     )
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        return socket.create_server((host, port), backlog=512)
-    except OSError as error:
-        raise WorkspaceError(
-            "serve.cannot-listen",
-            field="--port",
-            problem=f"cannot listen on {host}:{port} ({error.strerror})",
-            remedy="give another --port, or 0 for a free one",
-        ) from error
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What was recorded is there once, whatever is killed: client, server, database, or the network's answers."""
+"""What was recorded is there once, whatever is killed: client, server, or the network's answers."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ import pytest
 from crossover.errors import RegistryError
 from crossover.registry import MetricDef, Point, Registry
 from crossover.registry.remote import RemoteRegistry
+from crossover.registry.remote.spool import Entry, left_behind, open_journal
 from crossover.study.identity import RunId
 from tests.crossover.registry.conftest import empty_url, migrated_file, postgres, url
 from tests.services.registry_server import Server, serving
@@ -259,8 +260,6 @@ def test_two_hundred_writers_at_once(server: Server, url: str, tmp_path: Path) -
 
 
 def test_a_torn_journal_is_read_up_to_its_last_whole_line(tmp_path: Path) -> None:
-    from crossover.registry.remote.spool import Entry, left_behind, open_journal
-
     journal = open_journal(tmp_path)
     journal.append(Entry("/a", {"series": []}, 1))
     batch = journal.take(10)
@@ -280,3 +279,37 @@ def test_a_torn_journal_is_read_up_to_its_last_whole_line(tmp_path: Path) -> Non
     again.finish(second)
     again.close()
     assert not list(tmp_path.iterdir())
+
+
+FULL_DISK = """
+import resource, signal, sys
+from pathlib import Path
+from crossover.errors import RegistryError
+from crossover.registry.remote.spool import Entry, open_journal
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, 1_000))
+journal, kept = open_journal(Path(sys.argv[1])), 0
+for failures in range(2):
+    try:
+        while True:
+            journal.append(Entry("/a", {"series": ["x" * (30 if failures else 150)]}, 1))
+            kept += 1
+    except RegistryError as error:
+        assert error.code == "registry.spool-unwritable", error
+print(kept)
+"""
+
+
+def test_a_full_disk_is_named_and_leaves_whole_lines(tmp_path: Path) -> None:
+    """The file may not grow beyond 1,000 bytes; after a long entry that does not fit a short one may."""
+    result = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    (journal,) = left_behind(tmp_path)
+    kept = 0
+    while (batch := journal.take(10_000)) is not None:
+        kept += len(batch.entries)
+        journal.finish(batch)
+    journal.close()
+    assert kept == int(result.stdout) == 5

@@ -172,11 +172,13 @@ class Journal:
 
     def _write(self, record: dict[str, Any]) -> None:
         line = json.dumps(record, separators=(",", ":")).encode() + b"\n"
+        before = os.fstat(self._file.fileno()).st_size
         try:
             written = os.write(self._file.fileno(), line)
             if written < len(line):
                 raise OSError("the disk is full")
         except OSError as error:
+            os.ftruncate(self._file.fileno(), before)  # half a line would spoil the next one
             raise RegistryError(
                 "registry.spool-unwritable",
                 field=str(self.path),
