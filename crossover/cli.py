@@ -265,8 +265,35 @@ def _add_registry(verbs: "_Verbs[argparse.ArgumentParser]") -> None:  # noqa: UP
     export = _verb(inner, "export", text, "registry_copies", "registry", "curves")
     export.add_argument("--parquet", metavar="DIR", required=True, help="folder of the files")
     export.add_argument("--study", metavar="NAME", help="only rows of this study, all its revisions (default: all)")
-    for parser in (upgrade, query, backup, restore, export):
+    for parser in (upgrade, query, backup, restore, export, *_add_registry_care(inner)):
         _add_registry_url(parser)
+
+
+def _add_registry_care(inner: "_Verbs[argparse.ArgumentParser]") -> list[argparse.ArgumentParser]:  # noqa: UP037
+    """The verbs that delete, keep and pack."""
+    text = "hide a study from every view and page; nothing is removed before a purge"
+    delete = _verb(inner, "delete", text, "registry_care", "registry")
+    undelete = _verb(inner, "undelete", "bring back a deleted study", "registry_care", "registry")
+    text = "write all revisions of a study, with their runs and points, to Parquet files"
+    archive = _verb(inner, "archive", text, "registry_care", "registry", "curves")
+    for parser in (delete, undelete, archive):
+        parser.add_argument("name", metavar="NAME", help="of the study")
+    text = "bring an archived study back, into this registry or another one"
+    unarchive = _verb(inner, "unarchive", text, "registry_care", "registry", "curves")
+    archive.add_argument("folder", metavar="DIR", help="a new folder")
+    unarchive.add_argument("folder", metavar="DIR", help="that `crossover registry archive` wrote")
+    text = "remove deleted studies, and the checkpoints and promoted copies that they alone use"
+    purge = _verb(inner, "purge", text, "registry_care", "registry")
+    purge.add_argument(
+        "--older-than", metavar="DAYS", type=float, default=30.0, help="deleted at least so long ago (default 30)"
+    )
+    purge.add_argument("--dry-run", action="store_true", help="only list what would be removed")
+    text = "pack the points of runs that are done into arrays: a fifth of the room, the same values"
+    compact = _verb(inner, "compact", text, "registry_care", "registry")
+    compact.add_argument(
+        "--closed-for", metavar="HOURS", type=float, default=24.0, help="ended at least so long ago (default 24)"
+    )
+    return [delete, undelete, archive, unarchive, purge, compact]
 
 
 def _extras(options: argparse.Namespace) -> tuple[str, ...]:

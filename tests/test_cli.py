@@ -72,6 +72,12 @@ def test_verbs_and_flags_are_frozen() -> None:
         "backup",
         "restore",
         "export",
+        "delete",
+        "undelete",
+        "archive",
+        "unarchive",
+        "purge",
+        "compact",
         "serve",
     }
 

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, func, select, update
 
 from crossover.errors import CrossoverError, RegistryError, RunHeldError
 from crossover.registry import schema as s
+from crossover.registry.closed_runs import reopen_run
 from crossover.registry.migrations.views_0006 import LEASE_SECONDS
 from crossover.registry.process_identity import ProcessIdentity, is_gone
 from crossover.registry.registry_records import MetricDef, Point
@@ -76,7 +77,7 @@ def begin_attempt(
         RunHeldError: an attempt of another process has had a heartbeat within the lease.
     """
     attempt = s.AttemptRow
-    connection.execute(select(s.RunRow.id).where(s.RunRow.id == run).with_for_update())
+    reopen_run(connection, run)
     unended = (attempt.run_id == run, attempt.ended_at.is_(None))
     for held in connection.execute(select(attempt.__table__).where(*unended)).all():
         seen = as_utc(held.heartbeat_at or held.started_at)

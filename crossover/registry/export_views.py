@@ -33,6 +33,7 @@ WHOLE = frozenset(
     {
         *("seed", "draws", "step", "tokens", "attempt", "attempts", "last_step", "last_tokens", "pairs"),
         *("newest", "current", "pid", "started_step"),
+        *("further_pairs", "concurrency", "requests"),
         *("documents", "duplicates_dropped", "train_bytes", "validation_bytes", "available_tokens"),
     }
 )
@@ -41,9 +42,13 @@ FLOATING = frozenset(
     {
         *("flops", "seconds", "value", "stderr", "epochs", "p_adjusted"),
         *("crossing_at", "crossing_low", "crossing_high"),
+        *("early_difference", "early_low", "early_high", "late_difference", "late_low", "late_high"),
+        *("tokens_per_second", "first_token_p50", "first_token_p99", "quality", "quality_stderr"),
     }
 )
-TIMES = frozenset({"analysed_at", "deployed_at", "started_at", "heartbeat_at", "ended_at", "prepared_at"})
+TIMES = frozenset(
+    {"analysed_at", "deployed_at", "started_at", "heartbeat_at", "ended_at", "prepared_at", "measured_at"}
+)
 
 
 def export_views(url: str, folder: Path, *, study: str | None = None) -> dict[Path, int]:

@@ -24,7 +24,10 @@ from crossover.study.identity import RunId
 CURVE_COLUMNS = ("arm", "seed", "tokens", "flops", "seconds", "metric", "value", "stderr")
 QUERY_SECONDS = 60.0
 _CURSOR = "crossover_query"
-VIEWS = ("v_curves", "v_runs", "v_verdicts", "v_deployments", "v_attempts", "v_datasets")
+VIEWS = (
+    *("v_curves", "v_runs", "v_verdicts", "v_deployments", "v_attempts", "v_datasets"),
+    *("v_evaluations", "v_serving", "v_superseded"),
+)
 _TIMEOUTS = ("interrupted", "canceling statement due to statement timeout")
 _UNKNOWN = re.compile(r"""(?:no such |^)(table|relation|column):? "?(.+?)"?(?: does not exist|$)""")
 """What SQLite and PostgreSQL say of a name that they do not know."""
@@ -99,7 +102,7 @@ def _known_names(kind: str, name: str, sql: str, columns: Mapping[str, Sequence[
         names = sorted({column for table in used for column in columns[table]})
         listed = "; ".join(f"{table} has {', '.join(columns[table])}" for table in used)
     else:
-        names = [*VIEWS, *sorted(set(columns) - {*VIEWS, *_HIDDEN})]
+        names = [*VIEWS, *sorted(set(columns) - {*VIEWS, *_HIDDEN, "closed_point"})]
         listed = f"there are {', '.join(names)}"
     close = difflib.get_close_matches(name.rpartition(".")[2], names, n=1)
     return f"did you mean {close[0]}? {listed}" if close else listed

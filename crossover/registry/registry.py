@@ -6,19 +6,21 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Self
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import func, insert, select, update
 
 from crossover.files import digest_of
 from crossover.registry import read_queries
 from crossover.registry import schema as s
 from crossover.registry.attempts import begin_attempt, start_when_free
+from crossover.registry.closed_runs import reopen_run
 from crossover.registry.connections import make_engine, make_read_only_engine
 from crossover.registry.migrate_schema import check_schema, migrate
 from crossover.registry.point_batches import Series, append_batch
 from crossover.registry.process_identity import ProcessIdentity, this_process
-from crossover.registry.registry_records import MetricDef, Point, QueryResult, SavedCheckpoint
+from crossover.registry.registry_records import MetricDef, Point, QueryResult, SavedCheckpoint, ServingMeasurement
 from crossover.registry.registry_url import is_sqlite, parse_url
 from crossover.registry.sql_attempt import SqlAttempt
+from crossover.registry.study_deletion import delete_study, restore_study
 from crossover.registry.transactions import Transactions, utc_now
 from crossover.registry.write_statements import (
     delete_other_estimates,
@@ -90,6 +92,8 @@ class Registry(Transactions):
     def register_study(self, *, name: str, digest: str, config: Mapping[str, object]) -> None:
         """Record a revision of a study, and the digest of its analysis plan from before its first run.
 
+        A revision that was deleted is there again.
+
         Args:
             name: of the study.
             digest: of all fields of the study.
@@ -105,6 +109,9 @@ class Registry(Transactions):
         }
         with self.writing() as connection:
             insert_rows(connection, s.StudyRow.__table__, [row])
+            study = s.StudyRow
+            deleted = (study.namespace == self.namespace, study.digest == digest, study.deleted_at.is_not(None))
+            connection.execute(update(study).where(*deleted).values(deleted_at=None))
 
     def register_dataset(self, study_digest: str, digest: str, manifest: Mapping[str, object]) -> None:
         """Record a prepared corpus of a study."""
@@ -191,6 +198,7 @@ class Registry(Transactions):
         """
         with self.writing() as connection:
             run = run_id(connection, run_digest, self.namespace)
+            reopen_run(connection, run)
             series = series_id(connection, run, metric)
             latest = connection.scalar(select(func.max(s.AttemptRow.n)).where(s.AttemptRow.run_id == run))
             delete_other_estimates(connection, run, series, metric.name, [int(point.step) for point in points])
@@ -272,6 +280,21 @@ class Registry(Transactions):
                 "created_at": self.now(),
             }
             insert_rows(connection, s.DeploymentRow.__table__, [row])
+
+    def record_serving(self, run_digest: str, measurement: ServingMeasurement) -> None:
+        """Append what it costs to serve a checkpoint of a run."""
+        with self.writing() as connection:
+            run = run_id(connection, run_digest, self.namespace)
+            row = {"run_id": run, "measured_at": self.now()} | vars(measurement)
+            connection.execute(insert(s.ServingMeasurementRow).values(**row))
+
+    def delete_study(self, name: str, *, actor: str) -> int:
+        """Hide a study with all its revisions; see `study_deletion.delete_study`."""
+        return delete_study(self, name, actor=actor)
+
+    def restore_study(self, name: str, *, actor: str) -> int:
+        """Bring back a study that was deleted; see `study_deletion.restore_study`."""
+        return restore_study(self, name, actor=actor)
 
     def curves(self, study_digest: str, cell: str, metrics: Sequence[str] | None = None) -> dict[str, list[Any]]:
         """Current points of a cell as the columns that `crossover.analysis.analyse` takes.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 DIRECTIONS = ("lower", "higher", "none")
@@ -52,6 +53,29 @@ class SavedCheckpoint:
     """Training tokens seen, repetitions counted."""
     uri: str
     digest: str
+
+
+@dataclass(frozen=True)
+class ServingMeasurement:
+    """What it costs to serve a checkpoint with some settings of the decoder, and how good the answers are."""
+
+    step: int
+    checkpoint_digest: str
+    decoding: Mapping[str, object]
+    """Settings of the decoder, as the predictor takes them."""
+    device: str
+    concurrency: int
+    """Clients at once."""
+    requests: int
+    tokens_per_second: float
+    """Generated tokens of all clients together, without padding."""
+    first_token_p50: float | None = None
+    """Median seconds until the first token or block of an answer."""
+    first_token_p99: float | None = None
+    quality_metric: str | None = None
+    """Name of a metric of the catalogue."""
+    quality: float | None = None
+    quality_stderr: float | None = None
 
 
 @dataclass(frozen=True)

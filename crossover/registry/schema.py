@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import zlib
 from datetime import datetime
 
 from sqlalchemy import (
@@ -14,15 +12,15 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
-    LargeBinary,
     MetaData,
+    SmallInteger,
     String,
     Text,
-    TypeDecorator,
     UniqueConstraint,
 )
-from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from crossover.registry.column_types import ArrayOf, CompressedJson
 
 _CONVENTION = {
     "ix": "ix_%(table_name)s_%(column_0_name)s",
@@ -32,21 +30,6 @@ _CONVENTION = {
 }
 DEFAULT_NAMESPACE = "default"
 Id = BigInteger().with_variant(Integer, "sqlite")
-
-
-class CompressedJson(TypeDecorator[dict[str, object]]):
-    """JSON, compressed by zlib. Unlike a column of JSON it holds NaN and infinities, on every database."""
-
-    impl = LargeBinary
-    cache_ok = True
-
-    def process_bind_param(self, value: dict[str, object] | None, dialect: Dialect) -> bytes | None:
-        """To bytes."""
-        return None if value is None else zlib.compress(json.dumps(value, separators=(",", ":")).encode())
-
-    def process_result_value(self, value: bytes | None, dialect: Dialect) -> dict[str, object] | None:
-        """From bytes."""
-        return None if value is None else dict(json.loads(zlib.decompress(value)))
 
 
 class Base(DeclarativeBase):
@@ -66,6 +49,8 @@ class StudyRow(Base):
     plan_digest: Mapped[str] = mapped_column(String(80))
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
     namespace: Mapped[str] = mapped_column(String(100), server_default=DEFAULT_NAMESPACE)
+    deleted_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    """When it was deleted; its rows stay until a purge."""
     __table_args__ = (UniqueConstraint("namespace", "digest"),)
 
 
@@ -163,6 +148,35 @@ class PointRow(Base):
     __table_args__ = ({"sqlite_with_rowid": False},)
 
 
+class PointChunkRow(Base):
+    """Points of a closed run, up to 512 of one series and attempt; a series has either these or rows of `point`.
+
+    Where steps have one distance, and tokens or FLOPs are in proportion to steps, a number stands for the array.
+    """
+
+    __tablename__ = "point_chunk"
+    series_id: Mapped[int] = mapped_column(ForeignKey("series.id"), primary_key=True)
+    attempt_n: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    first_step: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    current: Mapped[int] = mapped_column(SmallInteger)
+    """1, or 0 for points that a later attempt superseded."""
+    last_step: Mapped[int] = mapped_column(BigInteger)
+    last_tokens: Mapped[int] = mapped_column(BigInteger)
+    last_flops: Mapped[float] = mapped_column(Float(53))
+    last_seconds: Mapped[float] = mapped_column(Float(53))
+    step_stride: Mapped[int | None] = mapped_column(BigInteger)
+    tokens_per_step: Mapped[int | None] = mapped_column(BigInteger)
+    flops_per_step: Mapped[float | None] = mapped_column(Float(53))
+    steps: Mapped[list[int] | None] = mapped_column(ArrayOf(BigInteger()))
+    tokens: Mapped[list[int] | None] = mapped_column(ArrayOf(BigInteger()))
+    flops: Mapped[list[float] | None] = mapped_column(ArrayOf(Float(53)))
+    seconds: Mapped[list[float]] = mapped_column(ArrayOf(Float(53)))
+    measured: Mapped[list[float | None]] = mapped_column(ArrayOf(Float(53)))
+    """The values; null where `states` has a word."""
+    states: Mapped[list[str] | None] = mapped_column(ArrayOf(Text()))
+    stderrs: Mapped[list[float | None] | None] = mapped_column(ArrayOf(Float(53)))
+
+
 class CheckpointRow(Base):
     """Saved weights of a run at a step."""
 
@@ -217,6 +231,14 @@ class VerdictRow(Base):
     crossing_low: Mapped[float | None] = mapped_column(Float(53))
     crossing_high: Mapped[float | None] = mapped_column(Float(53))
     reason: Mapped[str] = mapped_column(Text)
+    early_difference: Mapped[float | None] = mapped_column(Float(53))
+    """Candidate minus baseline in the early window, and its confidence interval."""
+    early_low: Mapped[float | None] = mapped_column(Float(53))
+    early_high: Mapped[float | None] = mapped_column(Float(53))
+    late_difference: Mapped[float | None] = mapped_column(Float(53))
+    late_low: Mapped[float | None] = mapped_column(Float(53))
+    late_high: Mapped[float | None] = mapped_column(Float(53))
+    further_pairs: Mapped[int | None] = mapped_column(Integer)
 
 
 class DeploymentRow(Base):
@@ -232,6 +254,30 @@ class DeploymentRow(Base):
     analysis_digest: Mapped[str] = mapped_column(String(80))
     reason: Mapped[str] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+
+
+class ServingMeasurementRow(Base):
+    """What serving a checkpoint costs, and how good its answers are; append-only."""
+
+    __tablename__ = "serving_measurement"
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    run_id: Mapped[int] = mapped_column(ForeignKey("run.id"))
+    step: Mapped[int] = mapped_column(BigInteger)
+    checkpoint_digest: Mapped[str] = mapped_column(String(80))
+    decoding: Mapped[dict[str, object]] = mapped_column(JSON)
+    """Settings of the decoder, as the predictor takes them."""
+    device: Mapped[str] = mapped_column(String(250))
+    concurrency: Mapped[int] = mapped_column(Integer)
+    requests: Mapped[int] = mapped_column(BigInteger)
+    tokens_per_second: Mapped[float] = mapped_column(Float(53))
+    """Generated tokens of all clients together, without padding."""
+    first_token_p50: Mapped[float | None] = mapped_column(Float(53))
+    """Seconds until the first token or block of an answer."""
+    first_token_p99: Mapped[float | None] = mapped_column(Float(53))
+    quality_metric: Mapped[str | None] = mapped_column(String(250))
+    quality: Mapped[float | None] = mapped_column(Float(53))
+    quality_stderr: Mapped[float | None] = mapped_column(Float(53))
+    measured_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
 
 
 class IngestRequestRow(Base):
@@ -276,3 +322,4 @@ Index("ix_event_at", EventRow.at)
 Index("ix_study_run_run_id", StudyRunRow.run_id)
 Index("ix_analysis_study_id", AnalysisRow.study_id, AnalysisRow.cell)
 Index("ix_deployment_study_id", DeploymentRow.study_id)
+Index("ix_serving_measurement_run_id", ServingMeasurementRow.run_id)

@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from crossover.registry.process_identity import ProcessIdentity
-from crossover.registry.registry_records import MetricDef, Point, SavedCheckpoint
+from crossover.registry.registry_records import MetricDef, Point, SavedCheckpoint, ServingMeasurement
 
 T = TypeVar("T")
 DIGEST = r"^[A-Za-z0-9:._-]{1,200}$"
@@ -78,6 +78,12 @@ class StudyBody(_Body):
     name: Name
     digest: Digest
     config: Json
+
+
+class StudyNameBody(_Body):
+    """A study with all its revisions, by name."""
+
+    name: Name
 
 
 class DatasetBody(_Body):
@@ -206,6 +212,13 @@ class CrossingPart(_Open):
     high: float | None = None
 
 
+class WindowPart(_Open):
+    """The mean difference inside a window."""
+
+    mean: float
+    interval: tuple[float, float]
+
+
 class VerdictPart(_Open):
     """One verdict."""
 
@@ -219,6 +232,9 @@ class VerdictPart(_Open):
     p_adjusted: float | None
     reason: Annotated[Text, Field(max_length=20_000)]
     crossing: CrossingPart | None
+    early: WindowPart | None = None
+    late: WindowPart | None = None
+    further_pairs: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = None
 
 
 class AnalysisPart(_Open):
@@ -249,6 +265,27 @@ class DeploymentBody(_Body):
     digest: Digest
     analysis_digest: Digest
     reason: Annotated[Text, Field(max_length=2_000)]
+
+
+class ServingBody(_Body):
+    """What it costs to serve a checkpoint, and how good its answers are."""
+
+    step: Count
+    checkpoint_digest: Digest
+    decoding: dict[str, Any]
+    device: Name
+    concurrency: Annotated[int, Field(ge=1, le=10**6)]
+    requests: Annotated[int, Field(ge=1, le=2**63 - 1)]
+    tokens_per_second: Amount
+    first_token_p50: Amount | None = None
+    first_token_p99: Amount | None = None
+    quality_metric: Name | None = None
+    quality: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    quality_stderr: Amount | None = None
+
+    def record(self) -> ServingMeasurement:
+        """As the registry takes it."""
+        return ServingMeasurement(**dict(self))
 
 
 class SqlBody(_Body):

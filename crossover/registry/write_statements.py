@@ -240,10 +240,17 @@ def series_id(connection: Connection, run: int, metric: MetricDef) -> int:
 def verdict_columns(verdict: Mapping[str, Any]) -> dict[str, object]:
     """The columns of a verdict, from its JSON in the analysis."""
     crossing = verdict["crossing"] or {}
+    windows: dict[str, object] = {}
+    for name in ("early", "late"):
+        window = verdict.get(name) or {}
+        low, high = window.get("interval") or (None, None)
+        windows |= {f"{name}_difference": window.get("mean"), f"{name}_low": low, f"{name}_high": high}
     copied = ("metric", "axis", "comparison", "baseline", "candidate", "outcome", "pairs", "p_adjusted", "reason")
     return {name: verdict[name] for name in copied} | {
         "direction": crossing.get("direction"),
         "crossing_at": crossing.get("at"),
         "crossing_low": crossing.get("low"),
         "crossing_high": crossing.get("high"),
+        "further_pairs": verdict.get("further_pairs"),
+        **windows,
     }

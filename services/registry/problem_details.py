@@ -24,6 +24,8 @@ STATUS = {
     "registry.unknown-attempt": 404,
     "registry.unknown-token": 404,
     "registry.unknown-analysis": 404,
+    "registry.no-such-study": 404,
+    "registry.study-in-use": 409,
     "registry.run-held": 409,
     "registry.attempt-ended": 409,
     "registry.other-request": 409,

@@ -299,3 +299,26 @@ def test_another_host_name_is_refused(registry: Registry) -> None:
     client = TestClient(create_app(registry, AccessRules(open=True), hosts=("localhost",)))
     assert client.get("/healthz", headers={"Host": "evil.example"}).status_code == 400
     assert client.get("/healthz", headers={"Host": "localhost:8090"}).status_code == 200
+
+
+def test_what_serving_costs_is_recorded_and_read(api: Api) -> None:
+    body = {"step": 3, "checkpoint_digest": "sha256:c", "decoding": {"steps": 8}, "device": "cpu", "concurrency": 4}
+    body |= {"requests": 100, "tokens_per_second": 12.5, "quality_metric": "infill_exact_match", "quality": 0.5}
+    for _ in range(2):
+        assert api.post(f"/runs/{RUN}/serving", body, key="once").status_code == 201
+    (row,) = api.get("/serving", run_digest=RUN).json()["rows"]
+    assert (row["tokens_per_second"], json.loads(row["decoding"]), row["first_token_p50"]) == (12.5, {"steps": 8}, None)
+    for wrong in ({"concurrency": 0}, {"quality": "nan"}, {"tokens_per_second": -1}, {"device": ""}, {"speed": 1}):
+        assert api.post(f"/runs/{RUN}/serving", body | wrong).status_code == 422
+    assert api.post("/runs/sha256:other/serving", body).status_code == 404
+
+
+def test_a_study_is_deleted_and_brought_back(api: Api) -> None:
+    assert api.post("/deletions", {"name": "demo"}).json() == {"revisions": 1}
+    assert api.get("/runs").json()["rows"] == []
+    assert api.post("/deletions", {"name": "demo"}).status_code == 404
+    assert api.post("/restorations", {"name": "demo"}).json() == {"revisions": 1}
+    assert len(api.get("/runs").json()["rows"]) == 1
+    assert api.post("/restorations", {"name": "demo"}).json()["code"] == "registry.no-such-study"
+    api.post(ATTEMPTS, {"started_step": 0, "process": PROCESS})
+    assert api.post("/deletions", {"name": "demo"}).status_code == 409

@@ -41,6 +41,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeEngine
 
+from crossover.registry.column_types import ArrayOf
+
 BATCH_ROWS = 2000
 """Rows in memory at once."""
 _PARAMETER = "value_"
@@ -74,7 +76,12 @@ def _encode_float(value: float) -> object:
     return value + 0.0 if math.isfinite(value) else str(value)
 
 
+def _encode_array(values: list[Any]) -> list[object]:
+    return [value + 0.0 if isinstance(value, float) else value for value in values]
+
+
 _KINDS: tuple[tuple[type[TypeEngine[Any]], _Kind], ...] = (
+    (ArrayOf, _Kind((list,), _encode_array)),
     (JSON, _Kind((str,))),
     (LargeBinary, _Kind((str,), _encode_bytes, _decode_bytes)),
     (DateTime, _Kind((str,), _encode_time, datetime.fromisoformat)),
@@ -88,12 +95,17 @@ _KINDS: tuple[tuple[type[TypeEngine[Any]], _Kind], ...] = (
 class PortableTable:
     """One table of the schema: its rows as lines, and lines as rows.
 
+    Args:
+        table: the table.
+        names: of the columns to take; None takes all.
+
     Raises:
         TypeError: a column has a type that no line keeps: add it to _KINDS.
     """
 
-    def __init__(self, table: Table) -> None:
-        self.table, self.columns = table, tuple(table.columns)
+    def __init__(self, table: Table, names: Sequence[str] | None = None) -> None:
+        self.table = table
+        self.columns = tuple(table.columns) if names is None else tuple(table.c[name] for name in names)
         self.names = tuple(column.name for column in self.columns)
         self._kinds = tuple(_kind_of(column) for column in self.columns)
 
@@ -103,16 +115,26 @@ class PortableTable:
         Args:
             connection: within a transaction; it reads in batches of BATCH_ROWS.
         """
+        for values in self.rows(connection):
+            text = json.dumps(values, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+            yield text.encode() + b"\n"
+
+    def rows(self, connection: Connection, where: ColumnElement[bool] | None = None) -> Iterator[list[Any]]:
+        """Every row as values of JSON.
+
+        Args:
+            connection: within a transaction; it reads in batches of BATCH_ROWS.
+            where: which rows; None takes all.
+        """
+        statement = self._select(connection) if where is None else self._select(connection).where(where)
         options = {"stream_results": True, "max_row_buffer": BATCH_ROWS}
         encoders = [kind.encode for kind in self._kinds]
-        with connection.execute(self._select(connection), execution_options=options) as rows:
+        with connection.execute(statement, execution_options=options) as rows:
             for row in rows:
-                values = [
+                yield [
                     value if value is None or encode is None else encode(value)
                     for value, encode in zip(row, encoders, strict=True)
                 ]
-                text = json.dumps(values, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-                yield text.encode() + b"\n"
 
     def insert(self, connection: Connection, lines: Sequence[bytes]) -> None:
         """Insert the rows of some lines.
@@ -120,16 +142,31 @@ class PortableTable:
         Raises:
             ValueError: a line is not a row of this table.
         """
-        parameters = [f"{_PARAMETER}{name}" for name in self.names]
-        rows = [dict(zip(parameters, self._values(line), strict=True)) for line in lines]
-        if rows:
-            connection.execute(self._insert(connection), rows)
+        self.insert_rows(connection, [self._parsed(line) for line in lines])
 
-    def _values(self, line: bytes) -> list[object]:
+    def insert_rows(self, connection: Connection, rows: Sequence[Sequence[object]]) -> None:
+        """Insert rows, as `rows` gave them.
+
+        Raises:
+            ValueError: one is not a row of this table.
+        """
+        if rows:
+            connection.execute(self._insert(connection), [self._parameters(row) for row in rows])
+
+    def insert_row(self, connection: Connection, row: Sequence[object]) -> int:
+        """Insert one row of a table whose ids the database gives; returns its id. Errors as `insert_rows`."""
+        statement = self._insert(connection).returning(self.table.c.id)
+        return int(connection.execute(statement, self._parameters(row)).scalar_one())
+
+    def _parameters(self, values: Sequence[object]) -> dict[str, object]:
+        names = [f"{_PARAMETER}{name}" for name in self.names]
+        return {name: self._decoded(i, value) for i, (name, value) in enumerate(zip(names, values, strict=True))}
+
+    def _parsed(self, line: bytes) -> list[object]:
         values = json.loads(line)
         if not isinstance(values, list) or len(values) != len(self.columns):
             raise ValueError(f"a row of {self.table.name} has other columns")
-        return [self._decoded(i, value) for i, value in enumerate(values)]
+        return values
 
     def _decoded(self, index: int, value: object) -> object:
         kind = self._kinds[index]
@@ -163,7 +200,7 @@ def count_and_digest(lines: Iterable[bytes]) -> tuple[int, str]:
 def _storage_type(column: Column[object]) -> TypeEngine[object]:
     """The type that the database holds: what a decorated type makes of it is taken apart by nobody here."""
     kind = column.type
-    return kind.impl_instance if isinstance(kind, TypeDecorator) else kind
+    return kind.impl_instance if isinstance(kind, TypeDecorator) and not isinstance(kind, ArrayOf) else kind
 
 
 def _kind_of(column: Column[object]) -> _Kind:

@@ -107,6 +107,7 @@ def deployments(
     newest = (
         select(func.max(row.id))
         .join(s.StudyRow, s.StudyRow.id == row.study_id)
+        .where(visible(None))
         .group_by(s.StudyRow.namespace, s.StudyRow.name)
     )
     statement = (

@@ -17,17 +17,20 @@ Namespaces = Collection[str] | None
 """The namespaces to read; None is all of them."""
 
 
-def visible(namespaces: Namespaces, column: Any = s.StudyRow.namespace) -> ColumnElement[bool]:  # noqa: ANN401
-    """Whether a row belongs to one of the namespaces.
+def visible(namespaces: Namespaces) -> ColumnElement[bool]:
+    """Whether a study belongs to one of the namespaces, and is not deleted."""
+    study = s.StudyRow
+    within = true() if namespaces is None else study.namespace.in_(sorted(namespaces))
+    return and_(within, study.deleted_at.is_(None))
 
-    Args:
-        namespaces: to read.
-        column: the column of the row's namespace.
-    """
-    if namespaces is None:
-        return true()
-    condition: ColumnElement[bool] = column.in_(sorted(namespaces))
-    return condition
+
+def visible_runs(namespaces: Namespaces) -> ColumnElement[bool]:
+    """Whether a run belongs to one of the namespaces, and not to deleted studies alone."""
+    run, link, study = s.RunRow, s.StudyRunRow, s.StudyRow
+    within = true() if namespaces is None else run.namespace.in_(sorted(namespaces))
+    links = exists().where(link.run_id == run.id)
+    kept = exists().where(link.run_id == run.id, study.id == link.study_id, study.deleted_at.is_(None))
+    return and_(within, or_(kept, ~links))
 
 
 def alive_runs(now: datetime) -> Subquery:

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, func, select
 
 from crossover.registry import schema as s
-from crossover.registry.reads.read_filters import Namespaces, unknown, utc, visible
+from crossover.registry.reads.read_filters import Namespaces, unknown, utc, visible, visible_runs
 from crossover.registry.reads.study_results import RunRecord, read_runs
 from crossover.registry.transactions import Transactions
 
@@ -94,7 +94,7 @@ def run_detail(registry: Transactions, namespaces: Namespaces, name: str) -> Run
 
 def _number(connection: Connection, namespaces: Namespaces, name: str) -> int | None:
     run = s.RunRow
-    shown = visible(namespaces, run.namespace)
+    shown = visible_runs(namespaces)
     with connection:
         found = connection.scalar(select(run.id).where(shown, run.digest == name))
         if found is None and name.isdecimal() and len(name) < 19:
@@ -172,7 +172,7 @@ def item_scores(
             found = connection.execute(
                 select(row.step, row.items)
                 .join(s.RunRow, s.RunRow.id == row.run_id)
-                .where(*where, visible(namespaces, s.RunRow.namespace))
+                .where(*where, visible_runs(namespaces))
             ).first()
         return (0, {}) if found is None else (found.step, found.items)
 

@@ -202,7 +202,9 @@ def _headlines(
         return {}
     study, analysis, verdict = s.StudyRow, s.AnalysisRow, s.VerdictRow
     wanted = and_(
-        study.namespace.in_(sorted({n for n, _ in names})), study.name.in_(sorted({name for _, name in names}))
+        study.namespace.in_(sorted({n for n, _ in names})),
+        study.name.in_(sorted({name for _, name in names})),
+        study.deleted_at.is_(None),
     )
     newest = (
         select(func.max(analysis.id))

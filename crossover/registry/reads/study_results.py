@@ -160,8 +160,21 @@ def _furthest(connection: Connection, of_runs: Any, *, restarted: bool) -> dict[
         select(ends.c.run_id, point.__table__)
         .join(point, and_(point.series_id == ends.c.id, point.step == ends.c.step))
         .order_by(point.step, point.attempt_n)
+    ).all()
+    chunk = s.PointChunkRow
+    closed = connection.execute(
+        select(
+            series.run_id,
+            chunk.last_step.label("step"),
+            chunk.last_tokens.label("tokens"),
+            chunk.last_flops.label("flops"),
+            chunk.last_seconds.label("seconds"),
+        )
+        .join(series, series.id == chunk.series_id)
+        .where(series.run_id.in_(of_runs), chunk.current == 1)
+        .order_by(chunk.last_step, chunk.attempt_n)
     )
-    return {row.run_id: row for row in rows}
+    return {row.run_id: row for row in (*closed, *rows)}
 
 
 def newest_analyses(registry: Transactions, namespaces: Namespaces, study: int) -> tuple[AnalysisHead, ...]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import CompoundSelect, Connection, Select, func, select, union_all
 
 from crossover.registry import schema as s
-from crossover.registry.reads.read_filters import Namespaces, current_points, visible
+from crossover.registry.closed_runs import closed_point
+from crossover.registry.reads.read_filters import Namespaces, current_points, visible_runs
 from crossover.registry.transactions import Transactions
 
 
@@ -54,22 +56,20 @@ def thin_curves(
     """
     if not runs:
         return ()
-    point, series, metric = s.PointRow, s.SeriesRow, s.MetricRow
-    tile = func.ntile(most).over(partition_by=point.series_id, order_by=point.step)
-    ranked = (
-        select(point.series_id, point.step, point.tokens, point.flops, point.seconds, point.value, tile.label("tile"))
-        .join(series, series.id == point.series_id)
+    series, metric = s.SeriesRow, s.MetricRow
+    chosen = (
+        select(series.id)
         .join(metric, metric.id == series.metric_id)
         .join(s.RunRow, s.RunRow.id == series.run_id)
         .where(
-            visible(namespaces, s.RunRow.namespace),
+            visible_runs(namespaces),
             series.run_id.in_(sorted(runs)),
             metric.name.in_(sorted(metrics)),
-            point.value.is_not(None),
-            current_points(restarted=restarted),
         )
-        .subquery("ranked")
     )
+    points = _current(chosen, restarted=restarted).subquery("points")
+    tile = func.ntile(most).over(partition_by=points.c.series_id, order_by=points.c.step)
+    ranked = select(points, tile.label("tile")).where(points.c.value.is_not(None)).subquery("ranked")
     grouped = (
         select(
             ranked.c.series_id,
@@ -119,3 +119,16 @@ def thin_curves(
         return tuple(curves)
 
     return registry.reading(lambda engine: read(engine.connect()))
+
+
+def _current(chosen: Select[Any], *, restarted: bool) -> CompoundSelect[Any]:
+    """Current points of series: rows of runs that may go on, and those of closed runs."""
+    names = ("series_id", "step", "tokens", "flops", "seconds", "value")
+    point, closed = s.PointRow, closed_point.c
+    live = (
+        select(*(getattr(point, name) for name in names))
+        .join(s.SeriesRow, s.SeriesRow.id == point.series_id)
+        .where(point.series_id.in_(chosen), current_points(restarted=restarted))
+    )
+    packed = select(*(closed[name] for name in names)).where(closed.series_id.in_(chosen), closed.current == 1)
+    return union_all(live, packed)

@@ -16,7 +16,7 @@ from crossover.errors import UnreachableError
 from crossover.files import digest_of
 from crossover.registry.attempts import start_when_free
 from crossover.registry.process_identity import this_process
-from crossover.registry.registry_records import MetricDef, Point, QueryResult, SavedCheckpoint
+from crossover.registry.registry_records import MetricDef, Point, QueryResult, SavedCheckpoint, ServingMeasurement
 from crossover.registry.remote.flusher import DRAIN_SECONDS, Flusher
 from crossover.registry.remote.http_transport import HttpTransport
 from crossover.registry.remote.spool import Entry
@@ -147,6 +147,19 @@ class RemoteRegistry:
         body = {"run_digest": run_digest, "step": step, "uri": uri, "digest": digest}
         body |= {"analysis_digest": analysis_digest, "reason": reason}
         self._post(f"/studies/{_quoted(study_digest)}/deployments", body)
+
+    def record_serving(self, run_digest: str, measurement: ServingMeasurement) -> None:
+        """See `Registry.record_serving`."""
+        body = vars(measurement) | {"decoding": dict(measurement.decoding)}
+        self._post(f"/runs/{_quoted(run_digest)}/serving", body)
+
+    def delete_study(self, name: str, *, actor: str) -> int:
+        """See `Registry.delete_study`."""
+        return int(self._post("/deletions", {"name": name})["revisions"])
+
+    def restore_study(self, name: str, *, actor: str) -> int:
+        """See `Registry.restore_study`."""
+        return int(self._post("/restorations", {"name": name})["revisions"])
 
     def curves(self, study_digest: str, cell: str, metrics: Sequence[str] | None = None) -> dict[str, list[Any]]:
         """See `Registry.curves`."""

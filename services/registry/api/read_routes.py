@@ -21,7 +21,9 @@ from crossover.registry.view_reads import read_all, read_page
 from crossover.registry.wire_format import SqlBody, number_json
 
 Sql = Annotated[Caller, Depends(Allowed("sql", everywhere=True))]
-View = Literal["curves", "runs", "verdicts", "deployments", "attempts", "datasets"]
+View = Literal[
+    "curves", "runs", "verdicts", "deployments", "attempts", "datasets", "evaluations", "serving", "superseded"
+]
 _TYPES = {"json": "application/json", "csv": "text/csv", "arrow": "application/vnd.apache.arrow.stream"}
 _FILTERS = {
     "curves": {"cell", "arm", "seed", "metric", "estimator"},
@@ -30,6 +32,9 @@ _FILTERS = {
     "deployments": {"cell", "arm", "seed", "current"},
     "attempts": {"cell", "arm", "seed", "end_reason", "run_digest"},
     "datasets": {"dataset_digest"},
+    "evaluations": {"cell", "arm", "seed", "task", "run_digest"},
+    "serving": {"cell", "arm", "seed", "run_digest"},
+    "superseded": {"cell", "arm", "seed", "metric", "estimator"},
 }
 router = APIRouter()
 
@@ -50,6 +55,7 @@ class Filters:
         seed: Annotated[int | None, Query(ge=0, le=2**63 - 1)] = None,
         metric: Annotated[str | None, Query(max_length=250)] = None,
         estimator: Annotated[str | None, Query(max_length=20)] = None,
+        task: Annotated[str | None, Query(max_length=100)] = None,
         axis: Annotated[str | None, Query(max_length=20)] = None,
         comparison: Annotated[str | None, Query(max_length=20)] = None,
         outcome: Annotated[str | None, Query(max_length=40)] = None,

@@ -29,6 +29,7 @@ RunDigest = Annotated[str, Path(pattern=w.DIGEST)]
 Number = Annotated[int, Path(ge=1, le=2**31 - 1)]
 Writer = Annotated[Caller, Depends(Allowed("write"))]
 Promoter = Annotated[Caller, Depends(Allowed("promote"))]
+TeamAdmin = Annotated[Caller, Depends(Allowed("admin"))]
 Answer = dict[str, Any]
 router = APIRouter()
 
@@ -50,6 +51,22 @@ def _once(
 def register_study(request: Request, body: w.StudyBody, registry: TeamRegistry, _: Writer, key: Key = None) -> Answer:
     """Record a revision of a study; one that is there stays as it is."""
     return _once(request, registry, key, lambda: registry.register_study(**dict(body)))
+
+
+@router.post("/deletions", tags=["studies"])
+def delete_study(
+    request: Request, body: w.StudyNameBody, registry: TeamRegistry, caller: TeamAdmin, key: Key = None
+) -> Answer:
+    """Hide a study with all its revisions from every read; `POST /restorations` brings it back until it is purged."""
+    return _once(request, registry, key, lambda: {"revisions": registry.delete_study(body.name, actor=caller.name)})
+
+
+@router.post("/restorations", tags=["studies"])
+def restore_study(
+    request: Request, body: w.StudyNameBody, registry: TeamRegistry, caller: TeamAdmin, key: Key = None
+) -> Answer:
+    """Bring back a study that was deleted and not purged yet."""
+    return _once(request, registry, key, lambda: {"revisions": registry.restore_study(body.name, actor=caller.name)})
 
 
 @router.post("/studies/{study}/datasets", tags=["studies"], status_code=201)
@@ -149,6 +166,14 @@ def record_items(
 ) -> Answer:
     """Record per-item scores of a task at a step; scoring again replaces."""
     return _once(request, registry, key, lambda: registry.record_items(run, body.step, body.task, body.items))
+
+
+@router.post("/runs/{run}/serving", tags=["runs"], status_code=201)
+def record_serving(
+    request: Request, run: RunDigest, body: w.ServingBody, registry: TeamRegistry, _: Writer, key: Key = None
+) -> Answer:
+    """Append what it costs to serve a checkpoint of a run."""
+    return _once(request, registry, key, lambda: registry.record_serving(run, body.record()))
 
 
 @router.post("/studies/{study}/analyses", tags=["verdicts"], status_code=201)

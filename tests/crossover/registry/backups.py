@@ -12,12 +12,15 @@ import pytest
 from sqlalchemy import create_engine, select, text
 
 from crossover.errors import RegistryError
-from crossover.registry import Point, Registry
+from crossover.registry import MetricDef, Point, Registry
 from crossover.registry.access_tokens import create_token
 from crossover.registry.backup import restore
 from crossover.registry.backup.manifest import tables
+from crossover.registry.closed_runs import compact
+from crossover.registry.registry_records import ServingMeasurement
 from crossover.registry.registry_url import parse_url
-from tests.crossover.registry.conftest import BPB, RUN, RUN_ID, STUDY, points
+from crossover.study.identity import RunId
+from tests.crossover.registry.conftest import BPB, RUN, RUN_ID, STUDY, points, register
 
 ODD = [0.1 + 0.2, 1e16, 5e-324, 1.7976931348623157e308, 1 / 3, float("nan"), float("inf"), float("-inf")]
 ANALYSIS = {
@@ -53,6 +56,15 @@ def fill(registry: Registry) -> None:
     registry.record_deployment(
         STUDY, RUN, step=3, uri="s3://b/c", digest="sha256:c", analysis_digest=digest, reason="it's good"
     )
+    registry.record_points(RUN, MetricDef("arc_accuracy", "share", "higher", "exact", 0), points(3))
+    cost = ServingMeasurement(3, "sha256:c", {"steps": 8, "ü": None}, "cpu", 4, 100, 1 / 3, quality=0.1 + 0.2)
+    registry.record_serving(RUN, cost)
+    packed = register(registry, RunId("u10-nano", "ar", 7))
+    registry.start_attempt(packed, started_step=0).finish("done")
+    for metric in (BPB, MetricDef("loss", "nats", "lower", "exact", 0)):
+        registry.record_points(packed, metric, [Point(i, i, i / 3, 0.5, v, 1 / 3) for i, v in enumerate(ODD)])
+    registry.record_points(packed, BPB, points(100, 200))
+    assert compact(registry, closed_for=timedelta(seconds=-5)).kept == 0
     registry.once("key", "body", lambda: {"points": 3})
     create_token(registry, "ci", scopes=["read"], namespaces=None, lifetime=timedelta(days=1), actor="test")
 

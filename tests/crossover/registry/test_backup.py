@@ -47,7 +47,7 @@ def test_a_restored_registry_is_equal_on_either_database(
     with zipfile.ZipFile(tmp_path / "b.zip") as one, zipfile.ZipFile(tmp_path / "again.zip") as two:
         assert [one.read(name) for name in names] == [two.read(name) for name in names]
     with Registry.open_read_only(url) as first, Registry.open_read_only(target) as second:
-        for view in ("v_curves ORDER BY step", "v_runs", "v_verdicts", "v_deployments"):
+        for view in ("v_curves ORDER BY arm, metric, step", "v_runs", "v_verdicts", "v_deployments"):
             sql = f"SELECT * FROM {view}"
             times = [c for c in first.query(sql).columns if c.endswith("_at")]
             assert _but(times, first.query(sql)) == _but(times, second.query(sql)), view
