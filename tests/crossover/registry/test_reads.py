@@ -240,4 +240,4 @@ def test_the_number_of_statements_does_not_depend_on_the_number_of_rows(team: Re
     with statements(team) as many:
         assert list_studies(team, ALL).total == 23
         assert len(study_runs(team, ALL, study)) == 16
-    assert len(few) == len(many) == 6
+    assert len(few) == len(many) == 7

@@ -30,7 +30,7 @@ CURVE = "SELECT step, value, attempt FROM v_curves WHERE metric = 'validation_bp
 
 def test_upgrade_from_empty_then_nothing_to_do(empty_url: str) -> None:
     assert upgrade(empty_url) == (None, "0007")
-    assert upgrade(empty_url) == ("0007", "0006")
+    assert upgrade(empty_url) == ("0007", "0007")
 
 
 def test_models_match_the_migrated_schema(url: str) -> None:
