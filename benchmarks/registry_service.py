@@ -20,6 +20,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ import httpx
 from sqlalchemy import create_engine, text
 
 from crossover.registry import MetricDef, Point, Registry, upgrade
+from crossover.registry.closed_runs import compact
 from crossover.registry.remote import RemoteRegistry
 from crossover.study.identity import RunId
 from tests.postgres import server
@@ -90,6 +92,22 @@ def _ingest(ours: str, url: str, peer: str, peer_url: str, batches: int) -> None
         ratio = statistics.median(times["MLflow"][5:]) / statistics.median(times["Crossover"][5:])
         print(f"\nMedian batch: {ratio:.1f} times faster than MLflow.")
     print(flush=True)
+    _closed(client, ours, attempt)
+
+
+def _closed(client: httpx.Client, ours: str, attempt: str) -> None:
+    """The same points when their run is closed."""
+    _json(client.post(f"{attempt}/end", json={"reason": "done"}))
+    count = int(_scalar(ours, "SELECT COUNT(*) FROM point"))
+    began = time.perf_counter()
+    with Registry.open(ours) as registry:
+        packed = compact(registry, closed_for=timedelta(seconds=-5))
+    seconds = time.perf_counter() - began
+    size = _scalar(ours, "SELECT pg_total_relation_size('point_chunk')")
+    print(
+        f"## The same {count:,} points, their run closed\n\n| packed | seconds | bytes a point on disk |\n|---|---|---|"
+    )
+    print(f"| {packed.points:,} | {seconds:.1f} | {size / count:.1f} |\n", flush=True)
 
 
 def _search(ours: str, url: str, peer_url: str, runs: int) -> None:
@@ -175,10 +193,16 @@ def _begin(client: httpx.Client, url: str, run: str) -> str:
 
 def _send(client: httpx.Client, attempt: str, first: int) -> None:
     points = [
-        {"step": s, "tokens": s, "flops": s, "seconds": s, "value": s / 7} for s in range(first + 1, first + BATCH + 1)
+        {"step": s, "tokens": s * 4096, "flops": s * 1.1e12, "seconds": s / 7 + _noise(s), "value": _noise(s)}
+        for s in range(first + 1, first + BATCH + 1)
     ]
     body = {"series": [{"metric": vars(LOSS), "points": points}]}
     _json(client.post(f"{attempt}/points", json=body, headers={"Idempotency-Key": f"bench-{first}"}))
+
+
+def _noise(step: int) -> float:
+    """Evenly over 0 to 1, with all bits of a float in use."""
+    return step * 0.6180339887498949 % 1
 
 
 def _mlflow_sender(client: httpx.Client, url: str) -> Callable[[int], None]:

@@ -28,12 +28,36 @@ def upgrade() -> None:
     dialect = op.get_bind().dialect.name
     for name in reversed(old_views(dialect)):
         op.execute(f"DROP VIEW {name}")
+    if dialect == "postgresql":
+        _narrow_points()
     op.add_column("study", sa.Column("deleted_at", sa.DateTime(timezone=True), nullable=True))
     _chunks()
     _serving()
     _differences()
     for name, statement in views(dialect).items():
         op.execute(f"CREATE VIEW {name} AS {statement}")
+
+
+def _narrow_points() -> None:
+    """Columns of 8 bytes first: a row of PostgreSQL, which aligns each, is 8 bytes shorter."""
+    op.rename_table("point", "old_point")
+    op.execute("ALTER TABLE old_point RENAME CONSTRAINT pk_point TO pk_old_point")
+    op.create_table(
+        "point",
+        sa.Column("series_id", sa.BigInteger(), nullable=False, autoincrement=False),
+        sa.Column("step", sa.BigInteger(), nullable=False, autoincrement=False),
+        sa.Column("tokens", sa.BigInteger(), nullable=False),
+        sa.Column("flops", sa.Float(53), nullable=False),
+        sa.Column("seconds", sa.Float(53), nullable=False),
+        sa.Column("value", sa.Float(53), nullable=True),
+        sa.Column("attempt_n", sa.Integer(), nullable=False, autoincrement=False),
+        sa.Column("state", sa.String(4), nullable=False),
+        sa.Column("stderr", sa.Float(53), nullable=True),
+        sa.PrimaryKeyConstraint("series_id", "step", "attempt_n", name=op.f("pk_point")),
+    )
+    columns = "series_id, step, tokens, flops, seconds, value, attempt_n, state, stderr"
+    op.execute(f"INSERT INTO point ({columns}) SELECT {columns} FROM old_point")  # noqa: S608 - names of this file
+    op.drop_table("old_point")
 
 
 def _chunks() -> None:
