@@ -210,7 +210,8 @@ def _add_import(verbs: "_Verbs[argparse.ArgumentParser]") -> None:  # noqa: UP03
     parser = _verb(verbs, "import", text, "import_command", "registry")
     parser.set_defaults(function="import_curves")  # `import` is no name of a function
     text = (
-        "CSV or Parquet as analyse --curves reads them, exports of W&B and MLflow, mlruns, or a TensorBoard log folder"
+        "CSV or Parquet as analyse --curves reads them, exports of W&B and MLflow, mlruns, the address of an MLflow "
+        "server (http://host:5000/#experiment), or a TensorBoard log folder"
     )
     parser.add_argument("files", metavar="FILE", nargs="+", help=text)
     parser.add_argument("--study", metavar="NAME", required=True, help="of the study in the registry")

@@ -17,14 +17,17 @@ from crossover.curve_files.trackers import (
     RunList,
     RunNames,
     RunRule,
+    Source,
     TokenRule,
     curves_of_runs,
     is_tracked,
     read_tracked,
+    source_of,
 )
 from crossover.errors import CurvesError, StudyError
 from crossover.field_faults import NAME_PATTERN
 from crossover.settings import get_settings
+from crossover.url_masking import mask_password
 
 _TRACKER_FLAGS = ("run_pattern", "runs", "skip_other_runs", "tokens_per_step", "tokens_metric")
 
@@ -43,10 +46,11 @@ def import_curves(options: argparse.Namespace) -> int:
     if not re.fullmatch(NAME_PATTERN, options.study):
         text = f"{options.study!r} is no name: it must match {NAME_PATTERN}"
         raise StudyError("import.bad-name", field="--study", problem=text, remedy="give a short name without blanks")
-    paths = [Path(file) for file in options.files]
-    tracked = [path for path in paths if is_tracked(path)]
-    if tracked and len(tracked) < len(paths):
-        other = next(path for path in paths if path not in tracked)
+    sources = [source_of(file) for file in options.files]
+    tracked = [source for source in sources if is_tracked(source)]
+    paths = [source for source in sources if isinstance(source, Path) and source not in tracked]
+    if tracked and paths:
+        other = paths[0]
         text = f"{tracked[0]} is a tracker's and {other} a table of curves"
         raise StudyError("import.mixed-files", field="FILE", problem=text, remedy="import them as two studies")
     table = _tracked_table(options, tracked) if tracked else _plain_table(options, paths)
@@ -58,7 +62,7 @@ def import_curves(options: argparse.Namespace) -> int:
         options.study,
         table,
         plan,
-        [path.name or str(path.resolve()) for path in paths],
+        [_named(source) for source in sources],
         unique_tokens=token_count(options.unique_tokens),
         workspace=options.out or str(get_settings().home / options.study),
         registry=registry_of(options),
@@ -85,7 +89,11 @@ def _plain_table(options: argparse.Namespace, paths: list[Path]) -> CurveTable:
         raise
 
 
-def _tracked_table(options: argparse.Namespace, paths: list[Path]) -> CurveTable:
+def _named(source: Source) -> str:
+    return mask_password(source) if isinstance(source, str) else source.name or str(source.resolve())
+
+
+def _tracked_table(options: argparse.Namespace, sources: list[Source]) -> CurveTable:
     if options.wide:
         text, remedy = "is for tables of curves, and these are files of trackers", "leave it out"
         raise StudyError("import.tracker-flag", field="--wide", problem=text, remedy=remedy)
@@ -95,7 +103,7 @@ def _tracked_table(options: argparse.Namespace, paths: list[Path]) -> CurveTable
     runs = _run_rule(options)
     rule = TokenRule(options.tokens_per_step, options.tokens_metric)
     wanted = [*metrics, *([rule.metric] if rule.metric else [])]
-    return curves_of_runs([series for path in paths for series in read_tracked(path, wanted)], runs, rule)
+    return curves_of_runs([series for source in sources for series in read_tracked(source, wanted)], runs, rule)
 
 
 def _run_rule(options: argparse.Namespace) -> RunRule:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,20 @@ import pytest
 from crossover.analysis import AnalysisPlan, MetricPlan, analyse
 from crossover.curve_files import split_cells
 from crossover.curve_files.table import CurveTable
-from crossover.curve_files.trackers import RunList, RunNames, TokenRule, curves_of_runs, is_tracked, read_tracked
+from crossover.curve_files.trackers import (
+    RunList,
+    RunNames,
+    Source,
+    TokenRule,
+    curves_of_runs,
+    is_tracked,
+    read_tracked,
+    source_of,
+)
 from crossover.curve_files.trackers.event_file import masked_crc, read_events
 from crossover.errors import CurvesError
 from tests.crossover.curve_files.curve_tables import rows, table, write
+from tests.crossover.curve_files.mlflow_stand_in import mlflow_stand_in
 from tests.crossover.curve_files.tracker_files import (
     PER_STEP,
     mlflow_csv,
@@ -30,6 +41,7 @@ from tests.crossover.curve_files.tracker_files import (
 )
 
 PATTERN = r"(?P<arm>ar|dlm)-seed(?P<seed>\d+)"
+TOKEN = "t"  # noqa: S105 - of the stand-in
 PLAN = AnalysisPlan(metrics=(MetricPlan(name="eval/loss", direction="lower", delta=0.02),), axes=("tokens",))
 FORMS: dict[str, Callable[[Path], list[Path]]] = {
     "mlruns": lambda folder: [mlruns(folder / "mlruns")],
@@ -44,7 +56,9 @@ FORMS: dict[str, Callable[[Path], list[Path]]] = {
 }
 
 
-def read(paths: list[Path], pattern: str = PATTERN, *, skip: bool = False, rule: TokenRule | None = None) -> CurveTable:
+def read(
+    paths: Sequence[Source], pattern: str = PATTERN, *, skip: bool = False, rule: TokenRule | None = None
+) -> CurveTable:
     rule = rule or TokenRule(per_step=PER_STEP)
     wanted = ["eval/loss", *([rule.metric] if rule.metric else [])]
     series = [one for path in paths for one in read_tracked(path, wanted)]
@@ -248,3 +262,25 @@ class TestEventFiles:
     def test_negative_steps_and_other_values(self, tmp_path: Path) -> None:
         path = write_events(tmp_path / "events.out.tfevents.1.h", [(-1, float("nan")), (2**40, float("inf"))])
         assert [scalar.step for scalar in read_events(path)] == [-1, 2**40]
+
+
+def test_a_server_of_mlflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    with mlflow_stand_in(token=TOKEN) as address:
+        assert "answers 401" in refused(lambda: read([source_of(address)])).problem
+        monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", TOKEN)
+        found = read([source_of(f"{address}/#/experiments/7/runs")])
+        for name in ("", "/", "/#curves"):
+            assert np.array_equal(read([source_of(f"{address}{name}")]).numbers["value"], found.numbers["value"])
+    written = sorted(value for _, points in runs() for _, value in points)
+    assert sorted(found.numbers["value"]) == pytest.approx(written)
+    assert sorted(set(np.round(found.numbers["seconds"], 2))) == [float(i) for i in range(12)]
+
+
+def test_what_is_wrong_with_a_server_is_named() -> None:
+    with mlflow_stand_in(experiments=("0", "7", "8")) as address:
+        for fragment, problem in (("", "has several experiments"), ("#curve", "has no experiment 'curve'")):
+            fault = refused(partial(read, [source_of(f"{address}/{fragment}")]))
+            assert problem in fault.problem and "Default, curves, others" in fault.remedy
+        assert "has no run with any of the metrics" in refused(lambda: read([source_of(f"{address}/#others")])).problem
+    fault = refused(lambda: read([source_of(address.replace("http://", "http://me:secret@"))]))
+    assert "Connection refused" in fault.problem and "secret" not in str(fault) and "MLFLOW_TRACKING" in fault.remedy
