@@ -11,7 +11,10 @@ EXTRAS = {
     "serve": ("kserve", "torch", "safetensors"),
     "eval": ("datasets", "lm_eval"),
     "registry": ("sqlalchemy", "alembic", "vl_convert", "jinja2", "tabulate", "httpx"),
-    "service": ("fastapi", "uvicorn", "structlog", "prometheus_client", "psycopg", "pyarrow"),
+    "service": (
+        *("fastapi", "uvicorn", "structlog", "prometheus_client", "psycopg", "pyarrow"),
+        *("opentelemetry.sdk", "opentelemetry.exporter.otlp", "opentelemetry.instrumentation.fastapi"),
+    ),
     "pipelines": ("kfp",),
 }
 """The modules that each extra of pyproject.toml installs; a test compares them."""
@@ -25,7 +28,14 @@ def missing_module(extras: Iterable[str]) -> str | None:
     Nothing is imported.
     """
     required = (*BASE, *(name for extra in extras for name in EXTRAS[extra]))
-    return next((name for name in required if find_spec(name) is None), None)
+    return next((name for name in required if not _is_installed(name)), None)
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        return find_spec(name) is not None
+    except ModuleNotFoundError:  # of a parent package
+        return False
 
 
 def install_hint(module: str, extras: Iterable[str] = ()) -> str | None:
@@ -39,7 +49,10 @@ def install_hint(module: str, extras: Iterable[str] = ()) -> str | None:
         None for a module that no dependency of ours installs.
     """
     top = module.partition(".")[0]
-    names = list(extras) or [extra for extra, modules in EXTRAS.items() if top in modules][:1]
+    names = (
+        list(extras)
+        or [extra for extra, modules in EXTRAS.items() if top in {name.partition(".")[0] for name in modules}][:1]
+    )
     if not names and top not in BASE:
         return None
     return f"{top} is not installed; run: pip install " + (f"'crossover[{','.join(names)}]'" if names else "crossover")

@@ -63,6 +63,7 @@ def _serve(registry: Registry, options: argparse.Namespace) -> None:
     from crossover_services.registry.access_control import AccessRules
     from crossover_services.registry.app import create_app
     from crossover_services.registry.kubernetes_tokens import TokenReviewer
+    from crossover_services.registry.tracing import tracing_from_environment
 
     from crossover.report.svg_rendering import warm_up
 
@@ -81,6 +82,9 @@ def _serve(registry: Registry, options: argparse.Namespace) -> None:
         hosts=options.allowed_host or (LOOPBACK if rules.open else ("*",)),
         requests_per_second=options.requests_per_second,
     )
+    tracing = tracing_from_environment()
+    if tracing is not None:
+        tracing.instrument(app)
 
     class Server(uvicorn.Server):
         def handle_exit(self, sig: int, frame: object) -> None:
@@ -101,6 +105,8 @@ def _serve(registry: Registry, options: argparse.Namespace) -> None:
         threading.Thread(target=warm_up, name="warm-up", daemon=True).start()
         threading.Thread(target=_housekeeping, args=(registry,), name="housekeeping", daemon=True).start()
         Server(config).run(sockets=[listener])
+    if tracing is not None:
+        tracing.close()
 
 
 def _housekeeping(registry: Registry) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import structlog
 from crossover_services.registry.problem_details import problem
+from crossover_services.registry.tracing import annotated
 from prometheus_client import Counter, Histogram
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -45,6 +46,7 @@ class RequestLimits:
             return
         request, started = Request(scope), time.perf_counter()
         identifier = request.headers.get("x-request-id", "")[:100] or uuid.uuid4().hex
+        span = annotated(identifier)  # now: it ends with the response's last byte
         state: dict[str, Any] = scope.setdefault("state", {})
         status = 500
 
@@ -73,6 +75,7 @@ class RequestLimits:
                 milliseconds=round(1_000 * seconds, 1),
                 caller=state.get("caller", ""),
                 request_id=identifier,
+                **span,
             )
 
     async def _checked(self, request: Request, receive: Receive, state: dict[str, Any]) -> Receive:
