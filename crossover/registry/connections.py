@@ -14,7 +14,7 @@ from urllib.parse import quote
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import DataError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from crossover.errors import RegistryError
@@ -28,6 +28,7 @@ LOCK_SECONDS = 600
 WRITES = "crossover_writes"
 """Execution option of a transaction that will write. On SQLite it takes the lock at its start: a transaction that asks
 for the lock later may have read what another one has changed since, and fail."""
+_DEADLOCK = "40P01"
 T = TypeVar("T")
 
 
@@ -131,6 +132,25 @@ def _state(path: Path) -> tuple[bool, int, int]:
     return any(journal.exists() for journal in journals), status.st_mtime_ns, status.st_size
 
 
+def repeated(transaction: Callable[[], T], tries: int = 5) -> T:
+    """What a whole transaction returns.
+
+    PostgreSQL ends one of several transactions that wait for each other, such as a migration and a read of the tables
+    that it changes, in another order; it is done again.
+
+    Args:
+        transaction: begins and ends it.
+        tries: largest number.
+    """
+    while True:
+        tries -= 1
+        try:
+            return transaction()
+        except DBAPIError as error:
+            if not tries or getattr(error.orig, "sqlstate", None) != _DEADLOCK:
+                raise
+
+
 def registry_error(url: URL, error: Exception) -> RegistryError:
     """An error of the database as one that names the registry and the remedy."""
     cause = getattr(error, "orig", None) or error
@@ -152,6 +172,7 @@ def registry_error(url: URL, error: Exception) -> RegistryError:
         "readonly": UNWRITABLE_REMEDY,
         "not a database": "name another file: this one is not a registry",
         "malformed": "restore the file from a backup, or move it away to start a new registry",
+        "deadlock": "run again: transactions waited for each other, and the database ended this one",
         "locked": "wait for the process that holds it, then run again",
     }
     remedy = next((r for sign, r in remedies.items() if sign in text), "check that the database runs and the URL")

@@ -13,12 +13,19 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util.exc import CommandError
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Engine
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 
 from crossover.errors import RegistryError
-from crossover.registry.connections import WRITES, make_engine, make_read_only_engine, read_sqlite, registry_error
+from crossover.registry.connections import (
+    WRITES,
+    make_engine,
+    make_read_only_engine,
+    read_sqlite,
+    registry_error,
+    repeated,
+)
 from crossover.registry.journal_mode import check_locks, choose_journal
 from crossover.registry.registry_url import UNWRITABLE_REMEDY, file_of, is_sqlite, make_folder, masked
 
@@ -31,8 +38,13 @@ def head_revision() -> str:
     return str(ScriptDirectory(str(MIGRATIONS)).get_current_head())
 
 
-def check_schema(url: URL) -> None:
+def check_schema(url: URL, *, in_use: bool = False) -> None:
     """Check that an existing registry has this version's schema; writes nothing.
+
+    Args:
+        url: of the registry.
+        in_use: whether the schema was this version's when the registry was opened. It may then be one revision newer:
+            migrations expand, so that a version works with the next revision until it is replaced.
 
     Raises:
         RegistryError: `registry.missing` when the SQLite file does not exist, `registry.old-schema` or
@@ -49,7 +61,8 @@ def check_schema(url: URL) -> None:
         revision = _read_revision(url)
     except (SQLAlchemyError, sqlite3.Error) as error:
         raise registry_error(url, error) from error
-    if revision != head_revision():
+    head = head_revision()
+    if revision != head and not (in_use and revision == f"{int(head) + 1:04}"):
         raise _schema_error(url, revision)
 
 
@@ -133,11 +146,9 @@ def migrate(url: URL, target: str | None = None) -> tuple[str | None, str]:
         with _migration_lock(url):
             if is_sqlite(url):
                 choose_journal(file_of(url))
-            if (before := _current_revision(engine)) == target:
+            if _current_revision(engine) == target:
                 return target, target
-            with engine.execution_options(**{WRITES: True}).begin() as connection:
-                before = _upgrade(connection, target)
-            return before, target
+            return repeated(lambda: _upgrade(engine, target)), target
     except CommandError as error:
         raise _schema_error(url, _current_revision(engine) or "of another program") from error
     except (SQLAlchemyError, sqlite3.Error) as error:
@@ -146,16 +157,17 @@ def migrate(url: URL, target: str | None = None) -> tuple[str | None, str]:
         engine.dispose()
 
 
-def _upgrade(connection: Connection, target: str) -> str | None:
-    """Run the migrations within the connection's transaction; returns the revision before."""
-    if connection.dialect.name == "postgresql":
-        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK_KEY})")
-    before = MigrationContext.configure(connection).get_current_revision()
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
-    config.attributes["connection"] = connection
-    command.upgrade(config, target)
-    return before
+def _upgrade(engine: Engine, target: str) -> str | None:
+    """Run the migrations in one transaction; returns the revision before."""
+    with engine.execution_options(**{WRITES: True}).begin() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK_KEY})")
+        before = MigrationContext.configure(connection).get_current_revision()
+        config = Config()
+        config.set_main_option("script_location", str(MIGRATIONS))
+        config.attributes["connection"] = connection
+        command.upgrade(config, target)
+        return before
 
 
 @contextmanager

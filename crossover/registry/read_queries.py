@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from crossover.errors import RegistryError
-from crossover.registry.connections import read_sqlite
+from crossover.registry.connections import read_sqlite, registry_error
 from crossover.registry.registry_records import QueryResult
 from crossover.registry.registry_url import file_of, is_sqlite
 from crossover.study.identity import RunId
@@ -73,13 +73,15 @@ def select_rows(url: URL, sql: str, limit: int) -> QueryResult:
     """Run one SELECT; see `Registry.query`.
 
     Raises:
-        RegistryError: it is not one statement that only reads, or the database refuses it.
+        RegistryError: it is not one statement that only reads, or the database refuses it or does not answer.
     """
     try:
         if is_sqlite(url):
             return read_sqlite(file_of(url), lambda connection: _select_sqlite(connection, sql, limit))
         return _select_postgresql(url, sql, limit)
     except (sqlite3.Error, sqlite3.Warning, SQLAlchemyError, UnicodeError) as error:
+        if getattr(error, "connection_invalidated", False):
+            raise registry_error(url, error) from error
         cause = getattr(error, "orig", None) or error
         problem = (str(cause).splitlines() or [type(cause).__name__])[0]
         slow, unknown = problem in _TIMEOUTS, _UNKNOWN.search(problem)
@@ -154,8 +156,11 @@ def _select_postgresql(url: URL, sql: str, limit: int) -> QueryResult:
     The statement goes by the extended protocol, which takes one statement only: by the simple one, `SELECT 1; COMMIT;
     DELETE …` would leave the read-only transaction. As a cursor's query it can be nothing but a SELECT.
     """
-    engine = create_engine(url, poolclass=NullPool)
-    with engine.connect() as connection, connection.begin() as transaction:
+    try:
+        connected = create_engine(url, poolclass=NullPool).connect()
+    except SQLAlchemyError as error:
+        raise registry_error(url, error) from error
+    with connected as connection, connection.begin() as transaction:
         connection.exec_driver_sql("SET TRANSACTION READ ONLY")
         connection.exec_driver_sql(f"SET LOCAL statement_timeout = '{int(QUERY_SECONDS * 1000)}ms'")
         connection.exec_driver_sql("SET LOCAL timezone = 'UTC'")
@@ -175,7 +180,7 @@ def _declare(connection: Connection, sql: str) -> None:
         with raw.cursor() as cursor:
             cursor.execute(f"DECLARE {_CURSOR} NO SCROLL CURSOR FOR {sql.strip().rstrip(';')}", binary=True)
     except psycopg.Error as error:
-        raise DBAPIError(sql, None, error) from error
+        raise DBAPIError(sql, None, error, connection_invalidated=raw.broken) from error
 
 
 def _result(columns: Sequence[str], rows: Sequence[tuple[object, ...]], limit: int) -> QueryResult:

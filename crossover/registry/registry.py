@@ -79,12 +79,12 @@ class Registry(Transactions):
         return cls(parsed, make_read_only_engine(parsed))
 
     def check(self) -> None:
-        """See whether the database answers and has this version's schema.
+        """See whether the database answers and has this version's schema, or meanwhile the next one.
 
         Raises:
             RegistryError: it does not.
         """
-        check_schema(self._url)
+        check_schema(self._url, in_use=True)
 
     def flush(self) -> None:
         """Nothing waits: every write is in the database when its method returns."""

@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from crossover.errors import RegistryError
 from crossover.registry import schema as s
-from crossover.registry.connections import WRITES, registry_error
+from crossover.registry.connections import WRITES, registry_error, repeated
 from crossover.registry.registry_url import masked
 from crossover.registry.write_statements import insert_request
 
@@ -137,6 +137,6 @@ class Transactions:
     def reading(self, read: Callable[[Engine], T]) -> T:
         """What a function reads; errors of the database as RegistryError."""
         try:
-            return read(self._engine)
+            return repeated(lambda: read(self._engine))
         except SQLAlchemyError as error:
             raise registry_error(self._url, error) from error

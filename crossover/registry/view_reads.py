@@ -6,6 +6,7 @@ import base64
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from sqlalchemy import Engine, TextClause, bindparam, text
 
@@ -73,7 +74,14 @@ def read_page(
 def read_all(
     engine: Engine, view: str, filters: Mapping[str, object], *, namespaces: Collection[str] | None
 ) -> Iterator[QueryResult]:
-    """All rows of a view in batches of `BATCH`, at least one batch; arguments as `read_page`."""
+    """All rows of a view in batches of `BATCH`, at least one; the first is read at once. Arguments as `read_page`."""
+    batches = _batches(engine, view, filters, namespaces)
+    return chain((next(batches),), batches)
+
+
+def _batches(
+    engine: Engine, view: str, filters: Mapping[str, object], namespaces: Collection[str] | None
+) -> Iterator[QueryResult]:
     statement, values = _statement(view, ("namespace", *KEYS[view]), filters, namespaces, None, None)
     with engine.connect() as connection:
         result = connection.execution_options(stream_results=True).execute(statement, values)

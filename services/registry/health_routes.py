@@ -20,7 +20,7 @@ def alive() -> dict[str, str]:
 
 @router.get("/readyz", responses={503: {"description": "It is not ready.", "content": {"application/json": {}}}})
 def ready(request: Request) -> Response:
-    """Whether the database answers and has this version's schema; 503 where it does not, and during a shutdown."""
+    """Whether the database answers and has this version's schema or the next; 503 if not, and during a shutdown."""
     registry: Registry = request.app.state.registry
     if request.app.state.stopping.is_set():
         return JSONResponse({"status": "stopping"}, 503)

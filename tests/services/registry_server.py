@@ -33,10 +33,11 @@ class Server:
     def log(self) -> str:
         return self._log.read_text("utf-8")
 
-    def start(self) -> None:
+    def start(self, *program: str) -> None:
+        """Start, by another program of Python's where its arguments are given, and wait until it is ready."""
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "crossover_services.registry", *self._arguments],
+                [sys.executable, *(program or ("-m", "crossover_services.registry")), *self._arguments],
                 stdout=log,
                 stderr=log,
                 env=os.environ | {"PYTHONUNBUFFERED": "1"},

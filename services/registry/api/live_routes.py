@@ -13,7 +13,7 @@ from fastapi import APIRouter, Header, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 
-from crossover.errors import RequestError
+from crossover.errors import RegistryError, RequestError
 from crossover.registry import Registry
 from crossover.registry.live_points import Seen, new_points
 from crossover.registry.wire_format import number_json
@@ -52,9 +52,12 @@ async def _events(
     request: Request, registry: Registry, study: str, metric: str, seen: Seen, namespaces: frozenset[str] | None
 ) -> AsyncIterator[str]:
     while not await request.is_disconnected() and not request.app.state.stopping.is_set():
-        points, seen = await run_in_threadpool(
-            registry.reading, lambda engine, seen=seen: new_points(engine, study, metric, seen, namespaces=namespaces)
-        )
+        try:
+            points, seen = await run_in_threadpool(
+                registry.reading, lambda engine, at=seen: new_points(engine, study, metric, at, namespaces=namespaces)
+            )
+        except RegistryError:  # the log has it from other requests; the tail goes on when the database does
+            points = []
         if points:
             rows = [{k: number_json(v) if isinstance(v, float) else v for k, v in p.items()} for p in points]
             yield f"event: points\nid: {json.dumps(seen)}\ndata: {json.dumps(rows)}\n\n"
