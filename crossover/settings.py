@@ -34,6 +34,11 @@ class Settings(BaseSettings):
         description="URL of the registry: of a database (SQLAlchemy) or of its service (http, https); empty means "
         "registry.sqlite in the home folder.",
     )
+    registry_sql_url: SecretStr = Field(
+        default=SecretStr(""),
+        description="SQLAlchemy URL of the same PostgreSQL registry with a login that may read the views alone, for "
+        "SELECTs of users; empty is the registry's own.",
+    )
     registry_token: SecretStr = Field(default=SecretStr(""), description="Bearer token for a registry service.")
     registry_token_file: Path | None = Field(
         default=None, description="File with the token, read anew for every request; before CROSSOVER_REGISTRY_TOKEN."

@@ -31,6 +31,23 @@ VIEWS = (
 _TIMEOUTS = ("interrupted", "canceling statement due to statement timeout")
 _UNKNOWN = re.compile(r"""(?:no such |^)(table|relation|column):? "?(.+?)"?(?: does not exist|$)""")
 """What SQLite and PostgreSQL say of a name that they do not know."""
+_LISTING = frozenset({"SHOW", "DESCRIBE", "DESC", "PRAGMA", "EXPLAIN", ".TABLES", ".SCHEMA", "\\D", "\\DT", "\\DV"})
+_WRITING = frozenset(
+    {
+        "INSERT",
+        "UPDATE",
+        "DELETE",
+        "REPLACE",
+        "MERGE",
+        "DROP",
+        "CREATE",
+        "ALTER",
+        "TRUNCATE",
+        "GRANT",
+        "VACUUM",
+        "ATTACH",
+    }
+)
 _QUOTED = re.compile(r"""'(?:[^']|'')*'|--[^\n]*|/\*.*?\*/|`[^`]*`|\[[^]]*]|"((?:[^"]|"")*)\"""", re.DOTALL)
 _HIDDEN = {"alembic_version", "access_token", "ingest_request"}
 """Tables that no remedy names; those with hashes and answers cannot be read either, on SQLite."""
@@ -83,18 +100,30 @@ def select_rows(url: URL, sql: str, limit: int) -> QueryResult:
         if getattr(error, "connection_invalidated", False):
             raise registry_error(url, error) from error
         cause = getattr(error, "orig", None) or error
-        problem = (str(cause).splitlines() or [type(cause).__name__])[0]
-        slow, unknown = problem in _TIMEOUTS, _UNKNOWN.search(problem)
-        raise RegistryError(
-            "registry.bad-query",
-            field="SQL",
-            problem=f"it took longer than {QUERY_SECONDS:g} s" if slow else problem,
-            remedy="select less, one study, cell or metric at a time"
-            if slow
-            else _known_names(unknown[1], unknown[2], sql, _columns(url))
-            if unknown
-            else f"give one SELECT over {', '.join(VIEWS)}",
-        ) from error
+        raise _explained(url, sql, (str(cause).splitlines() or [type(cause).__name__])[0]) from error
+
+
+def _explained(url: URL, sql: str, problem: str) -> RegistryError:
+    """What was wrong with a statement, and what to do."""
+    word = next(iter(re.findall(r"[.\\]?\w+", sql)), "").upper()
+    slow, unknown = problem in _TIMEOUTS, _UNKNOWN.search(problem)
+    lists, writes = word in _LISTING, word in _WRITING
+    return RegistryError(
+        "registry.bad-query",
+        field="SQL",
+        problem=f"it took longer than {QUERY_SECONDS:g} s"
+        if slow
+        else f"{word} is not a SELECT"
+        if lists
+        else f"{word} would write, and a query only reads"
+        if writes
+        else problem,
+        remedy="select less, one study, cell or metric at a time"
+        if slow
+        else _known_names(unknown[1], unknown[2], sql, _columns(url))
+        if unknown and not (lists or writes)
+        else f"give one SELECT over {', '.join(VIEWS)}",
+    )
 
 
 def _known_names(kind: str, name: str, sql: str, columns: Mapping[str, Sequence[str]]) -> str:

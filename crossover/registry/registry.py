@@ -34,6 +34,7 @@ from crossover.registry.write_statements import (
     upsert_run,
     verdict_columns,
 )
+from crossover.settings import get_settings
 from crossover.study.identity import RunId
 
 
@@ -316,6 +317,8 @@ class Registry(Transactions):
     def query(self, sql: str, *, limit: int = 10_000) -> QueryResult:
         """Run one SELECT in a transaction that the database itself keeps from writing.
 
+        On PostgreSQL by the login of CROSSOVER_REGISTRY_SQL_URL, where that is set.
+
         Args:
             sql: the statement.
             limit: largest number of rows.
@@ -323,7 +326,8 @@ class Registry(Transactions):
         Raises:
             RegistryError: with the database's own message.
         """
-        return read_queries.select_rows(self._url, sql, limit)
+        own_login = "" if is_sqlite(self._url) else get_settings().registry_sql_url.get_secret_value()
+        return read_queries.select_rows(parse_url(own_login) if own_login else self._url, sql, limit)
 
 
 def upgrade(url: str) -> tuple[str | None, str]:
