@@ -15,14 +15,14 @@ _ALIVE_SINCE = {
     "postgresql": f"CURRENT_TIMESTAMP - INTERVAL '{LEASE_SECONDS} seconds'",
 }
 _MANIFEST = {"sqlite": "json_extract(d.manifest, '$.{0}')", "postgresql": "d.manifest::jsonb #>> '{{{0}}}'"}
-_CURRENT = """(
-  NOT EXISTS (
-    SELECT 1 FROM attempt later
-    WHERE later.run_id = s.run_id AND later.n > p.attempt_n AND later.started_step < p.step
-  )
-  AND NOT EXISTS (
-    SELECT 1 FROM point again
-    WHERE again.series_id = p.series_id AND again.step = p.step AND again.attempt_n > p.attempt_n
+_CURRENT = """NOT EXISTS (
+  SELECT 1 FROM attempt later
+  WHERE later.run_id = s.run_id AND later.n > p.attempt_n AND (
+    later.started_step < p.step
+    OR EXISTS (
+      SELECT 1 FROM point again
+      WHERE again.series_id = p.series_id AND again.step = p.step AND again.attempt_n = later.n
+    )
   )
 )"""
 _OF_RUN = """
@@ -34,12 +34,16 @@ SELECT st.name AS study, st.digest AS study_digest, r.cell, r.arm, r.seed, m.nam
        m.estimator, m.draws, p.step, p.tokens, p.flops, p.seconds, p.value, p.state, p.stderr, p.attempt_n AS attempt,
        CAST(p.tokens AS DOUBLE PRECISION) / r.epoch_tokens AS epochs, st.namespace
 """
-_OF_POINT = f"""
-JOIN series s ON s.id = p.series_id
-JOIN metric_def m ON m.id = s.metric_id
-JOIN run r ON r.id = s.run_id
-{_OF_RUN}
+_FROM_POINT = """
+FROM study st
+{join} study_run sr ON sr.study_id = st.id AND st.deleted_at IS NULL
+{join} run r ON r.id = sr.run_id
+{join} series s ON s.run_id = r.id
+{join} metric_def m ON m.id = s.metric_id
+{join} {points} p ON p.series_id = s.id
 """
+_JOIN = {"sqlite": "CROSS JOIN", "postgresql": "JOIN"}
+"""SQLite takes CROSS JOIN as the order of its loops; by itself, without statistics, it begins with all points."""
 _CLOSED_POINT = {
     "sqlite": """
 SELECT c.series_id, c.attempt_n, c.current, c.step,
@@ -78,12 +82,11 @@ def views(dialect: str) -> dict[str, str]:
         "NOT EXISTS (SELECT 1 FROM attempt a WHERE a.run_id = r.id AND a.ended_at IS NULL"
         f" AND COALESCE(a.heartbeat_at, a.started_at) >= {_ALIVE_SINCE[dialect]})"
     )
+    live, closed = (_POINT + _FROM_POINT.format(join=_JOIN[dialect], points=p) for p in ("point", "closed_point"))
     return {
         "closed_point": _CLOSED_POINT[dialect],
-        "v_curves": f"{_POINT} FROM point p {_OF_POINT} WHERE {_CURRENT}"
-        f"\nUNION ALL {_POINT} FROM closed_point p {_OF_POINT} WHERE p.current = 1",
-        "v_superseded": f"{_POINT} FROM point p {_OF_POINT} WHERE NOT {_CURRENT}"
-        f"\nUNION ALL {_POINT} FROM closed_point p {_OF_POINT} WHERE p.current = 0",
+        "v_curves": f"{live} WHERE {_CURRENT} UNION ALL {closed} WHERE p.current = 1",
+        "v_superseded": f"{live} WHERE NOT ({_CURRENT}) UNION ALL {closed} WHERE p.current = 0",
         "v_runs": _RUNS.format(lost=lost),
         "v_verdicts": _VERDICTS,
         "v_deployments": _DEPLOYMENTS,

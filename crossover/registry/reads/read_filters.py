@@ -57,14 +57,21 @@ def current_points(*, restarted: bool = True) -> ColumnElement[bool]:
         return true()
     later, again = aliased(s.AttemptRow), aliased(s.PointRow)
     point, series = s.PointRow, s.SeriesRow
-    return and_(
-        ~exists()
-        .where(later.run_id == series.run_id, later.n > point.attempt_n, later.started_step < point.step)
-        .correlate(point, series),
-        ~exists()
-        .where(again.series_id == point.series_id, again.step == point.step, again.attempt_n > point.attempt_n)
-        .correlate(point),
+    measured_again = (
+        exists()
+        .where(again.series_id == point.series_id, again.step == point.step, again.attempt_n == later.n)
+        .correlate(point, later)
     )
+    superseding = (
+        exists()
+        .where(
+            later.run_id == series.run_id,
+            later.n > point.attempt_n,
+            or_(later.started_step < point.step, measured_again),
+        )
+        .correlate(point, series)
+    )
+    return ~superseding
 
 
 def contains(text: str, *columns: Any) -> ColumnElement[bool]:  # noqa: ANN401
