@@ -9,8 +9,6 @@ from typing import Any
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, settings
-from schemathesis.core.result import Ok
-from schemathesis.schemas import APIOperation
 from schemathesis.specs.openapi import stateful
 
 from tests.crossover.registry.conftest import empty_url, migrated_file, postgres, url
@@ -18,7 +16,7 @@ from tests.services.test_registry_contract import OTHERS, contract
 
 __all__ = ["contract", "empty_url", "migrated_file", "postgres", "url"]  # fixtures
 STEPS = settings(
-    max_examples=30,
+    max_examples=40,
     stateful_step_count=12,
     deadline=None,
     derandomize=True,
@@ -56,17 +54,13 @@ def test_sequences_of_requests_keep_the_contract(
             case.validate_response(response, excluded_checks=OTHERS)
 
     Machine.run(settings=STEPS)
-    called, answered = ({name for name, status in done if status < most} for most in (500, 300))
-    assert called == {operation.label for operation in linked(chosen)} | {"POST /api/v1/studies"}
-    assert {"POST /api/v1/runs/{run}/attempts", "GET /api/v1/{view}", "GET /api/v1/analyses/{digest}"} <= answered
-
-
-def linked(schema: schemathesis.BaseSchema) -> list[APIOperation[Any]]:
-    """The operations that links lead to."""
-    operations = [found.ok() for found in schema.get_all_operations() if isinstance(found, Ok)]
-    transitions = stateful.collect_transitions(operations).operations
-    return [
-        operation
-        for operation in operations
-        if operation.label in transitions and transitions[operation.label].incoming
-    ]
+    answered = {name for name, status in done if status < 300}
+    assert answered >= {
+        "POST /api/v1/studies/{study}/runs",
+        "POST /api/v1/runs/{run}/attempts",
+        "POST /api/v1/runs/{run}/measurements",
+        "GET /api/v1/studies/{study}/cells/{cell}/curves",
+        "GET /api/v1/analyses/{digest}",
+        "GET /api/v1/{view}",
+    }
+    assert any(name.startswith("POST /api/v1/runs/{run}/attempts/{n}/") for name in answered)
