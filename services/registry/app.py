@@ -56,7 +56,7 @@ def create_app(
         responses={status: _PROBLEM | {"description": text} for status, text in _ERRORS.items()},
     )
     app.state.registry, app.state.rules, app.state.stopping = registry, rules, asyncio.Event()
-    api = APIRouter(prefix="/api/v1")
+    api = APIRouter(prefix="/api/v1", generate_unique_id_function=lambda route: route.name)  # as links name them
     for routes in (write_routes, live_routes, token_routes, read_routes):  # the last has a route for any name
         api.include_router(routes.router)
     for router in (health_routes.router, api, page_routes.router):

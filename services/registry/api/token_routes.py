@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Annotated, Any
 
 from crossover_services.registry.access_control import Admin, OpenRegistry
+from crossover_services.registry.api.openapi_links import links
 from fastapi import APIRouter, Path
 
 from crossover.registry.access_tokens import create_token, list_tokens, revoke_token
@@ -14,7 +15,7 @@ from crossover.registry.wire_format import TokenBody
 router = APIRouter(prefix="/tokens", tags=["tokens"])
 
 
-@router.post("", status_code=201)
+@router.post("", status_code=201, responses=links(201, {"revoke": {"number": "$response.body#/id"}}))
 def create(body: TokenBody, registry: OpenRegistry, admin: Admin) -> dict[str, Any]:
     """Make a token; its text is in this answer and never again."""
     lifetime = None if body.days is None else timedelta(days=body.days)

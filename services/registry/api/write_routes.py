@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 from crossover_services.registry.access_control import Allowed, Caller, TeamRegistry
+from crossover_services.registry.api.openapi_links import OF_ATTEMPT, OF_RUN, OF_STUDY, SAME_ATTEMPT, links, rows_of
 from fastapi import APIRouter, Depends, Header, Path, Request
 from prometheus_client import Counter
 
@@ -47,7 +48,12 @@ def _once(
     return write() or answer or {}
 
 
-@router.post("/studies", tags=["studies"], status_code=201)
+@router.post(
+    "/studies",
+    tags=["studies"],
+    status_code=201,
+    responses=links(201, dict.fromkeys(("register_dataset", "register_run", "record_analysis"), OF_STUDY)),
+)
 def register_study(request: Request, body: w.StudyBody, registry: TeamRegistry, _: Writer, key: Key = None) -> Answer:
     """Record a revision of a study; one that is there stays as it is."""
     return _once(request, registry, key, lambda: registry.register_study(**dict(body)))
@@ -77,7 +83,16 @@ def register_dataset(
     return _once(request, registry, key, lambda: registry.register_dataset(study, body.digest, body.manifest))
 
 
-@router.post("/studies/{study}/runs", tags=["runs"], status_code=201)
+@router.post(
+    "/studies/{study}/runs",
+    tags=["runs"],
+    status_code=201,
+    responses=links(
+        201,
+        dict.fromkeys(("begin_attempt", "record_points", "record_checkpoint", "record_items"), OF_RUN)
+        | {"curves": {"study": "$request.path.study", "cell": "$request.body#/cell"}},
+    ),
+)
 def register_run(
     request: Request, study: StudyDigest, body: w.RunBody, registry: TeamRegistry, _: Writer, key: Key = None
 ) -> Answer:
@@ -96,7 +111,12 @@ def register_run(
     return _once(request, registry, key, write)
 
 
-@router.post("/runs/{run}/attempts", tags=["runs"], status_code=201)
+@router.post(
+    "/runs/{run}/attempts",
+    tags=["runs"],
+    status_code=201,
+    responses=links(201, dict.fromkeys(("heartbeat", "append_points", "end_attempt"), OF_ATTEMPT)),
+)
 def begin_attempt(
     request: Request, run: RunDigest, body: w.AttemptBody, registry: TeamRegistry, _: Writer, key: Key = None
 ) -> Answer:
@@ -115,7 +135,15 @@ def heartbeat(run: RunDigest, n: Number, registry: TeamRegistry, _: Writer) -> A
     return {}
 
 
-@router.post("/runs/{run}/attempts/{n}/points", tags=["points"])
+@router.post(
+    "/runs/{run}/attempts/{n}/points",
+    tags=["points"],
+    responses=links(
+        200,
+        dict.fromkeys(("append_points", "end_attempt"), SAME_ATTEMPT)
+        | rows_of("attempts", run_digest="$request.path.run"),
+    ),
+)
 def append_points(
     request: Request, run: RunDigest, n: Number, body: w.PointsBody, registry: TeamRegistry, _: Writer, key: Key = None
 ) -> Answer:
@@ -151,7 +179,12 @@ def record_points(
     return answer
 
 
-@router.post("/runs/{run}/checkpoints", tags=["runs"], status_code=201)
+@router.post(
+    "/runs/{run}/checkpoints",
+    tags=["runs"],
+    status_code=201,
+    responses=links(201, rows_of("runs", run_digest="$request.path.run")),
+)
 def record_checkpoint(
     request: Request, run: RunDigest, body: w.CheckpointBody, registry: TeamRegistry, _: Writer, key: Key = None
 ) -> Answer:
@@ -176,7 +209,15 @@ def record_serving(
     return _once(request, registry, key, lambda: registry.record_serving(run, body.record()))
 
 
-@router.post("/studies/{study}/analyses", tags=["verdicts"], status_code=201)
+@router.post(
+    "/studies/{study}/analyses",
+    tags=["verdicts"],
+    status_code=201,
+    responses=links(
+        201,
+        {"analysis": {"digest": "$response.body#/digest"}} | rows_of("verdicts", study_digest="$request.path.study"),
+    ),
+)
 def record_analysis(
     request: Request, study: StudyDigest, body: w.AnalysisBody, registry: TeamRegistry, _: Writer, key: Key = None
 ) -> Answer:
@@ -192,7 +233,12 @@ def record_analysis(
     return _once(request, registry, key, write)
 
 
-@router.post("/studies/{study}/deployments", tags=["verdicts"], status_code=201)
+@router.post(
+    "/studies/{study}/deployments",
+    tags=["verdicts"],
+    status_code=201,
+    responses=links(201, rows_of("deployments", study_digest="$request.path.study")),
+)
 def record_deployment(
     request: Request,
     study: StudyDigest,

@@ -42,10 +42,10 @@ def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of an empty database."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/registry.sqlite"
-    return _new_schema(request.getfixturevalue("postgres"))
+    return new_schema(request.getfixturevalue("postgres"))
 
 
-def _new_schema(url: str) -> str:
+def new_schema(url: str) -> str:
     """The URL of an empty schema of a PostgreSQL database."""
     schema = f"t{next(_NUMBER)}"  # in one database: a database of its own would be a thousand files
     engine = create_engine(url)
@@ -87,6 +87,6 @@ def target(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of an empty registry of either database, beside the one of `url`; SQLite's file is not there yet."""
     if request.param == "to sqlite":
         return f"sqlite:///{tmp_path}/target.sqlite"
-    url = _new_schema(request.getfixturevalue("postgres"))
+    url = new_schema(request.getfixturevalue("postgres"))
     upgrade(url)
     return url
