@@ -25,6 +25,7 @@ from crossover.study.study_parts import TrainingConfig
 from crossover.training import sharding
 from crossover.training.batch_order import Batch
 from crossover.training.chunked_loss import fits_unchunked
+from crossover.training.device_metrics import check_precision
 from crossover.training.distributed import World
 from crossover.training.gradient_reduction import TreeSum, all_reduce
 from crossover.training.optimizer import build_optimizers, optimizer_state, restore_optimizers, set_rate
@@ -65,6 +66,7 @@ class TrainEngine:
     ) -> None:
         self.config, self.arm, self.world, self.length = config, arm, world, length
         self.device = world.device(config.device)
+        self.precision_note = check_precision(self.device, config.precision)
         self.objective = TrainingObjective(arm, length, seed)
         self.slots = split_slots(config, world)
         self.chunked = not fits_unchunked((self.slots[0].stop - self.slots[0].start) * length, shape.vocab_size)
@@ -232,12 +234,13 @@ def split_slots(config: TrainingConfig, world: World) -> list[slice]:
 
 
 def _compile_blocks(model: Transformer, device: torch.device) -> None:
-    if device.type == "cpu" and not (shutil.which("g++") or shutil.which("clang++")):
+    compilers = ("g++", "clang++") if device.type == "cpu" else ("gcc", "clang", "cc")  # Triton's are those of C
+    if not any(map(shutil.which, compilers)):
         raise StudyError(
             "training.no-compiler",
             field="training.compile",
-            problem="is set, and there is no C++ compiler (g++)",
-            remedy="install g++ or set training.compile to false",
+            problem=f"is set, and there is no compiler ({compilers[0]})",
+            remedy=f"install {compilers[0]} or set training.compile to false",
         )
     for block in model.model.layers:
         block.compile(dynamic=False)
