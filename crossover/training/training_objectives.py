@@ -8,7 +8,7 @@ block diffusion, whose input has a clean copy of the text), N scored tokens, D h
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -109,10 +109,10 @@ class TrainingObjective:
                 inputs_nT = np.concatenate((tokens_nL, inputs_nT), axis=1)
             scored = np.flatnonzero(masked_nL) if sparse else None
         return Microbatch(
-            torch.from_numpy(inputs_nT).to(device, non_blocking=True),
-            torch.from_numpy(tokens_nL).to(device, non_blocking=True),
-            None if weights_nL is None else torch.from_numpy(weights_nL).to(device, non_blocking=True),
-            None if scored is None else torch.from_numpy(scored).to(device, non_blocking=True),
+            _sent(inputs_nT, device),
+            _sent(tokens_nL, device),
+            None if weights_nL is None else _sent(weights_nL, device),
+            None if scored is None else _sent(scored, device),
             self._dropout(batch, slots, device),
         )
 
@@ -132,7 +132,13 @@ class TrainingObjective:
             generator(self.seed, Stream.DROPOUT, epoch=int(epoch), example=int(example)).integers(-(2**31), 2**31)
             for epoch, example in zip(batch.epochs_B[slots], batch.examples_B[slots], strict=True)
         ]
-        return Dropout(self.arm.dropout, torch.tensor(keys, dtype=torch.int32, device=device))
+        return Dropout(self.arm.dropout, _sent(np.array(keys, dtype=np.int32), device))
+
+
+def _sent(array: NDArray[Any], device: torch.device) -> Tensor:
+    """An array as a tensor on a device; a GPU copies it from pinned memory, for which no kernel has to end first."""
+    tensor = torch.from_numpy(array)
+    return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
 
 
 def sum_of_losses(model: torch.nn.Module, part: Microbatch, arm: Arm, mask_id: int, *, chunked: bool) -> Tensor:
