@@ -24,7 +24,7 @@ from crossover.study.arms import Arm
 from crossover.study.study_parts import TrainingConfig
 from crossover.training import sharding
 from crossover.training.batch_order import Batch
-from crossover.training.chunked_loss import fits_unchunked
+from crossover.training.chunked_loss import CHUNK_LOGITS, fits_unchunked
 from crossover.training.device_metrics import check_precision
 from crossover.training.distributed import World
 from crossover.training.gradient_reduction import TreeSum, all_reduce
@@ -69,7 +69,8 @@ class TrainEngine:
         self.precision_note = check_precision(self.device, config.precision)
         self.objective = TrainingObjective(arm, length, seed)
         self.slots = split_slots(config, world)
-        self.chunked = not fits_unchunked((self.slots[0].stop - self.slots[0].start) * length, shape.vocab_size)
+        positions = (self.slots[0].stop - self.slots[0].start) * length
+        self.chunk = 0 if fits_unchunked(positions, shape.vocab_size) else CHUNK_LOGITS[self.device.type]
         self.sharded = config.data_parallel == "shard" and world.size > 1
         with torch.device("meta" if self.sharded else self.device):
             self.model = Transformer(
@@ -93,7 +94,7 @@ class TrainEngine:
         forward = shape.forward_flops(
             keys=self.objective.visible_keys,
             passes=self.objective.passes,
-            scored=self.objective.scored_fraction if self.chunked else 1.0,
+            scored=self.objective.scored_fraction if self.chunk else 1.0,
         )
         self.flops_per_step = 3.0 * forward * config.batch_size * length
 
@@ -156,7 +157,7 @@ class TrainEngine:
             for index, slots in enumerate(self.slots):
                 began = time.perf_counter()
                 tokens_nL = examples[batch.examples_B[slots]].astype(np.int64)
-                part = self.objective.microbatch(step, batch, slots, tokens_nL, sparse=self.chunked, device=self.device)
+                part = self.microbatch(step, batch, slots, tokens_nL)
                 data_seconds += time.perf_counter() - began
                 if self.sharded:
                     self.model.set_requires_gradient_sync(index == len(self.slots) - 1)  # type: ignore[operator]
@@ -174,10 +175,14 @@ class TrainEngine:
         nll_value, norm_value = torch.stack((total[0], self._norm)).tolist()
         return StepLosses(nll_value, norm_value, data_seconds)
 
+    def microbatch(self, step: int, batch: Batch, slots: slice, tokens_nL: NDArray[np.int64]) -> Microbatch:
+        """Inputs, targets and weights of the microbatch of these slots, on the device."""
+        return self.objective.microbatch(step, batch, slots, tokens_nL, sparse=self.chunk > 0, device=self.device)
+
     def backward(self, part: Microbatch, slots: slice) -> Tensor:
         """Forward and backward pass of a microbatch; returns its part of the objective, nats per token."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocasts):
-            losses = sum_of_losses(self.model, part, self.arm, tokenizer.MASK, chunked=self.chunked)
+            losses = sum_of_losses(self.model, part, self.arm, tokenizer.MASK, chunk=self.chunk)
         loss, nll = self._mean(losses, slots)
         loss.backward()
         return nll

@@ -141,7 +141,7 @@ def _sent(array: NDArray[Any], device: torch.device) -> Tensor:
     return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
 
 
-def sum_of_losses(model: torch.nn.Module, part: Microbatch, arm: Arm, mask_id: int, *, chunked: bool) -> Tensor:
+def sum_of_losses(model: torch.nn.Module, part: Microbatch, arm: Arm, mask_id: int, *, chunk: int) -> Tensor:
     """Summed weighted NLL of a microbatch's tokens in nats, and the router losses summed over blocks: shape (3,).
 
     Args:
@@ -149,7 +149,7 @@ def sum_of_losses(model: torch.nn.Module, part: Microbatch, arm: Arm, mask_id: i
         part: from `TrainingObjective.microbatch`.
         arm: the recipe.
         mask_id: id of MASK, whose logit is -inf.
-        chunked: compute the logits in chunks.
+        chunk: logits computed at once; 0 computes all of them.
     """
     length = part.targets_nL.shape[1]
 
@@ -161,7 +161,7 @@ def sum_of_losses(model: torch.nn.Module, part: Microbatch, arm: Arm, mask_id: i
             weights_N = part.weights_nL.flatten()
         if part.scored is not None:
             hidden_ND, targets_N, weights_N = (t[part.scored] for t in (hidden_ND, targets_N, weights_N))
-        nll = weighted_nll(hidden_ND, head_VD, targets_N, weights_N, mask_id=mask_id, chunked=chunked)
+        nll = weighted_nll(hidden_ND, head_VD, targets_N, weights_N, mask_id=mask_id, chunk=chunk)
         extra = torch.zeros(2, device=nll.device) if router is None else router.sum(dim=0)
         return torch.cat((nll[None], extra))
 
