@@ -30,7 +30,7 @@ LAYERS = 12
     ],
 )
 def test_all_layers_and_steps_share_their_graphs(arm: str, experts: int, precision: str, examples: np.ndarray) -> None:
-    """One graph, or, around the grouped products of experts in fp32, which are not compiled, those of the first step."""
+    """One graph, or, around the grouped products of experts in fp32, which are not compiled, the first step's."""
     assert torch._dynamo.config.recompile_limit < LAYERS
     torch._dynamo.reset()
     counters.clear()
