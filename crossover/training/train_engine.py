@@ -181,15 +181,11 @@ class TrainEngine:
 
     def backward(self, part: Microbatch, slots: slice) -> Tensor:
         """Forward and backward pass of a microbatch; returns its part of the objective, nats per token."""
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocasts):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
             losses = sum_of_losses(self.model, part, self.arm, tokenizer.MASK, chunk=self.chunk)
         loss, nll = self._mean(losses, slots)
         loss.backward()
         return nll
-
-    @property
-    def _autocasts(self) -> bool:
-        return self.config.precision == "bf16" and not self.sharded
 
     def _mean(self, losses: Tensor, slots: slice) -> tuple[Tensor, Tensor]:
         """This microbatch's part of the mean loss: with router losses, to differentiate; and the objective alone."""
