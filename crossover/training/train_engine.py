@@ -243,6 +243,7 @@ def _compile_blocks(model: Transformer, device: torch.device) -> None:
             problem=f"is set, and there is no compiler ({compilers[0]})",
             remedy=f"install {compilers[0]} or set training.compile to false",
         )
+    torch.compiler.reset()  # the graphs of earlier models count towards the number after which torch compiles no more
     for block in model.model.layers:
         block.compile(dynamic=False)
 

@@ -12,12 +12,14 @@ from crossover.training.batch_order import batch_at
 from crossover.training.distributed import World
 from crossover.training.train_engine import TrainEngine
 
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*script_method. is deprecated:DeprecationWarning"),  # torch's own compiler
+    pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning"),
+]
 LAYERS = 12
 """More than the number of graphs that torch makes of one function before it stops compiling it."""
 
 
-@pytest.mark.filterwarnings("ignore:.*script_method. is deprecated:DeprecationWarning")  # torch's own compiler
-@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
 @pytest.mark.parametrize(
     ("arm", "experts", "precision"),
     [
@@ -56,3 +58,22 @@ def test_all_layers_and_steps_share_their_graphs(arm: str, experts: int, precisi
     assert set(graphs) == {graphs[0]}
     assert graphs[0] == 1 or (experts and precision == "fp32")
     assert np.mean(losses[-4:]) < np.mean(losses[:4])
+
+
+def test_a_process_that_trains_many_models_compiles_every_one(
+    examples: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a task with several runs and `crossover plan` do; torch stops after eight graphs of one function."""
+    real = torch.nn.Module.compile
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **how: real(self, backend="eager", **how))
+    counters.clear()
+    for model in range(torch._dynamo.config.recompile_limit + 2):
+        shape = ModelConfig(
+            vocab_size=259, hidden_size=8 + 4 * model, num_layers=1, num_heads=2, intermediate_size=8, max_length=16
+        )
+        engine = TrainEngine(
+            TrainingConfig(batch_size=4, compile=True), shape, ARMS["ar"], seed=0, length=16, world=World()
+        )
+        engine.set_weights(engine.model.draws(torch.Generator().manual_seed(0)))
+        engine.gradients(0, batch_at(0, 0, batch_size=4, examples=len(examples)), examples)
+        assert counters["stats"]["unique_graphs"] == model + 1
