@@ -242,7 +242,9 @@ def _evaluated(
     if model.causal:
         whole = chain = exact_nll(model, tokens_NL).per_example
     else:
-        whole = nelbo(model, tokens_NL, frozen_masks(*tokens_NL.shape, 4, model.block_length)).per_example
+        whole = nelbo(
+            model, tokens_NL, frozen_masks(len(tokens_NL), tokens_NL.shape[1], 4, model.block_length)
+        ).per_example
         chain = chain_rule_nll(model, tokens_NL[:2], "confidence").per_example
     requests = [Generation(prompt="abc" * n, max_tokens=16) for n in range(1, 5)]
     return list(whole), list(chain), [completion.tokens for completion in generate(model, requests)]

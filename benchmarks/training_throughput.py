@@ -149,6 +149,7 @@ def _draw_weights(model: torch.nn.Module) -> None:
 def _peer(case: Shape) -> tuple[Callable[[], None], float]:
     length, batch, vocab = int(case["length"]), int(case["batch"]), int(case["vocab"])
     shape = preset(str(case["model"]), vocab_size=vocab, max_length=length)
+    model: torch.nn.Module
     if case["peer"] == "llama":
         from transformers import LlamaConfig, LlamaForCausalLM
 

@@ -16,7 +16,7 @@ from crossover.decoding.decoding_sequences import DLMSequence, truncate_both
 from crossover.decoding.generate_text import generate, stream
 from crossover.decoding.token_sampling import choose, log_softmax
 from crossover.errors import RequestError
-from crossover.model.transformer import Transformer
+from crossover.model.transformer import Transformer, suppress
 from tests.conftest import tiny_model
 
 AR, DLM = (tiny_model(causal=causal, vocab=259, length=24) for causal in (True, False))
@@ -81,11 +81,10 @@ def test_only_the_wanted_logits_are_computed_and_brought_to_the_host(
 ) -> None:
     """One row of the vocabulary for each request of AR, one for each open position of a DLM."""
     rows: list[int] = []
-    real = generate_text.suppress
 
     def counted(logits: torch.Tensor, mask_id: int) -> torch.Tensor:
         rows.append(len(logits))
-        return real(logits, mask_id)
+        return suppress(logits, mask_id)
 
     monkeypatch.setattr(generate_text, "suppress", counted)
     generate(model, [Generation(prompt="a" * n, max_tokens=4, steps=2) for n in (2, 9)])

@@ -144,6 +144,6 @@ def test_the_plan_counts_the_chunks_of_the_device() -> None:
     shape = preset("pico", vocab_size=50304, max_length=128)
     peak = {}
     for device in ("cpu", "cuda"):
-        config = TrainingConfig(batch_size=64, device=device, precision="bf16")  # type: ignore[arg-type]
+        config = TrainingConfig(batch_size=64, device=device, precision="bf16")
         peak[device] = step_memory(config, shape, ARMS["ar"], length=128).peak / 2**30
     assert 0.5 < peak["cuda"] - peak["cpu"] < 3

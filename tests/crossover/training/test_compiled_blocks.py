@@ -46,7 +46,7 @@ def test_all_layers_and_steps_share_their_graphs(arm: str, experts: int, precisi
         num_experts=experts,
         experts_per_token=2 if experts else 0,
     )
-    config = TrainingConfig(batch_size=4, compile=True, precision=precision)  # type: ignore[arg-type]
+    config = TrainingConfig(batch_size=4, compile=True, precision=precision)
     engine = TrainEngine(config, shape, ARMS[arm], seed=0, length=16, world=World())
     engine.set_weights(engine.model.draws(torch.Generator().manual_seed(0)))
     losses, graphs = [], []

@@ -242,7 +242,7 @@ def test_a_driver_that_fails_is_quoted(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("kind", ["cpu", "cuda"])
 def test_compiling_without_a_compiler_is_an_error_of_the_user(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(train_engine.shutil, "which", lambda name: None)
+    monkeypatch.setattr("shutil.which", lambda name: None)
     with pytest.raises(StudyError, match="there is no compiler") as caught:
         train_engine._compile_blocks(torch.nn.Module(), torch.device(kind))  # type: ignore[arg-type]
     assert ("gcc" if kind == "cuda" else "g++") in caught.value.remedy
