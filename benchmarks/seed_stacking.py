@@ -60,7 +60,8 @@ def main() -> int:
 
 
 def _one_by_one(device: str) -> float:
-    config = TrainingConfig.model_validate({"batch_size": BATCH, "device": device})
+    fields = {"batch_size": BATCH, "device": device, "precision": "fp32", "compile": False}  # as the stacked model
+    config = TrainingConfig.model_validate(fields)
     shape = preset(MODEL, vocab_size=tokenizer.VOCAB_SIZE, max_length=LENGTH)
     engine = TrainEngine(config, shape, ARMS["dlm"], seed=0, length=LENGTH, world=World())
     engine.set_weights(engine.model.draws(pair_generator(0)))

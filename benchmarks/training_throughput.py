@@ -1,7 +1,8 @@
 """Throughput of a training step, compared with other implementations on this machine.
 
-    python -m benchmarks.training_throughput                 CPU: 14M parameters, batch 16 x 256, both arms and Llama
-    python -m benchmarks.training_throughput --device cuda   one GPU: `1b` and `coder-1.7b`, sequence 2048, bf16, MFU
+    python -m benchmarks.training_throughput    on a CPU: 14M parameters, batch 16 x 256, both arms and Llama
+
+A GPU is measured by `benchmarks.gpu`, with the cases of this file.
 
 Peers are the same shape as a transformers Llama and as litgpt's GPT (`pip install litgpt lightning`; left out where it
 is not installed), each with the same fused AdamW, gradient clipping and random tokens. Every case runs in a process of
@@ -30,33 +31,25 @@ from crossover.study.study_parts import TrainingConfig
 from crossover.training.batch_order import batch_at
 from crossover.training.device_metrics import peak_flops, peak_memory
 from crossover.training.distributed import World
-from crossover.training.run_spec import pair_generator
 from crossover.training.train_engine import TrainEngine
 
-WARM, TIMED = 3, 9
-CPU_SHAPE = {"model": "14m", "batch": 16, "length": 256, "vocab": 259}
-GPU_SHAPE = {"batch": 64, "length": 2048, "vocab": 50304}
+CPU_SHAPE = {"model": "14m", "batch": 16, "length": 256, "vocab": 259, "device": "cpu", "warm": 3, "timed": 9}
 Shape = dict[str, Any]
+"""A case: who steps (`arm` or `peer`), the model, the batch, and how it is timed."""
 
 
 def main() -> int:
     """Run the cases, or one of them as a child."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.training_throughput")
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--case", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.case:
         print(json.dumps(_case(json.loads(options.case))))
         return 0
-    driver = f", {torch.cuda.get_device_name()}, CUDA {torch.version.cuda}" if torch.cuda.is_available() else ""
-    print(f"{available_cores()} cores, {platform.machine()}, torch {torch.__version__}{driver}\n")
-    return _cpu() if options.device == "cpu" else _gpu()
-
-
-def _cpu() -> int:
-    cases: list[Shape] = [{"peer": "llama", "precision": "fp32"}, {"peer": "llama", "precision": "bf16"}]
+    print(f"{available_cores()} cores, {platform.machine()}, torch {torch.__version__}\n")
+    cases: list[Shape] = [{"peer": "llama", "precision": kind, "compile": False} for kind in ("fp32", "bf16")]
     if importlib.util.find_spec("litgpt"):
-        cases.append({"peer": "litgpt", "precision": "fp32"})
+        cases.append({"peer": "litgpt", "precision": "fp32", "compile": False})
     cases += [
         {"arm": arm, "precision": precision, "compile": compiled}
         for arm in ("ar", "dlm")
@@ -66,7 +59,7 @@ def _cpu() -> int:
     print("| step | precision | tokens/s | x Llama fp32 | peak memory, GiB |\n|---|---|---|---|---|")
     baseline = 0.0
     for case in cases:
-        measured = _child(case | CPU_SHAPE | {"device": "cpu"})
+        measured = measured_in_child(case | CPU_SHAPE)
         baseline = baseline or measured["tokens_per_second"]
         name = case.get("peer") or f"crossover {case['arm']}{', compiled' if case['compile'] else ''}"
         print(
@@ -74,28 +67,16 @@ def _cpu() -> int:
             f"{measured['tokens_per_second'] / baseline:.2f} | {measured['peak_gib']:.2f} |",
             flush=True,
         )
-    print("\nTargets: 1.35 at fp32, 2.5 at the best precision. GPU: not measured on this run.")
+    print("\nTargets: 1.35 at fp32, 2.5 at the best precision.")
     return 0
 
 
-def _gpu() -> int:
-    if not torch.cuda.is_available():
-        print("no CUDA device here: not measured")
-        return 1
-    print("| model | arm | tokens/s | MFU | peak memory, GiB |\n|---|---|---|---|---|")
-    for model, micro in (("1b", 8), ("coder-1.7b", 4)):
-        for arm in ("ar", "dlm"):
-            case: Shape = {"arm": arm, "model": model, "precision": "bf16", "compile": True, "microbatch": micro}
-            measured = _child(case | GPU_SHAPE | {"device": "cuda"})
-            print(
-                f"| {model} | {arm} | {measured['tokens_per_second']:,.0f} | {measured['mfu']:.3f} | "
-                f"{measured['peak_gib']:.1f} |",
-                flush=True,
-            )
-    return 0
+def measured_in_child(case: Shape) -> dict[str, float]:
+    """Time a case in a process of its own.
 
-
-def _child(case: Shape) -> dict[str, float]:
+    Raises:
+        CalledProcessError: it failed; its standard error says why.
+    """
     command = [sys.executable, "-W", "ignore", "-m", "benchmarks.training_throughput", "--case", json.dumps(case)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     measured: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
@@ -107,36 +88,42 @@ def _case(case: Shape) -> dict[str, float]:
     torch.set_num_threads(get_settings().threads or available_cores())
     step, flops = _peer(case) if "peer" in case else _own(case)
     times = []
-    for _ in range(WARM + TIMED):
+    for _ in range(int(case["warm"]) + int(case["timed"])):
         began = time.perf_counter()
         step()
         if case["device"] == "cuda":
             torch.cuda.synchronize()
         times.append(time.perf_counter() - began)
-    seconds = statistics.median(times[WARM:])
+    seconds = statistics.median(times[int(case["warm"]) :])
     device = torch.device(str(case["device"]))
     peak = peak_flops(device, str(case["precision"]), get_settings().peak_tflops)
     return {
         "tokens_per_second": int(case["batch"]) * int(case["length"]) / seconds,
+        "seconds": seconds,
+        "flops": flops,
         "mfu": flops / seconds / peak if peak else 0.0,
         "peak_gib": peak_memory(device) / 2**30,
     }
 
 
-def _own(case: Shape) -> tuple[Callable[[], None], float]:
-    length, batch = int(case["length"]), int(case["batch"])
-    config = TrainingConfig.model_validate(
+def training_config(case: Shape) -> TrainingConfig:
+    """The training settings of a case."""
+    return TrainingConfig.model_validate(
         {
-            "batch_size": batch,
+            "batch_size": case["batch"],
             "microbatch_size": case.get("microbatch"),
             "precision": case["precision"],
             "compile": case["compile"],
             "device": case["device"],
         }
     )
+
+
+def _own(case: Shape) -> tuple[Callable[[], None], float]:
+    length, batch = int(case["length"]), int(case["batch"])
     shape = preset(str(case["model"]), vocab_size=int(case["vocab"]), max_length=length)
-    engine = TrainEngine(config, shape, ARMS[str(case["arm"])], seed=0, length=length, world=World())
-    engine.set_weights(engine.model.draws(pair_generator(0)))
+    engine = TrainEngine(training_config(case), shape, ARMS[str(case["arm"])], seed=0, length=length, world=World())
+    _draw_weights(engine.model)
     examples = torch.randint(0, 256, (4 * batch, length)).to(torch.uint16).numpy()
     done = 0
 
@@ -149,9 +136,20 @@ def _own(case: Shape) -> tuple[Callable[[], None], float]:
     return step, engine.flops_per_step
 
 
+def _draw_weights(model: torch.nn.Module) -> None:
+    """Random weights, drawn on the model's device: `Transformer.draws` takes longer on a CPU than what is timed."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim > 1:
+                parameter.normal_(0.0, 0.02)
+            else:
+                parameter.fill_(1.0)
+
+
 def _peer(case: Shape) -> tuple[Callable[[], None], float]:
     length, batch, vocab = int(case["length"]), int(case["batch"]), int(case["vocab"])
     shape = preset(str(case["model"]), vocab_size=vocab, max_length=length)
+    model: torch.nn.Module
     if case["peer"] == "llama":
         from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -163,6 +161,7 @@ def _peer(case: Shape) -> tuple[Callable[[], None], float]:
                 num_hidden_layers=shape.num_layers,
                 num_attention_heads=shape.num_heads,
                 max_position_embeddings=2 * length,
+                tie_word_embeddings=False,
             )
         )
         model, logits_of = llama, lambda tokens: llama(input_ids=tokens).logits
@@ -186,19 +185,24 @@ def _peer(case: Shape) -> tuple[Callable[[], None], float]:
             )
         )
         model, logits_of = gpt, gpt
+    device = torch.device(str(case["device"]))
+    model.to(device)
+    if case["compile"]:
+        model.compile(dynamic=False)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
-    tokens = torch.randint(0, 256, (batch, length))
+    tokens_BL = torch.randint(0, 256, (batch, length), device=device)
 
     def step() -> None:
-        with torch.autocast("cpu", torch.bfloat16, enabled=case["precision"] == "bf16"):
-            logits = logits_of(tokens)  # type: ignore[no-untyped-call]
-        loss = torch.nn.functional.cross_entropy(logits[:, :-1].float().flatten(0, 1), tokens[:, 1:].flatten())
-        optimizer.zero_grad()
-        loss.backward()
+        for tokens in tokens_BL.split(case.get("microbatch") or batch):
+            with torch.autocast(device.type, torch.bfloat16, enabled=case["precision"] == "bf16"):
+                logits = logits_of(tokens)  # type: ignore[no-untyped-call]
+            loss = torch.nn.functional.cross_entropy(logits[:, :-1].float().flatten(0, 1), tokens[:, 1:].flatten())
+            (loss * (len(tokens) / batch)).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
+        optimizer.zero_grad()
 
-    return step, 0.0
+    return step, 3.0 * shape.forward_flops(keys=(length + 1) / 2) * batch * length
 
 
 if __name__ == "__main__":

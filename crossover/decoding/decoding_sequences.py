@@ -1,6 +1,6 @@
 """Decoding state of one request: left to right for AR, unmasking for a DLM. `generate_text` runs the forward passes.
 
-Shapes: L tokens of the input, P masked positions, V vocabulary.
+Shapes: L tokens of the input, P positions whose logits are wanted, V vocabulary.
 """
 
 from __future__ import annotations
@@ -28,8 +28,11 @@ class DecodingSequence(Protocol):
     def inputs(self) -> Tokens:
         """Input token ids of the next forward pass, shape (L,)."""
 
-    def advance(self, logits_LV: Floats) -> None:
-        """Commit at least one token from the logits of `inputs()`."""
+    def wanted(self) -> NDArray[np.int64]:
+        """Positions in `inputs()` whose logits `advance` needs, shape (P,)."""
+
+    def advance(self, logits_PV: Floats) -> None:
+        """Commit at least one token from the logits of the wanted positions."""
 
     def committed(self) -> list[int]:
         """Leading tokens of the completion that are final."""
@@ -71,10 +74,14 @@ class ARSequence:
         seen = np.concatenate((self.prompt, np.asarray(self.new, dtype=np.int64)))[-self.max_length :]
         return np.concatenate(([tokenizer.BOS], seen)).astype(np.int64)
 
-    def advance(self, logits_LV: Floats) -> None:
+    def wanted(self) -> NDArray[np.int64]:
+        """The last position."""
+        return np.array([len(self.inputs()) - 1])
+
+    def advance(self, logits_PV: Floats) -> None:
         """Commit the next token."""
         self.passes += 1
-        last = logits_LV[-1:].copy()
+        last = logits_PV.copy()
         last[:, [tokenizer.BOS, tokenizer.MASK]] = -np.inf
         token, logprob = choose(last, self.request.temperature, self.request.top_p, self._draw)
         self.new.append(int(token[0]))
@@ -141,11 +148,17 @@ class DLMSequence:
         """Prompt, hole and suffix."""
         return self.tokens
 
-    def advance(self, logits_LV: Floats) -> None:
+    def wanted(self) -> NDArray[np.int64]:
+        """Masked positions of the first block that has any."""
+        masked = self.begin + np.flatnonzero(self.tokens[self._hole] == tokenizer.MASK)
+        block = (masked[0] - self._origin) // self.block
+        first: NDArray[np.int64] = masked[(masked - self._origin) // self.block == block]
+        return first
+
+    def advance(self, logits_PV: Floats) -> None:
         """Commit the next tokens of the current block."""
         self.passes += 1
-        masked = self._masked_in_block()
-        logits_PV = logits_LV[masked].copy()
+        masked, logits_PV = self.wanted(), logits_PV.copy()
         logits_PV[:, self._forbidden] = -np.inf
         tokens_P, logprob_P = choose(logits_PV, self.request.temperature, self.request.top_p, self._draw)
         priority = logprob_P if self.request.remasking == "confidence" else self._draw.random(len(masked))
@@ -157,13 +170,6 @@ class DLMSequence:
     @property
     def _hole(self) -> slice:
         return slice(self.begin, self.begin + self.hole)
-
-    def _masked_in_block(self) -> NDArray[np.int64]:
-        """Masked positions of the first block that has any, as indices into `tokens`."""
-        masked = self.begin + np.flatnonzero(self.tokens[self._hole] == tokenizer.MASK)
-        block = (masked[0] - self._origin) // self.block
-        first: NDArray[np.int64] = masked[(masked - self._origin) // self.block == block]
-        return first
 
     def _tokens_per_pass(self) -> int:
         """Tokens to commit in one forward pass, so that the hole takes about `steps` passes."""

@@ -1,6 +1,6 @@
 """Generates text for a batch of requests of any lengths, or for one request as a stream.
 
-Shapes: B requests, L tokens, V vocabulary.
+Shapes: B requests, L tokens, D hidden size, V vocabulary; P positions of a request whose logits are wanted, N of all.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
+from torch import Tensor
+from torch.nn import functional as F
 
 from crossover.data import tokenizer
 from crossover.decoding.decoding_sequences import ARSequence, DecodingSequence, DLMSequence, stop_position
 from crossover.decoding.generation_request import Completion, Generation
-from crossover.model.transformer import Transformer
+from crossover.model.transformer import Transformer, suppress
 
 MAX_BATCH = 16
 """Requests in one forward pass."""
@@ -93,7 +95,14 @@ def _step(model: Transformer, sequences: Sequence[DecodingSequence]) -> None:
         visible_BL[i, : len(row)] = True
     device = model.lm_head.weight.device
     visible = None if visible_BL.all() else torch.from_numpy(visible_BL).to(device)
+    wanted = [sequence.wanted() for sequence in sequences]
+    rows_N = torch.from_numpy(np.concatenate([i * width + positions for i, positions in enumerate(wanted)])).to(device)
+
+    def readout(hidden_BLD: Tensor, head_VD: Tensor, _: Tensor | None) -> Tensor:
+        return suppress(F.linear(hidden_BLD.flatten(0, 1)[rows_N], head_VD).float(), model.mask_id)
+
     with torch.inference_mode():
-        logits_BLV = model(torch.from_numpy(tokens_BL).to(device), visible).double().cpu().numpy()
-    for sequence, row, logits_LV in zip(sequences, inputs, logits_BLV, strict=True):
-        sequence.advance(logits_LV[: len(row)])
+        logits_NV = model(torch.from_numpy(tokens_BL).to(device), visible, readout=readout).double().cpu().numpy()
+    ends = np.cumsum([len(positions) for positions in wanted])
+    for sequence, logits_PV in zip(sequences, np.split(logits_NV, ends[:-1]), strict=True):
+        sequence.advance(logits_PV)

@@ -34,16 +34,27 @@ class Experts(nn.Module):
         x_ND, gate, up, down = (
             t.to(_compute_dtype(x_ND)) for t in (x_ND, self.gate_proj, self.up_proj, self.down_proj)
         )
-        if x_ND.is_cuda and x_ND.dtype != torch.bfloat16:  # CUDA has a grouped product for bfloat16 only
-            parts = torch.tensor_split(x_ND, ends_E[:-1].cpu())
-            return torch.cat([(F.silu(part @ gate[e]) * (part @ up[e])) @ down[e] for e, part in enumerate(parts)])
-        inner_NF = F.silu(F.grouped_mm(x_ND, gate, offs=ends_E)) * F.grouped_mm(x_ND, up, offs=ends_E)
-        return F.grouped_mm(inner_NF, down, offs=ends_E)
+        product = _grouped if x_ND.dtype == torch.bfloat16 else _grouped_uncompiled
+        return product(x_ND, gate, up, down, ends_E)
 
     def batched(self, x_END: Tensor) -> Tensor:
         """Outputs (E, N, D) for the same number of rows per expert."""
         inner_ENF = F.silu(torch.bmm(x_END, self.gate_proj)) * torch.bmm(x_END, self.up_proj)
         return torch.bmm(inner_ENF, self.down_proj)
+
+
+def _grouped(x_ND: Tensor, gate_EDF: Tensor, up_EDF: Tensor, down_EFD: Tensor, ends_E: Tensor) -> Tensor:
+    inner_NF = F.silu(F.grouped_mm(x_ND, gate_EDF, offs=ends_E)) * F.grouped_mm(x_ND, up_EDF, offs=ends_E)
+    return F.grouped_mm(inner_NF, down_EFD, offs=ends_E)
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]
+def _grouped_uncompiled(x_ND: Tensor, gate_EDF: Tensor, up_EDF: Tensor, down_EFD: Tensor, ends_E: Tensor) -> Tensor:
+    """In another type than bfloat16, of which torch's compiler knows no grouped product, and CUDA has none."""
+    if not x_ND.is_cuda:
+        return _grouped(x_ND, gate_EDF, up_EDF, down_EFD, ends_E)
+    parts = enumerate(torch.tensor_split(x_ND, ends_E[:-1].cpu()))
+    return torch.cat([(F.silu(part @ gate_EDF[e]) * (part @ up_EDF[e])) @ down_EFD[e] for e, part in parts])
 
 
 def _compute_dtype(x: Tensor) -> torch.dtype:

@@ -85,7 +85,7 @@ class _Designer:
 
     def text(self, models: Sequence[str], budgets: Sequence[int]) -> str:
         """The study as YAML."""
-        survey, gpu, counts = self.survey, torch.cuda.is_available(), self.survey.counts
+        survey, counts = self.survey, self.survey.counts
         data = {"source": survey.data.source, "text_field": survey.data.text_field, "separator": survey.data.separator}
         fields = [
             f"  {field}: {json.dumps(value, ensure_ascii=False)}"
@@ -113,8 +113,7 @@ training:
   epochs: {self.epochs:g}  # passes over each budget
   batch_size: 32
   learning_rate: {min(3e-3, float(f"{3e-3 * math.sqrt(64 / width):.1g}")):g}
-  device: {"cuda" if gpu else "cpu"}
-  precision: {"bf16" if gpu else "fp32"}
+  device: {"cuda" if torch.cuda.is_available() else "cpu"}
 evaluation:
   points: 16  # checkpoints of a run, from epoch {min(4, self.epochs / 8):g} on
   nelbo_draws: 16  # masks an example; more for a smaller Monte Carlo error of the DLM

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -100,15 +100,30 @@ class TrainingConfig(StudyPart):
     spike_factor: float = Field(
         default=20.0, ge=0, description="Deviations above the running median that are a spike; 0 looks for none."
     )
-    precision: Literal["fp32", "bf16"] = Field(
-        default="fp32", description="Of matrix products; weights, reductions, logits and loss are float32."
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        default="auto",
+        description="Of matrix products; weights, reductions, logits and loss are float32. `auto` is `bf16` on `cuda`, "
+        "`fp32` on `cpu`.",
     )
-    compile: bool = Field(default=False, description="Compile the blocks (needs a C++ compiler on CPU).")
+    compile: bool = Field(
+        default=False,
+        description="Compile the blocks, which needs a C compiler. `auto`, or left out, is true on `cuda`.",
+    )
     activation_checkpointing: bool = Field(default=False, description="Recompute each block in the backward pass.")
     data_parallel: Literal["replicate", "shard"] = Field(
         default="replicate", description="On several processes: whole copies with an exact sum, or FSDP2."
     )
     device: Literal["cpu", "cuda"] = "cpu"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _auto_follows_the_device(cls, fields: Any) -> Any:  # noqa: ANN401 - whatever was given
+        """Put values in place of `auto`, so that the study that a run is recorded with has what it was trained with."""
+        if not isinstance(fields, dict):
+            return fields
+        gpu = fields.get("device") == "cuda"
+        chosen = {"precision": "bf16" if gpu else "fp32", "compile": gpu}
+        return fields | {name: value for name, value in chosen.items() if fields.get(name, "auto") == "auto"}
 
     @model_validator(mode="after")
     def _microbatches_fill_the_batch(self) -> Self:

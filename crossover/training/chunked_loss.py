@@ -15,6 +15,9 @@ from crossover.model.transformer import suppress
 
 MAX_LOGITS = 2**25
 """Largest number of float32 logits (128 MiB) computed at once; more are computed in chunks."""
+CHUNK_LOGITS = {"cpu": MAX_LOGITS // 4, "cuda": 2**27}
+"""Logits of a chunk. On a GPU they are many: each chunk reads and writes the head's whole float32 gradient, which takes
+longer than the products of a few hundred rows."""
 
 
 def fits_unchunked(positions: int, vocab_size: int) -> bool:
@@ -23,7 +26,7 @@ def fits_unchunked(positions: int, vocab_size: int) -> bool:
 
 
 def weighted_nll(
-    hidden_ND: Tensor, head_VD: Tensor, targets_N: Tensor, weights_N: Tensor, *, mask_id: int, chunked: bool
+    hidden_ND: Tensor, head_VD: Tensor, targets_N: Tensor, weights_N: Tensor, *, mask_id: int, chunk: int
 ) -> Tensor:
     """Sum over positions of weight x NLL of the target in nats; logits and loss in float32.
 
@@ -33,10 +36,11 @@ def weighted_nll(
         targets_N: token ids.
         weights_N: weight of each position, float32.
         mask_id: id of MASK, whose logit is -inf.
-        chunked: hold at most `MAX_LOGITS` / 4 logits, and compute the gradients in the forward pass.
+        chunk: hold at most so many logits, and compute the gradients in the forward pass; 0 holds all of them.
     """
-    if chunked:
-        loss: Tensor = _ChunkedNLL.apply(hidden_ND, head_VD, targets_N, weights_N, mask_id)  # type: ignore[no-untyped-call]
+    if chunk:
+        rows = max(1, chunk // head_VD.shape[0])
+        loss: Tensor = _ChunkedNLL.apply(hidden_ND, head_VD, targets_N, weights_N, mask_id, rows)  # type: ignore[no-untyped-call]
         return loss
     logits_NV = suppress(F.linear(hidden_ND, head_VD).float(), mask_id)
     return (F.cross_entropy(logits_NV, targets_N, reduction="none") * weights_N).sum()
@@ -53,8 +57,8 @@ class _ChunkedNLL(torch.autograd.Function):
         targets_N: Tensor,
         weights_N: Tensor,
         mask_id: int,
+        rows: int,
     ) -> Tensor:
-        rows = max(1, MAX_LOGITS // 4 // head_VD.shape[0])
         kind = hidden_ND.device.type
         compute = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden_ND.dtype
         head = head_VD.to(compute)
@@ -79,6 +83,6 @@ class _ChunkedNLL(torch.autograd.Function):
         return loss
 
     @staticmethod
-    def backward(ctx: Any, *d_losses: Tensor) -> tuple[Tensor, Tensor, None, None, None]:  # noqa: ANN401
+    def backward(ctx: Any, *d_losses: Tensor) -> tuple[Tensor, Tensor, None, None, None, None]:  # noqa: ANN401
         d_hidden_ND, d_head_VD = ctx.saved_tensors
-        return d_hidden_ND * d_losses[0], d_head_VD * d_losses[0], None, None, None
+        return d_hidden_ND * d_losses[0], d_head_VD * d_losses[0], None, None, None, None

@@ -1,4 +1,4 @@
-"""Peak FLOP/s and peak memory of a training device.
+"""Peak FLOP/s and peak memory of a training device, and whether a precision suits it.
 
 MFU is model FLOPs utilization (PaLM, Chowdhery et al. 2022, arXiv 2204.02311, appendix B): model FLOPs per second over
 the peak of all devices. Model FLOPs (`ModelConfig.forward_flops`) count attention for the mask in use, logits of the
@@ -10,6 +10,8 @@ from __future__ import annotations
 import resource
 
 import torch
+
+from crossover.errors import StudyError
 
 PEAK_TFLOPS: dict[str, tuple[float, float]] = {
     # torch.cuda.get_device_name without "NVIDIA ": dense peak TFLOP/s in bf16 and fp32, from NVIDIA's data sheets,
@@ -48,6 +50,35 @@ def peak_flops(device: torch.device, precision: str, override_tflops: float = 0.
         return 0.0
     bf16, fp32 = PEAK_TFLOPS.get(torch.cuda.get_device_name(device).removeprefix("NVIDIA "), (0.0, 0.0))
     return (bf16 if precision == "bf16" else fp32) * 1e12
+
+
+def check_precision(device: torch.device, precision: str) -> str:
+    """Check that a device computes in a precision.
+
+    Returns:
+        What it costs to train in fp32 on a card whose bf16 is several times as fast, for people; empty otherwise.
+
+    Raises:
+        StudyError: the card has no bf16.
+    """
+    if device.type != "cuda":
+        return ""
+    if precision == "bf16":
+        if not torch.cuda.is_bf16_supported(including_emulation=False):
+            raise StudyError(
+                "device.no-bf16",
+                field="training.precision",
+                problem=f"is bf16, which {torch.cuda.get_device_name(device)} does not compute in",
+                remedy="set it to fp32, or use a card of compute capability 8.0 or higher",
+            )
+        return ""
+    fast, slow = (peak_flops(device, kind) for kind in ("bf16", "fp32"))
+    if fast < 2 * slow:
+        return ""
+    return (
+        f"training.precision is fp32, in which this card's peak is {slow / fast:.0%} of that in bf16; "
+        "set it to bf16 or leave it out, unless the study needs fp32"
+    )
 
 
 def peak_memory(device: torch.device) -> int:

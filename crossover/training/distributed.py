@@ -49,7 +49,8 @@ class World:
             raise StudyError(
                 "device.missing",
                 field="training.device",
-                problem=f"is cuda, and this machine has {available} CUDA devices for {self.local_rank + 1} processes",
+                problem=f"is cuda, and this machine has {available} CUDA devices for {self.local_rank + 1} processes"
+                + _why_no_cuda(),
                 remedy="set training.device to cpu, start fewer processes, or run on a machine with enough GPUs",
             )
         return torch.device("cuda", self.local_rank)
@@ -82,6 +83,15 @@ class World:
         total = torch.tensor(math.nan if value is None else value, dtype=torch.float64)
         dist.all_reduce(total)
         return None if torch.isnan(total) else float(total)
+
+
+def _why_no_cuda() -> str:
+    """What torch says of a driver that is missing or too old; empty where CUDA works."""
+    try:
+        torch.cuda.init()
+    except (RuntimeError, AssertionError) as error:  # an assertion where torch was built without CUDA
+        return f" ({str(error).splitlines()[0].rstrip('.')})"
+    return ""
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from crossover.model.model_config import ModelConfig
 from crossover.study.arms import Arm
 from crossover.study.study_parts import TrainingConfig
 from crossover.training.batch_order import Batch
+from crossover.training.chunked_loss import CHUNK_LOGITS
 from crossover.training.distributed import World
 from crossover.training.train_engine import TrainEngine
 
@@ -98,7 +99,8 @@ def step_memory(config: TrainingConfig, shape: ModelConfig, arm: Arm, *, length:
         slots = engine.slots[0]
         rows = np.zeros((slots.stop, length), dtype=np.int64)
         batch = Batch(np.zeros(slots.stop, dtype=np.int64), np.arange(slots.stop))
-        part = engine.objective.microbatch(0, batch, slots, rows, sparse=engine.chunked, device=engine.device)
+        engine.chunk = engine.chunk and CHUNK_LOGITS[config.device]
+        part = engine.microbatch(0, batch, slots, rows)
         for _ in range(2):
             counter.peak = counter.live
             engine.backward(part, slots)

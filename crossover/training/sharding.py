@@ -5,6 +5,8 @@ torch's distributed tensors are imported when a model trains: evaluation imports
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -12,11 +14,14 @@ from crossover.model.transformer import Transformer
 
 
 def shard(model: Transformer, precision: str, device: torch.device) -> None:
-    """Shard each block and the remaining parameters over all processes; reductions are in fp32.
+    """Shard each block and the remaining parameters over all processes.
+
+    Reductions are in fp32. The blocks' parameters are gathered in the precision that their products have anyway, those
+    of the embedding and the head in fp32, so that their gradients are summed over tokens as without sharding.
 
     Args:
         model: on the meta device.
-        precision: of the parameters in forward and backward, fp32 or bf16.
+        precision: of matrix products, fp32 or bf16.
         device: this process's device.
     """
     from torch.distributed.device_mesh import init_device_mesh
@@ -24,9 +29,9 @@ def shard(model: Transformer, precision: str, device: torch.device) -> None:
 
     mesh = init_device_mesh(device.type, (torch.distributed.get_world_size(),))
     kind = torch.bfloat16 if precision == "bf16" else torch.float32
-    policy = MixedPrecisionPolicy(param_dtype=kind, reduce_dtype=torch.float32, cast_forward_inputs=False)
+    policy = MixedPrecisionPolicy(param_dtype=torch.float32, reduce_dtype=torch.float32, cast_forward_inputs=False)
     for block in model.model.layers:
-        fully_shard(block, mesh=mesh, mp_policy=policy)
+        fully_shard(block, mesh=mesh, mp_policy=replace(policy, param_dtype=kind))
     fully_shard(model, mesh=mesh, mp_policy=policy)
 
 

@@ -51,6 +51,8 @@ def measured_steps(
 def _turn(study: StudyConfig, shape: ModelConfig, arm: Arm) -> list[float]:
     """Times of some steps after warm-up; of the first one, where even that takes too long."""
     steps = Stepper(study, shape, arm)
+    if study.training.compile:
+        steps.time()  # it compiles
     began = time.perf_counter()
     times: list[float] = []
     while len(times) < WARM_STEPS + MEASURED_STEPS // PASSES and time.perf_counter() - began < MOST_SECONDS:

@@ -40,9 +40,9 @@ def _counts(fraction: NDArray[np.float64], lengths: NDArray[np.int64]) -> NDArra
 
 
 def mask_exactly(counts_B: NDArray[np.int64], noise_BL: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Mask the `count` positions of each row with the smallest noise. Shape (B, L)."""
-    rank_BL = noise_BL.argsort(axis=1, kind="stable").argsort(axis=1, kind="stable")
-    return rank_BL < counts_B[:, None]
+    """Mask the `count` positions of each row with the smallest noise. Shape (B, L); B may be several axes."""
+    rank_BL = noise_BL.argsort(axis=-1, kind="stable").argsort(axis=-1, kind="stable")
+    return rank_BL < counts_B[..., None]
 
 
 def block_lengths(length: int, block_length: int) -> NDArray[np.int64]:
@@ -61,13 +61,12 @@ def mask_blocks(offset_n: NDArray[np.float64], noise_nL: NDArray[np.float64], le
     """
     fraction_nb = (offset_n[:, None] + np.arange(len(lengths)) / len(lengths)) % 1.0
     counts_nb = _counts(fraction_nb, lengths)
-    masked_nL = np.zeros(noise_nL.shape, dtype=np.bool_)
-    weights_nL = np.zeros(noise_nL.shape, dtype=np.float32)
-    for block, (end, size) in enumerate(zip(lengths.cumsum(), lengths, strict=True)):
-        columns = slice(int(end - size), int(end))
-        masked_nL[:, columns] = mask_exactly(counts_nb[:, block], noise_nL[:, columns])
-        weights_nL[:, columns] = masked_nL[:, columns] * (size / counts_nb[:, block, None])
-    return masked_nL, weights_nL
+    block_L = np.repeat(np.arange(len(lengths)), lengths)
+    offset_L = np.arange(len(block_L)) - (lengths.cumsum() - lengths)[block_L]
+    padded_nbs = np.full((*counts_nb.shape, lengths.max()), np.inf)  # s: the longest block; padding is never masked
+    padded_nbs[:, block_L, offset_L] = noise_nL
+    masked_nL = mask_exactly(counts_nb, padded_nbs)[:, block_L, offset_L]
+    return masked_nL, (masked_nL * (lengths / counts_nb)[:, block_L]).astype(np.float32)
 
 
 def training_masks(

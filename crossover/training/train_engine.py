@@ -24,7 +24,8 @@ from crossover.study.arms import Arm
 from crossover.study.study_parts import TrainingConfig
 from crossover.training import sharding
 from crossover.training.batch_order import Batch
-from crossover.training.chunked_loss import fits_unchunked
+from crossover.training.chunked_loss import CHUNK_LOGITS, fits_unchunked
+from crossover.training.device_metrics import check_precision
 from crossover.training.distributed import World
 from crossover.training.gradient_reduction import TreeSum, all_reduce
 from crossover.training.optimizer import build_optimizers, optimizer_state, restore_optimizers, set_rate
@@ -65,9 +66,11 @@ class TrainEngine:
     ) -> None:
         self.config, self.arm, self.world, self.length = config, arm, world, length
         self.device = world.device(config.device)
+        self.precision_note = check_precision(self.device, config.precision)
         self.objective = TrainingObjective(arm, length, seed)
         self.slots = split_slots(config, world)
-        self.chunked = not fits_unchunked((self.slots[0].stop - self.slots[0].start) * length, shape.vocab_size)
+        positions = (self.slots[0].stop - self.slots[0].start) * length
+        self.chunk = 0 if fits_unchunked(positions, shape.vocab_size) else CHUNK_LOGITS[self.device.type]
         self.sharded = config.data_parallel == "shard" and world.size > 1
         with torch.device("meta" if self.sharded else self.device):
             self.model = Transformer(
@@ -91,7 +94,7 @@ class TrainEngine:
         forward = shape.forward_flops(
             keys=self.objective.visible_keys,
             passes=self.objective.passes,
-            scored=self.objective.scored_fraction if self.chunked else 1.0,
+            scored=self.objective.scored_fraction if self.chunk else 1.0,
         )
         self.flops_per_step = 3.0 * forward * config.batch_size * length
 
@@ -154,7 +157,7 @@ class TrainEngine:
             for index, slots in enumerate(self.slots):
                 began = time.perf_counter()
                 tokens_nL = examples[batch.examples_B[slots]].astype(np.int64)
-                part = self.objective.microbatch(step, batch, slots, tokens_nL, sparse=self.chunked, device=self.device)
+                part = self.microbatch(step, batch, slots, tokens_nL)
                 data_seconds += time.perf_counter() - began
                 if self.sharded:
                     self.model.set_requires_gradient_sync(index == len(self.slots) - 1)  # type: ignore[operator]
@@ -172,17 +175,17 @@ class TrainEngine:
         nll_value, norm_value = torch.stack((total[0], self._norm)).tolist()
         return StepLosses(nll_value, norm_value, data_seconds)
 
+    def microbatch(self, step: int, batch: Batch, slots: slice, tokens_nL: NDArray[np.int64]) -> Microbatch:
+        """Inputs, targets and weights of the microbatch of these slots, on the device."""
+        return self.objective.microbatch(step, batch, slots, tokens_nL, sparse=self.chunk > 0, device=self.device)
+
     def backward(self, part: Microbatch, slots: slice) -> Tensor:
         """Forward and backward pass of a microbatch; returns its part of the objective, nats per token."""
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocasts):
-            losses = sum_of_losses(self.model, part, self.arm, tokenizer.MASK, chunked=self.chunked)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
+            losses = sum_of_losses(self.model, part, self.arm, tokenizer.MASK, chunk=self.chunk)
         loss, nll = self._mean(losses, slots)
         loss.backward()
         return nll
-
-    @property
-    def _autocasts(self) -> bool:
-        return self.config.precision == "bf16" and not self.sharded
 
     def _mean(self, losses: Tensor, slots: slice) -> tuple[Tensor, Tensor]:
         """This microbatch's part of the mean loss: with router losses, to differentiate; and the objective alone."""
@@ -232,13 +235,15 @@ def split_slots(config: TrainingConfig, world: World) -> list[slice]:
 
 
 def _compile_blocks(model: Transformer, device: torch.device) -> None:
-    if device.type == "cpu" and not (shutil.which("g++") or shutil.which("clang++")):
+    compilers = ("g++", "clang++") if device.type == "cpu" else ("gcc", "clang", "cc")  # Triton's are those of C
+    if not any(map(shutil.which, compilers)):
         raise StudyError(
             "training.no-compiler",
             field="training.compile",
-            problem="is set, and there is no C++ compiler (g++)",
-            remedy="install g++ or set training.compile to false",
+            problem=f"is set, and there is no compiler ({compilers[0]})",
+            remedy=f"install {compilers[0]} or set training.compile to false",
         )
+    torch.compiler.reset()  # the graphs of earlier models count towards the number after which torch compiles no more
     for block in model.model.layers:
         block.compile(dynamic=False)
 

@@ -120,8 +120,9 @@ class Trainer:
         """Train until the last milestone is saved; returns at once if it already is."""
         self.engine = self._build()
         self._energy = EnergyMeter(self.engine.device, self.world.local_rank)
-        if self._energy.note and self.world.leads:
-            self.recorder.note(f"energy is not recorded: {self._energy.note}")
+        energy = self._energy.note and f"energy is not recorded: {self._energy.note}"
+        for note in filter(None, (self.engine.precision_note, energy) if self.world.leads else ()):
+            self.recorder.note(note)
         self._writer = BackgroundWriter()
         try:
             with deferring_termination():

@@ -8,7 +8,7 @@ block diffusion, whose input has a clean copy of the text), N scored tokens, D h
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -109,10 +109,10 @@ class TrainingObjective:
                 inputs_nT = np.concatenate((tokens_nL, inputs_nT), axis=1)
             scored = np.flatnonzero(masked_nL) if sparse else None
         return Microbatch(
-            torch.from_numpy(inputs_nT).to(device, non_blocking=True),
-            torch.from_numpy(tokens_nL).to(device, non_blocking=True),
-            None if weights_nL is None else torch.from_numpy(weights_nL).to(device, non_blocking=True),
-            None if scored is None else torch.from_numpy(scored).to(device, non_blocking=True),
+            _sent(inputs_nT, device),
+            _sent(tokens_nL, device),
+            None if weights_nL is None else _sent(weights_nL, device),
+            None if scored is None else _sent(scored, device),
             self._dropout(batch, slots, device),
         )
 
@@ -132,10 +132,16 @@ class TrainingObjective:
             generator(self.seed, Stream.DROPOUT, epoch=int(epoch), example=int(example)).integers(-(2**31), 2**31)
             for epoch, example in zip(batch.epochs_B[slots], batch.examples_B[slots], strict=True)
         ]
-        return Dropout(self.arm.dropout, torch.tensor(keys, dtype=torch.int32, device=device))
+        return Dropout(self.arm.dropout, _sent(np.array(keys, dtype=np.int32), device))
 
 
-def sum_of_losses(model: torch.nn.Module, part: Microbatch, arm: Arm, mask_id: int, *, chunked: bool) -> Tensor:
+def _sent(array: NDArray[Any], device: torch.device) -> Tensor:
+    """An array as a tensor on a device; a GPU copies it from pinned memory, for which no kernel has to end first."""
+    tensor = torch.from_numpy(array)
+    return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
+
+
+def sum_of_losses(model: torch.nn.Module, part: Microbatch, arm: Arm, mask_id: int, *, chunk: int) -> Tensor:
     """Summed weighted NLL of a microbatch's tokens in nats, and the router losses summed over blocks: shape (3,).
 
     Args:
@@ -143,7 +149,7 @@ def sum_of_losses(model: torch.nn.Module, part: Microbatch, arm: Arm, mask_id: i
         part: from `TrainingObjective.microbatch`.
         arm: the recipe.
         mask_id: id of MASK, whose logit is -inf.
-        chunked: compute the logits in chunks.
+        chunk: logits computed at once; 0 computes all of them.
     """
     length = part.targets_nL.shape[1]
 
@@ -155,7 +161,7 @@ def sum_of_losses(model: torch.nn.Module, part: Microbatch, arm: Arm, mask_id: i
             weights_N = part.weights_nL.flatten()
         if part.scored is not None:
             hidden_ND, targets_N, weights_N = (t[part.scored] for t in (hidden_ND, targets_N, weights_N))
-        nll = weighted_nll(hidden_ND, head_VD, targets_N, weights_N, mask_id=mask_id, chunked=chunked)
+        nll = weighted_nll(hidden_ND, head_VD, targets_N, weights_N, mask_id=mask_id, chunk=chunk)
         extra = torch.zeros(2, device=nll.device) if router is None else router.sum(dim=0)
         return torch.cat((nll[None], extra))
 

@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crossover.data import tokenizer
-from crossover.decoding import Completion, Generation
+from crossover.decoding import Completion, Generation, generate_text
 from crossover.decoding.decoding_sequences import DLMSequence, truncate_both
 from crossover.decoding.generate_text import generate, stream
 from crossover.decoding.token_sampling import choose, log_softmax
 from crossover.errors import RequestError
-from crossover.model.transformer import Transformer
+from crossover.model.transformer import Transformer, suppress
 from tests.conftest import tiny_model
 
 AR, DLM = (tiny_model(causal=causal, vocab=259, length=24) for causal in (True, False))
@@ -51,7 +51,7 @@ def test_infilling_leaves_no_mask_and_keeps_what_is_fixed(
     passes = 0
     while not sequence.done:
         with torch.inference_mode():
-            sequence.advance(DLM(torch.from_numpy(sequence.inputs())[None])[0].double().numpy())
+            sequence.advance(DLM(torch.from_numpy(sequence.inputs())[None])[0, sequence.wanted()].double().numpy())
         passes += 1
     final = sequence.inputs()
     assert not np.isin(final, [tokenizer.MASK, tokenizer.BOS]).any()
@@ -73,6 +73,22 @@ def test_a_batch_answers_as_its_members_alone(model: Transformer) -> None:
     together = generate(model, requests)
     alone = [generate(model, [request])[0] for request in requests]
     assert [answer.tokens for answer in together] == [answer.tokens for answer in alone]
+
+
+@BOTH
+def test_only_the_wanted_logits_are_computed_and_brought_to_the_host(
+    model: Transformer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One row of the vocabulary for each request of AR, one for each open position of a DLM."""
+    rows: list[int] = []
+
+    def counted(logits: torch.Tensor, mask_id: int) -> torch.Tensor:
+        rows.append(len(logits))
+        return suppress(logits, mask_id)
+
+    monkeypatch.setattr(generate_text, "suppress", counted)
+    generate(model, [Generation(prompt="a" * n, max_tokens=4, steps=2) for n in (2, 9)])
+    assert rows == ([2] * 4 if model.causal else [8, 4])
 
 
 @BOTH

@@ -15,7 +15,7 @@ from crossover.evaluation import memorisation, writing_metrics
 from crossover.evaluation.memorisation import extraction, ngram_hashes, overlap
 from crossover.evaluation.sample_quality import matched_held_out, perplexity, quality, write_samples
 from crossover.evaluation.writing_metrics import measure_writing
-from crossover.model.transformer import Transformer
+from crossover.model.transformer import Readout, Transformer
 from crossover.study.study_parts import EvaluationConfig
 from crossover.training.checkpoint import load_checkpoint
 from crossover.training.checkpoint_info import CheckpointInfo
@@ -38,7 +38,9 @@ def memorised(*, causal: bool) -> Transformer:
     model = tiny_model(causal=causal, vocab=259, length=LENGTH, seed=1)
     texts_NL = torch.from_numpy(rows(TEXTS).astype(np.int64))
 
-    def forward(tokens_BL: torch.Tensor, visible_BL: torch.Tensor | None = None) -> torch.Tensor:
+    def forward(
+        tokens_BL: torch.Tensor, visible_BL: torch.Tensor | None = None, *, readout: Readout | None = None
+    ) -> torch.Tensor:
         length = tokens_BL.shape[1]
         known_NL = texts_NL[:, :length]
         if causal:  # the input is shifted: BOS, then the tokens before
@@ -48,7 +50,8 @@ def memorised(*, causal: bool) -> Transformer:
             agrees_BNL |= ~visible_BL[:, None]
         fits_BNL = agrees_BNL.cumprod(2).bool() if causal else agrees_BNL.all(dim=2, keepdim=True).expand_as(agrees_BNL)
         one_hot_NLV = torch.nn.functional.one_hot(texts_NL[:, :length], 259).float()
-        return 20 * torch.einsum("bnl,nlv->blv", fits_BNL.float(), one_hot_NLV).clamp(max=1)
+        logits_BLV = 20 * torch.einsum("bnl,nlv->blv", fits_BNL.float(), one_hot_NLV).clamp(max=1)
+        return logits_BLV if readout is None else readout(logits_BLV, torch.eye(259), None)
 
     model.forward = forward  # type: ignore[assignment]
     return model
@@ -185,11 +188,14 @@ def test_a_diffusion_model_is_not_sharpened_by_its_surest_places() -> None:
     model = tiny_model(causal=False, vocab=259, length=LENGTH)
     with torch.no_grad():
         model.lm_head.weight.zero_()
-    logits = torch.full((259,), -torch.inf)
+    logits = torch.full((259,), -1e4)
     logits[65], logits[66] = np.log(0.8), np.log(0.2)
 
-    def forward(tokens_BL: torch.Tensor, visible_BL: torch.Tensor | None = None) -> torch.Tensor:
-        return logits.expand(*tokens_BL.shape, 259)
+    def forward(
+        tokens_BL: torch.Tensor, visible_BL: torch.Tensor | None = None, *, readout: Readout | None = None
+    ) -> torch.Tensor:
+        assert readout is not None
+        return readout(logits.expand(*tokens_BL.shape, 259), torch.eye(259), None)
 
     model.forward = forward  # type: ignore[assignment]
     tokens = np.concatenate(write_samples(model, 60, LENGTH))

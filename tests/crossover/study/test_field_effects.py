@@ -43,6 +43,7 @@ CHANGES: dict[str, Any] = {
     "recipes": {"ar-dropout": {"dropout": 0.2}},
     "seeds": [0, 1, 2, 3],
     "training.microbatch_size": 4,
+    "training.precision": "bf16",
     "training.epochs": 10,
     "evaluation.first_epoch": 2.0,
     "evaluation.tasks": [DOMAIN_CLOZE, "blimp", "humaneval", "lambada"],

@@ -7,8 +7,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from crossover.model.model_presets import preset
+from crossover.study.arms import ARMS
+from crossover.study.study_parts import TrainingConfig
 from crossover.training import chunked_loss as loss_module
 from crossover.training.chunked_loss import fits_unchunked, weighted_nll
+from crossover.training.memory_estimate import step_memory
 
 POSITIONS, HIDDEN, VOCAB, MASK = 23, 16, 11, 10
 CHUNK = 5  # four whole chunks and one of three
@@ -22,11 +26,6 @@ class Result(NamedTuple):
     head: Tensor
 
 
-@pytest.fixture(autouse=True)
-def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loss_module, "MAX_LOGITS", 4 * VOCAB * CHUNK)
-
-
 def parts(seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Hidden states, head, targets and weights."""
     draw = torch.Generator().manual_seed(seed)
@@ -35,9 +34,18 @@ def parts(seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return hidden, head, torch.randint(0, MASK, (POSITIONS,), generator=draw), weights
 
 
-def run(hidden: Tensor, head: Tensor, targets: Tensor, weights: Tensor, *, chunked: bool, scale: float = 1.0) -> Result:
+def run(
+    hidden: Tensor,
+    head: Tensor,
+    targets: Tensor,
+    weights: Tensor,
+    *,
+    chunked: bool,
+    scale: float = 1.0,
+    chunk: int = VOCAB * CHUNK,
+) -> Result:
     hidden, head = hidden.clone().requires_grad_(), head.clone().requires_grad_()
-    loss = weighted_nll(hidden, head, targets, weights, mask_id=MASK, chunked=chunked)
+    loss = weighted_nll(hidden, head, targets, weights, mask_id=MASK, chunk=chunk if chunked else 0)
     return Result(loss.detach(), *torch.autograd.grad(loss * scale, (hidden, head)))
 
 
@@ -75,16 +83,16 @@ def test_logits_are_never_held_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert rows == [POSITIONS]
 
 
-def test_what_fits_is_held_whole() -> None:
+def test_what_fits_is_held_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loss_module, "MAX_LOGITS", 4 * VOCAB * CHUNK)
     assert fits_unchunked(4 * CHUNK, VOCAB)
     assert not fits_unchunked(4 * CHUNK + 1, VOCAB)
 
 
-def test_a_vocabulary_above_the_limit_still_goes_row_by_row(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_vocabulary_above_the_limit_still_goes_row_by_row() -> None:
     given = parts()
     expected = run(*given, chunked=False)
-    monkeypatch.setattr(loss_module, "MAX_LOGITS", 1)
-    for one, other in zip(expected, run(*given, chunked=True), strict=True):
+    for one, other in zip(expected, run(*given, chunked=True, chunk=1), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
 
 
@@ -129,3 +137,13 @@ def test_no_position_is_no_loss(chunked: bool) -> None:
     hidden, head, targets, weights = parts()
     result = run(hidden[:0], head, targets[:0], weights[:0], chunked=chunked)
     assert (float(result.loss), float(result.head.abs().sum())) == (0.0, 0.0)
+
+
+def test_the_plan_counts_the_chunks_of_the_device() -> None:
+    """A GPU's chunk holds 120 million logits more than a CPU's, 0.5 GiB in float32, and as much again on the way."""
+    shape = preset("pico", vocab_size=50304, max_length=128)
+    peak = {}
+    for device in ("cpu", "cuda"):
+        config = TrainingConfig(batch_size=64, device=device, precision="bf16")
+        peak[device] = step_memory(config, shape, ARMS["ar"], length=128).peak / 2**30
+    assert 0.5 < peak["cuda"] - peak["cpu"] < 3

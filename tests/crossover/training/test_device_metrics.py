@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 import torch
 
+from crossover.errors import StudyError
 from crossover.study.study_config import StudyConfig
-from crossover.training import energy_meter
-from crossover.training.device_metrics import peak_flops
-from crossover.training.distributed import open_world
+from crossover.study.study_parts import TrainingConfig
+from crossover.training import energy_meter, train_engine
+from crossover.training.device_metrics import check_precision, peak_flops
+from crossover.training.distributed import World, open_world
 from crossover.training.energy_meter import EnergyMeter
 from crossover.training.recorder import NoRecorder, Progress
 from crossover.training.run_spec import RunSpec
@@ -168,3 +170,79 @@ def test_peaks_by_the_fake_name_of_a_gpu(name: str, bf16: float, fp32: float, mo
     assert peak_flops(GPU, "bf16") == bf16 * 1e12
     assert peak_flops(GPU, "fp32") == fp32 * 1e12
     assert peak_flops(GPU, "fp32", 0.5) == 5e11
+
+
+@pytest.mark.parametrize(
+    ("fields", "precision", "compiled"),
+    [
+        ({}, "fp32", False),
+        ({"device": "cuda"}, "bf16", True),
+        ({"device": "cuda", "precision": "fp32", "compile": "auto"}, "fp32", True),
+        ({"device": "cuda", "precision": "auto", "compile": False}, "bf16", False),
+        ({"device": "cpu", "precision": "bf16", "compile": True}, "bf16", True),
+    ],
+)
+def test_auto_becomes_what_the_device_is_made_for(fields: dict[str, object], precision: str, compiled: bool) -> None:
+    config = TrainingConfig.model_validate(fields)
+    assert (config.precision, config.compile) == (precision, compiled)
+    assert TrainingConfig.model_validate(config.model_dump()) == config
+
+
+@pytest.mark.parametrize(
+    ("name", "precision", "note"),
+    [
+        ("NVIDIA H100 80GB HBM3", "fp32", "this card's peak is 7% of that in bf16"),
+        ("NVIDIA H100 80GB HBM3", "bf16", ""),
+        ("NVIDIA L40", "fp32", "50%"),
+        ("Tesla T4", "fp32", ""),
+    ],
+)
+def test_fp32_on_a_fake_card_that_is_made_for_bf16_is_noted(
+    name: str, precision: str, note: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_torch_gpu(monkeypatch, name, UUIDS[0])
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
+    got = check_precision(GPU, precision)
+    assert (note in got) if note else not got
+
+
+def test_a_fake_card_without_bf16_is_an_error_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_torch_gpu(monkeypatch, "Tesla T4", UUIDS[0])
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: including_emulation)
+    with pytest.raises(StudyError, match="Tesla T4 does not compute in") as caught:
+        check_precision(GPU, "bf16")
+    assert (caught.value.field, caught.value.code) == ("training.precision", "device.no-bf16")
+
+
+def test_a_run_tells_once_what_its_precision_costs(
+    tiny_study: StudyConfig, examples: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Notes(NoRecorder):
+        said: tuple[str, ...] = ()
+
+        def note(self, text: str) -> None:
+            self.said += (text,)
+
+    monkeypatch.setattr(train_engine, "check_precision", lambda device, precision: f"{precision} on {device} is slow")
+    notes = Notes()
+    spec = RunSpec(study=tiny_study, cell=tiny_study.cells[-1], arm="ar", seed=0)
+    Trainer(spec, examples, tmp_path, notes).run()
+    assert notes.said == ("fp32 on cpu is slow",)
+
+
+def test_a_driver_that_fails_is_quoted(monkeypatch: pytest.MonkeyPatch) -> None:
+    def init() -> None:
+        raise RuntimeError("The NVIDIA driver on your system is too old (found version 11040).\nUpdate it.")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "init", init)
+    with pytest.raises(StudyError, match=r"1 processes \(The NVIDIA .* too old \(found version 11040\)\);"):
+        World().device("cuda")
+
+
+@pytest.mark.parametrize("kind", ["cpu", "cuda"])
+def test_compiling_without_a_compiler_is_an_error_of_the_user(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    with pytest.raises(StudyError, match="there is no compiler") as caught:
+        train_engine._compile_blocks(torch.nn.Module(), torch.device(kind))  # type: ignore[arg-type]
+    assert ("gcc" if kind == "cuda" else "g++") in caught.value.remedy

@@ -10,6 +10,7 @@ from crossover.cli import main
 from crossover.settings import Settings, get_settings
 from crossover.study.study_config import StudyConfig
 from crossover.study.study_parts import TrainingConfig
+from crossover.training import step_timing
 from crossover.training import trainer as trainer_module
 from crossover.training.device_metrics import peak_flops
 from crossover.training.planner import plan_study
@@ -259,3 +260,22 @@ def test_peaks_are_looked_up_or_set() -> None:
 
     assert peak_flops(torch.device("cpu"), "fp32") == 0.0
     assert peak_flops(torch.device("cpu"), "fp32", 0.5) == 5e11
+
+
+@pytest.mark.filterwarnings("ignore:.*script_method. is deprecated:DeprecationWarning")  # torch's own compiler
+def test_the_first_step_that_compiles_is_not_measured(tiny_study: StudyConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A first step that takes longer than a turn may: not its time counts, but that of later steps."""
+    clock = [0.0]
+
+    def step(self: step_timing.Stepper) -> float:
+        seconds = 1.0 if self.step else 2 * step_timing.MOST_SECONDS
+        self.step += 1
+        clock[0] += seconds
+        return seconds
+
+    monkeypatch.setattr(step_timing.Stepper, "time", step)
+    monkeypatch.setattr("time.perf_counter", lambda: clock[0])
+    arms = [tiny_study.arm("ar")]
+    for compiled, expected in ((True, 1.0), (False, 2 * step_timing.MOST_SECONDS)):
+        study = with_training(tiny_study, compile=compiled)
+        assert step_timing.measured_steps(study, "pico", arms, print) == {("pico", "ar"): expected}

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crossover.training.batch_order import batch_at
-from crossover.training.token_masking import mask_exactly, stratified_counts, training_masks
+from crossover.training.token_masking import block_lengths, mask_blocks, mask_exactly, stratified_counts, training_masks
 
 
 @given(st.integers(1, 64), st.integers(1, 64), st.floats(0, 1, exclude_max=True))
@@ -41,6 +41,19 @@ def test_positions_depend_on_epoch_and_example_not_on_the_slot() -> None:
     counts = np.array([3, 3])
     noise = np.stack([np.arange(8.0), np.arange(8.0)[::-1]])
     assert mask_exactly(counts, noise).tolist() == [[True] * 3 + [False] * 5, [False] * 5 + [True] * 3]
+
+
+@given(st.integers(1, 40), st.integers(1, 50), st.integers(0, 2**32))
+def test_each_block_is_masked_as_it_would_be_alone(length: int, block_length: int, seed: int) -> None:
+    rng, lengths = np.random.default_rng(seed), block_lengths(length, block_length)
+    offsets, noise = rng.random(5), rng.random((5, length))
+    masks, weights = mask_blocks(offsets, noise, lengths)
+    for block, (end, size) in enumerate(zip(lengths.cumsum(), lengths, strict=True)):
+        fraction = (offsets + block / len(lengths)) % 1.0
+        counts = 1 + np.minimum((fraction * size).astype(np.int64), size - 1)
+        alone = mask_exactly(counts, noise[:, end - size : end])
+        assert np.array_equal(masks[:, end - size : end], alone)
+        assert np.array_equal(weights[:, end - size : end], (alone * (size / counts[:, None])).astype(np.float32))
 
 
 @given(st.integers(1, 50), st.integers(1, 20))

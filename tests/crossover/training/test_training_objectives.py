@@ -14,7 +14,6 @@ from crossover.model.dropout import Dropout
 from crossover.model.transformer import Transformer
 from crossover.study.arms import ARMS, MaskSampling, Recipe, resolve_arm
 from crossover.study.load_study import parse_study
-from crossover.training import chunked_loss as loss_module
 from crossover.training.batch_order import batch_at
 from crossover.training.chunked_loss import weighted_nll
 from crossover.training.token_masking import block_lengths, example_noise, mask_blocks, training_masks
@@ -98,7 +97,7 @@ def test_block_masks_have_exact_counts_and_weights() -> None:
 
 
 @pytest.mark.parametrize("arm", list(ARMS))
-def test_scoring_only_the_masked_tokens_and_chunks_change_nothing(arm: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scoring_only_the_masked_tokens_and_chunks_change_nothing(arm: str) -> None:
     model = Transformer(
         tiny_model(causal=True, vocab=259, length=32).config,
         causal=ARMS[arm].causal,
@@ -106,14 +105,13 @@ def test_scoring_only_the_masked_tokens_and_chunks_change_nothing(arm: str, monk
         block_length=ARMS[arm].block_length,
     )
     model.initialise(torch.Generator().manual_seed(0))
-    monkeypatch.setattr(loss_module, "MAX_LOGITS", 259 * 4 * 7)  # chunks of seven, the last one ragged
     objective = TrainingObjective(ARMS[arm], 32, 0)
     tokens = np.random.default_rng(0).integers(0, 256, (3, 32))
     batch = batch_at(0, 0, batch_size=3, examples=3)
     values, gradients = [], []
     for sparse in (False, True):
         part = objective.microbatch(0, batch, slice(0, 3), tokens, sparse=sparse, device=torch.device("cpu"))
-        loss = sum_of_losses(model, part, ARMS[arm], 258, chunked=sparse)[0]
+        loss = sum_of_losses(model, part, ARMS[arm], 258, chunk=259 * 7 * sparse)[0]  # of seven rows, the last ragged
         values.append(loss.detach())
         gradients.append(torch.autograd.grad(loss, list(model.parameters())))
     torch.testing.assert_close(values[0], values[1], rtol=1e-5, atol=0)
@@ -126,7 +124,7 @@ def test_weights_of_zero_contribute_nothing() -> None:
     hidden, head = torch.randn(6, 4, requires_grad=True), torch.randn(9, 4)
     targets, weights = torch.arange(6), torch.tensor([1.0, 0, 0, 2.0, 0, 0])
     for chunked in (False, True):
-        loss = weighted_nll(hidden, head, targets, weights, mask_id=8, chunked=chunked)
+        loss = weighted_nll(hidden, head, targets, weights, mask_id=8, chunk=9 * 4 * chunked)
         (gradient,) = torch.autograd.grad(loss, hidden)
         assert gradient.abs().sum(dim=1).gt(0).tolist() == [True, False, False, True, False, False]
 
@@ -281,7 +279,7 @@ def test_visible_keys_are_those_that_attention_gets(arm: str, length: int) -> No
     attention.register_forward_pre_hook(lambda _, arguments: contexts.append(arguments))
     batch, tokens = batch_at(0, 0, batch_size=2, examples=2), np.zeros((2, length), dtype=np.int64)
     part = objective.microbatch(0, batch, slice(0, 2), tokens, sparse=False, device=torch.device("cpu"))
-    sum_of_losses(model, part, ARMS[arm], 258, chunked=False)
+    sum_of_losses(model, part, ARMS[arm], 258, chunk=0)
     ((x, context),) = contexts
     assert isinstance(context, AttentionContext)
     positions = x.shape[1]
@@ -343,7 +341,7 @@ def test_sparse_scores_just_the_weighted_tokens(arm: str) -> None:
     losses = []
     for sparse in (False, True):
         part = objective.microbatch(2, batch, slice(0, 4), tokens, sparse=sparse, device=torch.device("cpu"))
-        losses.append(sum_of_losses(model, part, ARMS[arm], 258, chunked=False).detach())
+        losses.append(sum_of_losses(model, part, ARMS[arm], 258, chunk=0).detach())
     assert part.scored is not None
     assert part.weights_nL is not None
     assert torch.equal(part.scored, part.weights_nL.flatten().nonzero()[:, 0])
