@@ -18,7 +18,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, inspect, text
 
 from crossover.registry import MetricDef, Point, Registry, upgrade
 from crossover.registry.closed_runs import compact
@@ -56,7 +56,7 @@ def main() -> None:
             peer = template.format(database="mlflow") if options.mlflow else ""
             with _mlflow(options.mlflow, peer, folder) as peer_url:
                 _ingest(ours, url, peer, peer_url, options.batches)
-                _search(ours, url, peer_url, options.runs)
+                _search(ours, url, peer, peer_url, options.runs)
             _client(url, folder)
             _writers(ours, url, folder)
 
@@ -110,13 +110,20 @@ def _closed(client: httpx.Client, ours: str, attempt: str) -> None:
     print(f"| {packed.points:,} | {seconds:.1f} | {size / count:.1f} |\n", flush=True)
 
 
-def _search(ours: str, url: str, peer_url: str, runs: int) -> None:
-    """Pages of 100 runs among many, and a search by an arm's name or a tag."""
+def _search(ours: str, url: str, peer: str, peer_url: str, runs: int) -> None:
+    """Pages of 100 runs among many, and a search by an arm's name or a tag.
+
+    Both sides make one run over their own interface, which is then copied within their own tables under other names.
+    """
     with Registry.open(ours) as registry:
         registry.register_study(name="many", digest="sha256:many", config={})
-        for i in range(runs):
-            run = RunId(f"c{i % 10}", f"arm{i % 50}", i // 500)
-            registry.register_run("sha256:many", run, f"sha256:m{i}", config={"lr": i}, epoch_tokens=None)
+        registry.register_run("sha256:many", RunId("c0", "arm0", 0), "sha256:m0", config={"lr": 0}, epoch_tokens=None)
+    arm = "'arm' || i % 50"
+    changed = {"id": "", "digest": "'sha256:m' || i", "cell": "'c' || i % 10", "arm": arm, "seed": "i / 500"}
+    _copy(ours, "run", "digest = 'sha256:m0'", runs, changed)
+    every = "study s, run r WHERE s.name = 'many' AND r.digest LIKE 'sha256:m%'"
+    _execute(ours, f"INSERT INTO study_run SELECT s.id, r.id FROM {every} ON CONFLICT DO NOTHING")  # noqa: S608
+    _execute(ours, "ANALYZE")
     client = httpx.Client(timeout=300)
     asks: dict[str, dict[str, Callable[[], Any]]] = {
         "Crossover": {
@@ -125,7 +132,7 @@ def _search(ours: str, url: str, peer_url: str, runs: int) -> None:
         }
     }
     if peer_url:
-        experiment = _mlflow_runs(peer_url, runs)
+        experiment = _mlflow_runs(peer, peer_url, runs)
         body = {"experiment_ids": [experiment], "max_results": 100}
         search = f"{peer_url}/api/2.0/mlflow/runs/search"
         asks["MLflow"] = {
@@ -218,22 +225,29 @@ def _mlflow_sender(client: httpx.Client, url: str) -> Callable[[int], None]:
     return send
 
 
-def _mlflow_runs(url: str, runs: int) -> str:
-    """Runs with a tag each, made over MLflow's own API by eight threads."""
+def _mlflow_runs(database: str, url: str, runs: int) -> str:
+    """Runs with a tag each; returns their experiment."""
     api, client = f"{url}/api/2.0/mlflow", httpx.Client(timeout=60)
     experiment = str(_json(client.post(f"{api}/experiments/create", json={"name": "many"}))["experiment_id"])
-
-    def create(part: int) -> None:
-        for i in range(part, runs, 8):
-            tags = [{"key": "arm", "value": f"arm{i % 50}"}]
-            _json(client.post(f"{api}/runs/create", json={"experiment_id": experiment, "tags": tags}))
-
-    threads = [threading.Thread(target=create, args=(part,)) for part in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    body = {"experiment_id": experiment, "tags": [{"key": "arm", "value": "arm0"}]}
+    run = _json(client.post(f"{api}/runs/create", json=body))["run"]["info"]["run_id"]
+    where, number = f"run_uuid = '{run}'", "md5(i::text)"
+    _copy(database, "runs", where, runs, {"run_uuid": number, "name": "'run-' || i", "start_time": "start_time + i"})
+    arm = "CASE WHEN key = 'arm' THEN 'arm' || i % 50 ELSE value END"
+    _copy(database, "tags", where, runs, {"run_uuid": number, "value": arm})
+    _execute(database, "ANALYZE")
     return experiment
+
+
+def _copy(database: str, table: str, where: str, rows: int, changed: Mapping[str, str]) -> None:
+    """Copy rows of a table until there are so many, columns changed by expressions of `i`; empty is their default."""
+    engine = create_engine(database)
+    columns = [column["name"] for column in inspect(engine).get_columns(table) if changed.get(column["name"], "x")]
+    engine.dispose()
+    values = ", ".join(changed.get(name, f'"{name}"') for name in columns)
+    names = ", ".join(f'"{name}"' for name in columns)
+    select = f"SELECT {values} FROM {table}, generate_series(1, {rows - 1}) AS i WHERE {where}"  # noqa: S608 - our own
+    _execute(database, f"INSERT INTO {table} ({names}) {select}")
 
 
 @contextmanager
@@ -250,7 +264,7 @@ def _mlflow(python: str | None, database: str, folder: Path) -> Iterator[str]:
         yield ""
         return
     port = _free_port()
-    store = database.replace("postgresql+psycopg", "postgresql")
+    store = database.replace("+psycopg:", "+psycopg2:")
     command = [python, "-m", "mlflow", "server", "--backend-store-uri", store, "--port", str(port), "--workers", "1"]
     with _running(command, folder / "mlflow.log", f"http://127.0.0.1:{port}", "/health") as url:
         yield url
@@ -272,7 +286,8 @@ def _running(command: Sequence[str], log: Path, url: str, path: str) -> Iterator
                 time.sleep(0.2)
         yield url
     finally:
-        os.killpg(process.pid, 15)
+        if process.poll() is None:
+            os.killpg(process.pid, 15)
         process.wait(30)
 
 
@@ -304,7 +319,7 @@ def _ms(seconds: Sequence[float], quantile: float) -> str:
 def _execute(url: str, sql: str) -> None:
     engine = create_engine(url, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
-        connection.execute(text(sql))
+        connection.exec_driver_sql(sql.replace("%", "%%"))
     engine.dispose()
 
 
