@@ -59,7 +59,7 @@ class PostgresServer:
     def _call(self, program: str, *arguments: str) -> subprocess.Popen[bytes]:
         environment = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "HOME": str(self.folder)}
         with (self.folder / "log").open("ab") as log:
-            return subprocess.Popen(
+            started: subprocess.Popen[bytes] = subprocess.Popen(
                 [str(self._bin / program), *arguments],
                 env=environment,
                 cwd=self.folder,
@@ -67,6 +67,7 @@ class PostgresServer:
                 stderr=log,
                 **self._owner,  # type: ignore[call-overload]
             )
+        return started
 
     def start(self) -> None:
         """Start, and wait until it takes connections; after `kill` it recovers from its log first."""

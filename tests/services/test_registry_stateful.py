@@ -10,6 +10,7 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, settings
 from schemathesis.specs.openapi import stateful
+from schemathesis.specs.openapi.schemas import OpenApiSchema
 
 from tests.crossover.registry.conftest import empty_url, migrated_file, postgres, url
 from tests.services.test_registry_contract import OTHERS, contract
@@ -31,6 +32,7 @@ def test_sequences_of_requests_keep_the_contract(
     monkeypatch.setattr(stateful, "BASE_EXPLORATION_RATE", 0.0)  # links are followed always: a sequence can be repeated
     done, number = Counter[tuple[str, int]](), itertools.count()
     contract.config.generation.update(modes=[schemathesis.GenerationMode.POSITIVE])  # the other test has wrong ones
+    assert isinstance(contract, OpenApiSchema)
     chosen = contract.exclude(path_regex="/live$|/tokens")  # endless; two steps
     machine = stateful.create_state_machine(chosen)  # of the document's own links, and without constants of modules
     for rule in machine.root_rules - {"RANDOM__POST_api_v1_studies"}:  # of runs that nothing has made

@@ -128,11 +128,11 @@ def read_all_the_time(server: Server, stop: threading.Event) -> Counter[str]:
     seen: Counter[str] = Counter()
     paths = ["/", *(f"/api/v1/{view}" for view in ("runs", "curves?limit=5", "attempts", "verdicts", "datasets"))]
     with httpx.Client(base_url=server.url, timeout=60) as client:
-        for path in itertools.cycle(paths):
-            if stop.is_set():
-                return seen
-            answer = client.get(path)
-            seen["read" if answer.status_code == 200 else answer.text] += 1
+        while not stop.is_set():
+            for path in paths:
+                answer = client.get(path)
+                seen["read" if answer.status_code == 200 else answer.text] += 1
+    return seen
 
 
 def test_a_replica_goes_on_while_the_database_is_migrated(
