@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, bindparam, create_engine, text
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, ProgrammingError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from crossover.errors import RegistryError
@@ -51,6 +51,7 @@ _WRITING = frozenset(
 _QUOTED = re.compile(r"""'(?:[^']|'')*'|--[^\n]*|/\*.*?\*/|`[^`]*`|\[[^]]*]|"((?:[^"]|"")*)\"""", re.DOTALL)
 _HIDDEN = {"alembic_version", "access_token", "ingest_request"}
 """Tables that no remedy names; those with hashes and answers cannot be read either, on SQLite."""
+_SECRET = re.compile("access_token|ingest_request", re.IGNORECASE)
 _ALLOWED = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
 
 
@@ -193,6 +194,8 @@ def _select_postgresql(url: URL, sql: str, limit: int) -> QueryResult:
         connection.exec_driver_sql("SET TRANSACTION READ ONLY")
         connection.exec_driver_sql(f"SET LOCAL statement_timeout = '{int(QUERY_SECONDS * 1000)}ms'")
         connection.exec_driver_sql("SET LOCAL timezone = 'UTC'")
+        if named := _SECRET.search(sql):  # a hint; what keeps people from them is a login of their own
+            raise ProgrammingError(sql, None, Exception(f"access to {named[0].lower()} is prohibited"))
         _declare(connection, sql)
         result = connection.exec_driver_sql(f"FETCH {limit + 1} FROM {_CURSOR}")
         table = _result(list(result.keys()), [tuple(row) for row in result.all()], limit)
