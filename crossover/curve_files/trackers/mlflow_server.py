@@ -83,7 +83,9 @@ class _Server:
     def experiment(self, wanted: str) -> str:
         """The id of the experiment that a fragment names."""
         body = {"max_results": _RUNS, "view_type": "ACTIVE_ONLY"}
-        known: dict[str, str] = {e["experiment_id"]: e["name"] for e in self._pages("experiments/search", body, "experiments")}
+        known: dict[str, str] = {
+            e["experiment_id"]: e["name"] for e in self._pages("experiments/search", body, "experiments")
+        }
         if number := re.match(r"/?experiments/(\d+)", wanted):
             wanted = number[1]
         ids = [i for i, name in known.items() if wanted in (i, name)]
