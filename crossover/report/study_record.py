@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from crossover.analysis.across.cross_cell_result import Overview
+from crossover.analysis.analysis_plan import AnalysisPlan
 from crossover.report.report_data import Fact, ReportContext, RunHealth
 
 OVERVIEW = "overview"
@@ -41,6 +42,7 @@ class StudyRecord(_Record):
 
     method: str = _METHOD
     verdicts: tuple[()] = ()
+    plan: AnalysisPlan
     overview: Overview
     """Without its frontiers."""
     frontiers: tuple[FrontierName, ...]
@@ -52,6 +54,7 @@ def study_records(report: ReportContext) -> dict[str, Mapping[str, Any]]:
     """What `record_analysis` gets of a study as a whole: its frontiers by name, and the record of the rest."""
     named = {f"u{frontier.unique_tokens}-frontier": frontier for frontier in report.overview.frontiers}
     record = StudyRecord(
+        plan=report.cells[0].analysis.plan,
         overview=report.overview.model_copy(update={"frontiers": ()}),
         frontiers=tuple(FrontierName(name=n, unique_tokens=f.unique_tokens, cells=f.cells) for n, f in named.items()),
         health=tuple(
