@@ -233,7 +233,8 @@ class Registry(Transactions):
         Args:
             study_digest: of a registered study.
             cell: name of the cell, or of what else was analysed.
-            analysis: the JSON of `crossover.analysis.analysis_result.Analysis`.
+            analysis: the JSON of `crossover.analysis.analysis_result.Analysis`, or, of the study as a whole, that of
+                `crossover.report.study_record.StudyRecord`.
 
         Returns:
             The digest of the JSON.

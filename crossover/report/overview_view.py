@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from crossover.analysis.across.cross_cell_result import Frontier, Movement
+from crossover.analysis.across.cross_cell_result import Frontier, Movement, Overview
 from crossover.analysis.analysis_plan import AnalysisPlan
 from crossover.analysis.arm_labels import arm_label
 from crossover.report import (
@@ -21,6 +22,9 @@ from crossover.report import (
 from crossover.report.published_laws import PUBLISHED_LAWS
 from crossover.report.report_data import CellReport, ReportContext
 
+Render = Callable[..., str]
+"""As `svg_rendering.render`."""
+Draw = Callable[[Movement, str, AnalysisPlan], report_view.FigureView | None]
 _MAP = (830, 330)
 _SMALL_MAP = (372, 300)
 
@@ -53,13 +57,12 @@ class StudyView:
     next_runs: report_tables.Table
 
 
-def build(context: ReportContext) -> StudyView:
-    """The study's part of a page; draws the maps and the frontiers."""
+def build(context: ReportContext, draw: Draw | None = None) -> StudyView:
+    """The study's part of a page; draws the frontiers, and the maps unless `draw` does."""
     overview, plan = context.overview, context.cells[0].analysis.plan
-    primary = [m for m in overview.movements if m.metric == overview.movements[0].metric]
-    first = next((m for m in primary if m.slopes), primary[0] if primary else None)
-    chosen = [m for m in overview.movements if first is not None and (m.metric, m.axis) == (first.metric, first.axis)]
-    drawings = (_map(m, f"map{i}", plan) for i, m in enumerate(chosen))
+    chosen = mapped(overview)
+    first = next((m for m in chosen if m.slopes), chosen[0] if chosen else None)
+    drawings = ((draw or map_view)(m, f"map{i}", plan) for i, m in enumerate(chosen))
     maps = tuple(drawn for drawn in drawings if drawn is not None)
     return StudyView(
         advice=advice_lines.advice(context),
@@ -79,7 +82,24 @@ def build(context: ReportContext) -> StudyView:
     )
 
 
-def _map(movement: Movement, key: str, plan: AnalysisPlan) -> report_view.FigureView | None:
+def mapped(overview: Overview) -> tuple[Movement, ...]:
+    """The movements that get a map: those of the first metric on one axis, a fitted one if there is any."""
+    primary = [m for m in overview.movements if m.metric == overview.movements[0].metric]
+    axes = [m.axis for m in primary if m.slopes] or [m.axis for m in primary]
+    return tuple(m for m in primary if m.axis == axes[0])
+
+
+def map_view(
+    movement: Movement, key: str, plan: AnalysisPlan, render: Render = svg_rendering.render
+) -> report_view.FigureView | None:
+    """The crossover map of a movement; None when no cell crosses.
+
+    Args:
+        movement: cells and forecasts.
+        key: unique in the page.
+        plan: of the study.
+        render: makes what is placed from a specification, once for wide screens, once for narrow ones.
+    """
     title = f"The crossover map, {fmt.comparison_words(movement.comparison, movement.axis)}"
     caption = (
         f"{movement.reason} Points: the crossing of a cell with its {fmt.percent(plan.alpha)} interval; hollow "
@@ -93,8 +113,8 @@ def _map(movement: Movement, key: str, plan: AnalysisPlan) -> report_view.Figure
         key=key,
         title=title,
         caption=caption,
-        drawing=svg_rendering.render(wide, key=key, title=title, description=caption),
-        narrow=svg_rendering.render(small, key=f"{key}n", title=title, description=caption),
+        drawing=render(wide, key=key, title=title, description=caption),
+        narrow=render(small, key=f"{key}n", title=title, description=caption),
         tables=(overview_tables.movement_cells(movement, plan),),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from html import escape
 from typing import Any
@@ -22,8 +23,14 @@ _OPENING = re.compile(r"<svg\b[^>]*>")
 _VIEW_BOX = re.compile(r'viewBox="\S+ \S+ (\S+) (\S+)"(?: width="[\d.]+" height="[\d.]+")?')
 _MARGIN = 16
 _DEFAULTS = re.compile(
-    r' (?:class="[^"]*"|font-family="sans-serif"|opacity="1"|stroke-width="1"|[xy]2="0"|transform="translate\(0,0\)")'
+    r' (?:class="[^"]*"|font-family="sans-serif"|opacity="1"|stroke-width="1"|[xy]2="0"|transform="translate\(0,0\)"'
+    r'|stroke-dasharray="1,0"|stroke-linejoin="round"|font-size="12px"|xmlns:xlink="[^"]*")'
 )
+_CLIP = re.compile(r'<clipPath id="([^"]+)">(.*?)</clipPath>')
+_CLIP_USE = re.compile(r"url\(#([^)]+)\)")
+_GROUP = re.compile(r"<g\b[^>]*>|</g>")
+_PATH = re.compile(r' d="((?:M-?[\d.]+,-?[\d.]+(?:L-?[\d.]+,-?[\d.]+)*Z?)+)"')
+_INHERITED = ' stroke-linejoin="round" font-size="12px"'
 _FALLBACK = re.compile(r"var\((--\w+), #[0-9a-f]{6}\)")
 
 
@@ -73,16 +80,62 @@ def tidy(svg: str, *, key: str, title: str, description: str) -> str:
 def compact(svg: str) -> str:
     """The same SVG, smaller: for a page that declares every colour."""
     svg = _FALLBACK.sub(r"var(\1)", _DEFAULTS.sub("", svg))
-    return svg.replace("<g></g>", "")
+    svg = svg.replace(' stroke-miterlimit="10"', _INHERITED, 1)
+    return _PATH.sub(_relative, _without_bare_groups(_with_shared_clips(svg)))
 
 
-def standalone(svg: str) -> str:
-    """The same SVG with its colours and ground inside, for use as a picture file in light and in dark mode."""
-    style = (
-        f"<style>:root {{ {figure_palette.css_variables(0)} }} "
-        f"@media (prefers-color-scheme: dark) {{ :root {{ {figure_palette.css_variables(1)} }} }} "
-        "svg { background: var(--page); }</style>"
-    )
+def _with_shared_clips(svg: str) -> str:
+    """Of clip paths with the same outline the first serves all."""
+    first: dict[str, str] = {}
+    same = {name: first.setdefault(outline, name) for name, outline in _CLIP.findall(svg)}
+    svg = _CLIP.sub(lambda match: match.group() if same[match[1]] == match[1] else "", svg)
+    return _CLIP_USE.sub(lambda match: f"url(#{same.get(match[1], match[1])})", svg)
+
+
+def _without_bare_groups(svg: str) -> str:
+    """Groups without attributes change nothing."""
+    bare: list[bool] = []
+
+    def tag(match: re.Match[str]) -> str:
+        if match.group() == "</g>":
+            return "" if bare.pop() else "</g>"
+        bare.append(match.group() == "<g>")
+        return "" if bare[-1] else match.group()
+
+    return _GROUP.sub(tag, svg)
+
+
+def _relative(match: re.Match[str]) -> str:
+    """A path of straight lines by their differences, in tenths of a pixel; any other path as it is."""
+    parts = []
+    for outline in re.findall(r"M[^M]*", match[1]):
+        places = [
+            [round(10 * float(n)) for n in place.split(",")] for place in re.split("[ML]", outline.rstrip("Z"))[1:]
+        ]
+        steps = [(b[0] - a[0], b[1] - a[1]) for a, b in itertools.pairwise(places)]
+        words = [_tenths(n) for step in steps for n in step]
+        line = "".join(w if w[0] == "-" or i == 0 else f" {w}" for i, w in enumerate(words))
+        start = ",".join(map(_tenths, places[0]))
+        parts.append(f"M{start}" + (f"l{line}" if line else "") + "Z" * outline.endswith("Z"))
+    return f' d="{"".join(parts)}"'
+
+
+def _tenths(number: int) -> str:
+    return f"{number / 10:g}".replace("0.", ".", 1) if abs(number) < 10 else f"{number / 10:g}"
+
+
+def standalone(svg: str, theme: str = "") -> str:
+    """The same SVG with its colours and ground inside, for use as a picture file.
+
+    Args:
+        svg: an element that `render` made.
+        theme: `light` or `dark`; anything else follows the reader's system.
+    """
+    modes = ("light", "dark")
+    style = f":root {{ {figure_palette.css_variables(modes.index(theme) if theme in modes else 0)} }} "
+    if theme not in modes:
+        style += f"@media (prefers-color-scheme: dark) {{ :root {{ {figure_palette.css_variables(1)} }} }} "
+    style = f"<style>{style}svg {{ background: var(--page); }}</style>"
     svg = _VIEW_BOX.sub(_with_margin, svg, count=1)
     return svg.replace("</desc>", f"</desc>{style}", 1)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,8 +18,8 @@ from crossover.analysis.analysis_result import Analysis
 from crossover.data.dataset import Dataset
 from crossover.errors import StorageError
 from crossover.files import read_json, write_json
-from crossover.report import ReportFiles
-from crossover.report.report_data import Sample
+from crossover.report import ReportContext, ReportFiles, write_report
+from crossover.report.study_record import study_records
 from crossover.stages.evaluated_runs import EvaluatedRun, collect_runs, curves_of
 from crossover.stages.item_tables import item_tables
 from crossover.stages.promotion_decision import best_candidate, decide_promotion
@@ -27,7 +27,7 @@ from crossover.stages.report_samples import draw_samples
 from crossover.stages.round_state import HELD, missing_note, write_rounds
 from crossover.stages.stage_manifests import AnalysisRef, EvaluationsRef
 from crossover.stages.study_context import StudyContext
-from crossover.stages.study_report import read_analyses, write_study_report
+from crossover.stages.study_report import read_analyses, study_report
 from crossover.study.study_config import Cell, StudyConfig
 from crossover.study.study_digests import analysis_digest, dataset_digest, short
 from crossover.training.run_spec import cell_model
@@ -85,13 +85,13 @@ def analyse_stage(
         analysed = [(facts, analyses[facts.cell]) for facts in stored.cells if facts.cell in analyses]
         advice = advise_all(analysed, draws=study.evaluation.nelbo_draws)
         summary = stored.model_copy(update={"next_runs": rounds.next_runs, "advice": advice})
-    for frontier in summary.frontiers:
-        name = f"u{frontier.unique_tokens}-frontier"
-        context.registry.record_analysis(study.digest, name, frontier.analysis.model_dump(mode="json"))
     folder = context.store.path(FOLDER)
     largest = study.cell(list(analyses)[-1])
     best = {arm: best_candidate(study, largest, runs, arm) for arm in study.arms}
-    files = _write(context, dataset, runs, summary, analyses, folder, draw_samples(context, dataset, best))
+    report = study_report(context, dataset, runs, summary, analyses, draw_samples(context, dataset, best))
+    files = _write(report, folder)
+    for name, record in study_records(report).items():
+        context.registry.record_analysis(study.digest, name, record)
     promotion = HELD if selected and rounds.next_selection else promotion
     decision = decide_promotion(study, runs, analyses, promotion=promotion)
     reference = AnalysisRef(
@@ -130,34 +130,18 @@ def analyse_other_plan(
     other = replace(context, study=study.model_copy(update={"analysis": plan}))
     analyses, cells = analyse_cells(other.study, dataset, runs, _notes(other))
     name = f"{OTHER_PLANS}/{short(other.study.plan_digest)}"
-    files = _write(
-        context,
-        dataset,
-        runs,
-        study_overview.overview(cells, plan, draws=study.evaluation.nelbo_draws),
-        analyses,
-        context.store.path(name),
-        samples={},
-    )
+    summary = study_overview.overview(cells, plan, draws=study.evaluation.nelbo_draws)
+    files = _write(study_report(context, dataset, runs, summary, analyses, samples={}), context.store.path(name))
     context.store.publish(name)
     return planned, analyses, f"{context.store.uri_of(name)}/{files.html.name}"
 
 
-def _write(
-    context: StudyContext,
-    dataset: Dataset,
-    runs: Sequence[EvaluatedRun],
-    summary: Overview,
-    analyses: Mapping[str, Analysis],
-    folder: Path,
-    samples: Mapping[str, tuple[Sample, ...]],
-) -> ReportFiles:
+def _write(report: ReportContext, folder: Path) -> ReportFiles:
     """Write analysis.json, overview.json and the report into a folder that is yet to be published."""
     (folder / "manifest.json").unlink(missing_ok=True)  # from here on incomplete
-    records = {name: analysis.model_dump(mode="json") for name, analysis in analyses.items()}
-    write_json(folder / "analysis.json", records)
-    write_json(folder / "overview.json", summary.model_dump(mode="json"))
-    return write_study_report(context, dataset, runs, summary, analyses, samples, folder)
+    write_json(folder / "analysis.json", {cell.cell: cell.analysis.model_dump(mode="json") for cell in report.cells})
+    write_json(folder / "overview.json", report.overview.model_dump(mode="json"))
+    return write_report(report, folder)
 
 
 def _digest(context: StudyContext, runs: Sequence[EvaluatedRun]) -> str:

@@ -11,6 +11,7 @@ from crossover.curve_files import CurveTable, split_cells
 from crossover.errors import RegistryError, WorkspaceError
 from crossover.files import digest_of
 from crossover.registry import Registry
+from crossover.report.study_record import study_records
 from crossover.stages.imported_runs import ImportedRun, imported_runs, record_runs
 from crossover.stages.judged_curves import Judged, judge_cells, write_judged
 from crossover.stages.workspace import STUDY_FILE
@@ -82,10 +83,9 @@ def import_stage(
         if recorded != digest or store.digest(FOLDER) is None:
             (folder / "manifest.json").unlink(missing_ok=True)  # from here on incomplete
             sql = f"crossover registry query \"SELECT * FROM v_verdicts WHERE study = '{name}'\""  # noqa: S608 - shown
-            summary = write_judged(folder, name, digest, plan, judged, sql=sql)
-            for frontier in summary.frontiers:
-                cell_name = f"u{frontier.unique_tokens}-frontier"
-                opened.record_analysis(digest, cell_name, frontier.analysis.model_dump(mode="json"))
+            report = write_judged(folder, name, digest, plan, judged, sql=sql)
+            for name_of_part, record in study_records(report).items():
+                opened.record_analysis(digest, name_of_part, record)
             store.publish(FOLDER)
             record = {"name": name, "digest": digest, "sources": list(sources)}
             store.write_document(IMPORT_FILE, record, replaces=ANY)

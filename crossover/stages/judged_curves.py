@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import crossover
 from crossover.analysis.across.cross_cell_result import CellFacts, Overview
@@ -16,6 +17,9 @@ from crossover.analysis.analysis_result import Analysis
 from crossover.curve_files import CellCurves, CurveTable, listing
 from crossover.errors import CurvesError
 from crossover.files import write_json
+
+if TYPE_CHECKING:
+    from crossover.report import ReportContext
 
 Judged = tuple[CellCurves, Analysis]
 
@@ -36,7 +40,7 @@ def judge_cells(table: CurveTable, cells: Sequence[CellCurves], plan: AnalysisPl
 
 def write_judged(
     folder: Path, name: str, digest: str, plan: AnalysisPlan, judged: Sequence[Judged], *, sql: str = ""
-) -> Overview:
+) -> ReportContext:
     """Write analysis.json, overview.json and the report in its three forms.
 
     Args:
@@ -48,7 +52,7 @@ def write_judged(
         sql: a command that shows the verdicts in a registry; empty where they are in none.
 
     Returns:
-        What the cells say together.
+        What the report says.
 
     Raises:
         WorkspaceError: the folder cannot be written.
@@ -58,24 +62,22 @@ def write_judged(
     summary = _overview(judged, plan)
     write_json(folder / "analysis.json", {cell.cell: a.model_dump(mode="json") for cell, a in judged})
     write_json(folder / "overview.json", summary.model_dump(mode="json"))
-    write_report(
-        ReportContext(
-            study=name,
-            study_digest=digest,
-            question=f"Do the curves in {name} cross?",
-            cells=tuple(
-                CellReport(cell=c.cell, unique_tokens=c.unique_tokens, parameters=c.parameters, analysis=analysis)
-                for c, analysis in judged
-            ),
-            overview=summary,
-            created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-            version=crossover.__version__,
-            upper_bound_metrics=(),
-            sql=sql,
+    report = ReportContext(
+        study=name,
+        study_digest=digest,
+        question=f"Do the curves in {name} cross?",
+        cells=tuple(
+            CellReport(cell=c.cell, unique_tokens=c.unique_tokens, parameters=c.parameters, analysis=analysis)
+            for c, analysis in judged
         ),
-        folder,
+        overview=summary,
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        version=crossover.__version__,
+        upper_bound_metrics=(),
+        sql=sql,
     )
-    return summary
+    write_report(report, folder)
+    return report
 
 
 def _judge(cell: CellCurves, plan: AnalysisPlan, notes: Sequence[str], *, several: bool) -> Analysis:

@@ -1,4 +1,4 @@
-"""The report of a study: gathers what it says beyond the analysis, and writes HTML, Markdown and JSON."""
+"""The report of a study: gathers what it says beyond the analysis."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from crossover.data.dataset import Dataset
 from crossover.data.domain_cloze import OPTIONS
 from crossover.evaluation.sample_quality import quality
 from crossover.files import read_json
-from crossover.report import ReportFiles, write_report
 from crossover.report.number_formats import duration, number
 from crossover.report.report_data import CellReport, CorpusFacts, Fact, ReportContext, RunRow, Sample
 from crossover.settings import get_settings
@@ -29,18 +28,17 @@ from crossover.study.study_parts import DOMAIN_CLOZE
 from crossover.training.run_spec import cell_model
 
 
-def write_study_report(
+def study_report(
     context: StudyContext,
     dataset: Dataset,
     runs: Sequence[EvaluatedRun],
     overview: Overview,
     analyses: Mapping[str, Analysis],
     samples: Mapping[str, tuple[Sample, ...]],
-    folder: Path,
-) -> ReportFiles:
-    """Write report.html, report.md and report.json into a folder."""
+) -> ReportContext:
+    """All that the report of a study says."""
     study, manifest = context.study, dataset.manifest
-    report = ReportContext(
+    return ReportContext(
         study=study.name,
         study_digest=study.digest,
         question=study.question,
@@ -62,7 +60,6 @@ def write_study_report(
         samples=dict(samples),
         sql='crossover registry query "SELECT * FROM v_verdicts"',
     )
-    return write_report(report, folder)
 
 
 def _cell(context: StudyContext, name: str, analysis: Analysis, runs: Sequence[EvaluatedRun]) -> CellReport:

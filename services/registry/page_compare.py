@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from crossover_services.registry import page_figures, page_live, page_words
+from crossover_services.registry import page_figures, page_live, page_overview, page_words
 from crossover_services.registry.page_addresses import study_address
 
 from crossover.analysis.analysis_result import Analysis
@@ -83,7 +83,7 @@ def _side(registry: Registry, namespaces: Namespaces, text: str) -> Side:
         )
     found = study_revisions(registry, namespaces, namespace, name, revision).chosen
     heads = newest_analyses(registry, namespaces, found.id)
-    thin = ((h.cell, page_figures.thin_cell(registry, namespaces, h.digest).analysis) for h in heads)
+    thin = ((c, t.analysis) for c, t in page_overview.analysed(registry, namespaces, heads).thin.items())
     return Side(
         name=text,
         question=page_words.question(found.config, name),

@@ -12,7 +12,6 @@ from pydantic import ValidationError
 
 from crossover import __version__
 from crossover.analysis.analysis_result import Analysis, Figure
-from crossover.errors import RegistryError
 from crossover.registry import Registry
 from crossover.registry.reads.read_filters import Namespaces
 from crossover.registry.reads.study_results import analysis_result, require_analysis
@@ -110,22 +109,11 @@ def shown_figure(cell: ThinCell, figure: Figure) -> ShownFigure | None:
     )
 
 
-def picture(cell: ThinCell, *, metric: str, axis: str, comparison: str, small: bool) -> str:
-    """A figure as an SVG file.
-
-    Raises:
-        RegistryError: `registry.unknown-figure`.
-    """
+def drawing(cell: ThinCell, *, metric: str, axis: str, comparison: str, small: bool) -> str | None:
+    """A figure as an SVG element; None where there is none with points."""
     found = cell.analysis and find(cell.analysis, metric=metric, axis=axis, comparison=comparison)
     view = _view(cell, found, SMALL if small else WIDE) if found else None
-    if view is None:
-        raise RegistryError(
-            "registry.unknown-figure",
-            field="figure",
-            problem=f"the analysis {cell.digest} has no figure of {metric or 'its headline'} with points",
-            remedy="choose a metric, axis and comparison on the page of the study",
-        )
-    return svg_rendering.standalone(view.drawing)
+    return view and view.drawing
 
 
 def _view(cell: ThinCell, figure: Figure, look: Look) -> report_view.FigureView | None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from crossover_services.registry import page_words
-from crossover_services.registry.page_addresses import with_query
+from crossover_services.registry.page_addresses import study_address
 
 from crossover.analysis.analysis_plan import AnalysisPlan
 from crossover.analysis.arm_labels import arm_label
@@ -44,18 +44,23 @@ class ChangeRow:
     cell: str
     what: str
     before: str
+    before_address: str
+    """The page of the revision that it was given for; empty of the first."""
     after: str
+    address: str
+    why: str
+    """In what the two analyses differ."""
     study_digest: str
     analysis_digest: str
 
 
-def revision_rows(found: StudyRevisions, base: str) -> tuple[RevisionRow, ...]:
+def revision_rows(found: StudyRevisions) -> tuple[RevisionRow, ...]:
     """All revisions, the current one first."""
     chosen = found.chosen
     return tuple(
         RevisionRow(
             digest=r.digest,
-            address=with_query(base, {"revision": fmt.short(r.digest).removeprefix("sha256:")}),
+            address=_address(r.namespace, r.name, r.digest),
             chosen=r is chosen,
             created_at=r.created_at,
             analysed_at=r.analysed_at,
@@ -70,41 +75,81 @@ def revision_rows(found: StudyRevisions, base: str) -> tuple[RevisionRow, ...]:
 def _differences(revision: Revision, chosen: Revision) -> str:
     one, other = (dict(page_words.flat(r.config)) for r in (revision, chosen))
     names = [name for name in {**one, **other} if one.get(name) != other.get(name)]
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(f"{name} {_cut(one.get(name, '–'))}" for name in names[:3]) + more
+    return _listed([f"{name} {_cut(one.get(name, '–'))}" for name in names])
 
 
 def _cut(text: str) -> str:
     return text if len(text) <= 60 else f"{text[:59]}…"
 
 
+def _address(namespace: str, name: str, digest: str, **query: object) -> str:
+    return study_address(namespace, name, revision=fmt.short(digest).removeprefix("sha256:"), **query)
+
+
 def change_rows(
-    registry: Registry, namespaces: Namespaces, namespace: str, name: str, plan: AnalysisPlan
+    registry: Registry, namespaces: Namespaces, found: StudyRevisions, plan: AnalysisPlan
 ) -> tuple[ChangeRow, ...]:
     """The newest changes of verdicts; of new verdicts the first of each analysis stands for all."""
-    changes = verdict_changes(registry, namespaces, namespace, name)
+    changes = verdict_changes(registry, namespaces, found.chosen.namespace, found.chosen.name)
     rows, first = [], set()
     for change in changes:
         key = (change.cell, change.analysis_digest, change.analysed_at)
         if change.before is None and key in first:
             continue
         first.add(key)
-        rows.append(_row(change, plan))
+        rows.append(_row(change, found, plan))
     return tuple(rows[:_SHOWN])
 
 
-def _row(change: VerdictChange, plan: AnalysisPlan) -> ChangeRow:
+def _row(change: VerdictChange, found: StudyRevisions, plan: AnalysisPlan) -> ChangeRow:
     metric = fmt.metric_plan(plan, change.metric).title
     compared = page_words.compared(change.comparison, change.axis)
+    namespace, name, before = found.chosen.namespace, found.chosen.name, change.before
     return ChangeRow(
         analysed_at=change.analysed_at,
         cell=change.cell,
         what=f"{metric} against {change.axis}, {compared}, from {arm_label(change.baseline)}",
-        before="new" if change.before is None else _words(plan, change.before),
+        before="new" if before is None else _words(plan, before.after),
+        before_address="" if before is None else _address(namespace, name, before.study_digest, cell=change.cell),
         after=_words(plan, change.after),
+        address=_address(namespace, name, change.study_digest, cell=change.cell),
+        why="" if before is None else _why(before, change, {r.digest: r for r in found.all}),
         study_digest=change.study_digest,
         analysis_digest=change.analysis_digest,
     )
+
+
+def _why(before: VerdictChange, after: VerdictChange, revisions: Mapping[str, Revision]) -> str:
+    """In what two analyses of a verdict differ: seed pairs, plan, other fields, method; else in the points alone."""
+    causes = []
+    old, new = before.after["pairs"], after.after["pairs"]
+    if old != new:
+        causes.append(f"{'more' if new > old else 'fewer'} seeds: {fmt.pairs(new)} instead of {old}")
+    one, other = revisions.get(before.study_digest), revisions.get(after.study_digest)
+    if one is not None and other is not None and one is not other:
+        fields = _changed_fields(one, other)
+        plan = [text for name, text in fields if name.startswith("analysis.")]
+        rest = [text for name, text in fields if not name.startswith(("analysis.", "seeds"))]
+        causes += [f"other plan: {_listed(plan)}"] if plan else []
+        causes += [f"other runs: {_listed(rest)}"] if rest else []
+    if before.method != after.method:
+        causes.append(f"other statistics: {after.method} instead of {before.method}")
+    return "; ".join(causes) or "other points: runs were trained or evaluated again"
+
+
+def _changed_fields(before: Revision, after: Revision) -> list[tuple[str, str]]:
+    """Name of each field that differs, with a text that says how."""
+    one, other = (dict(page_words.flat(r.config)) for r in (before, after))
+    changed = [name for name in {**one, **other} if one.get(name) != other.get(name)]
+    return [
+        (name, f"{name.removeprefix('analysis.')} {_cut(other.get(name, '–'))} instead of {_cut(one.get(name, '–'))}")
+        for name in changed
+    ]
+
+
+def _listed(texts: Sequence[str]) -> str:
+    more = f" and {len(texts) - 3} more" if len(texts) > 3 else ""
+    return ", ".join(texts[:3]) + more
 
 
 def _words(plan: AnalysisPlan, columns: Mapping[str, Any]) -> str:

@@ -11,11 +11,14 @@ from crossover.analysis.analysis_result import Analysis
 from crossover.registry.reads.data_and_deployments import DatasetRecord
 from crossover.registry.reads.study_results import RunRecord
 from crossover.registry.reads.study_revisions import Revision
-from crossover.report.report_data import CellReport, CorpusFacts, ReportContext, RunRow
+from crossover.report.report_data import CellReport, CorpusFacts, ReportContext, RunHealth, RunRow
+
+Healths = Mapping[tuple[str, str, int], RunHealth]
+"""Cell, arm and seed to how the run went."""
 
 
-def cell_report(cell: str, analysis: Analysis, runs: Sequence[RunRecord]) -> CellReport:
-    """A cell from its analysis and its runs."""
+def cell_report(cell: str, analysis: Analysis, runs: Sequence[RunRecord], health: Healths | None = None) -> CellReport:
+    """A cell from its analysis, its runs, and how they went."""
     own = [run for run in runs if run.cell == cell]
     config: Mapping[str, Any] = own[0].config if own else {}
     model = config.get("model")
@@ -33,12 +36,13 @@ def cell_report(cell: str, analysis: Analysis, runs: Sequence[RunRecord]) -> Cel
             RunRow(
                 arm=run.arm,
                 seed=run.seed,
-                run_key=run.digest,
+                run_key=f"{run.cell}/{run.arm}/seed-{run.seed}",
                 steps=run.step,
                 tokens=run.tokens,
                 flops=run.flops,
                 seconds=run.seconds,
                 checkpoint_digest=run.checkpoint,
+                health=(health or {}).get((cell, run.arm, run.seed)),
             )
             for run in own
         ),

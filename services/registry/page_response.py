@@ -73,10 +73,15 @@ def respond(
 
 def page(request: Request, template: str, values: Mapping[str, Any]) -> str:
     """The HTML of a page."""
-    query = {**request.query_params, "format": "json"}
+    query, path = dict(request.query_params), quote(request.url.path)
+    themes = (("light", "Light"), ("dark", "Dark"), ("", "System"))
     shared = {
         "path": request.url.path,
-        "twin": page_addresses.with_query(quote(request.url.path), query),
+        "here": path,
+        "twin": page_addresses.with_query(path, query | {"format": "json"}),
+        "kept": page_addresses.carried(),
+        "themes": [(name, text, page_addresses.with_query(path, query | {"theme": name})) for name, text in themes],
+        "everywhere": page_addresses.with_query(path, query | {"namespace": ""}),
         "assets": page_assets.ADDRESSES,
         "version": __version__,
     }
@@ -89,6 +94,7 @@ def environment() -> Environment:
     made = page_design.environment(PackageLoader("crossover_services.registry"))
     made.globals |= {
         "study_address": page_addresses.study_address,
+        "study_path": page_addresses.study_path,
         "run_address": page_addresses.run_address,
         "figure_address": page_addresses.figure_address,
         "with_query": page_addresses.with_query,
@@ -128,6 +134,7 @@ class PageRoute(APIRoute):
         handle = super().get_route_handler()
 
         async def answer(request: Request) -> Response:
+            page_addresses.carry(request.query_params)
             try:
                 return await handle(request)
             except (CrossoverError, RequestValidationError) as error:
@@ -154,6 +161,7 @@ def fault(request: Request, error: Exception) -> Response:
 
 async def unmatched(request: Request, error: Exception) -> Response:
     """An address that no route has: a page for people, a problem for programs."""
+    page_addresses.carry(request.query_params)
     if "text/html" in request.headers.get("accept", "") and not request.url.path.startswith("/api/"):
         return fault(request, error)
     handler: Any = request.app.exception_handlers[HTTPException]

@@ -8,11 +8,12 @@ from crossover_services.registry import (
     page_api,
     page_assets,
     page_compare,
-    page_figures,
     page_lists,
+    page_overview,
     page_response,
     page_run,
     page_study,
+    page_study_data,
     page_study_list,
 )
 from crossover_services.registry.access_control import Namespaces, OpenRegistry, Reader
@@ -74,7 +75,7 @@ def study(
     """A study: its verdict, curves, runs and history; while it runs, how far it is."""
     chosen = page_study.Choice(revision=revision, cell=cell, metric=metric, axis=axis, comparison=comparison, show=show)
     shown = page_study.study_page(registry, namespaces, team, name, chosen)
-    return page_response.respond(request, "page_study.html", lambda: page_study.as_data(shown), {"s": shown})
+    return page_response.respond(request, "page_study.html", lambda: page_study_data.as_data(shown), {"s": shown})
 
 
 @router.get("/figures/{digest}")
@@ -89,8 +90,8 @@ def figure(
     size: Text = "wide",
 ) -> Response:
     """A figure of an analysis as a picture that follows light and dark mode."""
-    cell = page_figures.thin_cell(registry, namespaces, digest)
-    drawing = page_figures.picture(cell, metric=metric, axis=axis, comparison=comparison, small=size == "small")
+    chosen = {"metric": metric, "axis": axis, "comparison": comparison}
+    drawing = page_overview.picture(registry, namespaces, digest, **chosen, small=size == "small")
     headers = page_response.HEADERS | {
         "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
         "Cache-Control": "private, max-age=86400",

@@ -94,7 +94,7 @@ def run_page(registry: Registry, namespaces: Namespaces, name: str, *, metric: s
         axis=axis,
         curves=curves,
         figure=_figure(detail, curves, cast("Axis", axis)),
-        tasks=tuple((t, run_address(run.digest, task=t, metric=metric) + "#items") for t in tasks),
+        tasks=tuple((t, run_address(run.digest, task=t, metric=metric, axis=axis, fragment="items")) for t in tasks),
         items=_items(registry, namespaces, run.id, task) if task in tasks else None,
         studies=tuple(
             (u.name, u.digest, study_address(u.namespace, u.name, revision=u.digest.removeprefix("sha256:")[:12]))

@@ -4,20 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
-from crossover_services.registry import page_figures, page_history, page_live, page_report, page_words
-from crossover_services.registry.page_addresses import run_address, study_address, with_query
+from crossover_services.registry import (
+    page_figures,
+    page_history,
+    page_lineage,
+    page_live,
+    page_overview,
+    page_report,
+    page_words,
+)
+from crossover_services.registry.page_addresses import study_address, study_path, with_query
 
 from crossover.analysis.analysis_plan import AnalysisPlan
 from crossover.analysis.analysis_result import Analysis, Figure
 from crossover.registry import Registry
-from crossover.registry.reads.data_and_deployments import DatasetRecord, DeploymentRecord, datasets, deployments
+from crossover.registry.reads.data_and_deployments import datasets, deployments
 from crossover.registry.reads.read_filters import Namespaces
 from crossover.registry.reads.study_results import RunRecord, newest_analyses, study_runs
-from crossover.registry.reads.study_revisions import Revision, study_revisions
+from crossover.registry.reads.study_revisions import Revision, shared_runs, study_revisions
+from crossover.report import choice_sentence, overview_tables, report_tables, report_view, verdict_lines
 from crossover.report import number_formats as fmt
-from crossover.report import report_tables, report_view, verdict_lines
+from crossover.report.report_data import CellReport, ReportContext
 
 Row = tuple[str, ...]
 
@@ -46,6 +54,21 @@ class Link:
 
 
 @dataclass(frozen=True)
+class CellRow:
+    """A cell or a frontier in the table of all of them."""
+
+    name: str
+    title: str
+    address: str
+    chosen: bool
+    facts: str
+    verdict: str
+    interval: str
+    tone: str
+    choose: str
+
+
+@dataclass(frozen=True)
 class StudyPage:
     """All that the page shows."""
 
@@ -62,8 +85,13 @@ class StudyPage:
     lost: int
     plan: AnalysisPlan
     cell: str
-    cells: tuple[Link, ...]
-    """The cells, each with its headline; fewer than two are not shown."""
+    title: str
+    """The cell's name, or what a frontier is called."""
+    cells: tuple[CellRow, ...]
+    """The cells, then the frontiers, each with its headline; fewer than two are not shown."""
+    whole: page_overview.WholeStudy | None
+    outdated: bool
+    """Whether what was recorded of the whole study is of another version."""
     analysis_digest: str
     analysed: str
     analysis: Analysis | None
@@ -76,8 +104,10 @@ class StudyPage:
     switches: tuple[tuple[str, tuple[Link, ...]], ...]
     runs: tuple[RunRecord, ...]
     live: page_live.Live | None
-    lineage: tuple[tuple[str, str, str], ...]
-    """What, its digest or key, and the address that says more."""
+    health: report_tables.Table | None
+    references: report_tables.Table | None
+    lineage: tuple[page_lineage.Source, ...]
+    reused: tuple[page_lineage.Reuse, ...]
     revisions: tuple[page_history.RevisionRow, ...]
     changes: tuple[page_history.ChangeRow, ...]
     plan_facts: tuple[Row, ...]
@@ -97,27 +127,27 @@ def study_page(registry: Registry, namespaces: Namespaces, namespace: str, name:
     runs = study_runs(registry, namespaces, revision.id)
     plan = page_words.plan_of(revision.config)
     planned = page_words.planned_runs(revision.config)
-    heads = newest_analyses(registry, namespaces, revision.id)
-    names = list(dict.fromkeys([cell for cell, _, _ in planned] + [r.cell for r in runs] + [h.cell for h in heads]))
-    usual = heads[0].cell if heads else next((r.cell for r in runs if r.status == "running"), next(iter(names), ""))
-    cell = choice.cell if choice.cell in names else usual
-    thin = {h.cell: page_figures.thin_cell(registry, namespaces, h.digest) for h in heads}
-    analysis = thin[cell].analysis if cell in thin else None
-    head = next((h for h in heads if h.cell == cell), None)
+    analysed = page_overview.analysed(registry, namespaces, newest_analyses(registry, namespaces, revision.id))
+    heads = {head.cell: head for head in analysed.heads}
+    names = list(dict.fromkeys([*(cell for cell, _, _ in planned), *(r.cell for r in runs), *heads]))
+    running = next((r.cell for r in runs if r.status == "running"), next(iter(names), ""))
+    cell = choice.cell if choice.cell in names else next(iter(heads), running)
+    thin, head = analysed.thin.get(cell), heads.get(cell)
+    analysis = thin.analysis if thin else None
     dataset = next(iter(datasets(registry, namespaces, study=revision.id, limit=1)[0]), None)
     served, _ = deployments(registry, namespaces, study=(namespace, name), limit=1)
-    card = None
     question = page_words.question(revision.config, name)
-    if analysis is not None:
-        report = page_report.cell_report(cell, analysis, runs)
-        card = report_view.build_card(page_report.report_context(revision, [report], dataset, question), report, "c0")
+    context = page_overview.report(analysed, revision, runs, dataset, question)
+    report = _cell_report(cell, analysis, context)
+    own = context.model_copy(update={"cells": (report,)}) if context and report else None
+    card = report_view.build_card(context, report, "c0") if context and report else None
     figure = analysis and page_figures.find(
         analysis, metric=choice.metric, axis=choice.axis, comparison=choice.comparison
     )
-    shown = page_figures.shown_figure(thin[cell], figure) if figure else None
+    shown = page_figures.shown_figure(thin, figure) if thin and figure else None
     status = study_status(runs, analysed=bool(heads))
-    base = study_address(namespace, name)
-    query = {"revision": choice.revision, "cell": choice.cell}
+    path = study_path(namespace, name)
+    query = {name: value for name, value in asdict(choice).items() if name != "show"}
     unfinished = status in ("running", "lost", "failed", "open")
     return StudyPage(
         namespace=namespace,
@@ -125,14 +155,17 @@ def study_page(registry: Registry, namespaces: Namespaces, namespace: str, name:
         question=question,
         revision=revision,
         current=revision is found.all[0],
-        address=base,
+        address=study_address(namespace, name),
         status=status,
         done=sum(r.status == "done" for r in runs),
         total=max(len(planned), len(runs)),
         lost=sum(r.status == "lost" for r in runs),
         plan=plan,
         cell=cell,
-        cells=tuple(_cell_link(base, c, cell, choice, thin.get(c)) for c in names) if len(names) > 1 else (),
+        title=_title(analysed, cell),
+        cells=tuple(_cell_row(path, c, cell, choice, analysed, context) for c in names) if len(names) > 1 else (),
+        whole=page_overview.whole_study(analysed, context, cell) if context else None,
+        outdated=analysed.overview is not None and analysed.record is None,
         analysis_digest=head.digest if head else "",
         analysed=page_words.time(head.created_at) if head else "",
         analysis=analysis,
@@ -142,16 +175,26 @@ def study_page(registry: Registry, namespaces: Namespaces, namespace: str, name:
         if head is not None and analysis is None
         else (),
         figure=shown,
-        switches=_switches(base, query, analysis, figure) if analysis and figure else (),
-        runs=tuple(r for r in runs if r.cell == cell),
+        switches=_switches(path, query | {"show": choice.show}, analysis, figure) if analysis and figure else (),
+        runs=tuple(r for r in runs if r.cell == cell or cell in analysed.frontiers),
         live=page_live.live(registry, namespaces, plan, revision.config, runs, cell) if unfinished else None,
-        lineage=_lineage(dataset, runs, head.digest if head else "", served),
-        revisions=page_history.revision_rows(found, base),
-        changes=page_history.change_rows(registry, namespaces, namespace, name, plan),
-        plan_facts=report_tables.plan_facts([report]) if analysis else _plan_facts(plan),
+        health=overview_tables.health(own) if own else None,
+        references=report_tables.references(own) if own else None,
+        lineage=page_lineage.sources(dataset, runs, head, served),
+        reused=page_lineage.reuses(found, shared_runs(registry, namespaces, revision)),
+        revisions=page_history.revision_rows(found),
+        changes=page_history.change_rows(registry, namespaces, found, plan),
+        plan_facts=report_tables.plan_facts([report]) if report else _plan_facts(plan),
         corpus=report_tables.corpus(None if dataset is None else page_report.corpus_facts(dataset)),
-        evidence="" if choice.show == "evidence" else with_query(base, query | {"show": "evidence"}, "verdicts"),
+        evidence="" if choice.show == "evidence" else with_query(path, query | {"show": "evidence"}, "verdicts"),
     )
+
+
+def _cell_report(cell: str, analysis: Analysis | None, context: ReportContext | None) -> CellReport | None:
+    """The cell that is shown: one of the report's, or a frontier."""
+    if context is None or analysis is None:
+        return None
+    return next((c for c in context.cells if c.cell == cell), CellReport(cell=cell, analysis=analysis))
 
 
 def study_status(runs: Sequence[RunRecord], *, analysed: bool) -> str:
@@ -166,15 +209,44 @@ def study_status(runs: Sequence[RunRecord], *, analysed: bool) -> str:
     return "done" if analysed and statuses <= {"done"} else "open"
 
 
-def _cell_link(base: str, cell: str, chosen: str, choice: Choice, thin: page_figures.ThinCell | None) -> Link:
-    detail = "no analysis yet"
-    if thin is not None and thin.analysis is not None:
-        detail = verdict_lines.statement(thin.analysis, thin.analysis.headline)
-    return Link(cell, with_query(base, {"revision": choice.revision, "cell": cell}), cell == chosen, detail)
+def _title(analysed: page_overview.Analysed, cell: str) -> str:
+    frontiers = analysed.record.frontiers if analysed.record else ()
+    return next((page_overview.frontier_title(f.unique_tokens) for f in frontiers if f.name == cell), f"Cell {cell}")
+
+
+def _cell_row(
+    path: str,
+    cell: str,
+    chosen: str,
+    choice: Choice,
+    analysed: page_overview.Analysed,
+    context: ReportContext | None,
+) -> CellRow:
+    thin = analysed.thin.get(cell)
+    analysis = thin.analysis if thin else None
+    head = analysis.headline if analysis else None
+    advice = page_overview.advice_for(context, cell) if context else None
+    report = next((c for c in context.cells if c.cell == cell), None) if context else None
+    facts = []
+    if report is not None and report.unique_tokens is not None:
+        facts.append(f"{fmt.count(report.unique_tokens)} unique tokens")
+    if report is not None and report.parameters is not None:
+        facts.append(f"{fmt.count(report.parameters)} parameters")
+    return CellRow(
+        name=cell,
+        title=_title(analysed, cell).removeprefix("Cell "),
+        address=with_query(path, asdict(choice) | {"cell": cell}),
+        chosen=cell == chosen,
+        facts=", ".join(facts),
+        verdict=verdict_lines.statement(analysis, head) if analysis and head else "no analysis yet",
+        interval=verdict_lines.interval(analysis, head) if analysis and head else "",
+        tone=page_words.tone(head.outcome) if head else "open",
+        choose=choice_sentence(context, advice) if context and advice else "",
+    )
 
 
 def _switches(
-    base: str,
+    path: str,
     query: dict[str, str],
     analysis: Analysis,
     chosen: Figure,
@@ -194,37 +266,12 @@ def _switches(
     for title, field in (("Metric", "metric"), ("Against", "axis"), ("Compared at", "comparison")):
         values = {getattr(f, field): f for f in reversed(analysis.figures)}
         links = tuple(
-            Link(words(field, f), with_query(base, query | here | {field: v}, "curves"), v == here[field])
+            Link(words(field, f), with_query(path, query | here | {field: v}, "curves"), v == here[field])
             for v, f in reversed(values.items())
         )
         if len(links) > 1:
             rows.append((title, links))
     return tuple(rows)
-
-
-def _lineage(
-    dataset: DatasetRecord | None,
-    runs: Sequence[RunRecord],
-    analysis: str,
-    served: Sequence[DeploymentRecord],
-) -> tuple[tuple[str, str, str], ...]:
-    """From the corpus to what is served."""
-    steps = []
-    if dataset is not None:
-        corpus = str(dataset.manifest.get("corpus", ""))
-        if corpus:
-            steps.append(("Corpus", fmt.short(corpus), with_query("/datasets", {"q": dataset.digest})))
-        steps.append(("Data set", fmt.short(dataset.digest), with_query("/datasets", {"q": dataset.digest})))
-    if runs:
-        steps.append((f"{len(runs)} run{'s' if len(runs) > 1 else ''}", fmt.short(runs[0].digest), "#runs"))
-    kept = [r for r in runs if r.checkpoint]
-    if kept:
-        steps.append(("Checkpoints", fmt.short(kept[0].checkpoint), run_address(kept[0].digest)))
-    if analysis:
-        steps.append(("Verdict", fmt.short(analysis), "#verdict"))
-    if served:
-        steps.append(("Deployment", fmt.short(served[0].digest), with_query("/deployments", {"q": served[0].study})))
-    return tuple(steps)
 
 
 def _plan_facts(plan: AnalysisPlan) -> tuple[Row, ...]:
@@ -238,41 +285,3 @@ def _plan_facts(plan: AnalysisPlan) -> tuple[Row, ...]:
         ("α", f"{plan.alpha:g}"),
         ("Seed pairs needed", str(plan.minimum_pairs)),
     )
-
-
-def as_data(page: StudyPage) -> dict[str, Any]:
-    """The JSON twin: without drawings, and with the chosen figure's numbers."""
-    analysis = page.analysis
-    return {
-        "namespace": page.namespace,
-        "name": page.name,
-        "question": page.question,
-        "revision": page.revision.digest,
-        "plan_digest": page.revision.plan_digest,
-        "status": page.status,
-        "runs_done": page.done,
-        "runs_total": page.total,
-        "runs_lost": page.lost,
-        "cell": page.cell,
-        "cells": [{"cell": c.text, "verdict": c.detail, "address": c.address} for c in page.cells],
-        "analysis": page.analysis_digest,
-        "headline": page.card
-        and {"verdict": page.card.verdict, "choice": page.card.choice, "reason": page.card.reason},
-        "verdicts": [v.model_dump(mode="json") for v in analysis.verdicts] if analysis else [],
-        "notes": analysis.notes if analysis else [],
-        "items": [t.model_dump(mode="json") for t in analysis.items] if analysis else [],
-        "figure": page.figure and page.figure.figure.model_dump(mode="json"),
-        "runs": [asdict(r) | {"address": run_address(r.digest)} for r in page.runs],
-        "live": page.live
-        and {
-            "seconds_left": page.live.seconds_left,
-            "pairs_done": page.live.pairs,
-            "pairs_needed": page.live.pairs_needed,
-            "runs": [asdict(r) | {"share": r.share} for r in page.live.runs],
-        },
-        "lineage": [{"what": what, "name": name, "address": address} for what, name, address in page.lineage],
-        "revisions": [asdict(r) for r in page.revisions],
-        "changes": [asdict(c) for c in page.changes],
-        "plan": page.revision.config.get("analysis"),
-        "config": page.revision.config,
-    }

@@ -63,9 +63,14 @@ def verdict_words(plan: AnalysisPlan, columns: Mapping[str, Any]) -> VerdictWord
         statement=verdict_lines.planned_statement(plan, verdict),
         interval=interval,
         about=f"{metric.title} · {compared} · {fmt.pairs(verdict.pairs)}",
-        tone=verdict.outcome if verdict.outcome in ("baseline", "candidate", "crossover") else "open",
+        tone=tone(verdict.outcome),
         reason=verdict.reason,
     )
+
+
+def tone(outcome: str) -> str:
+    """The class of an outcome in the style sheet."""
+    return outcome if outcome in ("baseline", "candidate", "crossover") else "open"
 
 
 def _verdict(columns: Mapping[str, Any]) -> Verdict | None:

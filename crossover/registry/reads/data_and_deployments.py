@@ -88,6 +88,7 @@ def deployments(
     *,
     study: tuple[str, str] | None = None,
     run: int | None = None,
+    current: bool = False,
     search: str = "",
     limit: int = 50,
     offset: int = 0,
@@ -99,6 +100,7 @@ def deployments(
         namespaces: to read.
         study: namespace and name; None takes all.
         run: id of a run; None takes all.
+        current: only what is served now.
         search: words that all stand in the study's name, the arm or the reason.
         limit: most of them.
         offset: how many to skip.
@@ -130,6 +132,8 @@ def deployments(
         statement = statement.where(s.StudyRow.namespace == study[0], s.StudyRow.name == study[1])
     if run is not None:
         statement = statement.where(row.run_id == run)
+    if current:
+        statement = statement.where(row.id.in_(newest.scalar_subquery()))
     rows = _rows(registry, statement.limit(limit).offset(offset))
     names = [name for name in DeploymentRecord.__dataclass_fields__ if name not in ("created_at", "current")]
     found = tuple(

@@ -8,7 +8,8 @@ from datetime import datetime
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, and_, func, not_, select
+from sqlalchemy.orm import aliased
 
 from crossover.registry import schema as s
 from crossover.registry.reads.read_filters import Namespaces, unknown, utc, visible
@@ -60,9 +61,21 @@ class VerdictChange:
     analysed_at: datetime | None
     analysis_digest: str
     study_digest: str
-    before: Mapping[str, Any] | None
-    """Its columns before; None of the first."""
+    method: str
     after: Mapping[str, Any]
+    before: VerdictChange | None
+    """The same verdict of the analysis before; None of the first."""
+
+
+@dataclass(frozen=True)
+class SharedRuns:
+    """Another study that uses runs of a revision."""
+
+    namespace: str
+    name: str
+    runs: int
+    earlier: bool
+    """Whether it was registered before the revision's study: then the runs were taken over from it."""
 
 
 def study_revisions(
@@ -149,7 +162,11 @@ def verdict_changes(
         .limit(_ANALYSES)
     )
     statement = (
-        select(analysis.cell, analysis.digest, analysis.created_at, study.digest.label("revision"), verdict.__table__)
+        select(
+            *(analysis.cell, analysis.digest, analysis.method, analysis.created_at),
+            study.digest.label("revision"),
+            verdict.__table__,
+        )
         .join(study, study.id == analysis.study_id)
         .join(verdict, verdict.analysis_id == analysis.id)
         .where(analysis.id.in_(newest.scalar_subquery()))
@@ -172,13 +189,14 @@ def verdict_changes(
             analysed_at=utc(row.created_at),
             analysis_digest=row.digest,
             study_digest=row.revision,
+            method=row.method,
             before=None,
             after={column: getattr(row, column) for column in VERDICT_COLUMNS},
         )
         key = (row.cell, row.metric, row.axis, row.comparison, row.baseline)
         last = known.get(key)
         if last is None or _outcome(last) != _outcome(change):
-            changes.append(replace(change, before=None if last is None else last.after))
+            changes.append(replace(change, before=last))
         known[key] = change
     by_analysis = [tuple(group) for _, group in groupby(changes, key=lambda c: (c.analysed_at, c.analysis_digest))]
     return tuple(change for group in reversed(by_analysis) for change in group)
@@ -186,3 +204,40 @@ def verdict_changes(
 
 def _outcome(change: VerdictChange) -> tuple[Any, Any]:
     return change.after["outcome"], change.after["direction"]
+
+
+def shared_runs(registry: Transactions, namespaces: Namespaces, revision: Revision) -> tuple[SharedRuns, ...]:
+    """Other studies that use runs of a revision, the one with the most first; one statement.
+
+    Args:
+        registry: open.
+        namespaces: to read.
+        revision: of a study.
+    """
+    study, link, own = s.StudyRow, s.StudyRunRow, aliased(s.StudyRunRow)
+    same_name = and_(study.namespace == revision.namespace, study.name == revision.name)
+    of_name = s.StudyRow.__table__.alias("of_name")
+    first = select(func.min(of_name.c.id)).where(
+        of_name.c.namespace == revision.namespace, of_name.c.name == revision.name
+    )
+    runs = func.count(link.run_id.distinct())
+    statement = (
+        select(
+            study.namespace,
+            study.name,
+            runs.label("runs"),
+            (func.min(study.id) < first.scalar_subquery()).label("earlier"),
+        )
+        .join(link, link.study_id == study.id)
+        .join(own, and_(own.run_id == link.run_id, own.study_id == revision.id))
+        .where(visible(namespaces), not_(same_name))
+        .group_by(study.namespace, study.name)
+        .order_by(runs.desc(), study.name)
+    )
+
+    def read(connection: Connection) -> tuple[SharedRuns, ...]:
+        with connection:
+            rows = connection.execute(statement).all()
+        return tuple(SharedRuns(r.namespace, r.name, int(r.runs), bool(r.earlier)) for r in rows)
+
+    return registry.reading(lambda engine: read(engine.connect()))

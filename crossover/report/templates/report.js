@@ -13,7 +13,7 @@
   const dark = () => (root.dataset.theme ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
   const theme = make("button", { type: "button", textContent: "Light or dark" });
   theme.addEventListener("click", () => { root.dataset.theme = dark() ? "light" : "dark"; });
-  document.querySelector("header").prepend(make("div", { className: "tools" }, theme));
+  if (!document.querySelector(".tools")) document.querySelector("header").prepend(make("div", { className: "tools" }, theme));
 
   const enhance = (page) => {
     // One axis at a time

@@ -151,7 +151,7 @@ def test_a_changed_verdict_is_in_the_history_and_an_equal_one_is_not(team: Regis
     changes = verdict_changes(team, ALL, "default", "demo")
     changed = [c for c in changes if c.before is not None]
     (only,) = changed
-    assert (only.before or {})["outcome"] == "insufficient evidence"
+    assert only.before is not None and only.before.after["outcome"] == "insufficient evidence"
     assert only.after["outcome"] == "crossover"
     assert only.study_digest == samples.digest("second demo")
     assert len(changes) == 13, "twelve verdicts of the first analysis, and the change"
