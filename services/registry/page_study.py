@@ -251,7 +251,7 @@ def _cell_row(
         chosen=cell == chosen,
         facts=", ".join(facts),
         verdict=verdict_lines.statement(analysis, head) if analysis and head else "no analysis yet",
-        interval=verdict_lines.interval(analysis, head) if analysis and head else "",
+        interval=fmt.axis_interval(head.axis, head.crossing.low, head.crossing.high) if head and head.crossing else "",
         tone=page_words.tone(head.outcome) if head else "open",
         choose=choice_sentence(context, advice) if context and advice else "",
     )
