@@ -117,7 +117,8 @@ def movement_cells(movement: Movement, plan: AnalysisPlan) -> Table:
         f"{level} interval (of a forecast: prediction)",
         "Verdict",
     )
-    return Table("The crossing of each cell", head, tuple(rows), figures_from=1)
+    caption = f"The crossing of each cell, {fmt.comparison_words(movement.comparison, movement.axis)}"
+    return Table(caption, head, tuple(rows), figures_from=1)
 
 
 def _where(
@@ -147,7 +148,7 @@ def slopes(movements: Sequence[Movement], plan: AnalysisPlan) -> Table:
     )
     level = fmt.percent(plan.alpha)
     head = ("Metric", "Axis", "Comparison", "With", "Slope of the log crossing", f"{level} interval", "p")
-    return Table("How the crossing moves", head, rows, figures_from=4)
+    return Table("Slopes of the crossing over cells", head, rows, figures_from=4)
 
 
 def factors(results: Sequence[Factor], plan: AnalysisPlan) -> Table:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from itertools import groupby
+from typing import Any, cast, get_args
 
 from crossover_services.registry import page_words
 from crossover_services.registry.page_addresses import study_address
 
-from crossover.analysis.analysis_plan import AnalysisPlan
+from crossover.analysis.analysis_plan import AnalysisPlan, Axis
 from crossover.analysis.arm_labels import arm_label
 from crossover.registry import Registry
 from crossover.registry.reads.read_filters import Namespaces
@@ -104,11 +105,13 @@ def change_rows(
 def _row(change: VerdictChange, found: StudyRevisions, plan: AnalysisPlan) -> ChangeRow:
     metric = fmt.metric_plan(plan, change.metric).title
     compared = page_words.compared(change.comparison, change.axis)
+    word = fmt.axis_word(cast("Axis", change.axis)) if change.axis in get_args(Axis) else change.axis
+    baseline = "" if change.baseline == plan.baseline else f", from {arm_label(change.baseline)}"
     namespace, name, before = found.chosen.namespace, found.chosen.name, change.before
     return ChangeRow(
         analysed_at=change.analysed_at,
         cell=change.cell,
-        what=f"{metric} against {change.axis}, {compared}, from {arm_label(change.baseline)}",
+        what=f"{metric}, {compared}, against {word}{baseline}",
         before="new" if before is None else _words(plan, before.after),
         before_address="" if before is None else _address(namespace, name, before.study_digest, cell=change.cell),
         after=_words(plan, change.after),
@@ -117,6 +120,13 @@ def _row(change: VerdictChange, found: StudyRevisions, plan: AnalysisPlan) -> Ch
         study_digest=change.study_digest,
         analysis_digest=change.analysis_digest,
     )
+
+
+def by_analysis(changes: Sequence[ChangeRow], cell: str) -> tuple[tuple[ChangeRow, ...], ...]:
+    """The changes of a cell, those of one analysis together, the newest first."""
+    own = [change for change in changes if change.cell == cell]
+    groups = groupby(own, key=lambda change: (change.analysed_at, change.analysis_digest))
+    return tuple(tuple(group) for _, group in groups)
 
 
 def _why(before: VerdictChange, after: VerdictChange, revisions: Mapping[str, Revision]) -> str:

@@ -56,7 +56,7 @@ def sources(
         steps.append(Source(f"{len(runs)} run{'s' * (len(runs) > 1)}", "", f"{done} done", "#runs"))
     kept = [run for run in runs if run.checkpoint]
     if kept:
-        detail = f"the first of {len(kept)} last ones" if len(kept) > 1 else "the last one"
+        detail = f"the first run's last, of {len(kept)} runs" if len(kept) > 1 else "the last one"
         steps.append(
             Source("Checkpoints", kept[0].checkpoint, detail, run_address(kept[0].digest, fragment="checkpoints"))
         )

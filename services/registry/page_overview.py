@@ -76,6 +76,19 @@ class WholeStudy:
     view: overview_view.StudyView
     frontiers: tuple[FrontierLink, ...]
 
+    @property
+    def parts(self) -> tuple[tuple[str, str], ...]:
+        """Title and id of the parts that are not empty."""
+        view = self.view
+        all_parts = (
+            ("how the crossing moves", "map", view.maps or view.unfitted),
+            ("quality for compute", "frontiers", self.frontiers),
+            ("where the gap comes from", "factors", view.factors.rows),
+            ("scaling laws", "laws", view.laws.rows),
+            ("what to run next", "next", view.next_runs.rows),
+        )
+        return tuple((title, name) for title, name, content in all_parts if content)
+
 
 def analysed(registry: Registry, namespaces: Namespaces, heads: Sequence[AnalysisHead]) -> Analysed:
     """Read what has been analysed of a revision.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from crossover_services.registry import (
     page_figures,
@@ -110,6 +110,9 @@ class StudyPage:
     reused: tuple[page_lineage.Reuse, ...]
     revisions: tuple[page_history.RevisionRow, ...]
     changes: tuple[page_history.ChangeRow, ...]
+    """Of all cells."""
+    history: tuple[tuple[page_history.ChangeRow, ...], ...]
+    """Of the cell that is shown, those of one analysis together."""
     plan_facts: tuple[Row, ...]
     corpus: tuple[Row, ...]
     evidence: str
@@ -140,7 +143,7 @@ def study_page(registry: Registry, namespaces: Namespaces, namespace: str, name:
     context = page_overview.report(analysed, revision, runs, dataset, question)
     report = _cell_report(cell, analysis, context)
     own = context.model_copy(update={"cells": (report,)}) if context and report else None
-    card = report_view.build_card(context, report, "c0") if context and report else None
+    card = _card(context, report) if context and report else None
     figure = analysis and page_figures.find(
         analysis, metric=choice.metric, axis=choice.axis, comparison=choice.comparison
     )
@@ -148,6 +151,7 @@ def study_page(registry: Registry, namespaces: Namespaces, namespace: str, name:
     status = study_status(runs, analysed=bool(heads))
     path = study_path(namespace, name)
     query = {name: value for name, value in asdict(choice).items() if name != "show"}
+    changes = page_history.change_rows(registry, namespaces, found, plan)
     unfinished = status in ("running", "lost", "failed", "open")
     return StudyPage(
         namespace=namespace,
@@ -183,7 +187,8 @@ def study_page(registry: Registry, namespaces: Namespaces, namespace: str, name:
         lineage=page_lineage.sources(dataset, runs, head, served),
         reused=page_lineage.reuses(found, shared_runs(registry, namespaces, revision)),
         revisions=page_history.revision_rows(found),
-        changes=page_history.change_rows(registry, namespaces, found, plan),
+        changes=changes,
+        history=page_history.by_analysis(changes, cell),
         plan_facts=report_tables.plan_facts([report]) if report else _plan_facts(plan),
         corpus=report_tables.corpus(None if dataset is None else page_report.corpus_facts(dataset)),
         evidence="" if choice.show == "evidence" else with_query(path, query | {"show": "evidence"}, "verdicts"),
@@ -207,6 +212,13 @@ def study_status(runs: Sequence[RunRecord], *, analysed: bool) -> str:
     if statuses & {"failed", "interrupted"}:
         return "failed"
     return "done" if analysed and statuses <= {"done"} else "open"
+
+
+def _card(context: ReportContext, report: CellReport) -> report_view.CellView:
+    """The card of a cell, with what to choose."""
+    card = report_view.build_card(context, report, "c0")
+    advice = page_overview.advice_for(context, report.cell)
+    return replace(card, choice=choice_sentence(context, advice)) if advice else card
 
 
 def _title(analysed: page_overview.Analysed, cell: str) -> str:
@@ -239,7 +251,7 @@ def _cell_row(
         chosen=cell == chosen,
         facts=", ".join(facts),
         verdict=verdict_lines.statement(analysis, head) if analysis and head else "no analysis yet",
-        interval=verdict_lines.interval(analysis, head) if analysis and head else "",
+        interval=fmt.axis_interval(head.axis, head.crossing.low, head.crossing.high) if head and head.crossing else "",
         tone=page_words.tone(head.outcome) if head else "open",
         choose=choice_sentence(context, advice) if context and advice else "",
     )

@@ -14,7 +14,7 @@ from crossover_services.registry.access_control import AccessRules
 from crossover_services.registry.app import create_app
 
 from crossover.registry import Registry
-from tests.services import chromium, registry_samples
+from tests.services import chromium, overview_samples, registry_samples
 from tests.services.registry_samples import HOSTILE, Clock
 
 AXE = (Path(__file__).parent / "axe" / "axe.min.js").read_text("utf-8")
@@ -22,7 +22,9 @@ DEMO, LIVE = "/studies/default/demo", "/studies/default/live"
 EVIL = f"/studies/team-a/{quote(HOSTILE, safe='')}"
 RUN = f"/runs/{quote(registry_samples.digest('default half'), safe='')}?metric=training_loss"
 COMPARE = f"/compare?a=default/demo&b={quote('team-a/' + HOSTILE, safe='')}"
-PAGES = ["/", DEMO, LIVE, EVIL, RUN, "/datasets", "/deployments", COMPARE, "/docs"]
+SIZES = "/studies/default/sizes"
+FRONTIER = f"{SIZES}?cell={overview_samples.FRONTIER}&show=evidence"
+PAGES = ["/", DEMO, LIVE, EVIL, RUN, "/datasets", "/deployments", COMPARE, "/docs", SIZES, FRONTIER]
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +36,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         registry_samples.finished(registry, clock)
         registry_samples.finished(registry.within("team-a"), clock, HOSTILE)
         registry_samples.being_run(registry, clock)
+        overview_samples.record(registry)
         started = threading.Event()
 
         class Server(uvicorn.Server):
@@ -137,3 +140,26 @@ def test_the_keyboard_reaches_the_content_first(tab: chromium.Tab, base: str) ->
         tab.call("Input.dispatchKeyEvent", type=kind, key="Tab", code="Tab", windowsVirtualKeyCode=9)
     assert tab.run("document.activeElement.textContent") == "Skip to the content"
     assert tab.run("document.activeElement.getBoundingClientRect().left") >= 0
+
+
+def test_the_theme_reaches_every_figure(tab: chromium.Tab, base: str) -> None:
+    """Pictures, too, which a style sheet cannot change; without scripts, and whatever the system prefers."""
+    dark, light = "rgb(21, 24, 28)", "rgb(255, 255, 255)"
+    tab.open(f"{base}{SIZES}", width=400, scheme="light", scripts=False)
+    switch = tab.run("[...document.querySelectorAll('.tools a')].find((a) => a.textContent === 'Dark').href")
+    tab.open(switch, width=400, scheme="light", scripts=False)
+    assert tab.run("getComputedStyle(document.body).backgroundColor") == dark
+    pictures = tab.run("[...document.querySelectorAll('main img')].map((each) => each.src)")
+    assert len(pictures) > 3 and all("theme=dark" in source for source in pictures)
+    tab.open(pictures[0], scheme="light")
+    assert tab.run("getComputedStyle(document.documentElement).backgroundColor") == dark
+    tab.open(pictures[0].replace("theme=dark", "theme=light"), scheme="dark")
+    assert tab.run("getComputedStyle(document.documentElement).backgroundColor") == light
+
+
+def test_every_picture_is_loaded(tab: chromium.Tab, base: str) -> None:
+    tab.open(f"{base}{SIZES}", width=1280)
+    tab.run("for (const each of document.images) each.loading = 'eager'; null")
+    tab.until("[...document.images].every((each) => each.complete)")
+    widths = tab.run("[...document.images].filter((each) => each.naturalWidth === 0).map((each) => each.src)")
+    assert widths == []

@@ -195,6 +195,7 @@ def test_why_a_verdict_changed(tmp_path: Path) -> None:
     ]
     newest = changes[0]
     assert newest["before"].startswith("DLM overtakes AR") and newest["after"] == "Insufficient evidence"
+    assert "1 verdict changed" in Reader(page).text and f"Why: {newest['why']}." in Reader(page).text
     for address in (newest["address"], newest["before_address"]):
         assert address.replace("&", "&amp;") in page
         assert client.get(address).status_code == 200
