@@ -11,8 +11,8 @@ from crossover.analysis.across.cross_cell_result import Overview
 from crossover.analysis.analysis_plan import AnalysisPlan
 from crossover.report.report_data import Fact, ReportContext, RunHealth
 
-OVERVIEW = "overview"
-"""Stands where an analysis has the name of its cell."""
+OVERVIEW = "(overview)"
+"""Stands where an analysis has the name of its cell; no cell is named so."""
 _METHOD = "overview of a study, 1"
 
 
