@@ -113,7 +113,7 @@ def drawing(cell: ThinCell, *, metric: str, axis: str, comparison: str, small: b
     """A figure as an SVG element; None where there is none with points."""
     found = cell.analysis and find(cell.analysis, metric=metric, axis=axis, comparison=comparison)
     view = _view(cell, found, SMALL if small else WIDE) if found else None
-    return view and view.drawing
+    return view.drawing if view else None
 
 
 def _view(cell: ThinCell, figure: Figure, look: Look) -> report_view.FigureView | None:

@@ -193,7 +193,7 @@ def picture(
         drawing = page_figures.drawing(cell, metric=metric, axis=axis, comparison=comparison, small=small)
     else:
         view = draw_map(record, digest, metric=metric, axis=axis, comparison=comparison)
-        drawing = view and (view.narrow if small else view.drawing)
+        drawing = None if view is None else view.narrow if small else view.drawing
     if drawing is None:
         raise RegistryError(
             "registry.unknown-figure",
