@@ -48,8 +48,8 @@ class ComparePage:
     b: str
     choices: tuple[str, ...]
     sides: tuple[Side, ...]
-    rows: tuple[tuple[str, str, str, bool], ...]
-    """What is compared, the verdict of each side, and whether they agree."""
+    rows: tuple[tuple[str, str, str, bool | None], ...]
+    """What is compared, the verdict of each side, and whether they agree; None where one has none."""
     figure: page_live.LiveFigure | None
 
 
@@ -97,14 +97,15 @@ def _statement(analysis: Analysis) -> str:
     return verdict_lines.statement(analysis, analysis.headline)
 
 
-def _rows(sides: Sequence[Side]) -> tuple[tuple[str, str, str, bool], ...]:
+def _rows(sides: Sequence[Side]) -> tuple[tuple[str, str, str, bool | None], ...]:
     """Every verdict that either has; cells of the same name go together, else the first with the first."""
     tables = [_verdicts(side, alone=all(len(s.cells) == 1 for s in sides)) for side in sides]
     keys = dict.fromkeys(key for table in tables for key in table)
     rows = []
     for key in keys:
         one, other = (table.get(key, ("–", "")) for table in tables)
-        rows.append((key, one[0], other[0], one[1] == other[1]))
+        both = all(key in table for table in tables)
+        rows.append((key, one[0], other[0], one[1] == other[1] if both else None))
     return tuple(rows)
 
 

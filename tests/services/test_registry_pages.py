@@ -309,8 +309,10 @@ def test_five_thousand_points_and_eight_seeds_are_within_the_budget(tmp_path: Pa
         registry.record_analysis(study, CELL, long_analysis())
         client = TestClient(create_app(registry, AccessRules(open=True)))
         page = client.get("/studies/default/long").content
+        evidence = client.get("/studies/default/long?show=evidence").content
         figure = client.get("/studies/default/long?format=json").json()["figure"]
-    assert len(page) < BUDGET
+    assert len(page) < BUDGET and len(evidence) < BUDGET
+    assert evidence.count(b"<tr") == page.count(b"<tr") + 13, "what each of twelve verdicts rests on"
     assert len(figure["seeds"]) == 16 and all(len(curve["x"]) <= 60 for curve in figure["seeds"])
 
 
