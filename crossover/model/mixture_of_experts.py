@@ -28,13 +28,18 @@ class Experts(nn.Module):
         self.gate_proj = nn.Parameter(torch.empty(experts, hidden, width))
         self.up_proj = nn.Parameter(torch.empty(experts, hidden, width))
         self.down_proj = nn.Parameter(torch.empty(experts, width, hidden))
+        self._unless_bf16 = _product_in_any_type
+
+    def prepare_for_compiler(self) -> None:
+        """Leave products in other types than bfloat16 out of compiled graphs: torch's compiler knows none of them."""
+        self._unless_bf16 = torch.compiler.disable(_product_in_any_type)
 
     def grouped(self, x_ND: Tensor, ends_E: Tensor) -> Tensor:
         """Outputs (N, D) for rows sorted by expert; expert e takes the rows ends_E[e-1]..ends_E[e]."""
         x_ND, gate, up, down = (
             t.to(_compute_dtype(x_ND)) for t in (x_ND, self.gate_proj, self.up_proj, self.down_proj)
         )
-        product = _grouped if x_ND.dtype == torch.bfloat16 else _grouped_uncompiled
+        product = _grouped if x_ND.dtype == torch.bfloat16 else self._unless_bf16
         return product(x_ND, gate, up, down, ends_E)
 
     def batched(self, x_END: Tensor) -> Tensor:
@@ -48,9 +53,8 @@ def _grouped(x_ND: Tensor, gate_EDF: Tensor, up_EDF: Tensor, down_EFD: Tensor, e
     return F.grouped_mm(inner_NF, down_EFD, offs=ends_E)
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]
-def _grouped_uncompiled(x_ND: Tensor, gate_EDF: Tensor, up_EDF: Tensor, down_EFD: Tensor, ends_E: Tensor) -> Tensor:
-    """In another type than bfloat16, of which torch's compiler knows no grouped product, and CUDA has none."""
+def _product_in_any_type(x_ND: Tensor, gate_EDF: Tensor, up_EDF: Tensor, down_EFD: Tensor, ends_E: Tensor) -> Tensor:
+    """CUDA has a grouped product for bfloat16 only."""
     if not x_ND.is_cuda:
         return _grouped(x_ND, gate_EDF, up_EDF, down_EFD, ends_E)
     parts = enumerate(torch.tensor_split(x_ND, ends_E[:-1].cpu()))

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from crossover.data import tokenizer
 from crossover.errors import StudyError
+from crossover.model.mixture_of_experts import Experts
 from crossover.model.model_config import ModelConfig
 from crossover.model.transformer import Transformer
 from crossover.study.arms import Arm
@@ -244,6 +245,9 @@ def _compile_blocks(model: Transformer, device: torch.device) -> None:
             remedy=f"install {compilers[0]} or set training.compile to false",
         )
     torch.compiler.reset()  # the graphs of earlier models count towards the number after which torch compiles no more
+    for module in model.modules():
+        if isinstance(module, Experts):
+            module.prepare_for_compiler()
     for block in model.model.layers:
         block.compile(dynamic=False)
 

@@ -47,7 +47,12 @@ Read = Callable[[Registry], object]
 
 def _sql(number: int) -> Read:
     """Questions of docs/registry.md and of people, as SQL."""
-    return lambda registry: registry.reading(lambda engine: engine.connect().exec_driver_sql(SQL[number]).all())
+
+    def read(engine: Engine) -> object:
+        with engine.connect() as connection:
+            return connection.exec_driver_sql(SQL[number]).all()
+
+    return lambda registry: registry.reading(read)
 
 
 SQL = (
