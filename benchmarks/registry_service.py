@@ -122,7 +122,7 @@ def _search(ours: str, url: str, peer: str, peer_url: str, runs: int) -> None:
     changed = {"id": "", "digest": "'sha256:m' || i", "cell": "'c' || i % 10", "arm": arm, "seed": "i / 500"}
     _copy(ours, "run", "digest = 'sha256:m0'", runs, changed)
     every = "study s, run r WHERE s.name = 'many' AND r.digest LIKE 'sha256:m%'"
-    _execute(ours, f"INSERT INTO study_run SELECT s.id, r.id FROM {every} ON CONFLICT DO NOTHING")  # noqa: S608
+    _execute(ours, f"INSERT INTO study_run SELECT s.id, r.id FROM {every} ON CONFLICT DO NOTHING")  # noqa: S608 - our own
     _execute(ours, "ANALYZE")
     client = httpx.Client(timeout=300)
     asks: dict[str, dict[str, Callable[[], Any]]] = {

@@ -5,7 +5,6 @@ pyarrow is not among the dependencies: `pip install 'crossover[curves]'`.
 
 from __future__ import annotations
 
-import difflib
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -16,11 +15,11 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection, select, text
 
 import crossover
-from crossover.errors import RegistryError
 from crossover.files import sync_folder, workspace_error
 from crossover.registry import schema as s
 from crossover.registry.migrate_schema import head_revision
 from crossover.registry.read_queries import VIEWS
+from crossover.registry.reads.read_filters import no_such_study
 from crossover.registry.registry_url import parse_url
 from crossover.registry.snapshot import snapshot
 
@@ -86,16 +85,9 @@ def export_views(url: str, folder: Path, *, study: str | None = None) -> dict[Pa
 
 
 def _check_name(connection: Connection, study: str) -> None:
-    names = sorted(connection.scalars(select(s.StudyRow.name).distinct()))
+    names = set(connection.scalars(select(s.StudyRow.name).where(s.StudyRow.deleted_at.is_(None))))
     if study not in names:
-        close = difflib.get_close_matches(study, names, n=1)
-        listed = f"the registry has {', '.join(names[:12])}" if names else "the registry has no study yet"
-        raise RegistryError(
-            "registry.no-such-study",
-            field="--study",
-            problem=f"{study!r} is no study's name",
-            remedy=f"did you mean {close[0]}? {listed}" if close else listed,
-        )
+        raise no_such_study("--study", f"{study!r} is no study's name", study, names)
 
 
 def _write(connection: Connection, view: str, study: str | None, file: Path) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -13,7 +12,7 @@ from sqlalchemy import ColumnElement, Connection, and_, delete, exists, select, 
 from crossover.errors import RegistryError
 from crossover.registry import schema as s
 from crossover.registry.access_tokens import record_event
-from crossover.registry.reads.read_filters import alive_runs
+from crossover.registry.reads.read_filters import alive_runs, no_such_study
 from crossover.registry.transactions import Transactions, as_utc
 
 
@@ -142,15 +141,9 @@ def _ids(connection: Connection, namespace: str, name: str, *, deleted: bool) ->
     ids = connection.scalars(select(study.id).where(study.namespace == namespace, study.name == name, hidden)).all()
     if ids:
         return list(ids)
-    names = sorted(set(connection.scalars(select(study.name).where(study.namespace == namespace, hidden))))
-    close = difflib.get_close_matches(name, names, n=1)
-    listed = f"there are {', '.join(names[:12])}" if names else "there is none"
-    raise RegistryError(
-        "registry.no-such-study",
-        field="study",
-        problem=f"{name!r} is no {'deleted ' if deleted else ''}study of the namespace {namespace}",
-        remedy=f"did you mean {close[0]}? {listed}" if close else listed,
-    )
+    names = connection.scalars(select(study.name).where(study.namespace == namespace, hidden))
+    problem = f"{name!r} is no {'deleted ' if deleted else ''}study of the namespace {namespace}"
+    raise no_such_study("study", problem, name, names)
 
 
 def _own_runs(connection: Connection, studies: Sequence[int]) -> list[int]:

@@ -83,6 +83,6 @@ class _ChunkedNLL(torch.autograd.Function):
         return loss
 
     @staticmethod
-    def backward(ctx: Any, *d_losses: Tensor) -> tuple[Tensor, Tensor, None, None, None, None]:  # noqa: ANN401
+    def backward(ctx: Any, *d_losses: Tensor) -> tuple[Tensor, Tensor, None, None, None, None]:  # noqa: ANN401 - of torch
         d_hidden_ND, d_head_VD = ctx.saved_tensors
         return d_hidden_ND * d_losses[0], d_head_VD * d_losses[0], None, None, None, None

@@ -38,7 +38,7 @@ def test_sequences_of_requests_keep_the_contract(
     for rule in machine.root_rules - {"RANDOM__POST_api_v1_studies"}:  # of runs that nothing has made
         delattr(machine, rule)
 
-    class Machine(machine):  # type: ignore[misc, valid-type]
+    class Machine(machine):  # type: ignore[misc, valid-type]  # made at run time
         def setup(self) -> None:
             """An empty namespace: a sequence that is done again has the same answers."""
             self.namespace = f"n{next(number)}"

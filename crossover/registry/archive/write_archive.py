@@ -30,6 +30,7 @@ from crossover.registry.archive.study_tables import (
 from crossover.registry.backup.portable_rows import PortableTable
 from crossover.registry.closed_runs import closed_point
 from crossover.registry.migrate_schema import head_revision
+from crossover.registry.reads.read_filters import no_such_study
 from crossover.registry.registry_url import parse_url
 from crossover.registry.snapshot import snapshot
 
@@ -59,12 +60,8 @@ def archive(url: str, study: str, folder: Path, *, namespace: str = s.DEFAULT_NA
     with snapshot(parse_url(url), folder.parent) as connection:
         ids = select(s.StudyRow.id).where(s.StudyRow.namespace == namespace, s.StudyRow.name == study)
         if connection.scalar(ids.limit(1)) is None:
-            raise RegistryError(
-                "registry.no-such-study",
-                field="study",
-                problem=f"{study!r} is no study of the namespace {namespace}",
-                remedy="name one of `SELECT DISTINCT namespace, name FROM study`",
-            )
+            names = connection.scalars(select(s.StudyRow.name).where(s.StudyRow.namespace == namespace))
+            raise no_such_study("study", f"{study!r} is no study of the namespace {namespace}", study, names)
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(prefix=".archive.", dir=folder.parent) as name:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import difflib
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -83,6 +84,19 @@ def contains(text: str, *columns: Any) -> ColumnElement[bool]:  # noqa: ANN401
 def utc(at: datetime | None) -> datetime | None:
     """A stored time with its zone, which SQLite does not keep."""
     return None if at is None else at if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+def no_such_study(field: str, problem: str, name: str, names: Iterable[str]) -> RegistryError:
+    """The error for a study's name that is none of `names`, which it lists."""
+    known = sorted(set(names))
+    close = difflib.get_close_matches(name, known, n=1)
+    listed = f"there are {', '.join(known[:12])}" if known else "there is none"
+    return RegistryError(
+        "registry.no-such-study",
+        field=field,
+        problem=problem,
+        remedy=f"did you mean {close[0]}? {listed}" if close else listed,
+    )
 
 
 def unknown(what: str, name: str, remedy: str) -> RegistryError:

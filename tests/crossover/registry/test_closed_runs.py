@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from datetime import datetime, timedelta
 
 import pytest
@@ -153,3 +154,27 @@ def test_points_that_the_database_would_change_stay_rows(registry: Registry, mon
     assert packed.points == 0 and packed.kept > 60
     assert _count(registry, s.PointChunkRow) == 0
     assert registry.query(EVERYTHING) == rows
+
+
+def test_two_that_pack_and_one_that_measures_at_once(registry: Registry, url: str) -> None:
+    """Whoever is first: every point is there once, and the newest measurement counts."""
+    _trained(registry, 700)
+    wanted = [row[10] for row in registry.query(EVERYTHING).rows if row[5] == BPB.name]
+    packed: list[int] = []
+
+    def pack() -> None:
+        with Registry.open(url) as own:
+            for _ in range(5):
+                packed.append(compact(own, closed_for=AT_ONCE).points)
+
+    packers = [threading.Thread(target=pack) for _ in range(2)]
+    for thread in packers:
+        thread.start()
+    for value in range(5):
+        registry.record_points(RUN, BPB, points(3, 7, value=float(value)))
+    for thread in packers:
+        thread.join()
+    assert len(packed) == 10
+    rows = [row for row in registry.query(EVERYTHING).rows if row[5] == BPB.name]
+    assert [row[10] for row in rows] == wanted  # in the order of steps
+    assert {row[10]: row[14] for row in rows if row[10] in (3, 7)} == {3: 7.0, 7: 11.0}

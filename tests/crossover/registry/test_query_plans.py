@@ -145,7 +145,7 @@ def statements(registry: Registry, read: Read) -> list[tuple[str, Any]]:
     return sent
 
 
-def scans_of_points(engine: Engine, sql: str, parameters: Any) -> list[str]:  # noqa: ANN401
+def scans_of_points(engine: Engine, sql: str, parameters: Any) -> list[str]:  # noqa: ANN401 - of the driver
     """Where the plan of a statement goes through all points, be it by an index."""
     with engine.connect() as connection:
         if engine.dialect.name == "sqlite":
@@ -177,5 +177,5 @@ def test_no_typical_query_goes_through_all_points(many: Registry, name: str) -> 
 
 def test_a_query_of_all_points_is_found(many: Registry) -> None:
     """The check sees a scan where there is one."""
-    assert many.query("SELECT COUNT(*) FROM point").rows[0][0] >= 310_000  # type: ignore[operator]
+    assert many.query("SELECT COUNT(*) FROM point").rows[0][0] >= 310_000  # type: ignore[operator]  # a column of any type
     assert scans_of_points(many._engine, "SELECT SUM(value) FROM point", ())

@@ -9,6 +9,7 @@ import pytest
 
 from crossover.errors import RegistryError, StorageError
 from crossover.registry import Registry
+from crossover.registry.export_views import export_views
 from crossover.registry.reads.data_and_deployments import datasets, deployments
 from crossover.registry.reads.run_detail import run_detail
 from crossover.registry.reads.study_list import list_studies
@@ -143,3 +144,10 @@ def test_rows_stay_until_their_artifacts_are_gone(url: str, tmp_path: Path, monk
         delete_study(registry, "gone", actor="ann")
         monkeypatch.undo()
         assert len(list(purge_studies(registry, older=at_once, actor="cron"))) == 1
+
+
+def test_a_deleted_study_is_not_exported_by_its_name(registry: Registry, url: str, tmp_path: Path) -> None:
+    delete_study(registry, "demo", actor="ann")
+    with pytest.raises(RegistryError, match=r"registry.no-such-study"):
+        export_views(url, tmp_path / "out", study="demo")
+    assert not (tmp_path / "out" / "v_runs.parquet").exists()
