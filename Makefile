@@ -4,7 +4,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-EXTRAS := train,serve,registry,service,pipelines
+EXTRAS := train,serve,registry,service,pipelines,cluster
 CONSTRAINTS := constraints.txt
 # Where PyTorch's wheels without CUDA are, for a machine without a GPU: docs/installing.md
 TORCH_INDEX_URL ?=
@@ -39,7 +39,7 @@ lint: $(VENV)/.installed-dev ## style and import contract
 	$(BIN)/lint-imports
 
 types: $(VENV)/.installed-dev ## mypy, strict
-	mkdir -p build/typing && for folder in components pipelines services; do \
+	mkdir -p build/typing && for folder in cluster components pipelines services; do \
 		ln -sfn ../../$$folder build/typing/crossover_$$folder; done
 	$(BIN)/mypy
 

@@ -1,12 +1,12 @@
 """Which packages are installed, and under which names; everything else is in pyproject.toml.
 
-The folders `components`, `pipelines` and `services` would be generic top-level modules that any other package may own.
-They are installed as `crossover_components`, `crossover_pipelines` and `crossover_services` (docs/adr/0007).
+The folders `cluster`, `components`, `pipelines` and `services` would be generic top-level modules that any other package may
+own. They are installed as `crossover_<folder>` (docs/adr/0007).
 """
 
 from setuptools import find_packages, setup
 
-MAPPED = {f"crossover_{folder}": folder for folder in ("components", "pipelines", "services")}
+MAPPED = {f"crossover_{folder}": folder for folder in ("cluster", "components", "pipelines", "services")}
 
 setup(
     packages=[

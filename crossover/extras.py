@@ -16,6 +16,7 @@ EXTRAS = {
         *("opentelemetry.sdk", "opentelemetry.exporter.otlp", "opentelemetry.instrumentation.fastapi"),
     ),
     "pipelines": ("kfp",),
+    "cluster": ("kubernetes", "kubeflow", "httpx"),
 }
 """The modules that each extra of pyproject.toml installs; a test compares them."""
 BASE = ("minio", "numpy", "pydantic", "pydantic_settings", "yaml", "scipy", "tqdm")

@@ -35,7 +35,8 @@ Texts = dict[str, set[str]]
 @cache
 def modules() -> dict[Path, ast.Module]:
     """The source, parsed."""
-    paths = (p for f in ("crossover", "components", "pipelines", "services") for p in sorted((ROOT / f).rglob("*.py")))
+    folders = ("crossover", "cluster", "components", "pipelines", "services")
+    paths = (path for folder in folders for path in sorted((ROOT / folder).rglob("*.py")))
     return {path: ast.parse(path.read_text("utf-8")) for path in paths}
 
 

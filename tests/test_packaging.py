@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from crossover.extras import EXTRAS
-from tests.test_extras import NOT_INSTALLED
+from tests.test_extras import NOT_INSTALLED, REQUIRED_BY
 
 ROOT = Path(__file__).parents[1]
-OURS = {"crossover", "crossover_components", "crossover_pipelines", "crossover_services"}
-FOLDERS = {"crossover": "crossover", **{f: f"crossover_{f}" for f in ("components", "pipelines", "services")}}
+OURS = {"crossover", "crossover_cluster", "crossover_components", "crossover_pipelines", "crossover_services"}
+FOLDERS = {package.removeprefix("crossover_"): package for package in OURS}
 ONLY_INSTALLED = """
 import sys
 sys.meta_path = [f for f in sys.meta_path if "_EditableFinder" not in getattr(f, "__name__", type(f).__name__)]
@@ -38,7 +38,7 @@ def run(*command: str, folder: Path, **environment: str) -> str:
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The wheel, built from a copy of the tracked files so that no build product gets into the checkout."""
     source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
-    names = ("crossover", "components", "pipelines", "services")
+    names = ("crossover", "cluster", "components", "pipelines", "services")
     for name in names:
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
@@ -77,7 +77,7 @@ def test_a_study_runs_with_the_installed_wheel_from_an_empty_folder(wheel: Path,
     run(*pip, "install", "--no-deps", "--no-index", "--target", str(target), str(wheel), folder=empty)
     (target / "sitecustomize.py").write_text(ONLY_INSTALLED + NOT_INSTALLED)
     needed = {module for extra in ("train", "registry", "pipelines") for module in EXTRAS[extra]}
-    hidden = {module for modules in EXTRAS.values() for module in modules} - needed
+    hidden = {module for modules in EXTRAS.values() for module in modules} - needed - REQUIRED_BY["kfp"]
     environment = {"PYTHONPATH": str(target), "CROSSOVER_HOME": "studies", "CROSSOVER_SCRATCH": "scratch"}
     environment |= {"CROSSOVER_THREADS": "1", "CROSSOVER_PARALLELISM": "2", "NOT_INSTALLED": " ".join(hidden)}
 
