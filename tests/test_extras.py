@@ -42,7 +42,7 @@ for arguments in json.loads(sys.argv[1]):
     print(json.dumps([code, error.getvalue(), output.getvalue()]))
 """
 REQUIRED_BY = {
-    "kserve": {"tabulate", "fastapi", "uvicorn", "prometheus_client", "httpx", "opentelemetry"},
+    "kserve": {"tabulate", "fastapi", "uvicorn", "prometheus_client", "httpx", "opentelemetry", "kubernetes"},
     "kfp": {"tabulate", "kubernetes"},
     "torch": {"jinja2"},
     "lm_eval": {"datasets", "jinja2", "pyarrow"},
