@@ -25,7 +25,7 @@ def cached_path(tags: str = "") -> Path:
         tags: Go build tags: `node` adds kubelet, kube-proxy and kube-scheduler.
     """
     digest = hashlib.sha256(tags.encode())
-    for path in sorted(MODULE.glob("*.go")) + [MODULE / "go.mod", MODULE / "go.sum"]:
+    for path in [*sorted(MODULE.glob("*.go")), MODULE / "go.mod", MODULE / "go.sum"]:
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return cache / "crossover" / "control-plane" / digest.hexdigest()[:16] / "control-plane"
@@ -36,7 +36,9 @@ def version_flags() -> str:
     major, minor, _ = KUBERNETES.split(".")
     values = {"gitVersion": f"v{KUBERNETES}", "gitMajor": major, "gitMinor": minor, "gitTreeState": "clean"}
     packages = ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
-    return " ".join(["-s -w", *(f"-X {package}.{key}={value}" for package in packages for key, value in values.items())])
+    return " ".join(
+        ["-s -w", *(f"-X {package}.{key}={value}" for package in packages for key, value in values.items())]
+    )
 
 
 def build(tags: str = "") -> Path:
@@ -59,7 +61,8 @@ def build(tags: str = "") -> Path:
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         built = Path(folder) / path.name
         command = [go, "build", "-trimpath", "-buildvcs=false", "-ldflags", version_flags(), "-tags", tags]
-        if subprocess.run([*command, "-o", built, "."], cwd=MODULE, env=os.environ | {"CGO_ENABLED": "0"}).returncode:
+        environment = os.environ | {"CGO_ENABLED": "0"}
+        if subprocess.run([*command, "-o", built, "."], cwd=MODULE, env=environment, check=False).returncode:
             raise SystemExit("the control plane was not built: see above")
         built.rename(path)
     return path
