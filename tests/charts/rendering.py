@@ -30,17 +30,21 @@ def values_of(path: Path) -> dict[str, Any]:
     return values
 
 
-def render(values: dict[str, Any] | None = None, *, upgrade: bool = False) -> list[Object]:
+def files(values: dict[str, Any] | None = None) -> dict[str, str]:
+    """The text of every template, by its path."""
+    rendered: dict[str, str] = chart().render(values or {}, name=RELEASE, namespace=NAMESPACE)
+    return rendered
+
+
+def render(values: dict[str, Any] | None = None) -> list[Object]:
     """All objects of a release with these values, in no order."""
-    files = chart().render(values or {}, name=RELEASE, namespace=NAMESPACE, is_install=not upgrade, is_upgrade=upgrade)
-    texts = [text for name, text in files.items() if not name.endswith(".txt")]
-    return [document for text in texts for document in yaml.safe_load_all(text) if document]
+    texts = [text for name, text in files(values).items() if not name.endswith(".txt")]
+    return [document for text in texts for document in yaml.load_all(text, yaml.CSafeLoader) if document]
 
 
 def notes(values: dict[str, Any] | None = None) -> str:
     """What Helm prints after the installation."""
-    files = chart().render(values or {}, name=RELEASE, namespace=NAMESPACE)
-    (text,) = [text for name, text in files.items() if name.endswith("NOTES.txt")]
+    (text,) = [text for name, text in files(values).items() if name.endswith("NOTES.txt")]
     return text
 
 
@@ -51,7 +55,7 @@ def find(objects: list[Object], kind: str, name: str = "") -> Object:
 
 
 def pod_specs(objects: list[Object]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every pod's specification, wherever it is, with the name of its object. Those of KServe are containers with volumes."""
+    """Every pod's specification, with the name of its object. Those of KServe are containers with volumes."""
     for document in objects:
         name = f"{document['kind']}/{document['metadata']['name']}"
         spec = document.get("spec", {})
