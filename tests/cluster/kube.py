@@ -68,10 +68,18 @@ class Kube:
 
     def path(self, api_version: str, kind: str, namespace: str | None = None, *parts: str) -> str:
         """The path of a collection, or with a name and a subresource as parts that of one object."""
+        group, resource = self._resource(api_version, kind)
+        return "/".join([group, *(("namespaces", namespace) if namespace else ()), resource["name"], *parts])
+
+    def namespaced(self, api_version: str, kind: str) -> bool:
+        """Whether objects of a kind are in namespaces."""
+        return bool(self._resource(api_version, kind)[1]["namespaced"])
+
+    def _resource(self, api_version: str, kind: str) -> tuple[str, Object]:
         group = f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
         served = self.raw("GET", group)["resources"]
-        (plural,) = [item["name"] for item in served if item["kind"] == kind and "/" not in item["name"]]
-        return "/".join([group, *(("namespaces", namespace) if namespace else ()), plural, *parts])
+        (found,) = [item for item in served if item["kind"] == kind and "/" not in item["name"]]
+        return group, found
 
     def apply(
         self, body: Object, *, manager: str = FIELD_MANAGER, dry_run: bool = False, force: bool = False
