@@ -62,7 +62,7 @@ def pod_specs(objects: list[Object]) -> Iterator[tuple[str, dict[str, Any]]]:
         match document["kind"]:
             case "Pod":
                 yield name, spec
-            case "Deployment" | "Job":
+            case "Deployment" | "StatefulSet" | "Job":
                 yield name, spec["template"]["spec"]
             case "CronJob":
                 yield name, spec["jobTemplate"]["spec"]["template"]["spec"]
