@@ -35,6 +35,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_result_verbs(verbs)
     _add_import(verbs)
     _add_lm_eval(verbs)
+    _add_pipelines(verbs)
     _add_registry(verbs)
     return parser
 
@@ -150,11 +151,31 @@ def _add_study_verbs(verbs: "_Verbs[argparse.ArgumentParser]") -> None:  # noqa:
     text = "time some steps on this machine, do not assume an MFU (default: where no peak of the device is known)"
     plan.add_argument("--measure", action=argparse.BooleanOptionalAction, help=text)
     plan.add_argument("--json", action="store_true", help="print as JSON")
-    text = "compile the pipeline to YAML for Kubeflow Pipelines"
-    compile_ = _verb(verbs, "compile", text, "compile_command", "pipelines")
-    compile_.add_argument("--out", default="-", help="output file (default: standard output)")
     doctor = _verb(verbs, "doctor", "check this machine and print the settings", "doctor_command")
     doctor.add_argument("--json", action="store_true", help="print as JSON")
+
+
+def _add_pipelines(verbs: "_Verbs[argparse.ArgumentParser]") -> None:  # noqa: UP037
+    text = "compile the pipeline to YAML for Kubeflow Pipelines"
+    compile_ = _verb(verbs, "compile", text, "pipelines_command", "pipelines")
+    compile_.add_argument("--out", default="-", help="output file (default: standard output)")
+    text = "upload the pipeline to Kubeflow Pipelines, unless this version is there"
+    upload = _verb(verbs, "upload", text, "pipelines_command", "pipelines")
+    text = "start a study in Kubeflow Pipelines, unless it runs there already, and follow it"
+    submit = _verb(verbs, "submit", text, "pipelines_command", "registry", "pipelines")
+    _add_study(submit)
+    submit.add_argument("--endpoint", help="InferenceService that serves the winner (default: the profile's)")
+    submit.add_argument("--promote", choices=("verdict", "always", "never"), default="verdict", help="when to promote")
+    submit.add_argument("--seeds-per-task", type=int, default=1, help="seeds that one pod trains (default 1)")
+    submit.add_argument("--runs", help="runs of one round, as `crossover next` prints them (default: all)")
+    submit.add_argument("--experiment", help="that the run belongs to (default: crossover)")
+    submit.add_argument("--no-follow", dest="follow", action="store_false", help="start the run and return")
+    for verb in (compile_, upload, submit):
+        verb.add_argument("--profile", metavar="FILE", help="what pods get of the cluster: docs/pipelines.md")
+    for verb in (upload, submit):
+        verb.add_argument("--host", metavar="URL", help="of Kubeflow Pipelines (default: $CROSSOVER_KFP_HOST)")
+        verb.add_argument("--namespace", help="where Kubeflow has many users: the namespace of the runs")
+        verb.add_argument("--token-file", metavar="FILE", help="bearer token (default: $CROSSOVER_KFP_TOKEN_FILE)")
 
 
 def _add_stage_verbs(verbs: "_Verbs[argparse.ArgumentParser]") -> None:  # noqa: UP037

@@ -124,6 +124,10 @@ class RequestError(UserError):
     """A request that a service cannot serve: HTTP 400, or another 4xx by its code."""
 
 
+class PipelinesError(UserError):
+    """Kubeflow Pipelines does not answer, or refuses."""
+
+
 class AccessError(UserError):
     """A request to the registry from an unknown caller (HTTP 401), or from one without the right (HTTP 403)."""
 

@@ -21,7 +21,10 @@ FROZEN = {
     "run": "study out registry promote seeds_per_task rounds print_study json",
     "next": "study out registry json",
     "plan": "study out processes measure json",
-    "compile": "out",
+    "compile": "out profile",
+    "upload": "profile host namespace token_file",
+    "submit": "study out registry endpoint promote seeds_per_task runs experiment follow profile host namespace "
+    "token_file",
     "doctor": "json",
     "prepare": "study out registry",
     "pretrain": "study out registry cell arm seed",

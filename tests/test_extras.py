@@ -54,6 +54,8 @@ COMMANDS: dict[str, list[str]] = {
     "init": ["init", "nowhere"],
     "promote": ["promote", "nowhere.yaml"],
     "compile": ["compile"],
+    "upload": ["upload"],
+    "submit": ["submit", "nowhere.yaml"],
     "doctor": ["doctor"],
     "serve": ["serve", "nowhere"],
     "report": ["report", "nowhere"],

@@ -10,10 +10,9 @@ from crossover.commands.command_options import registry_of, study_of, workspace_
 from crossover.errors import StudyError, WorkspaceError
 from crossover.stages.stage_manifests import AnalysisRef, AnyManifest, DatasetRef, Group
 from crossover.stages.study_context import StudyContext, open_study
-from crossover.storage import ANY
 from crossover.study.study_config import StudyConfig
 
-DATASET, ANALYSIS = "manifests/dataset.json", "analysis/decision.json"
+ANALYSIS = "analysis/decision.json"
 
 
 @contextmanager
@@ -42,12 +41,11 @@ def _handed(context: StudyContext, kind: type[AnyManifest], name: str) -> AnyMan
 
 def prepare(options: argparse.Namespace) -> int:
     """Stage 1."""
-    from crossover.stages.prepare_stage import open_dataset, prepare_stage
+    from crossover.stages.prepare_stage import leave_dataset, open_dataset, prepare_stage
 
     with _open(options) as context:
         reference = prepare_stage(context)
-        # for the next stage, wherever it runs
-        context.store.write_document(DATASET, reference.model_dump(mode="json"), replaces=ANY)
+        leave_dataset(context, reference)
         manifest = open_dataset(context, reference).manifest
         print(
             f"{manifest.documents:,} documents (dropped: {manifest.duplicates_dropped} duplicates, "
@@ -61,6 +59,7 @@ def prepare(options: argparse.Namespace) -> int:
 
 def pretrain(options: argparse.Namespace) -> int:
     """Stage 2, for all runs or those selected; on as many processes as torchrun started."""
+    from crossover.stages.prepare_stage import DATASET
     from crossover.stages.pretrain_stage import pretrain_stage
     from crossover.training.distributed import open_world
 
@@ -82,7 +81,8 @@ def pretrain(options: argparse.Namespace) -> int:
 def evaluate(options: argparse.Namespace) -> int:
     """Stage 3, for all runs or those selected."""
     from crossover.stages.evaluate_stage import evaluate_stage
-    from crossover.stages.stored_results import trained_runs
+    from crossover.stages.finished_runs import trained_runs
+    from crossover.stages.prepare_stage import DATASET
 
     with _open(options) as context:
         dataset = _handed(context, DatasetRef, DATASET)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, Self, TypeVar
 
@@ -141,6 +142,16 @@ class RunsRef(Manifest):
 
     kind: Literal["runs-ref"] = "runs-ref"
     runs: tuple[RunRef, ...]
+
+    @classmethod
+    def merged(cls, parts: Sequence[RunsRef]) -> RunsRef:
+        """The runs of several manifests of one study; at least one manifest."""
+        return cls(study=parts[0].study, runs=tuple(run for part in parts for run in part.runs))
+
+    def of_group(self, group: Group) -> RunsRef:
+        """The runs of one group."""
+        ids = {RunId(group.cell, group.arm, seed) for seed in group.seeds}
+        return self.model_copy(update={"runs": tuple(run for run in self.runs if run.id in ids)})
 
 
 class EvaluationsRef(Manifest):
