@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from crossover_pipelines.command_options import Options
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from crossover.errors import StudyError
 from crossover.field_faults import field_faults, validate_fields
@@ -20,8 +20,12 @@ STEPS = (
 ALL = "all"
 _SECRET_WORDS = ("SECRET_KEY", "ACCESS_KEY", "PASSWORD", "REGISTRY_TOKEN")
 
-Quantity = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|[kMGTPE]i?)?$")]
-"""A Kubernetes quantity, such as 500m or 2Gi."""
+Quantity = Annotated[
+    str,
+    BeforeValidator(lambda value: str(value) if type(value) is int else value),
+    Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|[kMGTPE]i?)?$"),
+]
+"""A Kubernetes quantity, such as 500m, 2Gi or 4."""
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
 """Name of a Kubernetes object."""
 

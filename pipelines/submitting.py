@@ -100,7 +100,7 @@ def submit(api: KfpApi, work: Submission, version: Uploaded) -> tuple[str, bool]
     try:
         run = api.ask("starting the run", api.runs.run_service_create_run, body, experiment_id=experiment)
     except kfp_server_api.ApiException as error:
-        raise api.error("starting the run", error) from error
+        raise api.refusal("starting the run", error) from error
     return str(run.run_id), True
 
 
@@ -117,7 +117,7 @@ def _experiment_id(api: KfpApi, work: Submission) -> str:
                 raise
             return found
     except kfp_server_api.ApiException as error:
-        raise api.error("finding the experiment", error) from error
+        raise api.refusal("finding the experiment", error) from error
 
 
 def _experiment(api: KfpApi, work: Submission) -> str:
@@ -145,7 +145,7 @@ def _alive_run(api: KfpApi, experiment: str, work: Submission) -> str:
             page_size=PAGE,
         )
     except kfp_server_api.ApiException as error:
-        raise api.error("listing runs", error) from error
+        raise api.refusal("listing runs", error) from error
     runs = (run for run in answer.runs or () if run.display_name == work.name and run.state in ALIVE)
     return next((str(run.run_id) for run in runs), "")
 

@@ -8,7 +8,6 @@ import pytest
 import yaml
 from crossover_pipelines.cluster_profile import STEPS, ClusterProfile, read_profile
 from crossover_pipelines.compiling import compile_pipeline, compile_study
-from crossover_pipelines.crossover_study.pipeline import build_pipeline
 from crossover_pipelines.ir_lint import lint
 from crossover_pipelines.local import argument_text
 from kfp import dsl
