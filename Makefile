@@ -52,6 +52,7 @@ golden: $(VENV)/.installed-dev ## renew the golden files after an intended chang
 	$(BIN)/crossover compile --out tests/pipelines/golden/crossover_study.yaml
 	$(BIN)/crossover compile --profile tests/pipelines/golden/gpu_profile.yaml \
 		--out tests/pipelines/golden/crossover_study_gpu.yaml
+	cp tests/pipelines/golden/crossover_study.yaml charts/crossover/files/
 
 calibrate: $(VENV)/.installed ## false alarms, power and coverage of the crossover test, as a table
 	$(BIN)/python -m benchmarks.calibration

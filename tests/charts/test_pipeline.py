@@ -1,0 +1,137 @@
+"""The pipeline's upload, its native objects, the profile, and the rights of those who run it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from tests.charts.rendering import CHART, NAMESPACE, ROOT, Object, find, render, values_of
+
+HA = values_of(CHART / "ci" / "ha-values.yaml")
+TEAMS = values_of(CHART / "ci" / "external-services-values.yaml")
+PACKAGED = CHART / "files" / "crossover_study.yaml"
+
+
+def profile(values: dict[str, Any]) -> dict[str, Any]:
+    """The ClusterProfile of the upload."""
+    text = find(render(values), "ConfigMap", "profile")["data"]["profile.yaml"]
+    document: dict[str, Any] = yaml.safe_load(text)
+    return document
+
+
+def test_the_packaged_pipeline_is_the_golden_one() -> None:
+    golden = ROOT / "tests" / "pipelines" / "golden" / "crossover_study.yaml"
+    assert PACKAGED.read_bytes() == golden.read_bytes(), "run `make golden`"
+
+
+def test_native_objects_hold_the_pipeline_with_the_image_of_the_chart() -> None:
+    objects = render(values_of(CHART / "ci" / "native-values.yaml"))
+    pipeline, version = find(objects, "Pipeline"), find(objects, "PipelineVersion")
+    assert pipeline["apiVersion"] == version["apiVersion"] == "pipelines.kubeflow.org/v2beta1"
+    assert version["spec"]["pipelineName"] == pipeline["metadata"]["name"]
+    assert version["metadata"]["name"].startswith(f"{pipeline['metadata']['name']}-")
+    packaged = next(yaml.safe_load_all(PACKAGED.read_text("utf-8")))
+    rendered = version["spec"]["pipelineSpec"]
+    executors = rendered.pop("deploymentSpec")["executors"]
+    assert {e["container"]["image"] for e in executors.values()} == {"ghcr.io/crossover/crossover-training:0.1.0"}
+    expected = packaged.pop("deploymentSpec")["executors"]
+    assert {name: e["container"]["args"] for name, e in executors.items()} == {
+        name: e["container"]["args"] for name, e in expected.items()
+    }
+    assert rendered == packaged
+
+
+def test_a_compiled_pipeline_of_ones_own_brings_its_platform() -> None:
+    text = "pipelineInfo: {name: mine}\n---\nplatforms: {kubernetes: {}}\n"
+    values = {"s3": {"bucket": "bucket"}, "pipeline": {"mode": "native", "native": {"compiled": text}}}
+    version = find(render(values), "PipelineVersion")
+    assert version["spec"]["platformSpec"] == {"platforms": {"kubernetes": {}}}
+    other = values | {"pipeline": {"mode": "native", "native": {"compiled": text + "# other"}}}
+    assert find(render(other), "PipelineVersion")["metadata"]["name"] != version["metadata"]["name"]
+
+
+def test_the_upload_runs_after_the_release_and_may_be_repeated() -> None:
+    job = find(render(TEAMS), "Job", "upload")
+    assert job["metadata"]["annotations"]["helm.sh/hook"] == "post-install,post-upgrade"
+    assert "before-hook-creation" in job["metadata"]["annotations"]["helm.sh/hook-delete-policy"]
+    spec = job["spec"]["template"]["spec"]
+    (container,) = spec["containers"]
+    assert container["args"] == [
+        "upload",
+        "--host=http://ml-pipeline.kubeflow:8888",
+        "--profile=/etc/crossover/profile.yaml",
+        "--namespace=team-a",
+        "--token-file=/var/run/secrets/pipelines/token",
+    ]
+    (token,) = [v["projected"]["sources"][0] for v in spec["volumes"] if "projected" in v]
+    assert token["serviceAccountToken"]["audience"] == "pipelines.kubeflow.org"
+    verbs = ["create", "get", "list", "update"]
+    rule = {"apiGroups": ["pipelines.kubeflow.org"], "resources": ["pipelines"], "verbs": verbs}
+    role = find(render(TEAMS), "Role", "upload")
+    assert (role["metadata"]["namespace"], role["rules"]) == (
+        "team-a",
+        [
+            {
+                "apiGroups": ["pipelines.kubeflow.org"],
+                "resources": ["pipelines"],
+                "verbs": ["create", "get", "list", "update"],
+            }
+        ],
+    )
+
+
+def test_without_many_users_there_is_no_token_and_no_role() -> None:
+    objects = render(HA)
+    assert not any("projected" in v for v in find(objects, "Job", "upload")["spec"]["template"]["spec"]["volumes"])
+    assert not [o for o in objects if o["kind"] == "Role" and o["metadata"]["name"].endswith("upload")]
+
+
+def test_the_profile_is_laid_over_what_the_chart_knows() -> None:
+    assert profile(HA)["registry"] == f"http://trial-crossover-registry.{NAMESPACE}:8090"
+    assert profile(HA)["workspace"] == "s3://crossover/crossover"
+    assert profile(HA)["env"]["CROSSOVER_S3_SECURE"] == "true"
+    given = profile(TEAMS)
+    assert given["image"] == "registry.example.org/crossover-training:0.1.0"
+    assert given["image_pull_secrets"] == ["pull"]
+    assert given["steps"]["pretraining"] == {"memory": "16Gi", "timeout_seconds": 86400}
+    assert given["env_from_secrets"]["CROSSOVER_S3_SECRET_KEY"] == {"name": "seaweed", "key": "AWS_SECRET_ACCESS_KEY"}
+    assert given["service_account"] == "default-editor"
+
+
+def rules(objects: list[Object]) -> set[tuple[str, str, str]]:
+    """What the runner may do: group, resource, verb."""
+    return {
+        (group, resource, verb)
+        for rule in find(objects, "Role", "pipeline-runner")["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+
+
+def test_the_runner_may_do_what_it_needs_and_nothing_more() -> None:
+    base = {"s3": {"bucket": "bucket"}}
+    serving = {("serving.kserve.io", "inferenceservices", v) for v in ("get", "create", "patch", "list", "watch")}
+    assert rules(render(base | {"kserve": {"enabled": True}})) == serving
+    both = rules(render(base | {"kserve": {"enabled": True}, "trainer": {"enabled": True}}))
+    more = both - serving
+    assert {(g, r) for g, r, _ in more} == {
+        ("trainer.kubeflow.org", "trainjobs"),
+        ("trainer.kubeflow.org", "trainingruntimes"),
+        ("", "pods"),
+        ("", "pods/log"),
+        ("", "events"),
+    }
+    assert not [rule for rule in both if rule[1] == "secrets" or "*" in rule]
+    assert not {verb for group, _, verb in more if group == ""} - {"get", "list", "watch"}
+
+
+def test_every_namespace_of_pipelines_gets_its_own() -> None:
+    objects = render(TEAMS)
+    for kind in ("RoleBinding", "TrainingRuntime", "ServiceAccount"):
+        names = [o["metadata"]["namespace"] for o in objects if o["kind"] == kind]
+        assert {"team-a", "team-b"} <= set(names), kind
+    binding = next(o for o in objects if o["kind"] == "RoleBinding" and o["metadata"]["namespace"] == "team-b")
+    assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "default-editor", "namespace": "team-b"}]
+    assert len([o for o in objects if o["kind"] == "ClusterServingRuntime"]) == 1
