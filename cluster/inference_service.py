@@ -154,3 +154,14 @@ def _canary(served: Served, percent: int) -> Json:
         "model": {"name": "kserve-container", **_model(served)},
     }
     return {"trafficPercent": percent, "predictor": predictor}
+
+
+def canary_of(live: Json) -> tuple[Served, int] | None:
+    """The canary that an earlier attempt left, and its percent."""
+    for entry in live["spec"].get("canary") or ():
+        predictor = entry.get("predictor") or {}
+        if predictor.get("name") == CANARY:
+            as_stable = {"metadata": predictor, "spec": {"predictor": predictor}}
+            served = served_by(as_stable)
+            return (served, int(entry.get("trafficPercent", 0))) if served else None
+    return None
