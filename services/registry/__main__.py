@@ -48,7 +48,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--port-file", type=Path, help="written with the port once connections are accepted")
     parser.add_argument("--tokens", action="store_true", help="demand a token on the loopback interface too")
     parser.add_argument("--admin-token-file", type=Path, help="a mounted secret: the token of the administrator")
-    text = "take tokens of Kubernetes service accounts for this audience, each in its own namespace (TokenReview)"
+    text = "take tokens of Kubernetes service accounts for this audience, each in its own namespace (TokenReview); "
+    text += "`cluster` is the API server's own, which the token in every pod is for"
     parser.add_argument("--kubernetes-audience", default="", help=text)
     text = "address or network of an authenticating proxy, whose header is trusted; may be repeated"
     parser.add_argument("--proxy", action="append", default=[], type=ipaddress.ip_network, metavar="CIDR", help=text)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
 
 from crossover.errors import RegistryError
 from crossover.registry import Registry
+from crossover.registry.reads.run_counts import count_runs
 
 router = APIRouter(tags=["operations"])
 
@@ -32,6 +33,18 @@ def ready(request: Request) -> Response:
 
 
 @router.get("/metrics", response_class=PlainTextResponse)
-def metrics() -> Response:
-    """Requests, their times and recorded points, for Prometheus."""
-    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+def metrics(request: Request) -> Response:
+    """Requests, their times, recorded points, and runs by status, for Prometheus."""
+    own, registry = CollectorRegistry(), request.app.state.registry
+    up = Gauge("crossover_registry_database_up", "Whether the database answered just now.", registry=own)
+    try:
+        counts = count_runs(registry, None)
+    except RegistryError:
+        up.set(0)
+    else:
+        up.set(1)
+        text = "Runs by status; the same number on every replica."
+        runs = Gauge("crossover_registry_runs", text, ["status"], registry=own)
+        for status, number in counts.items():
+            runs.labels(status).set(number)
+    return Response(generate_latest() + generate_latest(own), media_type=CONTENT_TYPE_LATEST)

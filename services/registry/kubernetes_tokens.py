@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import ssl
 import time
 from collections import OrderedDict
@@ -18,15 +19,18 @@ ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 CLUSTER = "https://kubernetes.default.svc"
 SCOPES = frozenset({"read", "write", "promote"})
 """What a pipeline's pod may do, in the namespace of its service account."""
+OWN_AUDIENCE = "cluster"
+"""Stands for the audience of the API server itself, which the token is for that every pod has."""
 _KEPT_SECONDS, _MOST_KEPT = 60.0, 10_000
-_PREFIX = "system:serviceaccount:"
+_ACCOUNT = re.compile(r"system:serviceaccount:([-a-z0-9]+:[-.a-z0-9]+)")
 
 
 class TokenReviewer:
     """Asks the API server whose a token is; answers are kept for a minute.
 
     Args:
-        audience: that the token must be for, so that no other service can pass its callers' tokens on to this one.
+        audience: that the token must be for, so that no other service can pass its callers' tokens on to this one; or
+            `cluster` for the API server's own, whose tokens other services may have seen, too.
         api: of the API server.
         account: folder of this pod's own service account, which needs the cluster role `system:auth-delegator`.
     """
@@ -63,14 +67,11 @@ class TokenReviewer:
         return account
 
     def _review(self, token: str) -> str | None:
-        body = {
-            "apiVersion": "authentication.k8s.io/v1",
-            "kind": "TokenReview",
-            "spec": {"token": token, "audiences": [self._audience]},
-        }
+        own = self._audience == OWN_AUDIENCE
+        spec = {"token": token} if own else {"token": token, "audiences": [self._audience]}
+        body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": spec}
         try:
-            own = (self._account / "token").read_text("utf-8").strip()
-            headers = {"Authorization": f"Bearer {own}"}
+            headers = {"Authorization": f"Bearer {(self._account / 'token').read_text('utf-8').strip()}"}
             answer = self._client.post("/apis/authentication.k8s.io/v1/tokenreviews", json=body, headers=headers)
             answer.raise_for_status()
             status: dict[str, Any] = answer.json().get("status", {})
@@ -81,6 +82,7 @@ class TokenReviewer:
                 problem=f"the cluster cannot be asked whose the token is ({type(error).__name__})",
                 remedy="bind this service's account to the cluster role system:auth-delegator, and try again",
             ) from error
-        name = str(status.get("user", {}).get("username", ""))
-        right = status.get("authenticated") is True and self._audience in status.get("audiences", ())
-        return name.removeprefix(_PREFIX) if right and name.startswith(_PREFIX) else None
+        # without audiences in the request the API server has compared them with its own, and need not repeat them
+        right = status.get("authenticated") is True and (own or self._audience in status.get("audiences", ()))
+        account = _ACCOUNT.fullmatch(str(status.get("user", {}).get("username", "")))
+        return account[1] if right and account else None

@@ -18,11 +18,17 @@ from fastapi.testclient import TestClient
 from crossover.registry import Registry
 
 AUDIENCE = "crossover-registry"
+OWN_AUDIENCE = "https://kubernetes.default.svc.cluster.local"
+"""Of the API server: what the token is for that every pod has."""
 ACCOUNTS = {
     "pod-of-blue": ("system:serviceaccount:blue:pipeline-runner", [AUDIENCE]),
     "pod-of-red": ("system:serviceaccount:red:pipeline-runner", [AUDIENCE]),
     "for-another": ("system:serviceaccount:blue:pipeline-runner", ["another-service"]),
     "a-person": ("ada@example.org", [AUDIENCE]),
+    "default-of-blue": ("system:serviceaccount:blue:pipeline-runner", [OWN_AUDIENCE]),
+    "person-of-the-cluster": ("ada@example.org", [OWN_AUDIENCE]),
+    "no-namespace": ("system:serviceaccount:blue", [OWN_AUDIENCE]),
+    "empty-namespace": ("system:serviceaccount::runner", [OWN_AUDIENCE]),
 }
 
 
@@ -36,7 +42,8 @@ class StandInApiServer(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.reviews.append({"path": self.path, "own": self.headers["Authorization"]} | body)
         user, audiences = ACCOUNTS.get(body["spec"]["token"], ("", []))
-        matching = [a for a in audiences if a in body["spec"]["audiences"]]
+        wanted = body["spec"].get("audiences") or [OWN_AUDIENCE]
+        matching = [a for a in audiences if a in wanted]
         status: dict[str, Any] = {"authenticated": bool(matching)}
         if matching:
             status |= {"user": {"username": user}, "audiences": matching}
@@ -61,9 +68,14 @@ def cluster() -> Iterator[tuple[type[StandInApiServer], str]]:
 
 
 @pytest.fixture
-def client(cluster: tuple[type[StandInApiServer], str], tmp_path: Path) -> Iterator[TestClient]:
+def audience() -> str:
+    return AUDIENCE
+
+
+@pytest.fixture
+def client(cluster: tuple[type[StandInApiServer], str], audience: str, tmp_path: Path) -> Iterator[TestClient]:
     (tmp_path / "token").write_text("of this service\n")
-    reviewer = TokenReviewer(AUDIENCE, api=cluster[1], account=tmp_path)
+    reviewer = TokenReviewer(audience, api=cluster[1], account=tmp_path)
     with Registry.open(f"sqlite:///{tmp_path}/r.sqlite") as registry:
         yield TestClient(create_app(registry, AccessRules(reviewer=reviewer)))
     reviewer.close()
@@ -87,7 +99,26 @@ def test_a_pod_has_rights_in_its_own_namespace(client: TestClient, cluster: tupl
     assert review["spec"] == {"token": "pod-of-blue", "audiences": [AUDIENCE]}
 
 
-@pytest.mark.parametrize("token", ["for-another", "a-person", "unknown", "eyJhbGciOiJub25lIn0.e30."])
+@pytest.mark.parametrize("audience", ["cluster"])
+def test_the_token_that_every_pod_has_is_for_the_cluster_itself(
+    client: TestClient, cluster: tuple[type[StandInApiServer], str]
+) -> None:
+    assert get(client, "default-of-blue") == 200
+    assert get(client, "default-of-blue", "/api/v1/runs?namespace=red") == 403
+    assert get(client, "default-of-blue", "/api/v1/tokens") == 403
+    (review,) = cluster[0].reviews
+    assert review["spec"] == {"token": "default-of-blue"}  # no audiences: those of the API server
+
+
+@pytest.mark.parametrize("audience", ["cluster"])
+@pytest.mark.parametrize(
+    "token", ["pod-of-blue", "for-another", "person-of-the-cluster", "no-namespace", "empty-namespace", "unknown"]
+)
+def test_for_the_cluster_no_other_token_is_taken(client: TestClient, token: str) -> None:
+    assert get(client, token) == 401
+
+
+@pytest.mark.parametrize("token", ["default-of-blue", "for-another", "a-person", "unknown", "eyJhbGciOiJub25lIn0.e30."])
 def test_other_tokens_are_refused(client: TestClient, token: str) -> None:
     assert get(client, token) == 401
 
