@@ -64,7 +64,7 @@ class Cluster:
                 method,
                 query_params=list((query or {}).items()),
                 header_params={"Accept": "application/json", "Content-Type": content},
-                body=None if body is None else json.dumps(body) if "yaml" in content else body,
+                body=body,
                 response_type="object",
                 auth_settings=["BearerToken"],
                 _return_http_data_only=True,
