@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test lint types check compile golden calibrate clean
+.PHONY: help demo serve test test-cluster lint types check compile golden calibrate clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -20,7 +20,7 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	touch $@
 
 help: ## show this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | column -t -s "$$(printf '\t')"
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | column -t -s "$$(printf '\t')"
 
 demo: $(VENV)/.installed ## answer "AR or diffusion?" on real code, then serve and query the models (5 to 7 minutes)
 	$(BIN)/crossover doctor
@@ -31,7 +31,11 @@ serve: $(VENV)/.installed ## keep serving the winner of the demo on port 8080
 	$(BIN)/crossover serve studies/demo
 
 test: $(VENV)/.installed-dev ## run all tests, one worker a core
-	$(BIN)/pytest --numprocesses logical --dist worksteal
+	$(BIN)/pytest --numprocesses logical --dist worksteal --ignore tests/cluster
+
+test-cluster: $(VENV)/.installed-dev ## the tests on a real Kubernetes API server; its first build takes 12 to 30 minutes
+	test -n "$$CROSSOVER_TEST_KUBECONFIG" || $(BIN)/python -m tests.cluster.binary
+	$(BIN)/pytest tests/cluster
 
 lint: $(VENV)/.installed-dev ## style and import contract
 	$(BIN)/ruff check .

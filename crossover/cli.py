@@ -196,7 +196,30 @@ def _add_stage_verbs(verbs: "_Verbs[argparse.ArgumentParser]") -> None:  # noqa:
     analyse.add_argument("--promote", choices=("verdict", "always", "never"), default="verdict", help="when to promote")
     _add_curves(analyse)
     text = "stage 5 of the pipeline: make the selected checkpoint the served one"
-    _add_study(_verb(verbs, "promote", text, "stage_commands", *extras))
+    promote = _verb(verbs, "promote", text, "stage_commands", *extras)
+    _add_study(promote)
+    _add_kubernetes(promote)
+    text = "let an InferenceService of KServe serve again what it served before, by the registry's record"
+    rollback = _verb(verbs, "rollback", text, "stage_commands", "registry", "cluster")
+    rollback.add_argument("study", metavar="STUDY", nargs="?", help=STUDY_HELP + " (default: that of the endpoint)")
+    _add_registry_url(rollback)
+    _add_endpoint(rollback)
+
+
+def _add_endpoint(group: argparse._ActionsContainer) -> None:
+    group.add_argument("--namespace", help="of the InferenceService (default: the kubeconfig context's, or the pod's)")
+    group.add_argument("--endpoint", metavar="NAME", help="of the InferenceService (default: made of the study's name)")
+    group.add_argument("--force-conflicts", action="store_true", help="take fields that another field manager has set")
+
+
+def _add_kubernetes(promote: argparse.ArgumentParser) -> None:
+    group = promote.add_argument_group("KServe", "serve it from the cluster of the kubeconfig, or of this pod")
+    group.add_argument("--kubernetes", action="store_true", help="apply an InferenceService, wait, and try it")
+    _add_endpoint(group)
+    group.add_argument("--replicas", type=int, metavar="N", help="pods (default: as many as there are, else 1)")
+    text = "of the traffic to the new checkpoint first; it is kept if it is not worse"
+    group.add_argument("--canary", type=int, metavar="PERCENT", help=text)
+    group.add_argument("--dry-run", action="store_true", help="only print the InferenceService as YAML")
 
 
 def _add_result_verbs(verbs: "_Verbs[argparse.ArgumentParser]") -> None:  # noqa: UP037
@@ -320,6 +343,8 @@ def _add_registry_care(inner: "_Verbs[argparse.ArgumentParser]") -> list[argpars
 
 def _extras(options: argparse.Namespace) -> tuple[str, ...]:
     """The extras that the verb needs with these options; an analysis of curves needs one only for its report."""
+    if options.function == "promote" and options.kubernetes:
+        return (*options.extras, "cluster")
     if options.function == "analyse" and options.curves:
         return ("registry",) if options.out else ()
     extras: tuple[str, ...] = options.extras

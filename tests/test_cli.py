@@ -31,7 +31,8 @@ FROZEN = {
     "evaluate": "study out registry cell arm seed",
     "analyse": "study out registry promote curves wide unique_tokens plan metric baseline candidate tuned axes "
     "comparisons alpha early late json",
-    "promote": "study out registry",
+    "promote": "study out registry kubernetes namespace endpoint force_conflicts replicas canary dry_run",
+    "rollback": "study registry namespace endpoint force_conflicts",
     "serve": "place arm host port trial",
     "report": "workspace picture json",
     "advise": "workspace unique_tokens parameters flops epochs json",

@@ -53,6 +53,7 @@ COMMANDS: dict[str, list[str]] = {
     **{verb: [verb, "nowhere.yaml"] for verb in ("run", "next", "plan", "prepare", "pretrain", "evaluate", "analyse")},
     "init": ["init", "nowhere"],
     "promote": ["promote", "nowhere.yaml"],
+    "rollback": ["rollback", "nowhere.yaml"],
     "compile": ["compile"],
     "upload": ["upload"],
     "submit": ["submit", "nowhere.yaml"],

@@ -6,9 +6,8 @@ Each is a child process: the library does not import the pipelines, which are bu
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
-import sys
+
+from crossover.commands.child_process import start
 
 
 def compile(options: argparse.Namespace) -> int:
@@ -30,10 +29,4 @@ def submit(options: argparse.Namespace) -> int:
 
 
 def _start(module: str, options: argparse.Namespace, *names: str) -> int:
-    values = json.dumps({name: getattr(options, name) for name in names})
-    process = subprocess.Popen([sys.executable, "-m", f"crossover_pipelines.{module}", values])
-    while True:
-        try:
-            return process.wait()
-        except KeyboardInterrupt:  # the child has it too, and says what it means
-            continue
+    return start(f"crossover_pipelines.{module}", {name: getattr(options, name) for name in names})
