@@ -54,6 +54,8 @@ compile: $(VENV)/.installed ## write the pipeline's YAML to build/crossover_stud
 
 golden: $(VENV)/.installed-dev ## renew the golden files after an intended change
 	$(BIN)/crossover compile --out tests/pipelines/golden/crossover_study.yaml
+	$(BIN)/crossover compile --profile tests/pipelines/golden/gpu_profile.yaml \
+		--out tests/pipelines/golden/crossover_study_gpu.yaml
 	cp tests/pipelines/golden/crossover_study.yaml charts/crossover/files/
 
 calibrate: $(VENV)/.installed ## false alarms, power and coverage of the crossover test, as a table
