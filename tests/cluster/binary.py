@@ -18,13 +18,9 @@ KUBERNETES = "1.33.13"
 """Release of k8s.io/kubernetes, as in server/go.mod; the binary names it as its version."""
 
 
-def cached_path(tags: str = "") -> Path:
-    """Where the binary of the module's present files is, or would be.
-
-    Args:
-        tags: Go build tags: `node` adds kubelet, kube-proxy and kube-scheduler.
-    """
-    digest = hashlib.sha256(tags.encode())
+def cached_path() -> Path:
+    """Where the binary of the module's present files is, or would be."""
+    digest = hashlib.sha256(version_flags().encode())
     for path in [*sorted(MODULE.glob("*.go")), MODULE / "go.mod", MODULE / "go.sum"]:
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
@@ -41,16 +37,13 @@ def version_flags() -> str:
     )
 
 
-def build(tags: str = "") -> Path:
+def build() -> Path:
     """Build the binary if it is not in the cache, and return its path.
-
-    Args:
-        tags: as `cached_path`.
 
     Raises:
         SystemExit: Go is not installed, or the build failed.
     """
-    path = cached_path(tags)
+    path = cached_path()
     if path.exists():
         return path
     go = shutil.which("go")
@@ -60,7 +53,7 @@ def build(tags: str = "") -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         built = Path(folder) / path.name
-        command = [go, "build", "-trimpath", "-buildvcs=false", "-ldflags", version_flags(), "-tags", tags]
+        command = [go, "build", "-trimpath", "-buildvcs=false", "-ldflags", version_flags()]
         environment = os.environ | {"CGO_ENABLED": "0"}
         if subprocess.run([*command, "-o", built, "."], cwd=MODULE, env=environment, check=False).returncode:
             raise SystemExit("the control plane was not built: see above")
@@ -69,4 +62,4 @@ def build(tags: str = "") -> Path:
 
 
 if __name__ == "__main__":
-    print(build(*sys.argv[1:2]))
+    print(build())

@@ -16,7 +16,7 @@ import (
 	controllers "k8s.io/kubernetes/cmd/kube-controller-manager/app"
 )
 
-// programs are the programs of this binary; node.go adds those of a node.
+// programs are the programs of this binary, by their names.
 var programs = map[string]func() *cobra.Command{
 	"etcd":                    etcdCommand,
 	"kube-apiserver":          apiserver.NewAPIServerCommand,
