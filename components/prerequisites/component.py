@@ -31,10 +31,17 @@ def prerequisites(
 
     from crossover_cluster.prerequisites import check_prerequisites
 
+    from crossover.settings import get_settings
     from crossover.stages.pipeline_stage import check_parameters, pipeline_stage
 
     with pipeline_stage("prerequisites", registry):
         config = check_parameters(study, promotion, seeds_per_task, runs)
-        check_prerequisites(config, workspace=workspace.strip(), registry=registry.strip(), endpoint=endpoint.strip())
+        check_prerequisites(
+            config,
+            workspace=workspace.strip(),
+            registry=registry.strip(),
+            endpoint=endpoint.strip(),
+            train_jobs=bool(get_settings().train_job),
+        )
         Path(checked_study.path).write_text(config.model_dump_json(), encoding="utf-8")
         checked_study.metadata.update(display_name=config.name, digest=config.digest)

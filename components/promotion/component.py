@@ -27,6 +27,8 @@ def promotion(
     """
     from pathlib import Path
 
+    from crossover_cluster.promotion import promote_to_kserve
+
     from crossover.stages.kubeflow_figures import served_summary
     from crossover.stages.pipeline_stage import open_pipeline_stage
     from crossover.stages.promote_stage import promote_stage
@@ -36,4 +38,5 @@ def promotion(
         reference = promote_stage(context, AnalysisRef.read(Path(analysis.path)))
         reference.write(Path(deployment.path))
         deployment.metadata.update(uri=reference.uri, digest=reference.digest, reason=reference.reason)
-        Path(summary.path).write_text(served_summary(reference), encoding="utf-8")
+        url = promote_to_kserve(context, reference, endpoint.strip()).url if endpoint.strip() else ""
+        Path(summary.path).write_text(served_summary(reference, url), encoding="utf-8")
