@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test lint types check compile golden calibrate clean
+.PHONY: help demo serve test lint lint-chart types check compile golden calibrate clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -20,7 +20,7 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	touch $@
 
 help: ## show this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | column -t -s "$$(printf '\t')"
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | column -t -s "$$(printf '\t')"
 
 demo: $(VENV)/.installed ## answer "AR or diffusion?" on real code, then serve and query the models (5 to 7 minutes)
 	$(BIN)/crossover doctor
@@ -37,6 +37,12 @@ lint: $(VENV)/.installed-dev ## style and import contract
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+
+lint-chart: $(VENV)/.installed-dev ## checkov over all that the chart renders, in an environment of its own (300 MB)
+	test -x build/checkov/bin/checkov || \
+		($(PYTHON) -m venv build/checkov && build/checkov/bin/pip install --quiet checkov==3.3.30)
+	$(BIN)/python -m tests.charts.write_manifests build/chart
+	build/checkov/bin/checkov --directory build/chart --config-file charts/crossover/checkov.yaml
 
 types: $(VENV)/.installed-dev ## mypy, strict
 	mkdir -p build/typing && for folder in cluster components pipelines services; do \
