@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-cluster lint types check compile golden calibrate clean
+.PHONY: help demo serve test test-cluster lint lint-chart types check compile golden calibrate clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -41,6 +41,12 @@ lint: $(VENV)/.installed-dev ## style and import contract
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+
+lint-chart: $(VENV)/.installed-dev ## checkov over all that the chart renders, in an environment of its own (300 MB)
+	test -x build/checkov/bin/checkov || \
+		($(PYTHON) -m venv build/checkov && build/checkov/bin/pip install --quiet checkov==3.3.30)
+	$(BIN)/python -m tests.charts.write_manifests build/chart
+	build/checkov/bin/checkov --directory build/chart --config-file charts/crossover/checkov.yaml
 
 types: $(VENV)/.installed-dev ## mypy, strict
 	mkdir -p build/typing && for folder in cluster components pipelines services; do \

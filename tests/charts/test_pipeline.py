@@ -71,13 +71,7 @@ def test_the_upload_runs_after_the_release_and_may_be_repeated() -> None:
     role = find(render(TEAMS), "Role", "upload")
     assert (role["metadata"]["namespace"], role["rules"]) == (
         "team-a",
-        [
-            {
-                "apiGroups": ["pipelines.kubeflow.org"],
-                "resources": ["pipelines"],
-                "verbs": ["create", "get", "list", "update"],
-            }
-        ],
+        [rule],
     )
 
 

@@ -78,6 +78,14 @@ def test_the_registry_may_review_tokens_and_nothing_else() -> None:
     assert pod(none)["automountServiceAccountToken"] is False
 
 
+def test_probes_ask_what_they_decide_about() -> None:
+    (container,) = pod(render())["containers"]
+    probes = ("startupProbe", "readinessProbe", "livenessProbe")
+    paths = [container[probe]["httpGet"]["path"] for probe in probes]
+    assert paths == ["/healthz", "/readyz", "/healthz"], "a database that is away restarts nothing"
+    assert container["lifecycle"]["preStop"] == {"sleep": {"seconds": 10}}
+
+
 def test_host_names_let_probes_and_pods_in() -> None:
     spec = pod(render(TEAMS))
     args, container = spec["containers"][0]["args"], spec["containers"][0]
