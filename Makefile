@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test lint types check compile golden calibrate clean
+.PHONY: help demo serve test lint types check compile golden lock images test-images calibrate clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -20,7 +20,7 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	touch $@
 
 help: ## show this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | column -t -s "$$(printf '\t')"
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | column -t -s "$$(printf '\t')"
 
 demo: $(VENV)/.installed ## answer "AR or diffusion?" on real code, then serve and query the models (5 to 7 minutes)
 	$(BIN)/crossover doctor
@@ -50,6 +50,15 @@ compile: $(VENV)/.installed ## write the pipeline's YAML to build/crossover_stud
 
 golden: $(VENV)/.installed-dev ## renew the golden files after an intended change
 	$(BIN)/crossover compile --out tests/pipelines/golden/crossover_study.yaml
+
+lock: $(VENV)/.installed-dev ## renew the images' lock files after a change of dependencies
+	UV=$(BIN)/uv images/lock
+
+images: ## build the container images: docs/images.md
+	images/build
+
+test-images: $(VENV)/.installed-dev ## run the built images as pods would, with buildah and runc, as root
+	$(BIN)/pytest tests/images
 
 calibrate: $(VENV)/.installed ## false alarms, power and coverage of the crossover test, as a table
 	$(BIN)/python -m benchmarks.calibration
