@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
+import shutil
 import subprocess
+import threading
 import tomllib
+import zipfile
 from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from importlib import metadata
 from pathlib import Path
 
@@ -68,6 +74,45 @@ def test_a_lock_file_has_the_tested_versions_with_hashes_and_no_address(path: Pa
     assert len(entries) == len(pins(path)) > 0
     assert [entry for entry in entries if "--hash=sha256:" not in entry] == []
     assert "://" not in text
+
+
+@pytest.fixture
+def cpu_index(tmp_path: Path) -> Iterator[tuple[str, str]]:
+    """URL of an index that has torch without CUDA, and the digest of that wheel, which holds nothing but its name."""
+    version = f"{pins(ROOT / 'constraints.txt')['torch']}+cpu"
+    folder = tmp_path / "index" / "torch"
+    folder.mkdir(parents=True)
+    wheel = folder / f"torch-{version}-cp311-cp311-manylinux_2_28_x86_64.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        about = f"torch-{version}.dist-info"
+        archive.writestr(f"{about}/METADATA", f"Metadata-Version: 2.1\nName: torch\nVersion: {version}\n")
+        archive.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nTag: cp311-cp311-manylinux_2_28_x86_64\n")
+        archive.writestr(f"{about}/RECORD", "")
+    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    (folder / "index.html").write_text(f'<a href="{wheel.name.replace("+", "%2B")}#sha256={digest}">{wheel.name}</a>')
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path / "index"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}", digest
+        server.shutdown()
+
+
+def test_the_lock_file_of_torch_without_cuda_comes_from_the_index_that_the_user_names(
+    cpu_index: tuple[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "images").mkdir()
+    for name in ("images/lock", "constraints.txt"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    url, digest = cpu_index
+    environment = {"PATH": "/usr/bin:/bin", "UV": tool("uv", "uv"), "UV_NO_CACHE": "1", "TORCH_INDEX_URL": url}
+    command = [str(tmp_path / "images" / "lock"), "cpu"]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    text = (tmp_path / "images" / "torch-cpu.txt").read_text()
+    assert re.findall(r"^torch==(\S+) \\\n +--hash=sha256:(\w+)$", text, re.MULTILINE) == [
+        (f"{pins(ROOT / 'constraints.txt')['torch']}+cpu", digest)
+    ]
+    assert url not in text
 
 
 @pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.parent.name)

@@ -86,6 +86,7 @@ def test_all_is_byte_compiled_once_and_for_all(image: Image) -> None:
 
 
 def test_nobody_can_write_what_is_installed(image: Image) -> None:
+    """Device nodes would be found too: a node without root cannot unpack them."""
     writable = []
     for folder, _, files in os.walk(image.root):
         for path in (Path(folder), *(Path(folder, name) for name in files)):
