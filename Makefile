@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test lint lint-chart types check compile golden calibrate clean
+.PHONY: help demo serve test test-cluster test-images lint lint-chart types check compile golden lock images calibrate clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -31,7 +31,11 @@ serve: $(VENV)/.installed ## keep serving the winner of the demo on port 8080
 	$(BIN)/crossover serve studies/demo
 
 test: $(VENV)/.installed-dev ## run all tests, one worker a core
-	$(BIN)/pytest --numprocesses logical --dist worksteal
+	$(BIN)/pytest --numprocesses logical --dist worksteal --ignore tests/cluster
+
+test-cluster: $(VENV)/.installed-dev ## the tests on a real Kubernetes API server; its first build takes 12 to 30 minutes
+	test -n "$$CROSSOVER_TEST_KUBECONFIG" || $(BIN)/python -m tests.cluster.binary
+	$(BIN)/pytest tests/cluster
 
 lint: $(VENV)/.installed-dev ## style and import contract
 	$(BIN)/ruff check .
@@ -56,7 +60,18 @@ compile: $(VENV)/.installed ## write the pipeline's YAML to build/crossover_stud
 
 golden: $(VENV)/.installed-dev ## renew the golden files after an intended change
 	$(BIN)/crossover compile --out tests/pipelines/golden/crossover_study.yaml
+	$(BIN)/crossover compile --profile tests/pipelines/golden/gpu_profile.yaml \
+		--out tests/pipelines/golden/crossover_study_gpu.yaml
 	cp tests/pipelines/golden/crossover_study.yaml charts/crossover/files/
+
+lock: $(VENV)/.installed-dev ## renew the images' lock files after a change of dependencies
+	UV=$(BIN)/uv images/lock
+
+images: ## build the container images: docs/images.md
+	images/build
+
+test-images: $(VENV)/.installed-dev ## run the built images as pods would, with buildah and runc, as root
+	$(BIN)/pytest tests/images
 
 calibrate: $(VENV)/.installed ## false alarms, power and coverage of the crossover test, as a table
 	$(BIN)/python -m benchmarks.calibration

@@ -1,7 +1,7 @@
 """Which packages are installed, and under which names; everything else is in pyproject.toml.
 
-The folders `cluster`, `components`, `pipelines` and `services` would be generic top-level modules that any other package
-may own. They are installed as `crossover_<folder>` (docs/adr/0007).
+The folders `cluster`, `components`, `pipelines` and `services` would be generic top-level modules that any other
+package may own. They are installed as `crossover_<folder>` (docs/adr/0007).
 """
 
 from setuptools import find_packages, setup

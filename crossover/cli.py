@@ -35,6 +35,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_result_verbs(verbs)
     _add_import(verbs)
     _add_lm_eval(verbs)
+    _add_pipelines(verbs)
     _add_registry(verbs)
     return parser
 
@@ -150,11 +151,31 @@ def _add_study_verbs(verbs: "_Verbs[argparse.ArgumentParser]") -> None:  # noqa:
     text = "time some steps on this machine, do not assume an MFU (default: where no peak of the device is known)"
     plan.add_argument("--measure", action=argparse.BooleanOptionalAction, help=text)
     plan.add_argument("--json", action="store_true", help="print as JSON")
-    text = "compile the pipeline to YAML for Kubeflow Pipelines"
-    compile_ = _verb(verbs, "compile", text, "compile_command", "pipelines")
-    compile_.add_argument("--out", default="-", help="output file (default: standard output)")
     doctor = _verb(verbs, "doctor", "check this machine and print the settings", "doctor_command")
     doctor.add_argument("--json", action="store_true", help="print as JSON")
+
+
+def _add_pipelines(verbs: "_Verbs[argparse.ArgumentParser]") -> None:  # noqa: UP037
+    text = "compile the pipeline to YAML for Kubeflow Pipelines"
+    compile_ = _verb(verbs, "compile", text, "pipelines_command", "pipelines")
+    compile_.add_argument("--out", default="-", help="output file (default: standard output)")
+    text = "upload the pipeline to Kubeflow Pipelines, unless this version is there"
+    upload = _verb(verbs, "upload", text, "pipelines_command", "pipelines")
+    text = "start a study in Kubeflow Pipelines, unless it runs there already, and follow it"
+    submit = _verb(verbs, "submit", text, "pipelines_command", "registry", "pipelines")
+    _add_study(submit)
+    submit.add_argument("--endpoint", help="InferenceService that serves the winner (default: the profile's)")
+    submit.add_argument("--promote", choices=("verdict", "always", "never"), default="verdict", help="when to promote")
+    submit.add_argument("--seeds-per-task", type=int, default=1, help="seeds that one pod trains (default 1)")
+    submit.add_argument("--runs", help="runs of one round, as `crossover next` prints them (default: all)")
+    submit.add_argument("--experiment", help="that the run belongs to (default: crossover)")
+    submit.add_argument("--no-follow", dest="follow", action="store_false", help="start the run and return")
+    for verb in (compile_, upload, submit):
+        verb.add_argument("--profile", metavar="FILE", help="what pods get of the cluster: docs/pipelines.md")
+    for verb in (upload, submit):
+        verb.add_argument("--host", metavar="URL", help="of Kubeflow Pipelines (default: $CROSSOVER_KFP_HOST)")
+        verb.add_argument("--namespace", help="where Kubeflow has many users: the namespace of the runs")
+        verb.add_argument("--token-file", metavar="FILE", help="bearer token (default: $CROSSOVER_KFP_TOKEN_FILE)")
 
 
 def _add_stage_verbs(verbs: "_Verbs[argparse.ArgumentParser]") -> None:  # noqa: UP037
@@ -175,7 +196,30 @@ def _add_stage_verbs(verbs: "_Verbs[argparse.ArgumentParser]") -> None:  # noqa:
     analyse.add_argument("--promote", choices=("verdict", "always", "never"), default="verdict", help="when to promote")
     _add_curves(analyse)
     text = "stage 5 of the pipeline: make the selected checkpoint the served one"
-    _add_study(_verb(verbs, "promote", text, "stage_commands", *extras))
+    promote = _verb(verbs, "promote", text, "stage_commands", *extras)
+    _add_study(promote)
+    _add_kubernetes(promote)
+    text = "let an InferenceService of KServe serve again what it served before, by the registry's record"
+    rollback = _verb(verbs, "rollback", text, "stage_commands", "registry", "cluster")
+    rollback.add_argument("study", metavar="STUDY", nargs="?", help=STUDY_HELP + " (default: that of the endpoint)")
+    _add_registry_url(rollback)
+    _add_endpoint(rollback)
+
+
+def _add_endpoint(group: argparse._ActionsContainer) -> None:
+    group.add_argument("--namespace", help="of the InferenceService (default: the kubeconfig context's, or the pod's)")
+    group.add_argument("--endpoint", metavar="NAME", help="of the InferenceService (default: made of the study's name)")
+    group.add_argument("--force-conflicts", action="store_true", help="take fields that another field manager has set")
+
+
+def _add_kubernetes(promote: argparse.ArgumentParser) -> None:
+    group = promote.add_argument_group("KServe", "serve it from the cluster of the kubeconfig, or of this pod")
+    group.add_argument("--kubernetes", action="store_true", help="apply an InferenceService, wait, and try it")
+    _add_endpoint(group)
+    group.add_argument("--replicas", type=int, metavar="N", help="pods (default: as many as there are, else 1)")
+    text = "of the traffic to the new checkpoint first; it is kept if it is not worse"
+    group.add_argument("--canary", type=int, metavar="PERCENT", help=text)
+    group.add_argument("--dry-run", action="store_true", help="only print the InferenceService as YAML")
 
 
 def _add_result_verbs(verbs: "_Verbs[argparse.ArgumentParser]") -> None:  # noqa: UP037
@@ -299,6 +343,8 @@ def _add_registry_care(inner: "_Verbs[argparse.ArgumentParser]") -> list[argpars
 
 def _extras(options: argparse.Namespace) -> tuple[str, ...]:
     """The extras that the verb needs with these options; an analysis of curves needs one only for its report."""
+    if options.function == "promote" and options.kubernetes:
+        return (*options.extras, "cluster")
     if options.function == "analyse" and options.curves:
         return ("registry",) if options.out else ()
     extras: tuple[str, ...] = options.extras

@@ -12,6 +12,7 @@ CrossoverError              exit code 1: a failure
     │  ├ UnreachableError   its service does not answer
     │  └ RunHeldError       another process trains the run
     ├ CurvesError           the curves given to the analysis
+    ├ ClusterError          Kubernetes refuses, or lacks what is needed
     ├ AccessError           a request to the registry without the right to it (HTTP 401 or 403)
     └ RequestError          a request that a service cannot serve (HTTP 4xx)
        └ ServerBusyError  more requests than the predictor's queue holds (HTTP 503)
@@ -122,6 +123,14 @@ class CurvesError(UserError):
 
 class RequestError(UserError):
     """A request that a service cannot serve: HTTP 400, or another 4xx by its code."""
+
+
+class PipelinesError(UserError):
+    """Kubeflow Pipelines does not answer, or refuses."""
+
+
+class ClusterError(UserError):
+    """Kubernetes does not answer, refuses, or lacks what a promotion or a training job needs."""
 
 
 class AccessError(UserError):

@@ -70,7 +70,23 @@ class Settings(BaseSettings):
         "where saving would take over 2 % of the time.",
     )
     image: str = Field(
-        default="ghcr.io/crossover/crossover-python:0.1.0", description="Image of the pipeline's components."
+        default="ghcr.io/crossover/crossover-training:0.1.0", description="Image of the pipeline's components."
+    )
+    restarts: int = Field(
+        default=0, ge=0, description="Times that a pipeline's step starts a training process anew that was killed."
+    )
+    processes: int = Field(
+        default=1, ge=1, description="Processes that a pipeline's step trains a run with (torchrun), one a GPU."
+    )
+    train_job: str = Field(
+        default="",
+        description="Options of the TrainJob that a pipeline's step trains a run in, as JSON; the cluster profile "
+        "writes it. Empty trains in the step's own pod.",
+    )
+    kfp_host: str = Field(default="", description="URL of Kubeflow Pipelines for `crossover submit` and `upload`.")
+    kfp_token: SecretStr = Field(default=SecretStr(""), description="Bearer token for Kubeflow Pipelines.")
+    kfp_token_file: Path | None = Field(
+        default=None, description="File with the token, read anew for every request; before CROSSOVER_KFP_TOKEN."
     )
     s3_endpoint: str = Field(
         default="", description="host:port or URL of the object store; empty means that of the AWS variables."
@@ -82,7 +98,7 @@ class Settings(BaseSettings):
     s3_region: str = Field(default="", description="Region; empty means AWS_REGION, or asking the object store.")
     s3_secure: bool = Field(default=True, description="Whether to use TLS with a CROSSOVER_S3_ENDPOINT of host:port.")
 
-    @field_validator("scratch", "resume_minutes", "registry_token_file", mode="before")
+    @field_validator("scratch", "resume_minutes", "registry_token_file", "kfp_token_file", mode="before")
     @classmethod
     def _empty_is_none(cls, value: object) -> object:
         return None if value == "" else value

@@ -64,6 +64,7 @@ def main() -> int:
                 study=argument_text(study),
                 workspace=options.workspace,
                 registry="",
+                endpoint="",
                 seeds_per_task=options.seeds_per_task,
                 promotion=options.promotion,
                 runs=options.runs,

@@ -6,36 +6,41 @@ from kfp import dsl
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def data_preparation(
-    study: str,
+    study: dsl.Input[dsl.Artifact],
     workspace: str,
     registry: str,
     seeds_per_task: int,
-    promotion: str,
     runs: str,
     dataset: dsl.Output[dsl.Dataset],
+    data_card: dsl.Output[dsl.Markdown],
 ) -> list:  # type: ignore[type-arg]
     """Prepare the corpus and plan the runs.
 
     Args:
-        study: preset name, or the study as JSON or YAML text.
+        study: the checked study.
         workspace: folder or s3://bucket/prefix that holds all of the study.
         registry: http(s) URL of the service, or SQLAlchemy URL without a password; empty for CROSSOVER_REGISTRY_URL.
         seeds_per_task: seeds that one pretraining task trains one after the other.
-        promotion: verdict, always, or never; checked here, before anything is trained.
         runs: the runs of a round, such as u10000-nano:0,1,2; empty for all.
         dataset: manifest with URI and digest.
+        data_card: what is in the dataset.
 
     Returns:
         One dict of strings a group of runs: cell, arm, seeds.
     """
     from pathlib import Path
 
-    from crossover.stages.pipeline_stage import check_parameters, open_pipeline_stage
-    from crossover.stages.prepare_stage import plan_groups, prepare_stage
+    from crossover.stages.kubeflow_figures import data_card as data_card_of
+    from crossover.stages.pipeline_stage import open_pipeline_stage
+    from crossover.stages.prepare_stage import leave_dataset, open_dataset, plan_groups, prepare_stage
+    from crossover.stages.reuse import plan_reuse
 
-    with open_pipeline_stage("data_preparation", study, workspace, registry) as context:
-        check_parameters(context.study, promotion, seeds_per_task, runs)
+    with open_pipeline_stage("data_preparation", study.path, workspace, registry) as context:
         reference = prepare_stage(context)
+        leave_dataset(context, reference)
         reference.write(Path(dataset.path))
         dataset.metadata.update(uri=reference.uri, digest=reference.digest)
-        return [group.item for group in plan_groups(context, seeds_per_task, runs)]
+        card = data_card_of(context.study, open_dataset(context, reference).manifest)
+        Path(data_card.path).write_text(card, encoding="utf-8")
+        trained = plan_reuse(context.study, context.store, runs).trained
+        return [group.item for group in plan_groups(context, seeds_per_task, runs, done=trained)]

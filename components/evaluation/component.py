@@ -6,30 +6,37 @@ from kfp import dsl
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def evaluation(
-    study: str,
+    study: dsl.Input[dsl.Artifact],
     workspace: str,
     registry: str,
+    cell: str,
+    arm: str,
+    seeds: str,
     dataset: dsl.Input[dsl.Dataset],
-    runs: dsl.Input[dsl.Model],
+    trained_runs: dsl.Input[dsl.Model],
     evaluations: dsl.Output[dsl.Artifact],
 ) -> None:
-    """Evaluate all checkpoints of the runs; results kept from before are not made again.
+    """Evaluate all checkpoints of a group of runs; results kept from before are not made again.
 
     Args:
-        study: preset name, or the study as JSON or YAML text.
+        study: the checked study.
         workspace: folder or s3://bucket/prefix that holds all of the study.
         registry: http(s) URL of the service, or SQLAlchemy URL without a password; empty for CROSSOVER_REGISTRY_URL.
+        cell: name of the cell, such as u10000-nano.
+        arm: name of the arm, such as dlm.
+        seeds: comma-separated.
         dataset: manifest of the prepared corpus.
-        runs: manifest of the trained runs' checkpoints.
+        trained_runs: manifest of the checkpoints of all runs.
         evaluations: manifest of the results.
     """
     from pathlib import Path
 
     from crossover.stages.evaluate_stage import evaluate_stage
     from crossover.stages.pipeline_stage import open_pipeline_stage
-    from crossover.stages.stage_manifests import DatasetRef, RunsRef
+    from crossover.stages.stage_manifests import DatasetRef, Group, RunsRef
 
-    with open_pipeline_stage("evaluation", study, workspace, registry) as context:
-        reference = evaluate_stage(context, DatasetRef.read(Path(dataset.path)), RunsRef.read(Path(runs.path)))
+    with open_pipeline_stage("evaluation", study.path, workspace, registry) as context:
+        group = RunsRef.read(Path(trained_runs.path)).of_group(Group.parse(cell, arm, seeds))
+        reference = evaluate_stage(context, DatasetRef.read(Path(dataset.path)), group)
         reference.write(Path(evaluations.path))
-        evaluations.metadata.update(runs=", ".join(run.id.key for run in reference.runs))
+        evaluations.metadata.update(display_name=f"{cell} {arm} seeds {seeds}", cell=cell, arm=arm, seeds=seeds)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from crossover.errors import WorkspaceError
 from crossover.settings import get_settings
+from crossover.stages.study_context import ENCODED, resolve_study
 from crossover.stages.workspace import STUDY_FILE
 from crossover.storage import open_store
 from crossover.study.load_study import load_study, parse_study, study_presets
@@ -15,12 +16,14 @@ from crossover.study.study_config import StudyConfig
 
 
 def study_of(options: argparse.Namespace) -> StudyConfig:
-    """Load the study named on the command line: a preset, a file, or the folder of a workspace.
+    """Load the study named on the command line: a preset, a file, the folder of a workspace, or `base64:` and its text.
 
     Raises:
         StudyError: it is none of these, or not a valid study.
         WorkspaceError: a file that a study wrote into its workspace, or a folder of several.
     """
+    if options.study.startswith(ENCODED):
+        return resolve_study(options.study)
     _refuse_result(Path(options.study))
     if (
         not _is_workspace(options.study)

@@ -6,14 +6,14 @@ import argparse
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
+from crossover.commands.child_process import start
 from crossover.commands.command_options import registry_of, study_of, workspace_of
 from crossover.errors import StudyError, WorkspaceError
 from crossover.stages.stage_manifests import AnalysisRef, AnyManifest, DatasetRef, Group
 from crossover.stages.study_context import StudyContext, open_study
-from crossover.storage import ANY
 from crossover.study.study_config import StudyConfig
 
-DATASET, ANALYSIS = "manifests/dataset.json", "analysis/decision.json"
+ANALYSIS = "analysis/decision.json"
 
 
 @contextmanager
@@ -23,8 +23,8 @@ def _open(options: argparse.Namespace, study: StudyConfig | None = None) -> Iter
         yield context
 
 
-def _handed(context: StudyContext, kind: type[AnyManifest], name: str) -> AnyManifest:
-    """What the stage before left.
+def handed(context: StudyContext, kind: type[AnyManifest], name: str) -> AnyManifest:
+    """What the stage before left in the workspace, by its name there.
 
     Raises:
         WorkspaceError: it was not run for this study yet.
@@ -42,12 +42,11 @@ def _handed(context: StudyContext, kind: type[AnyManifest], name: str) -> AnyMan
 
 def prepare(options: argparse.Namespace) -> int:
     """Stage 1."""
-    from crossover.stages.prepare_stage import open_dataset, prepare_stage
+    from crossover.stages.prepare_stage import leave_dataset, open_dataset, prepare_stage
 
     with _open(options) as context:
         reference = prepare_stage(context)
-        # for the next stage, wherever it runs
-        context.store.write_document(DATASET, reference.model_dump(mode="json"), replaces=ANY)
+        leave_dataset(context, reference)
         manifest = open_dataset(context, reference).manifest
         print(
             f"{manifest.documents:,} documents (dropped: {manifest.duplicates_dropped} duplicates, "
@@ -61,6 +60,7 @@ def prepare(options: argparse.Namespace) -> int:
 
 def pretrain(options: argparse.Namespace) -> int:
     """Stage 2, for all runs or those selected; on as many processes as torchrun started."""
+    from crossover.stages.prepare_stage import DATASET
     from crossover.stages.pretrain_stage import pretrain_stage
     from crossover.training.distributed import open_world
 
@@ -71,7 +71,7 @@ def pretrain(options: argparse.Namespace) -> int:
         context = stack.enter_context(_open(options, study))
         if world.leads:
             world.barrier()
-        dataset = _handed(context, DatasetRef, DATASET)
+        dataset = handed(context, DatasetRef, DATASET)
         for group in _groups(options, context):
             runs = pretrain_stage(context, dataset, group, world)
             if world.leads:
@@ -82,10 +82,11 @@ def pretrain(options: argparse.Namespace) -> int:
 def evaluate(options: argparse.Namespace) -> int:
     """Stage 3, for all runs or those selected."""
     from crossover.stages.evaluate_stage import evaluate_stage
-    from crossover.stages.stored_results import trained_runs
+    from crossover.stages.finished_runs import trained_runs
+    from crossover.stages.prepare_stage import DATASET
 
     with _open(options) as context:
-        dataset = _handed(context, DatasetRef, DATASET)
+        dataset = handed(context, DatasetRef, DATASET)
         for group in _groups(options, context):
             results = evaluate_stage(context, dataset, trained_runs(context, dataset, group))
             print(f"evaluated {results.runs[0].id.key}", flush=True)
@@ -93,13 +94,25 @@ def evaluate(options: argparse.Namespace) -> int:
 
 
 def promote(options: argparse.Namespace) -> int:
-    """Stage 5."""
+    """Stage 5; on Kubernetes in a child process, for the library imports no client of it."""
+    if options.kubernetes:
+        return _start_promoting(options, "study", "out", "replicas", "canary", "dry_run")
     from crossover.stages.promote_stage import promote_stage
 
     with _open(options) as context:
-        analysis = _handed(context, AnalysisRef, ANALYSIS)
+        analysis = handed(context, AnalysisRef, ANALYSIS)
         print(promote_stage(context, analysis).uri)
     return 0
+
+
+def rollback(options: argparse.Namespace) -> int:
+    """An endpoint serves again what it served before."""
+    return _start_promoting(options, "study")
+
+
+def _start_promoting(options: argparse.Namespace, *names: str) -> int:
+    common = ("verb", "registry", "namespace", "endpoint", "force_conflicts")
+    return start("crossover_cluster.promoting", {name: getattr(options, name) for name in (*common, *names)})
 
 
 def _groups(options: argparse.Namespace, context: StudyContext) -> list[Group]:

@@ -22,6 +22,7 @@ from crossover.registry.registry_url import is_sqlite, parse_url
 from crossover.registry.sql_attempt import SqlAttempt
 from crossover.registry.study_deletion import delete_study, restore_study
 from crossover.registry.transactions import Transactions, utc_now
+from crossover.registry.view_reads import read_page
 from crossover.registry.write_statements import (
     delete_other_estimates,
     finish_run,
@@ -314,6 +315,20 @@ class Registry(Transactions):
     def attempts(self, study_digest: str, cell: str) -> list[tuple[RunId, int]]:
         """The runs of a study in a cell with their numbers of attempts, ordered by arm and seed."""
         return self.reading(lambda engine: read_queries.attempts(engine, self.namespace, study_digest, cell))
+
+    def view_rows(self, view: str, filters: Mapping[str, object]) -> list[dict[str, Any]]:
+        """Rows of a documented view in this registry's namespace, at most 10,000.
+
+        Args:
+            view: its name without `v_`, such as deployments.
+            filters: column to the value that it must have.
+        """
+        rows = self.reading(
+            lambda engine: read_page(
+                engine, f"v_{view}", filters, namespaces=[self.namespace], cursor=None, limit=10_000
+            )
+        ).rows
+        return [dict(zip(rows.columns, row, strict=True)) for row in rows.rows]
 
     def query(self, sql: str, *, limit: int = 10_000) -> QueryResult:
         """Run one SELECT in a transaction that the database itself keeps from writing.

@@ -1,4 +1,7 @@
-"""Stage 3: measure every checkpoint of finished runs; parts that were measured before are reused."""
+"""Stage 3: measure every checkpoint of finished runs; parts that were measured before are reused.
+
+torch is imported only where something is left to measure: a finished run costs a second.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +11,14 @@ from collections.abc import Mapping, Sequence
 from crossover.data.dataset import Dataset
 from crossover.data.task_items import TaskItems
 from crossover.errors import noting_run
-from crossover.evaluation.evaluate_checkpoint import evaluate_checkpoint
 from crossover.evaluation.evaluation_records import Evaluation, EvaluationPart, load_part, merge_parts, save_part
 from crossover.evaluation.measurement_plan import Part
 from crossover.files import digest_of_file
 from crossover.progress import Meter
 from crossover.registry import MetricDef, Point
 from crossover.stages.evaluation_parts import evaluation_inputs, part_name, planned_parts
+from crossover.stages.finished_runs import register_finished
 from crossover.stages.prepare_stage import open_dataset, open_tasks
-from crossover.stages.pretrain_stage import register_finished, use_threads
 from crossover.stages.stage_manifests import (
     CheckpointRef,
     DatasetRef,
@@ -38,7 +40,6 @@ def evaluate_stage(context: StudyContext, reference: DatasetRef, runs: RunsRef) 
     """
     for manifest in (reference, runs):
         require_study(manifest, context.study.digest, type(manifest).__name__)
-    use_threads()
     dataset, tasks = open_dataset(context, reference), open_tasks(context, reference)
     evaluated = tuple(_evaluate_run(context, dataset, tasks, run) for run in runs.runs)
     return EvaluationsRef(study=context.study.digest, dataset=dataset.manifest.digest, runs=evaluated)
@@ -56,17 +57,7 @@ def _evaluate_run(context: StudyContext, dataset: Dataset, tasks: Mapping[str, T
             stored = {part: _stored(context, run, checkpoint, part) for part in parts}
             missing = [part for part, result in stored.items() if result is None]
             if missing:
-                folder = context.store.fetch(context.store.name_of(checkpoint.uri), checkpoint.digest)
-                measured = evaluate_checkpoint(
-                    folder,
-                    checkpoint.digest,
-                    missing,
-                    dataset,
-                    tasks,
-                    context.study.evaluation,
-                    unique_tokens=unique_tokens,
-                    device=context.study.training.device,
-                )
+                measured = _measure(context, dataset, tasks, checkpoint, missing, unique_tokens)
                 stored |= dict(zip(missing, measured, strict=True))
                 for part, result in zip(missing, measured, strict=True):
                     name = part_name(run.id, run.digest, checkpoint.step, part)
@@ -80,6 +71,30 @@ def _evaluate_run(context: StudyContext, dataset: Dataset, tasks: Mapping[str, T
     register_finished(context, dataset, run)
     _record(context, run, results)
     return run.model_copy(update={"evaluations": tuple(references)})
+
+
+def _measure(
+    context: StudyContext,
+    dataset: Dataset,
+    tasks: Mapping[str, TaskItems],
+    checkpoint: CheckpointRef,
+    parts: Sequence[Part],
+    unique_tokens: int,
+) -> list[EvaluationPart]:
+    from crossover.evaluation.evaluate_checkpoint import evaluate_checkpoint
+    from crossover.stages.pretrain_stage import use_threads
+
+    use_threads()
+    return evaluate_checkpoint(
+        context.store.fetch(context.store.name_of(checkpoint.uri), checkpoint.digest),
+        checkpoint.digest,
+        parts,
+        dataset,
+        tasks,
+        context.study.evaluation,
+        unique_tokens=unique_tokens,
+        device=context.study.training.device,
+    )
 
 
 def _stored(context: StudyContext, run: RunRef, checkpoint: CheckpointRef, part: Part) -> EvaluationPart | None:

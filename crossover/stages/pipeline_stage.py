@@ -6,15 +6,17 @@ A failure that users can correct is the last line of the component's log, withou
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from crossover.errors import RegistryError, StudyError, UserError
 from crossover.failures import exiting_on_failure, reporting
 from crossover.progress import events_wanted
+from crossover.settings import get_settings
 from crossover.stages.promotion_decision import PROMOTIONS
 from crossover.stages.run_selection import parse_selection
-from crossover.stages.study_context import StudyContext, open_study
+from crossover.stages.study_context import StudyContext, open_study, resolve_study
 from crossover.study.study_config import StudyConfig
 from crossover.termination import terminable
 from crossover.url_masking import mask_password
@@ -29,17 +31,28 @@ def open_pipeline_stage(stage: str, study: str, workspace: str, registry: str) -
 
     Args:
         stage: name of the component.
-        study: a preset's name, or the study as JSON or YAML text.
+        study: a preset's name, the study as JSON or YAML text, or the file that `prerequisites` wrote.
         workspace: a path or s3://bucket/prefix.
         registry: SQLAlchemy URL without a password; empty is the one of the settings.
 
     Raises:
         SystemExit: after a failure that users can correct, SIGTERM or SIGINT; its message is on standard error.
     """
+    with pipeline_stage(stage, registry), open_study(study, workspace.strip(), registry.strip()) as context:
+        yield context
+
+
+@contextmanager
+def pipeline_stage(stage: str, registry: str) -> Iterator[None]:
+    """What every stage does around its work: failures are reported, signals end it, the registry is one that lasts.
+
+    Raises:
+        SystemExit: after a failure that users can correct, SIGTERM or SIGINT; its message is on standard error.
+    """
     with exiting_on_failure(), reporting(stage), _naming_parameters(), terminable(interrupts=True):
         refuse_password(registry)
-        with open_study(study, workspace.strip(), registry.strip()) as context:
-            yield context
+        refuse_pod_registry(registry.strip() or get_settings().registry)
+        yield
 
 
 @contextmanager
@@ -53,12 +66,16 @@ def _naming_parameters() -> Iterator[None]:
         raise
 
 
-def check_parameters(study: StudyConfig, promotion: str, seeds_per_task: int, runs: str) -> None:
-    """Check in the first stage what later stages take from the pipeline's parameters, before anything is computed.
+def check_parameters(study: str, promotion: str, seeds_per_task: int, runs: str) -> StudyConfig:
+    """Check in the first stage the study, and what later stages take from the pipeline's parameters.
+
+    Returns:
+        The study.
 
     Raises:
-        StudyError: a parameter has a value that no stage knows.
+        StudyError: the study is wrong, or a parameter has a value that no stage knows.
     """
+    config = resolve_study(study)
     if promotion not in PROMOTIONS:
         close = difflib.get_close_matches(promotion, PROMOTIONS, n=1)
         raise StudyError(
@@ -70,7 +87,26 @@ def check_parameters(study: StudyConfig, promotion: str, seeds_per_task: int, ru
     if seeds_per_task < 1:
         problem = f"{seeds_per_task} seeds in a task train nothing"
         raise StudyError("run.bad-seeds-per-task", field="seeds_per_task", problem=problem, remedy="give 1 or more")
-    parse_selection(study, runs)
+    parse_selection(config, runs)
+    return config
+
+
+def refuse_pod_registry(url: str) -> None:
+    """Refuse a registry in a file of a Kubernetes pod: every pod would write one of its own, and lose it.
+
+    Raises:
+        RegistryError: the URL is of SQLite, and this process runs in a pod.
+    """
+    if url.startswith("sqlite") and os.environ.get("KUBERNETES_SERVICE_HOST"):
+        raise RegistryError(
+            "registry.file-in-pod",
+            field="pipeline parameter `registry`",
+            problem="is empty, and each step's pod would write to a file of its own, and lose it"
+            if url == get_settings().registry
+            else "is a file, which the pods of the other steps do not see",
+            remedy="write the address of the installed registry service, such as http://crossover-registry:8090, "
+            "or set CROSSOVER_REGISTRY_URL in the cluster profile",
+        )
 
 
 def refuse_password(registry: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -18,8 +18,13 @@ from crossover.stages.corpus_record import record_corpus, record_task_inputs
 from crossover.stages.run_selection import parse_selection
 from crossover.stages.stage_manifests import DatasetRef, Group, TaskRef
 from crossover.stages.study_context import StudyContext
+from crossover.storage import ANY
+from crossover.study.identity import RunId
 from crossover.study.study_digests import dataset_digest, short
 from crossover.study.study_parts import DOMAIN_CLOZE
+
+DATASET = "manifests/dataset.json"
+"""The dataset, for stages that are started one by one."""
 
 
 def prepare_stage(context: StudyContext) -> DatasetRef:
@@ -48,6 +53,11 @@ def prepare_stage(context: StudyContext) -> DatasetRef:
     context.registry.register_dataset(context.study.digest, manifest.digest, manifest.model_dump(mode="json"))
     uri = context.store.uri_of(name)
     return DatasetRef(study=context.study.digest, uri=uri, digest=manifest.digest, tasks=tasks)
+
+
+def leave_dataset(context: StudyContext, reference: DatasetRef) -> None:
+    """Leave the manifest in the workspace, for stages that are started one by one, wherever they run."""
+    context.store.write_document(DATASET, reference.model_dump(mode="json"), replaces=ANY)
 
 
 def _task(context: StudyContext, task: str, dataset: Dataset, read: Callable[[], SplitCorpus]) -> TaskRef:
@@ -98,21 +108,31 @@ def open_tasks(context: StudyContext, reference: DatasetRef) -> dict[str, TaskIt
     return {task.name: TaskItems.open(fetch(name_of(task.uri), task.digest)) for task in reference.tasks}
 
 
-def plan_groups(context: StudyContext, seeds_per_task: int, runs: str = "") -> list[Group]:
+def plan_groups(
+    context: StudyContext, seeds_per_task: int, runs: str = "", done: Collection[RunId] = ()
+) -> list[Group]:
     """Cut cells x arms x seeds into groups; the arms of a seed stand next to each other.
 
     Args:
         context: the study.
-        seeds_per_task: how many seeds one pretraining task does one after the other; at least 1.
+        seeds_per_task: how many seeds one task does one after the other; at least 1.
         runs: the runs of a round as `stages.run_selection` writes them; empty for all.
+        done: runs that are done already; those of a cell and an arm are one group, which costs one short task.
 
     Raises:
         StudyError: `runs` names what the study does not have.
     """
-    size = max(1, seeds_per_task)
-    return [
-        Group(cell=cell, arm=arm, seeds=seeds[start : start + size])
-        for cell, seeds in parse_selection(context.study, runs).items()
-        for start in range(0, len(seeds), size)
-        for arm in context.study.arms
-    ]
+    size, known = max(1, seeds_per_task), frozenset(done)
+    finished, left = [], []
+    for cell, seeds in parse_selection(context.study, runs).items():
+        of_arm = {arm: [seed for seed in seeds if RunId(cell, arm, seed) not in known] for arm in context.study.arms}
+        for arm, missing in of_arm.items():
+            if kept := tuple(seed for seed in seeds if seed not in missing):
+                finished.append(Group(cell=cell, arm=arm, seeds=kept))
+        left += [
+            Group(cell=cell, arm=arm, seeds=tuple(missing[start : start + size]))
+            for start in range(0, len(seeds), size)
+            for arm, missing in of_arm.items()
+            if missing[start : start + size]
+        ]
+    return finished + left

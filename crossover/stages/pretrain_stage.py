@@ -15,19 +15,19 @@ from crossover.data.dataset import Dataset
 from crossover.errors import CheckpointError, StorageError, noting_run
 from crossover.metric_catalogue import METRICS
 from crossover.progress import Meter
-from crossover.registry import Attempt, MetricDef, Point, SavedCheckpoint, kept_alive
+from crossover.registry import Attempt, MetricDef, Point, kept_alive
 from crossover.settings import get_settings
+from crossover.stages.finished_runs import finished_run, register_finished, run_config
 from crossover.stages.prepare_stage import open_dataset
-from crossover.stages.stage_manifests import CheckpointRef, DatasetRef, Group, RunRef, RunsRef, require_study
+from crossover.stages.stage_manifests import DatasetRef, Group, RunsRef, require_study
 from crossover.stages.study_context import StudyContext
 from crossover.stages.workspace import relative_to_root, run_name
-from crossover.study.identity import RunId
 from crossover.study.study_config import StudyConfig
 from crossover.training.checkpoint_info import step_name
 from crossover.training.distributed import World
 from crossover.training.recorder import NoRecorder, Progress
 from crossover.training.run_schedule import run_schedule
-from crossover.training.run_spec import RunSpec, cell_model, resume_step
+from crossover.training.run_spec import RunSpec, resume_step
 from crossover.training.trainer import Trainer
 
 
@@ -108,17 +108,16 @@ def pretrain_stage(context: StudyContext, reference: DatasetRef, group: Group, w
     for seed in group.seeds:
         spec = RunSpec(study=context.study, cell=cell, arm=group.arm, seed=seed, examples=budget.digest)
         folder = context.store.path(run_name(spec.id, spec.digest))
-        if world.leads:
-            config = _run_config(context.study, spec.id) | {
-                "threads": torch.get_num_threads(),
-                "torch": str(torch.__version__),
-            }
-            context.registry.register_run(
-                context.study.digest, spec.id, spec.digest, config=config, epoch_tokens=budget.tokens
-            )
         finished = world.share(finished_run(context, spec) if world.leads else None)
         if finished is None:
             if world.leads:
+                config = run_config(context.study, spec.id) | {
+                    "threads": torch.get_num_threads(),
+                    "torch": str(torch.__version__),
+                }
+                context.registry.register_run(
+                    context.study.digest, spec.id, spec.digest, config=config, epoch_tokens=budget.tokens
+                )
                 _train(context, spec, dataset, folder, world)
             else:
                 Trainer(spec, dataset.train(cell.unique_tokens), folder, NoRecorder(), world=world).run()
@@ -135,45 +134,6 @@ def pretrain_stage(context: StudyContext, reference: DatasetRef, group: Group, w
             register_finished(context, dataset, finished)
         runs.append(finished)
     return RunsRef(study=context.study.digest, runs=tuple(runs))
-
-
-def register_finished(context: StudyContext, dataset: Dataset, run: RunRef) -> None:
-    """Record a run that is trained to its end, and its checkpoints; a registry that has them is left as it is."""
-    study, cell = context.study, context.study.cell(run.id.cell)
-    tokens_per_step = study.training.batch_size * study.data.sequence_length
-    context.registry.register_run(
-        study.digest,
-        run.id,
-        run.digest,
-        config=_run_config(study, run.id),
-        epoch_tokens=dataset.manifest.budget(cell.unique_tokens).tokens,
-        checkpoints=[SavedCheckpoint(c.step, c.step * tokens_per_step, c.uri, c.digest) for c in run.checkpoints],
-    )
-
-
-def finished_run(context: StudyContext, spec: RunSpec) -> RunRef | None:
-    """The run with its checkpoints, if it has been trained to its end; None when a checkpoint is missing or torn."""
-    parent = f"{run_name(spec.id, spec.digest)}/checkpoints"
-    checkpoints = []
-    for step in spec.milestones:
-        name = f"{parent}/{step_name(step)}"
-        digest = _complete(context, name)
-        if digest is None:
-            return None
-        checkpoints.append(CheckpointRef(step=step, uri=context.store.uri_of(name), digest=digest))
-    return RunRef(id=spec.id, digest=spec.digest, checkpoints=tuple(checkpoints))
-
-
-def _complete(context: StudyContext, name: str) -> str | None:
-    """Digest of an artifact that is complete in the store; a local copy is checked, none is downloaded for it."""
-    digest = context.store.digest(name)
-    if digest is None or not context.store.path(name).exists():
-        return digest
-    try:
-        context.store.fetch(name, digest)
-    except StorageError:
-        return None
-    return digest
 
 
 def _fetch_progress(context: StudyContext, run: str) -> None:
@@ -231,19 +191,3 @@ def _progress(study: StudyConfig, spec: RunSpec, started: int) -> Iterator[Calla
             last = step
 
         yield on_step
-
-
-def _run_config(study: StudyConfig, run: RunId) -> dict[str, object]:
-    cell = study.cell(run.cell)
-    model = cell_model(study, cell)
-    return {
-        "cell": run.cell,
-        "arm": run.arm,
-        "seed": run.seed,
-        "unique_tokens": cell.unique_tokens,
-        "parameters": model.parameters,
-        "active_parameters": model.active_parameters,
-        "recipe": study.arm(run.arm).model_dump(mode="json"),
-        "model": model.model_dump(mode="json"),
-        "training": study.training.model_dump(mode="json"),
-    }

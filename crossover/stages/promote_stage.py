@@ -15,12 +15,11 @@ from crossover.training.checkpoint_info import read_info
 CURRENT = "serving/current.json"
 
 
-def promote_stage(context: StudyContext, analysis: AnalysisRef) -> DeploymentRef:
-    """Copy the winner to `serving/`, name it in `serving/current.json`, and record the deployment.
+def planned_deployment(context: StudyContext, analysis: AnalysisRef) -> DeploymentRef:
+    """What a promotion serves; nothing is written.
 
     Raises:
         WorkspaceError: the analysis says hold.
-        CheckpointError, StorageError: the winner's checkpoint is missing, torn or altered.
     """
     if analysis.decision != "promote":
         raise WorkspaceError(
@@ -29,10 +28,28 @@ def promote_stage(context: StudyContext, analysis: AnalysisRef) -> DeploymentRef
             problem=f"the analysis holds the promotion ({analysis.reason})",
             remedy="add seeds until the verdict is settled, or analyse again with --promote always",
         )
+    winner = analysis.winner
+    return DeploymentRef(
+        study=context.study.digest,
+        uri=context.store.uri_of(f"serving/{short(winner.checkpoint.digest)}"),
+        digest=winner.checkpoint.digest,
+        candidate=winner,
+        reason=analysis.reason,
+    )
+
+
+def promote_stage(context: StudyContext, analysis: AnalysisRef) -> DeploymentRef:
+    """Copy the winner to `serving/`, name it in `serving/current.json`, and record the deployment.
+
+    Raises:
+        WorkspaceError: the analysis says hold.
+        CheckpointError, StorageError: the winner's checkpoint is missing, torn or altered.
+    """
+    deployment = planned_deployment(context, analysis)
     winner, store = analysis.winner, context.store
     source = store.fetch(store.name_of(winner.checkpoint.uri), winner.checkpoint.digest)
     read_info(source)
-    name = f"serving/{short(winner.checkpoint.digest)}"
+    name = store.name_of(deployment.uri)
     if store.digest(name) != winner.checkpoint.digest:
         target = store.path(name)
         try:
@@ -41,13 +58,6 @@ def promote_stage(context: StudyContext, analysis: AnalysisRef) -> DeploymentRef
         except OSError as error:
             raise workspace_error(target, error) from error
         store.publish(name)
-    deployment = DeploymentRef(
-        study=context.study.digest,
-        uri=store.uri_of(name),
-        digest=winner.checkpoint.digest,
-        candidate=winner,
-        reason=analysis.reason,
-    )
     store.write_document(CURRENT, deployment.model_dump(mode="json"), replaces=ANY)
     context.registry.record_deployment(
         context.study.digest,

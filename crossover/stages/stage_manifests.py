@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, Self, TypeVar
 
@@ -69,6 +70,11 @@ class Group(BaseModel):
     def parse(cls, cell: str, arm: str, seeds: str) -> Self:
         """From the strings of a pipeline's loop item; seeds are comma-separated."""
         return cls(cell=cell, arm=arm, seeds=tuple(int(seed) for seed in seeds.split(",")))
+
+    @property
+    def run_ids(self) -> tuple[RunId, ...]:
+        """Its runs."""
+        return tuple(RunId(self.cell, self.arm, seed) for seed in self.seeds)
 
     @property
     def item(self) -> dict[str, str]:
@@ -141,6 +147,15 @@ class RunsRef(Manifest):
 
     kind: Literal["runs-ref"] = "runs-ref"
     runs: tuple[RunRef, ...]
+
+    @classmethod
+    def merged(cls, parts: Sequence[RunsRef]) -> RunsRef:
+        """The runs of several manifests of one study; at least one manifest."""
+        return cls(study=parts[0].study, runs=tuple(run for part in parts for run in part.runs))
+
+    def of_group(self, group: Group) -> RunsRef:
+        """The runs of one group."""
+        return self.model_copy(update={"runs": tuple(run for run in self.runs if run.id in group.run_ids)})
 
 
 class EvaluationsRef(Manifest):

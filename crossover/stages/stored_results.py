@@ -4,38 +4,13 @@ from __future__ import annotations
 
 from crossover.errors import WorkspaceError
 from crossover.stages.evaluate_stage import evaluate_stage
-from crossover.stages.prepare_stage import open_dataset, plan_groups, prepare_stage
-from crossover.stages.pretrain_stage import finished_run
+from crossover.stages.finished_runs import trained_runs
+from crossover.stages.prepare_stage import plan_groups, prepare_stage
 from crossover.stages.reuse import plan_reuse
-from crossover.stages.stage_manifests import DatasetRef, EvaluationsRef, Group, RunsRef
+from crossover.stages.stage_manifests import EvaluationsRef
 from crossover.stages.study_context import StudyContext
 from crossover.storage import ArtifactStore
 from crossover.study.study_config import StudyConfig
-from crossover.training.run_spec import RunSpec
-
-
-def trained_runs(context: StudyContext, reference: DatasetRef, group: Group) -> RunsRef:
-    """The finished runs of a group.
-
-    Raises:
-        WorkspaceError: a run has not been trained to its end.
-    """
-    dataset = open_dataset(context, reference)
-    cell = context.study.cell(group.cell)
-    examples = dataset.manifest.budget(cell.unique_tokens).digest
-    runs = []
-    for seed in group.seeds:
-        spec = RunSpec(study=context.study, cell=cell, arm=group.arm, seed=seed, examples=examples)
-        run = finished_run(context, spec)
-        if run is None:
-            raise WorkspaceError(
-                "workspace.untrained-run",
-                field=spec.key,
-                problem="has not been trained to its end",
-                remedy="run `crossover pretrain` for it first",
-            )
-        runs.append(run)
-    return RunsRef(study=context.study.digest, runs=tuple(runs))
 
 
 def measured_runs(context: StudyContext) -> list[EvaluationsRef]:

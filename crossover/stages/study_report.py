@@ -149,24 +149,6 @@ def _references(study: StudyConfig, dataset: Dataset) -> list[Fact]:
     return facts
 
 
-def key_figures(analyses: Mapping[str, Analysis]) -> dict[str, float]:
-    """What Kubeflow's Metrics tab shows: of each verdict on the first axis, pairs, p, late difference and crossing."""
-    figures: dict[str, float] = {}
-    for cell, analysis in analyses.items():
-        for verdict in analysis.verdicts:
-            if verdict.axis != analysis.plan.axes[0]:
-                continue
-            name = f"{cell} {verdict.metric} {verdict.comparison}"
-            figures[f"{name}: seed pairs"] = float(verdict.pairs)
-            if verdict.p_adjusted is not None:
-                figures[f"{name}: p of a crossover"] = verdict.p_adjusted
-            if verdict.late is not None:
-                figures[f"{name}: late difference"] = verdict.late.mean
-            if verdict.crossing is not None:
-                figures[f"{name}: crossing at {verdict.axis}"] = verdict.crossing.at
-    return figures
-
-
 def read_analyses(path: Path) -> dict[str, Analysis]:
     """The analyses by cell that a step wrote to analysis.json."""
     return {cell: Analysis.model_validate(record) for cell, record in read_json(path).items()}

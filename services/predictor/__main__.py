@@ -55,15 +55,17 @@ def _serve(options: argparse.Namespace) -> None:
     from kserve.model_server import ModelServer
     from kserve.protocol.rest.server import RESTServer
 
+    from crossover.study.study_digests import short
+
     model = CrossoverModel(options.model_name, options.checkpoint, options.max_queue)
-    routes = OpenAIRoutes(options.model_name, model.batcher, Metrics())
+    routes = OpenAIRoutes(options.model_name, model.batcher, Metrics(), model.identity)
     model_server.app.include_router(routes.router())
     model_server.app.add_exception_handler(RequestError, kserve_error)
     server = ModelServer(http_port=options.port, workers=1, enable_grpc=False, enable_latency_logging=False)
     for name in ("kserve", "kserve.trace", "uvicorn.error"):  # leaves one line a request, of uvicorn.access
         logging.getLogger(name).setLevel(logging.WARNING)
     server.register_model(model)
-    data_plane = RequestDataPlane(server.registered_models)
+    data_plane = RequestDataPlane(server.registered_models, version=short(model.digest))
     model_server.app.include_router(data_plane.router())
     rest = RESTServer(
         "kserve.model_server:app", data_plane, server.model_repository_extension, options.port, grace_period=30

@@ -13,6 +13,7 @@ from kserve.protocol.infer_type import InferOutput, InferRequest, InferResponse
 
 from crossover.decoding import Completion
 from crossover.training.checkpoint import load_checkpoint
+from crossover.training.checkpoint_info import checkpoint_digest
 
 
 class CrossoverModel(Model):
@@ -30,6 +31,7 @@ class CrossoverModel(Model):
     def __init__(self, name: str, checkpoint: Path, max_queue: int = MAX_QUEUE) -> None:
         super().__init__(name)
         transformer, self.info = load_checkpoint(checkpoint)
+        self.digest = checkpoint_digest(checkpoint)
         self.batcher = Batcher(transformer, max_queue)
         self.ready = True
 
@@ -54,6 +56,12 @@ class CrossoverModel(Model):
     def validate(self, payload: Any) -> Any:  # noqa: ANN401 - as KServe has it
         """Nothing: `predict` checks every field."""
         return payload
+
+    @property
+    def identity(self) -> dict[str, object]:
+        """Which checkpoint this is: what a promotion asks the endpoint for."""
+        info = self.info
+        return {"digest": self.digest, "run": info.run, "run_digest": info.run_digest, "step": info.step}
 
     def get_input_types(self) -> list[dict[str, Any]]:
         """Inputs in v2 metadata."""

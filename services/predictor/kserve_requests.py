@@ -11,6 +11,7 @@ from crossover_services.predictor.request_fields import RequestBody, SamplingFie
 from fastapi import APIRouter, Request, Response
 from kserve.constants.constants import INFERENCE_CONTENT_LENGTH_HEADER, PredictorProtocol
 from kserve.errors import InferenceError, InvalidInput
+from kserve.model_repository import ModelRepository
 from kserve.protocol.dataplane import DataPlane
 from kserve.protocol.infer_type import InferInput, InferRequest
 from kserve.protocol.rest.v2_datamodels import RequestInput, RequestOutput
@@ -52,7 +53,21 @@ class InferBody(RequestBody):
 
 
 class RequestDataPlane(DataPlane):
-    """KServe's data plane, except that it reads every body as JSON, and that a malformed one is a RequestError."""
+    """KServe's data plane, except that it reads every body as JSON, and that a malformed one is a RequestError.
+
+    Args:
+        models: KServe's repository of models.
+        version: of the only model, in its metadata.
+    """
+
+    def __init__(self, models: ModelRepository, version: str) -> None:
+        super().__init__(models)
+        self.version = version
+
+    async def model_metadata(self, model_name: str) -> dict[str, Any]:
+        """KServe's metadata, with the version."""
+        metadata: dict[str, Any] = await super().model_metadata(model_name)
+        return metadata | {"versions": [self.version]}
 
     def decode(
         self,

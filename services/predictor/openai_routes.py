@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from crossover_services.predictor.openai_types import CompletionRequest
@@ -41,10 +41,11 @@ class OpenAIRoutes:
         name: of the model in requests.
         batcher: request queue of the model.
         metrics: counts the requests.
+        identity: which checkpoint it is, in the model's description.
     """
 
-    def __init__(self, name: str, batcher: Batcher, metrics: Metrics) -> None:
-        self.name, self.batcher, self.metrics = name, batcher, metrics
+    def __init__(self, name: str, batcher: Batcher, metrics: Metrics, identity: Mapping[str, object]) -> None:
+        self.name, self.batcher, self.metrics, self.identity = name, batcher, metrics, identity
         self.created = int(time.time())
 
     def router(self) -> APIRouter:
@@ -71,6 +72,7 @@ class OpenAIRoutes:
             "infill": not (self.batcher.model.causal or self.batcher.model.block_length),
             "max_length": self.batcher.model.config.max_length,
             "parameters": self.batcher.model.config.parameters,
+            **self.identity,
         }
 
     async def models(self) -> dict[str, object]:

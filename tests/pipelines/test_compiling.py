@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 import yaml
-from crossover_pipelines.compiling import compile_pipeline
-from crossover_pipelines.crossover_study.pipeline import build_pipeline
+from crossover_pipelines.cluster_profile import STEPS, ClusterProfile, read_profile
+from crossover_pipelines.compiling import compile_pipeline, compile_study
 from crossover_pipelines.ir_lint import lint
 from crossover_pipelines.local import argument_text
 from kfp import dsl
@@ -15,7 +15,10 @@ from kfp.dsl.base_component import BaseComponent
 
 from crossover.errors import CrossoverError
 
-GOLDEN = Path(__file__).with_name("golden") / "crossover_study.yaml"
+FOLDER = Path(__file__).with_name("golden")
+GOLDEN = FOLDER / "crossover_study.yaml"
+PROFILES = {"crossover_study": None, "crossover_study_gpu": FOLDER / "gpu_profile.yaml"}
+"""Golden file to the profile that it is compiled with."""
 
 
 def spec_of(pipeline: BaseComponent) -> dict[str, Any]:
@@ -30,15 +33,64 @@ def spec_of(pipeline: BaseComponent) -> dict[str, Any]:
     return compiled
 
 
-def test_golden() -> None:
+def golden(name: str = "crossover_study") -> tuple[dict[str, Any], dict[str, Any]]:
+    """The pipeline and the settings of its pods."""
+    pipeline, platforms = yaml.safe_load_all((FOLDER / f"{name}.yaml").read_text("utf-8"))
+    return pipeline, platforms["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_golden(name: str) -> None:
     """A change of the pipeline must be meant: renew with `make golden` and review the difference."""
-    assert compile_pipeline(build_pipeline()) == GOLDEN.read_text(encoding="utf-8")
+    path = PROFILES[name]
+    text = compile_study(read_profile(path) if path else ClusterProfile())
+    assert text == (FOLDER / f"{name}.yaml").read_text(encoding="utf-8")
+    assert lint(golden(name)[0]) == []
 
 
-def test_every_parameter_has_a_default_and_there_are_few() -> None:
-    parameters = yaml.safe_load(GOLDEN.read_text())["root"]["inputDefinitions"]["parameters"]
+def test_every_parameter_has_a_default_and_a_description_and_there_are_few() -> None:
+    parameters = golden()[0]["root"]["inputDefinitions"]["parameters"]
     assert len(parameters) <= 12
-    assert all("defaultValue" in definition for definition in parameters.values())
+    assert all({"defaultValue", "description"} <= set(definition) for definition in parameters.values())
+    assert parameters["promotion"]["literals"] == ["verdict", "always", "never"]
+
+
+def test_each_loop_has_one_task() -> None:
+    """Kubeflow's page crashes on a loop of several, exactly when one of them fails."""
+    components = golden()[0]["components"]
+    loops = {name: set(c["dag"]["tasks"]) for name, c in components.items() if name.startswith("comp-for-loop")}
+    assert list(loops.values()) == [{"pretraining"}, {"evaluation"}]
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_every_step_asks_for_cpu_and_memory(name: str) -> None:
+    executors = golden(name)[0]["deploymentSpec"]["executors"]
+    assert {label.removeprefix("exec-").replace("-", "_") for label in executors} == set(STEPS)
+    for executor in executors.values():
+        resources = executor["container"]["resources"]
+        assert {"resourceCpuRequest", "resourceMemoryRequest", "resourceMemoryLimit"} <= set(resources)
+
+
+def test_a_gpu_profile_reaches_the_pods() -> None:
+    pipeline, pods = golden("crossover_study_gpu")
+    container = pipeline["deploymentSpec"]["executors"]["exec-pretraining"]["container"]
+    assert container["image"] == "registry.example.org/crossover-training:1"
+    assert container["resources"]["accelerator"] == {
+        **{"resourceCount": "2", "count": "2", "resourceType": "nvidia.com/gpu", "type": "nvidia.com/gpu"}
+    }
+    environment = {item["name"]: item["value"] for item in container["env"]}
+    assert environment["CROSSOVER_PROCESSES"] == "2"
+    assert environment["CROSSOVER_RESTARTS"] == "5"
+    assert environment["CROSSOVER_REGISTRY_URL"] == "http://crossover-registry.crossover:8090"
+    pod = pods["exec-pretraining"]
+    assert pod["secretAsEnv"][0]["secretName"] == "crossover-s3"
+    assert {mount["mountPath"] for mount in pod["emptyDirMounts"]} == {"/dev/shm"}  # noqa: S108
+    assert pod["pvcMount"][0]["mountPath"] == "/scratch"
+    assert pod["nodeSelector"] == {"labels": {"gpu": "h100"}}
+    assert pod["tolerations"] == [{"effect": "NoSchedule", "key": "nvidia.com/gpu", "operator": "Exists"}]
+    assert pod["podMetadata"]["labels"] == {"kueue.x-k8s.io/queue-name": "research"}
+    assert pod["activeDeadlineSeconds"] == "86400"
+    assert "accelerator" not in pipeline["deploymentSpec"]["executors"]["exec-evaluation"]["container"]["resources"]
 
 
 def test_study_text_survives_kfp_local() -> None:
@@ -175,9 +227,9 @@ def test_lint_rejects(pipeline: BaseComponent, words: str) -> None:
 
 
 def test_lint_rejects_collecting_over_a_conditional_task_and_one_of_artifacts() -> None:
-    spec = copy.deepcopy(yaml.safe_load(GOLDEN.read_text()))
+    spec = copy.deepcopy(golden()[0])
     loop = spec["components"]["comp-for-loop-1"]["dag"]
-    loop["tasks"]["train-and-evaluate"]["triggerPolicy"] = {"condition": "true"}
+    loop["tasks"]["pretraining"]["triggerPolicy"] = {"condition": "true"}
     assert any("collects over a conditional task" in problem for problem in lint(spec))
     selectors = next(iter(loop["outputs"]["artifacts"].values()))["artifactSelectors"]
     selectors.append(dict(selectors[0]))

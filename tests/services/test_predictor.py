@@ -20,6 +20,8 @@ from crossover.cli import main
 from crossover.commands.serve_command import serving
 from crossover.commands.serve_samples import show_samples
 from crossover.model.transformer import Transformer
+from crossover.study.study_digests import short
+from crossover.training.checkpoint_info import checkpoint_digest
 from tests.conftest import tiny_model
 from tests.services.conftest import write_checkpoint
 
@@ -327,3 +329,12 @@ def test_blank_samples_are_quoted(tmp_path: Path, capsys: pytest.CaptureFixture[
         "'  '",
         *[repr(" " * 8)] * 3,
     ]
+
+
+def test_a_predictor_tells_which_checkpoint_it_serves(tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path / "c")
+    with serving(folder) as url:
+        card, metadata = httpx.get(f"{url}/v1/models").json()["data"][0], httpx.get(f"{url}/v2/models/crossover").json()
+    digest = checkpoint_digest(folder)
+    assert (card["digest"], card["run"], card["run_digest"], card["step"]) == (digest, "c/a/seed-0", "sha256:x", 1)
+    assert metadata["versions"] == [short(digest)]

@@ -174,6 +174,11 @@ class RemoteRegistry:
         rows = self._http.send("GET", "/runs", parameters=parameters)["rows"]
         return [(RunId(row["cell"], row["arm"], row["seed"]), row["attempts"]) for row in rows]
 
+    def view_rows(self, view: str, filters: Mapping[str, object]) -> list[dict[str, Any]]:
+        """See `Registry.view_rows`."""
+        rows: list[dict[str, Any]] = self._http.send("GET", f"/{view}", parameters={**filters, "limit": _PAGE})["rows"]
+        return rows
+
     def query(self, sql: str, *, limit: int = 10_000) -> QueryResult:
         """See `Registry.query`."""
         told = self._post("/sql", {"sql": sql, "limit": limit})

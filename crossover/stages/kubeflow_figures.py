@@ -1,0 +1,124 @@
+"""What Kubeflow's pages show of a study: tables of scalars for Compare runs, and summaries in Markdown with links.
+
+Compare runs cuts names at about 22 characters, so what differs between the figures of one study comes first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from urllib.parse import quote
+
+from crossover.analysis.analysis_result import Analysis, Verdict
+from crossover.data.dataset import DatasetManifest
+from crossover.settings import get_settings
+from crossover.stages.stage_manifests import DeploymentRef, RunsRef
+from crossover.stages.study_context import StudyContext
+from crossover.study.study_config import StudyConfig
+
+_COMPARISONS = {"matched": "", "best-so-far": " best", "frontier": " frontier"}
+
+
+def key_figures(analyses: Mapping[str, Analysis]) -> dict[str, float]:
+    """Of each verdict on the first axis: seed pairs, p of a crossover, late difference, crossing.
+
+    Args:
+        analyses: cell to analysis.
+    """
+    figures: dict[str, float] = {}
+    for cell, analysis in analyses.items():
+        for verdict in analysis.verdicts:
+            if verdict.axis != analysis.plan.axes[0]:
+                continue
+            name = _name(verdict, analysis) + (f" {cell}" if len(analyses) > 1 else "")
+            figures[f"pairs {name}"] = float(verdict.pairs)
+            if verdict.p_adjusted is not None:
+                figures[f"p {name}"] = verdict.p_adjusted
+            if verdict.late is not None:
+                figures[f"late {name}"] = verdict.late.mean
+            if verdict.crossing is not None:
+                figures[f"cross {name}"] = verdict.crossing.at
+    return figures
+
+
+def _name(verdict: Verdict, analysis: Analysis) -> str:
+    other = "" if verdict.baseline == analysis.plan.baseline else f" {verdict.baseline}"
+    return f"{verdict.metric}{_COMPARISONS[verdict.comparison]}{other}"
+
+
+def arm_figures(analyses: Mapping[str, Analysis], arm: str) -> dict[str, float]:
+    """Means of one arm over its seeds: the last value and the best value of each metric.
+
+    Args:
+        analyses: cell to analysis.
+        arm: its name.
+    """
+    figures: dict[str, float] = {}
+    for cell, analysis in analyses.items():
+        where = f" {cell}" if len(analyses) > 1 else ""
+        for row in analysis.summaries:
+            if row.arm == arm:
+                figures[f"best {row.metric}{where}"] = row.best_mean
+                figures[f"last {row.metric}{where}"] = row.final_mean
+    return figures
+
+
+def linked_summary(context: StudyContext, text: str) -> str:
+    """The report in Markdown, followed by links to the registry's page of the study and to the workspace."""
+    study, url = context.study, context.registry_url.rstrip("/")
+    links = [f"Artifacts: `{context.workspace.uri}`"]
+    if url.startswith(("http://", "https://")):
+        namespace = get_settings().registry_namespace
+        page = f"{url}/studies/{quote(namespace, safe='')}/{quote(study.name, safe='')}" if namespace else url
+        links.insert(0, f"Registry: [{study.name}]({page})")
+    return "\n\n".join((text.rstrip(), *links)) + "\n"
+
+
+def served_summary(deployment: DeploymentRef, endpoint: str = "") -> str:
+    """What is served, and where.
+
+    Args:
+        deployment: the promoted checkpoint.
+        endpoint: base URL of the InferenceService; empty where there is none.
+    """
+    winner = deployment.candidate
+    lines = [
+        f"**{winner.run.arm}**, {winner.run.cell}, seed {winner.run.seed}, step {winner.checkpoint.step}: "
+        f"{winner.metric} {winner.value:.4f}",
+        deployment.reason,
+        f"Checkpoint: `{deployment.uri}` (SHA-256 `{deployment.digest}`)",
+        f"Endpoint: [{endpoint}]({endpoint}/v1/models)"
+        if endpoint
+        else "No endpoint: the parameter `endpoint` is empty.",
+    ]
+    return "\n\n".join(lines) + "\n"
+
+
+def data_card(study: StudyConfig, manifest: DatasetManifest) -> str:
+    """What is in the dataset, as a table in Markdown."""
+    rows = {
+        "Source": f"`{manifest.source}`",
+        "Files read": f"{manifest.files_read:,}",
+        "Documents": f"{manifest.documents:,}: {manifest.train_documents:,} to train on, "
+        f"{manifest.validation_documents:,} held out",
+        "Left out": f"{manifest.duplicates_dropped:,} exact duplicates, {manifest.undecodable_dropped:,} not UTF-8, "
+        f"{manifest.empty_dropped:,} empty; {manifest.tail_tokens_dropped:,} tokens of tails",
+        "Training tokens": f"{manifest.available_tokens:,}, in examples of {manifest.sequence_length}",
+        "Held-out tokens": f"{manifest.validation_examples * manifest.sequence_length:,}",
+        "Tokenizer": f"{manifest.tokenizer}, {manifest.bytes_per_token:.2f} bytes a token",
+        "Unique tokens of the cells": ", ".join(f"{budget.tokens:,}" for budget in manifest.budgets),
+        "Digest": f"`{manifest.digest}`",
+    }
+    lines = [f"| {name} | {value} |" for name, value in rows.items()]
+    return "\n".join((f"# Data of {study.name}", "", "| | |", "|---|---|", *lines)) + "\n"
+
+
+def training_table(study: StudyConfig, trained: RunsRef) -> str:
+    """The trained runs, as a table in Markdown."""
+    tokens = study.training.batch_size * study.data.sequence_length
+    lines = [
+        f"| {run.id.cell} | {run.id.arm} | {run.id.seed} | {run.checkpoints[-1].step:,} "
+        f"| {run.checkpoints[-1].step * tokens:,} | {len(run.checkpoints)} | `{run.digest[:12]}` |"
+        for run in trained.runs
+    ]
+    head = ("| cell | arm | seed | steps | tokens | checkpoints | run |", "|---|---|---|---|---|---|---|")
+    return "\n".join((f"# Trained runs of {study.name}", "", *head, *lines)) + "\n"
