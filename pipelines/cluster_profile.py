@@ -129,6 +129,11 @@ class ClusterProfile(_Part):
         return self.image or get_settings().image
 
     @property
+    def gpu_steps(self) -> tuple[str, ...]:
+        """Steps whose pods have GPUs."""
+        return tuple(step for step in STEPS if self.resources(step).gpu)
+
+    @property
     def train_job(self) -> str:
         """CROSSOVER_TRAIN_JOB: options of the TrainJobs as JSON, with the resources of `pretraining` for each node.
 

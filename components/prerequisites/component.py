@@ -13,6 +13,7 @@ def prerequisites(
     seeds_per_task: int,
     promotion: str,
     runs: str,
+    gpu_steps: str,
     checked_study: dsl.Output[dsl.Artifact],
 ) -> None:
     """Check the study, every parameter, and what the steps need of the cluster; nothing is computed.
@@ -25,6 +26,7 @@ def prerequisites(
         seeds_per_task: seeds that one pretraining task trains one after the other.
         promotion: verdict, always, or never.
         runs: the runs of a round, such as u10000-nano:0,1,2; empty for all.
+        gpu_steps: steps whose pods have GPUs, as they were compiled; comma-separated.
         checked_study: the study with all defaults, as the later steps read it.
     """
     from pathlib import Path
@@ -32,10 +34,11 @@ def prerequisites(
     from crossover_cluster.prerequisites import check_prerequisites
 
     from crossover.settings import get_settings
-    from crossover.stages.pipeline_stage import check_parameters, pipeline_stage
+    from crossover.stages.pipeline_stage import check_gpu_steps, check_parameters, pipeline_stage
 
     with pipeline_stage("prerequisites", registry):
         config = check_parameters(study, promotion, seeds_per_task, runs)
+        check_gpu_steps(config, gpu_steps)
         check_prerequisites(
             config,
             workspace=workspace.strip(),

@@ -27,8 +27,6 @@ def promotion(
     """
     from pathlib import Path
 
-    from crossover_cluster.promotion import promote_to_kserve
-
     from crossover.stages.kubeflow_figures import served_summary
     from crossover.stages.pipeline_stage import open_pipeline_stage
     from crossover.stages.promote_stage import promote_stage
@@ -38,5 +36,9 @@ def promotion(
         reference = promote_stage(context, AnalysisRef.read(Path(analysis.path)))
         reference.write(Path(deployment.path))
         deployment.metadata.update(uri=reference.uri, digest=reference.digest, reason=reference.reason)
-        url = promote_to_kserve(context, reference, endpoint.strip()).url if endpoint.strip() else ""
+        url = ""
+        if endpoint.strip():
+            from crossover_cluster.promotion import promote_to_kserve
+
+            url = promote_to_kserve(context, reference, endpoint.strip()).url
         Path(summary.path).write_text(served_summary(reference, url), encoding="utf-8")
