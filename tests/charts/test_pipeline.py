@@ -87,7 +87,7 @@ def test_without_many_users_there_is_no_token_and_no_role() -> None:
 
 def test_the_profile_is_laid_over_what_the_chart_knows() -> None:
     assert profile(HA)["registry"] == f"http://trial-crossover-registry.{NAMESPACE}:8090"
-    assert profile(HA)["workspace"] == "s3://crossover/crossover"
+    assert profile(HA)["workspace"] == "s3://crossover/studies/demo"
     assert profile(HA)["env"]["CROSSOVER_S3_SECURE"] == "true"
     given = profile(TEAMS)
     assert given["image"] == "registry.example.org/crossover-training:0.1.0"
