@@ -101,15 +101,15 @@ def test_commands_are_those_that_the_programs_take(monkeypatch: pytest.MonkeyPat
         objects = render(values_of(path))
         containers = [c for _, spec in pod_specs(objects) for c in containers_of(spec)]
         for container in containers:
-            match container["name"], container.get("args"):
-                case "registry", args:
-                    monkeypatch.setattr("sys.argv", ["serve", *args[2:]])
-                    assert registry_arguments().port == 8090
-                case "kserve-container", args:
-                    monkeypatch.setattr("sys.argv", ["predictor", *args])
-                    assert predictor_arguments().max_queue == 256
-                case "migration" | "purge" | "compact", args:
-                    build_parser().parse_args(args)
+            name, args = container["name"], container.get("args", [])
+            if name == "registry":
+                monkeypatch.setattr("sys.argv", ["serve", *args[2:]])
+                assert registry_arguments().port == 8090
+            elif name == "kserve-container":
+                monkeypatch.setattr("sys.argv", ["predictor", *args])
+                assert predictor_arguments().max_queue == 256
+            elif name in ("migration", "purge", "compact", "upload"):
+                build_parser().parse_args(args)
 
 
 def test_everything_is_denied_and_then_what_is_needed_allowed() -> None:
