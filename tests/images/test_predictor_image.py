@@ -40,7 +40,7 @@ def test_args_alone_are_enough(predictor: Image, mounts: dict[str, Path], tmp_pa
         assert json.loads(pod.wait_for(f"{URL}/v1/models"))["data"][0]["id"] == "mine"
 
 
-@pytest.mark.parametrize("loaded", ["", "libtorch_cpu", "kserve|uvloop", "safetensors"])
+@pytest.mark.parametrize("loaded", ["/python", "libtorch_cpu", "safetensors", "orjson"])
 def test_sigterm_while_it_starts(predictor: Image, mounts: dict[str, Path], tmp_path: Path, loaded: str) -> None:
     """From the moment that it handles signals, and when it has mapped a library that it loads later."""
     with Pod(predictor, tmp_path / "pod", mounts=mounts).started() as pod:
