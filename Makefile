@@ -34,8 +34,8 @@ test: $(VENV)/.installed-dev ## run all tests, one worker a core
 	$(BIN)/pytest --numprocesses logical --dist worksteal --ignore tests/cluster
 
 test-cluster: $(VENV)/.installed-dev ## the tests on a real Kubernetes API server; its first build takes 12 to 30 minutes
-	test -n "$$CROSSOVER_TEST_KUBECONFIG" || $(BIN)/python -m tests.cluster.binary
-	$(BIN)/pytest tests/cluster
+	cluster="$${CROSSOVER_TEST_KUBECONFIG:-$$KUBECONFIG}"; { test -n "$$cluster" || $(BIN)/python -m tests.cluster.binary; } && \
+	CROSSOVER_TEST_KUBECONFIG="$$cluster" $(BIN)/pytest tests/cluster
 
 lint: $(VENV)/.installed-dev ## style and import contract
 	$(BIN)/ruff check .
