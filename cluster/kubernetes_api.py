@@ -166,7 +166,7 @@ def refusal(doing: str, error: ApiException, namespace: str) -> ClusterError:
     elif status == 404 and f'namespaces "{namespace}" not found' in text:
         code, problem = "cluster.no-namespace", f"there is no namespace {namespace}"
         remedy = "name another one with --namespace, or create it and install the chart's runtime there"
-    elif status in (400, 422):
+    elif status in (400, 422) or "not declared in schema" in text:  # which server-side apply answers with 500
         code, problem = "cluster.invalid", f"the API server refuses the object: {text}"
         remedy = "compare the versions of KServe and Crossover (docs/promotion.md), or correct the name or the number"
     else:
