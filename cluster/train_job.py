@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -30,7 +31,7 @@ class TrainJobOptions:
 
     nodes: int = 2
     processes: int | None = None
-    """On a node; None is as the runtime says, one a GPU."""
+    """On a node, in place of the runtime's command; None leaves that as it is."""
     image: str = ""
     runtime: str = "crossover"
     """Name of the TrainingRuntime."""
@@ -39,7 +40,7 @@ class TrainJobOptions:
     resources: Mapping[str, str] | None = None
     """Of a node, such as {"cpu": "4", "memory": "16Gi", "nvidia.com/gpu": "8"}."""
     restarts: int = 3
-    """Of killed processes, by torchrun."""
+    """Of killed processes, by torchrun; with `processes`."""
 
 
 class Trainer(Protocol):
@@ -108,10 +109,9 @@ def job_name(study_digest: str, run: RunId) -> str:
     return f"crossover-{arm}-{run.seed}-{digest}"
 
 
-def torchrun_command(options: TrainJobOptions) -> list[str]:
+def torchrun_command(processes: int, restarts: int) -> list[str]:
     """The Trainer sets torchrun's own variables (PET_*) for nodes, rank and address, and not RANK."""
-    processes = [f"--nproc-per-node={options.processes}"] if options.processes else []
-    return ["torchrun", f"--max-restarts={options.restarts}", *processes, "-m", "crossover.cli"]
+    return ["torchrun", f"--nproc-per-node={processes}", f"--max-restarts={restarts}", "-m", "crossover.cli"]
 
 
 @dataclass
@@ -159,13 +159,14 @@ class _Job:
             env=environment,
         )
         notes = {"crossover/run": run.key, "crossover/study": context.study.name, "crossover/dataset": reference.digest}
-        settings = [
+        settings: list[Any] = [
             Name(self.name),
             Labels({"app.kubernetes.io/part-of": "crossover"}),
             Annotations(notes),
-            TrainerCommand(torchrun_command(options)),
             TrainerArgs(arguments),
         ]
+        if options.processes:
+            settings.append(TrainerCommand(torchrun_command(options.processes, options.restarts)))
         try:
             self.trainer.train(runtime=options.runtime, trainer=container, options=settings)
         except (RuntimeError, TimeoutError) as error:
@@ -243,8 +244,10 @@ class _Job:
 
 
 def _client(cluster: Cluster) -> Trainer:
-    from kubeflow.common.types import KubernetesBackendConfig
-    from kubeflow.trainer import TrainerClient
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Support for class-based `config`")  # of the SDK's own models
+        from kubeflow.common.types import KubernetesBackendConfig
+        from kubeflow.trainer import TrainerClient
 
     configuration = cluster.api.configuration
     client: Trainer = TrainerClient(

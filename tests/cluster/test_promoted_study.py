@@ -23,6 +23,7 @@ from tests.cluster.kserve_stand_in import kserve
 from tests.cluster.kube import Kube
 from tests.cluster.stand_ins import kubelet
 from tests.cluster.test_promotion import CANARY_RULE, RULES
+from tests.conftest import tiny_model
 from tests.seaweed import server
 from tests.services.conftest import write_checkpoint
 
@@ -49,7 +50,7 @@ def analysed(context: StudyContext, seed: int, decision: str = "promote") -> Ana
     run, digest = RunId(context.study.cells[0].name, "ar", seed), f"sha256:run{seed}"
     context.registry.register_run(context.study.digest, run, digest, config={}, epoch_tokens=100)
     name = f"runs/{seed}/step-1"
-    write_checkpoint(context.store.path(name))
+    write_checkpoint(context.store.path(name), model=tiny_model(causal=True, vocab=259, length=32 + 8 * seed))
     checkpoint = CheckpointRef(step=1, uri=context.store.uri_of(name), digest=context.store.publish(name))
     winner = Candidate(run=run, run_digest=digest, checkpoint=checkpoint, metric="validation_bpb", value=1.0)
     return AnalysisRef(

@@ -84,7 +84,7 @@ def attempt(
             "labels": {"trainer.kubeflow.org/framework": "torch"},
         },
         "spec": {
-            "mlPolicy": {"numNodes": 2, "torch": {"numProcPerNode": 1}},
+            "mlPolicy": {"numNodes": 2, "torch": {}},
             "template": {"spec": {"replicatedJobs": [job]}},
         },
     }
@@ -99,14 +99,14 @@ def attempt(
 def test_a_job_is_made_owned_and_followed_to_its_end(attempt: Attempt) -> None:
     seen: list[Object] = []
     attempt.acts = [seen.append, attempt.set(Complete="True")]
-    attempt.run(nodes=3, resources={"cpu": "2"}, image="registry.example/training:1")
+    attempt.run(nodes=3, processes=2, resources={"cpu": "2"}, image="registry.example/training:1")
     (job,) = seen
     trainer = job["spec"]["trainer"]
     assert job["metadata"]["ownerReferences"] == [
         {"apiVersion": "v1", "kind": "Pod", "name": "step", "uid": "0000-1"},
     ]
     assert (trainer["numNodes"], trainer["image"]) == (3, "registry.example/training:1")
-    assert trainer["command"] == ["torchrun", "--max-restarts=3", "-m", "crossover.cli"]
+    assert trainer["command"] == ["torchrun", "--nproc-per-node=2", "--max-restarts=3", "-m", "crossover.cli"]
     verb, study, *flags = trainer["args"]
     assert (verb, resolve_study(study)) == ("pretrain", attempt.study)
     assert flags == ["--out", "s3://b/p", "--cell", "u100-nano", "--arm", "dlm", "--seed", "3"]
