@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from crossover_cluster.kubernetes_api import Cluster, Json, open_cluster, refusal
+from crossover_cluster.kubernetes_api import Cluster, Json, open_cluster, refusal, said
 from kubernetes.client import ApiException
 
 from crossover.errors import ClusterError, StageFailedError
@@ -84,7 +84,7 @@ def run_train_job(
     """
     if not context.workspace.uri.startswith("s3://"):
         raise ClusterError(
-            "train-job.no-bucket",
+            "trainer.no-bucket",
             field="workspace",
             problem=f"{context.workspace.uri} is a folder, which the nodes of a TrainJob do not share",
             remedy="give s3://bucket/prefix, or train on one node",
@@ -170,7 +170,7 @@ class _Job:
         try:
             self.trainer.train(runtime=options.runtime, trainer=container, options=settings)
         except (RuntimeError, TimeoutError) as error:
-            raise self._refused(error, options) from error
+            raise _refused(error, self, options.runtime) from error
 
     def own(self) -> None:
         """Make the job belong to this pod, so that it goes when the pod is deleted."""
@@ -229,18 +229,20 @@ class _Job:
         except ApiException as error:
             raise refusal(doing, error, self.cluster.namespace) from error
 
-    def _refused(self, error: Exception, options: TrainJobOptions) -> ClusterError:
-        cause = error.__cause__
-        runtime = f"trainingruntimes {options.runtime}" in str(error).lower() or "runtime" in str(error).lower()
-        if isinstance(cause, ApiException) and not (cause.status == 404 and runtime):
-            return refusal(f"create trainjobs.{GROUP} {self.name}", cause, self.cluster.namespace)
-        return ClusterError(
-            "train-job.no-runtime",
-            field=f"TrainJob {self.name}",
-            problem=f"the TrainingRuntime {options.runtime} cannot be used ({error}: {cause or 'no answer'})",
-            remedy="install Kubeflow Trainer 2 and the chart with trainer.enabled, and this namespace in "
-            "pipelineNamespaces",
-        )
+
+def _refused(error: Exception, job: _Job, runtime: str) -> ClusterError:
+    """What the SDK raised, as what the API server said."""
+    cause = error.__cause__
+    # the runtime of the cluster is looked for where the namespace has none
+    if isinstance(cause, ApiException) and "clustertrainingruntimes" not in said(cause):
+        return refusal(f"create trainjobs.{GROUP} {job.name}", cause, job.cluster.namespace)
+    why = said(cause) if isinstance(cause, ApiException) else str(cause or "no answer")
+    return ClusterError(
+        "trainer.no-runtime",
+        field=f"TrainJob {job.name}",
+        problem=f"the TrainingRuntime {runtime} cannot be used ({error}: {why})",
+        remedy="install Kubeflow Trainer 2 and the chart with trainer.enabled, and this namespace in pipelineNamespaces",
+    )
 
 
 def _client(cluster: Cluster) -> Trainer:
