@@ -120,7 +120,7 @@ class EndpointRollout:
 
     def _take_back(self, error: ClusterError, before: Served | None, served: Served, replicas: int) -> None:
         """Let the endpoint go on with what it served, in its specification too; a conflict has changed nothing."""
-        if before and before.digest != served.digest and error.code.startswith("promotion.load"):
+        if before and before.digest != served.digest and error.code == "promotion.load-failed":
             self._apply(before, replicas)
             error.add_remedy(f"its specification is again that of {before.run}, step {before.step}")
 
@@ -139,9 +139,7 @@ class EndpointRollout:
             if not progress(seen, served.uri) and not (stable and model_progress(seen, before)):
                 return
             if found := failure(seen, served.uri, before=before, waited=waited):
-                raise ClusterError(
-                    found.code, field=f"endpoint {self.name}", problem=found.problem, remedy=found.remedy
-                )
+                raise found
             if waited > self.options.deadline_seconds:
                 raise ClusterError(
                     "promotion.load-timeout",
@@ -217,15 +215,17 @@ def _revision(service: Json) -> int:
 
 
 def _other_checkpoint(url: str, served: Served, said: str) -> ClusterError:
-    told = said.startswith("sha256:") or not said
+    if said and not said.startswith("sha256:"):
+        return ClusterError(
+            "promotion.no-answer",
+            field=url,
+            problem=f"does not answer: {said}",
+            remedy="let the network policy admit this pod to the predictor; outside of the cluster this needs the right "
+            "to services/proxy",
+        )
     return ClusterError(
-        "promotion.other-checkpoint" if told else "promotion.no-answer",
+        "promotion.other-checkpoint",
         field=url,
-        problem=f"serves {said or 'a checkpoint that it does not name'}, and {served.digest} was promoted"
-        if told
-        else f"does not answer: {said}",
-        remedy="see whether somebody else changes the endpoint, and whether the predictor's image is of this version"
-        if told
-        else "let the network policy admit this pod to the predictor; outside of the cluster this needs the right to "
-        "services/proxy",
+        problem=f"serves {said or 'a checkpoint that it does not name'}, and {served.digest} was promoted",
+        remedy="see whether somebody else changes the endpoint, and whether the predictor's image is of this version",
     )

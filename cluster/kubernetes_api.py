@@ -152,27 +152,47 @@ def refusal(doing: str, error: ApiException, namespace: str) -> ClusterError:
     """An answer that is no success, as an error that names cause and remedy."""
     text, status = said(error), error.status
     if status == 401:
-        code, problem = "cluster.unauthorized", "the token or certificate is missing, wrong, or has expired"
-        remedy = "log in to the cluster again, or give the pod a service account whose token is mounted"
-    elif status == 403 and "exceeded quota" in text:
-        code, problem = "cluster.quota", f"a ResourceQuota of namespace {namespace} is used up: {text}"
-        remedy = "ask for less, delete what is not needed, or let an administrator raise the quota; then try again"
-    elif status == 403:
-        code, problem = "cluster.forbidden", text
-        remedy = (
-            f"let an administrator grant it in namespace {namespace}: the chart's Role of the pipeline runner has it "
-            "(pipelineRunner.rbac, kserve.enabled, trainer.enabled); docs/promotion.md lists every verb"
+        return ClusterError(
+            "cluster.unauthorized",
+            field=doing,
+            problem="the token or certificate is missing, wrong, or has expired",
+            remedy="log in to the cluster again, or give the pod a service account whose token is mounted",
         )
-    elif status == 404 and f'namespaces "{namespace}" not found' in text:
-        code, problem = "cluster.no-namespace", f"there is no namespace {namespace}"
-        remedy = "name another one with --namespace, or create it and install the chart's runtime there"
-    elif status in (400, 422):
-        code, problem = "cluster.invalid", f"the API server refuses the object: {text}"
-        remedy = "compare the versions of KServe and Crossover (docs/promotion.md), or correct the name or the number"
-    else:
-        code, problem = "cluster.failed", f"HTTP {status}: {text}"
-        remedy = "try again; if it stays, look at the log of the controller that it names"
-    return ClusterError(code, field=doing, problem=problem, remedy=remedy)
+    if status == 403 and "exceeded quota" in text:
+        return ClusterError(
+            "cluster.quota",
+            field=doing,
+            problem=f"a ResourceQuota of namespace {namespace} is used up: {text}",
+            remedy="ask for less, delete what is not needed, or let an administrator raise the quota; then try again",
+        )
+    if status == 403:
+        return ClusterError(
+            "cluster.forbidden",
+            field=doing,
+            problem=text,
+            remedy=f"let an administrator grant it in namespace {namespace}: the chart's Role of the pipeline runner has "
+            "it (pipelineRunner.rbac, kserve.enabled, trainer.enabled); docs/promotion.md lists every verb",
+        )
+    if status == 404 and f'namespaces "{namespace}" not found' in text:
+        return ClusterError(
+            "cluster.no-namespace",
+            field=doing,
+            problem=f"there is no namespace {namespace}",
+            remedy="name another one with --namespace, or create it and install the chart's runtime there",
+        )
+    if status in (400, 422) or "not declared in schema" in text:  # which server-side apply answers with 500
+        return ClusterError(
+            "cluster.invalid",
+            field=doing,
+            problem=f"the API server refuses the object: {text}",
+            remedy="compare the versions of KServe and Crossover, or correct the name or the number",
+        )
+    return ClusterError(
+        "cluster.failed",
+        field=doing,
+        problem=f"HTTP {status}: {text}",
+        remedy="try again; if it stays, look at the log of the controller that it names",
+    )
 
 
 def _cause(error: Exception) -> str:

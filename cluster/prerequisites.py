@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as Late
@@ -132,7 +131,7 @@ def check_workspace(workspace: str) -> None:
     Raises:
         StorageError: it cannot be used.
     """
-    store, name = open_store(workspace), f"prerequisites/{secrets.token_hex(8)}.json"
+    store, name = open_store(workspace), "prerequisites.json"
     store.write_document(name, {"written": "by a check"}, replaces=ANY)
     try:
         store.read_document(name)

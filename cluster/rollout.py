@@ -7,21 +7,13 @@ from dataclasses import dataclass
 
 from crossover_cluster.kubernetes_api import Json
 
+from crossover.errors import ClusterError
+
 SOURCE = "internal.serving.kserve.io/storage-initializer-sourceuri"
 """Annotation of a pod template: what its model is loaded from."""
 _HOPELESS = ("ImagePullBackOff", "InvalidImageName", "CreateContainerConfigError", "CreateContainerError")
-_LOAD_REMEDY = "the endpoint goes on with what it served before; correct the cause, or promote another checkpoint"
 STALE_SECONDS = 30.0
 """A failure that KServe reported before is not believed for so long after the pods changed."""
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why the pods will not serve."""
-
-    code: str
-    problem: str
-    remedy: str
 
 
 @dataclass(frozen=True)
@@ -29,8 +21,14 @@ class Seen:
     """The objects of one predictor at a moment."""
 
     service: Json
+    """The InferenceService."""
     deployment: Json | None
     pods: Sequence[Json]
+
+    @property
+    def endpoint(self) -> str:
+        """Its name, for messages."""
+        return f"endpoint {self.service.get('metadata', {}).get('name', '')}"
 
     @property
     def failure_info(self) -> Json | None:
@@ -73,7 +71,7 @@ def model_progress(seen: Seen, before: Json | None) -> str:
     return "" if state in ("UpToDate", "") or left_over else f"the model's status is {state}"
 
 
-def failure(seen: Seen, uri: str, *, before: Json | None, waited: float) -> Failure | None:
+def failure(seen: Seen, uri: str, *, before: Json | None, waited: float) -> ClusterError | None:
     """Why there is no use in waiting; None where there may be.
 
     Args:
@@ -86,10 +84,11 @@ def failure(seen: Seen, uri: str, *, before: Json | None, waited: float) -> Fail
     fresh = info is not None and (info != before or waited > STALE_SECONDS)
     reason, message = str((info or {}).get("reason", "")), str((info or {}).get("message", "")).strip()
     if fresh and reason in ("NoSupportingRuntime", "RuntimeDisabled", "RuntimeNotRecognized"):
-        return Failure(
+        return ClusterError(
             "promotion.no-runtime",
-            f"KServe has no runtime for it ({reason}): {message or 'none supports the model format crossover'}",
-            "install the chart with kserve.enabled: its ServingRuntime must be in this namespace, or a "
+            field=seen.endpoint,
+            problem=f"KServe has no runtime for it ({reason}): {message or 'none supports the model format crossover'}",
+            remedy="install the chart with kserve.enabled: its ServingRuntime must be in this namespace, or a "
             "ClusterServingRuntime in the cluster",
         )
     deployment = seen.deployment
@@ -97,16 +96,19 @@ def failure(seen: Seen, uri: str, *, before: Json | None, waited: float) -> Fail
     if deployment is not None and ours and progress(seen, uri):
         refused = _condition(deployment, "ReplicaFailure", "True")
         if refused:
-            return Failure(
+            return ClusterError(
                 "promotion.pods-refused",
-                f"no pod can be made: {refused.get('message', refused.get('reason', ''))}",
-                "raise the quota, or make the namespace's policy and the runtime agree; then promote again",
+                field=seen.endpoint,
+                problem=f"no pod can be made: {refused.get('message', refused.get('reason', ''))}",
+                remedy="raise the quota, or make the namespace's policy and the runtime agree; then promote again",
             )
         for pod in seen.pods:
-            if (pod["metadata"].get("annotations") or {}).get(SOURCE) == uri and (found := _pod_failure(pod)):
+            if (pod["metadata"].get("annotations") or {}).get(SOURCE) == uri and (
+                found := _pod_failure(pod, seen.endpoint)
+            ):
                 return found
     if fresh and (ours or deployment is None) and progress(seen, uri):
-        return Failure("promotion.load-failed", f"the checkpoint cannot be loaded ({reason}): {message}", _LOAD_REMEDY)
+        return _load_failed(seen.endpoint, f"the checkpoint cannot be loaded ({reason}): {message}")
     return None
 
 
@@ -137,13 +139,22 @@ def _condition(deployment: Json, kind: str, status: str) -> Json | None:
     return next((c for c in conditions if c.get("type") == kind and c.get("status") == status), None)
 
 
-def _pod_failure(pod: Json) -> Failure | None:
+def _load_failed(endpoint: str, problem: str) -> ClusterError:
+    return ClusterError(
+        "promotion.load-failed",
+        field=endpoint,
+        problem=problem,
+        remedy="the endpoint goes on with what it served before; correct the cause, or promote another checkpoint",
+    )
+
+
+def _pod_failure(pod: Json, endpoint: str) -> ClusterError | None:
     for name, waiting, last in _waiting(pod):
         if waiting.get("reason") in _HOPELESS:
-            return _hopeless(pod["metadata"]["name"], name, waiting)
+            return _hopeless(endpoint, f"pod {pod['metadata']['name']}, container {name}", waiting)
         if waiting.get("reason") == "CrashLoopBackOff":
             problem = f"pod {pod['metadata']['name']}, container {name} ends again and again: {_last_line(last)}"
-            return Failure("promotion.load-failed", problem, _LOAD_REMEDY)
+            return _load_failed(endpoint, problem)
     return None
 
 
@@ -161,12 +172,18 @@ def _last_line(text: str) -> str:
     return (text.strip().splitlines() or [""])[-1]
 
 
-def _hopeless(pod: str, container: str, waiting: Json) -> Failure:
-    image = "image" in str(waiting.get("reason", "")).lower()
-    return Failure(
-        "promotion.image-pull" if image else "promotion.pod-configuration",
-        f"pod {pod}, container {container}: {waiting.get('reason')}: {waiting.get('message', '')}",
-        "correct the image of the ServingRuntime (the chart's images.predictor), its tag, or the pull secret"
-        if image
-        else "make the Secret or ConfigMap that it names in this namespace; then promote again",
+def _hopeless(endpoint: str, container: str, waiting: Json) -> ClusterError:
+    problem = f"{container}: {waiting.get('reason')}: {waiting.get('message', '')}"
+    if "image" in str(waiting.get("reason", "")).lower():
+        return ClusterError(
+            "promotion.image-pull",
+            field=endpoint,
+            problem=problem,
+            remedy="correct the runtime's image (the chart's images.predictor), its tag, or the pull secret",
+        )
+    return ClusterError(
+        "promotion.pod-configuration",
+        field=endpoint,
+        problem=problem,
+        remedy="make the Secret or ConfigMap that it names in this namespace; then promote again",
     )

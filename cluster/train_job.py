@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from crossover_cluster.kubernetes_api import Cluster, Json, open_cluster, refusal
+from crossover_cluster.kubernetes_api import Cluster, Json, open_cluster, refusal, said
 from kubernetes.client import ApiException
 
 from crossover.errors import ClusterError, StageFailedError
@@ -30,7 +31,7 @@ class TrainJobOptions:
 
     nodes: int = 2
     processes: int | None = None
-    """On a node; None is as the runtime says, one a GPU."""
+    """On a node, in place of the runtime's command; None leaves that as it is."""
     image: str = ""
     runtime: str = "crossover"
     """Name of the TrainingRuntime."""
@@ -39,7 +40,7 @@ class TrainJobOptions:
     resources: Mapping[str, str] | None = None
     """Of a node, such as {"cpu": "4", "memory": "16Gi", "nvidia.com/gpu": "8"}."""
     restarts: int = 3
-    """Of killed processes, by torchrun."""
+    """Of killed processes, by torchrun; with `processes`."""
 
 
 class Trainer(Protocol):
@@ -83,7 +84,7 @@ def run_train_job(
     """
     if not context.workspace.uri.startswith("s3://"):
         raise ClusterError(
-            "train-job.no-bucket",
+            "trainer.no-bucket",
             field="workspace",
             problem=f"{context.workspace.uri} is a folder, which the nodes of a TrainJob do not share",
             remedy="give s3://bucket/prefix, or train on one node",
@@ -108,10 +109,9 @@ def job_name(study_digest: str, run: RunId) -> str:
     return f"crossover-{arm}-{run.seed}-{digest}"
 
 
-def torchrun_command(options: TrainJobOptions) -> list[str]:
+def torchrun_command(processes: int, restarts: int) -> list[str]:
     """The Trainer sets torchrun's own variables (PET_*) for nodes, rank and address, and not RANK."""
-    processes = [f"--nproc-per-node={options.processes}"] if options.processes else []
-    return ["torchrun", f"--max-restarts={options.restarts}", *processes, "-m", "crossover.cli"]
+    return ["torchrun", f"--nproc-per-node={processes}", f"--max-restarts={restarts}", "-m", "crossover.cli"]
 
 
 @dataclass
@@ -159,17 +159,18 @@ class _Job:
             env=environment,
         )
         notes = {"crossover/run": run.key, "crossover/study": context.study.name, "crossover/dataset": reference.digest}
-        settings = [
+        settings: list[Any] = [
             Name(self.name),
             Labels({"app.kubernetes.io/part-of": "crossover"}),
             Annotations(notes),
-            TrainerCommand(torchrun_command(options)),
             TrainerArgs(arguments),
         ]
+        if options.processes:
+            settings.append(TrainerCommand(torchrun_command(options.processes, options.restarts)))
         try:
             self.trainer.train(runtime=options.runtime, trainer=container, options=settings)
         except (RuntimeError, TimeoutError) as error:
-            raise self._refused(error, options) from error
+            raise _refused(error, self, options.runtime) from error
 
     def own(self) -> None:
         """Make the job belong to this pod, so that it goes when the pod is deleted."""
@@ -228,23 +229,27 @@ class _Job:
         except ApiException as error:
             raise refusal(doing, error, self.cluster.namespace) from error
 
-    def _refused(self, error: Exception, options: TrainJobOptions) -> ClusterError:
-        cause = error.__cause__
-        runtime = f"trainingruntimes {options.runtime}" in str(error).lower() or "runtime" in str(error).lower()
-        if isinstance(cause, ApiException) and not (cause.status == 404 and runtime):
-            return refusal(f"create trainjobs.{GROUP} {self.name}", cause, self.cluster.namespace)
-        return ClusterError(
-            "train-job.no-runtime",
-            field=f"TrainJob {self.name}",
-            problem=f"the TrainingRuntime {options.runtime} cannot be used ({error}: {cause or 'no answer'})",
-            remedy="install Kubeflow Trainer 2 and the chart with trainer.enabled, and this namespace in "
-            "pipelineNamespaces",
-        )
+
+def _refused(error: Exception, job: _Job, runtime: str) -> ClusterError:
+    """What the SDK raised, as what the API server said."""
+    cause = error.__cause__
+    # the runtime of the cluster is looked for where the namespace has none
+    if isinstance(cause, ApiException) and "clustertrainingruntimes" not in said(cause):
+        return refusal(f"create trainjobs.{GROUP} {job.name}", cause, job.cluster.namespace)
+    why = said(cause) if isinstance(cause, ApiException) else str(cause or "no answer")
+    return ClusterError(
+        "trainer.no-runtime",
+        field=f"TrainJob {job.name}",
+        problem=f"the TrainingRuntime {runtime} cannot be used ({error}: {why})",
+        remedy="install Kubeflow Trainer 2 and the chart with trainer.enabled, and this namespace in pipelineNamespaces",
+    )
 
 
 def _client(cluster: Cluster) -> Trainer:
-    from kubeflow.common.types import KubernetesBackendConfig
-    from kubeflow.trainer import TrainerClient
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Support for class-based `config`")  # of the SDK's own models
+        from kubeflow.common.types import KubernetesBackendConfig
+        from kubeflow.trainer import TrainerClient
 
     configuration = cluster.api.configuration
     client: Trainer = TrainerClient(

@@ -16,7 +16,7 @@ from crossover_pipelines.uploading import PAGE, Uploaded, upload
 
 from crossover.errors import PipelinesError
 from crossover.failures import exit_code_of
-from crossover.stages.pipeline_stage import check_parameters, refuse_password
+from crossover.stages.pipeline_stage import check_gpu_steps, check_parameters, refuse_password
 from crossover.stages.run_selection import selected_runs
 from crossover.stages.study_context import encoded_study
 from crossover.study.study_config import StudyConfig
@@ -51,6 +51,7 @@ def submission_of(options: Options, profile: ClusterProfile) -> Submission:
     text = options.values["study"]
     promotion, seeds, runs = options.values["promote"], options.values["seeds_per_task"], options.text("runs") or ""
     study = check_parameters(text, promotion, seeds, runs)
+    check_gpu_steps(study, ",".join(profile.gpu_steps), in_pods=True)
     workspace = options.text("out") or f"{profile.workspace.rsplit('/', 1)[0]}/{study.name}"
     if not workspace.startswith("s3://"):
         raise PipelinesError(

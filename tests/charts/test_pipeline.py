@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
+from crossover_cluster.prerequisites import PROMOTION_RIGHTS, TRAIN_JOB_RIGHTS, Right
+from crossover_pipelines.cluster_profile import read_profile
 
-from tests.charts.rendering import CHART, NAMESPACE, ROOT, Object, find, render, values_of
+from tests.charts.rendering import CHART, CI_VALUES, NAMESPACE, ROOT, Object, find, pod_specs, render, values_of
 
 HA = values_of(CHART / "ci" / "ha-values.yaml")
 TEAMS = values_of(CHART / "ci" / "external-services-values.yaml")
@@ -71,13 +75,7 @@ def test_the_upload_runs_after_the_release_and_may_be_repeated() -> None:
     role = find(render(TEAMS), "Role", "upload")
     assert (role["metadata"]["namespace"], role["rules"]) == (
         "team-a",
-        [
-            {
-                "apiGroups": ["pipelines.kubeflow.org"],
-                "resources": ["pipelines"],
-                "verbs": ["create", "get", "list", "update"],
-            }
-        ],
+        [rule],
     )
 
 
@@ -89,7 +87,7 @@ def test_without_many_users_there_is_no_token_and_no_role() -> None:
 
 def test_the_profile_is_laid_over_what_the_chart_knows() -> None:
     assert profile(HA)["registry"] == f"http://trial-crossover-registry.{NAMESPACE}:8090"
-    assert profile(HA)["workspace"] == "s3://crossover/crossover"
+    assert profile(HA)["workspace"] == "s3://crossover/studies/demo"
     assert profile(HA)["env"]["CROSSOVER_S3_SECURE"] == "true"
     given = profile(TEAMS)
     assert given["image"] == "registry.example.org/crossover-training:0.1.0"
@@ -97,6 +95,16 @@ def test_the_profile_is_laid_over_what_the_chart_knows() -> None:
     assert given["steps"]["pretraining"] == {"memory": "16Gi", "timeout_seconds": 86400}
     assert given["env_from_secrets"]["CROSSOVER_S3_SECRET_KEY"] == {"name": "seaweed", "key": "AWS_SECRET_ACCESS_KEY"}
     assert given["service_account"] == "default-editor"
+
+
+@pytest.mark.parametrize("path", CI_VALUES, ids=lambda path: path.stem)
+def test_the_profile_is_one_that_compiles(path: Path, tmp_path: Path) -> None:
+    for document in render(values_of(path)):
+        if document["kind"] == "ConfigMap" and document["metadata"]["name"].endswith("-profile"):
+            (tmp_path / "profile.yaml").write_text(document["data"]["profile.yaml"], "utf-8")
+            found = read_profile(tmp_path / "profile.yaml")
+            assert found.registry == f"http://trial-crossover-registry.{NAMESPACE}:8090"
+            assert found.workspace.startswith("s3://")
 
 
 def rules(objects: list[Object]) -> set[tuple[str, str, str]]:
@@ -110,21 +118,23 @@ def rules(objects: list[Object]) -> set[tuple[str, str, str]]:
     }
 
 
+def needed(rights: tuple[Right, ...]) -> set[tuple[str, str, str]]:
+    """The same of what the code says that it needs."""
+    return {(r.group, "/".join(filter(None, (r.resource, r.subresource))), r.verb) for r in rights}
+
+
 def test_the_runner_may_do_what_it_needs_and_nothing_more() -> None:
-    base = {"s3": {"bucket": "bucket"}}
-    serving = {("serving.kserve.io", "inferenceservices", v) for v in ("get", "create", "patch", "list", "watch")}
-    assert rules(render(base | {"kserve": {"enabled": True}})) == serving
-    both = rules(render(base | {"kserve": {"enabled": True}, "trainer": {"enabled": True}}))
-    more = both - serving
-    assert {(g, r) for g, r, _ in more} == {
-        ("trainer.kubeflow.org", "trainjobs"),
-        ("trainer.kubeflow.org", "trainingruntimes"),
-        ("", "pods"),
-        ("", "pods/log"),
-        ("", "events"),
+    optional = {  # a canary's autoscaler, and a runtime that is looked for before a study
+        ("autoscaling", "horizontalpodautoscalers", "delete"),
+        ("serving.kserve.io", "servingruntimes", "list"),
     }
-    assert not [rule for rule in both if rule[1] == "secrets" or "*" in rule]
-    assert not {verb for group, _, verb in more if group == ""} - {"get", "list", "watch"}
+    serving, training = {"kserve": {"enabled": True}}, {"trainer": {"enabled": True}}
+    bucket = {"s3": {"bucket": "bucket"}}
+    assert rules(render(bucket | serving)) == needed(PROMOTION_RIGHTS) | optional
+    assert rules(render(bucket | training)) == needed(TRAIN_JOB_RIGHTS)
+    assert rules(render(bucket | serving | training)) == needed(PROMOTION_RIGHTS + TRAIN_JOB_RIGHTS) | optional
+    neither = [o for o in render(bucket) if o["kind"] == "Role"]
+    assert not neither
 
 
 def test_every_namespace_of_pipelines_gets_its_own() -> None:
@@ -135,3 +145,17 @@ def test_every_namespace_of_pipelines_gets_its_own() -> None:
     binding = next(o for o in objects if o["kind"] == "RoleBinding" and o["metadata"]["namespace"] == "team-b")
     assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "default-editor", "namespace": "team-b"}]
     assert len([o for o in objects if o["kind"] == "ClusterServingRuntime"]) == 1
+
+
+def test_steps_and_train_jobs_have_the_token_that_the_registry_takes() -> None:
+    values = {"s3": {"bucket": "bucket"}, "pipelineRunner": {"create": True}, "trainer": {"enabled": True}}
+    account = find(render(values), "ServiceAccount", "pipeline-runner")
+    assert account["automountServiceAccountToken"] is True
+    ((_, train),) = [(n, s) for n, s in pod_specs(render(values)) if n.startswith("TrainingRuntime")]
+    names = {variable["name"] for variable in train["containers"][0]["env"]}
+    assert train["serviceAccountName"] == "pipeline-runner"
+    assert (train["automountServiceAccountToken"], "CROSSOVER_REGISTRY_TOKEN_FILE" in names) == (True, True)
+    other = render(values | {"registry": {"kubernetesAudience": "crossover"}})
+    ((_, train),) = [(n, s) for n, s in pod_specs(other) if n.startswith("TrainingRuntime")]
+    names = {variable["name"] for variable in train["containers"][0]["env"]}
+    assert (train["automountServiceAccountToken"], "CROSSOVER_REGISTRY_TOKEN_FILE" in names) == (False, False)

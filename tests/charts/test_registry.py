@@ -78,6 +78,14 @@ def test_the_registry_may_review_tokens_and_nothing_else() -> None:
     assert pod(none)["automountServiceAccountToken"] is False
 
 
+def test_probes_ask_what_they_decide_about() -> None:
+    (container,) = pod(render())["containers"]
+    probes = ("startupProbe", "readinessProbe", "livenessProbe")
+    paths = [container[probe]["httpGet"]["path"] for probe in probes]
+    assert paths == ["/healthz", "/readyz", "/healthz"], "a database that is away restarts nothing"
+    assert container["lifecycle"]["preStop"] == {"sleep": {"seconds": 10}}
+
+
 def test_host_names_let_probes_and_pods_in() -> None:
     spec = pod(render(TEAMS))
     args, container = spec["containers"][0]["args"], spec["containers"][0]
@@ -93,15 +101,15 @@ def test_commands_are_those_that_the_programs_take(monkeypatch: pytest.MonkeyPat
         objects = render(values_of(path))
         containers = [c for _, spec in pod_specs(objects) for c in containers_of(spec)]
         for container in containers:
-            match container["name"], container.get("args"):
-                case "registry", args:
-                    monkeypatch.setattr("sys.argv", ["serve", *args[2:]])
-                    assert registry_arguments().port == 8090
-                case "kserve-container", args:
-                    monkeypatch.setattr("sys.argv", ["predictor", *args])
-                    assert predictor_arguments().max_queue == 256
-                case "migration" | "purge" | "compact", args:
-                    build_parser().parse_args(args)
+            name, args = container["name"], container.get("args", [])
+            if name == "registry":
+                monkeypatch.setattr("sys.argv", ["serve", *args[2:]])
+                assert registry_arguments().port == 8090
+            elif name == "kserve-container":
+                monkeypatch.setattr("sys.argv", ["predictor", *args])
+                assert predictor_arguments().max_queue == 256
+            elif name in ("migration", "purge", "compact", "upload"):
+                build_parser().parse_args(args)
 
 
 def test_everything_is_denied_and_then_what_is_needed_allowed() -> None:

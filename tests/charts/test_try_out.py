@@ -54,4 +54,4 @@ def test_the_values_lead_to_the_services() -> None:
     service = find(SERVICES, "Service", "seaweedfs")
     port = service["spec"]["ports"][0]["port"]
     assert profile["env"]["CROSSOVER_S3_ENDPOINT"] == f"http://{service['metadata']['name']}.crossover:{port}"
-    assert profile["workspace"] == "s3://crossover/crossover"
+    assert profile["workspace"] == "s3://crossover/studies/demo"

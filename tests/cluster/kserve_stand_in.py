@@ -39,8 +39,8 @@ class KServe(threading.Thread):
         self._over = threading.Event()
         self.served: list[tuple[str, str]] = []
         """Deployment and URI, each time that one changed."""
-        self.slow: set[str] = set()
-        """URIs whose pods refuse requests."""
+        self.failing: set[str] = set()
+        """URIs whose pods answer the first trial requests only."""
 
     def run(self) -> None:
         """Look several times a second, until `stop`."""
@@ -70,7 +70,6 @@ class KServe(threading.Thread):
             if there["spec"]["replicas"] == replicas:
                 return
         labels = {"app": name, "serving.kserve.io/inferenceservice": service}
-        # an image with this name stays unready: the kubelet's stand-in makes all other pods ready
         container = {"name": "kserve-container", "image": "i", "securityContext": RESTRICTED}
         if uri in self._bad:
             container["securityContext"] = {}  # so that the namespace refuses its pods
@@ -102,7 +101,7 @@ class KServe(threading.Thread):
             uri = found["spec"]["template"]["metadata"]["annotations"][SOURCE]
             if path == "/v1/models":
                 return {"data": [{"digest": self._digests[uri]}]}
-            if uri in self.slow and body and body.get("prompt") != "The ":
+            if uri in self.failing and body and body.get("prompt", "The ") != "The ":
                 raise OSError("HTTP 503")
             return {"choices": [{"text": "a"}]} if "completions" in path else {"outputs": [{"data": ["a"]}]}
 

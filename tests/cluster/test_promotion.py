@@ -7,11 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from crossover_cluster.canary_support import require_canary
 from crossover_cluster.endpoint_rollout import EndpointRollout
 from crossover_cluster.inference_service import Served, manifest
 from crossover_cluster.kubernetes_api import Cluster
 from crossover_cluster.promotion_records import PromotionOptions
-from crossover_cluster.server_side_apply import apply_service
+from crossover_cluster.server_side_apply import apply_service, read_service
 
 from crossover.errors import ClusterError
 from tests.cluster.kserve_stand_in import KServe, kserve
@@ -150,7 +151,7 @@ def test_a_worse_canary_goes_and_the_stable_checkpoint_stays(
     kube: Kube, namespace: str, rollout: Callable[..., EndpointRollout], controller: KServe
 ) -> None:
     rollout().serve(A)
-    controller.slow.add(B.uri)
+    controller.failing.add(B.uri)
     with pytest.raises(ClusterError, match=r"requests failed") as worse:
         rollout(canary=10).serve(B)
     assert worse.value.code == "promotion.canary-worse"
@@ -164,9 +165,10 @@ def test_a_canary_needs_something_to_be_compared_with(rollout: Callable[..., End
         rollout(canary=10).serve(A)
 
 
-def test_a_dead_token_and_a_missing_namespace(namespace: str, service_account: Callable[..., Kube]) -> None:
+def test_a_dead_token_is_named(namespace: str, service_account: Callable[..., Kube]) -> None:
     client = service_account(namespace, "nobody").api_client()
     client.configuration.api_key["authorization"] = "Bearer gone"
+    client.configuration.refresh_api_key_hook = None
     with pytest.raises(ClusterError, match=r"has expired") as refused:
         apply_service(Cluster(client, namespace), manifest("winner", namespace, A, replicas=1))
     assert refused.value.code == "cluster.unauthorized"
@@ -175,3 +177,35 @@ def test_a_dead_token_and_a_missing_namespace(namespace: str, service_account: C
 def test_a_missing_namespace_is_named(kube: Kube) -> None:
     with pytest.raises(ClusterError, match=r"there is no namespace nowhere"):
         apply_service(Cluster(kube.api_client(), "nowhere"), manifest("winner", "nowhere", A, replicas=1))
+
+
+def test_a_cluster_without_kserve_is_named(kube: Kube, namespace: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("crossover_cluster.server_side_apply.GROUP", "absent.kserve.io")
+    cluster = Cluster(kube.api_client(), namespace)
+    for call in (
+        lambda: apply_service(cluster, manifest("winner", namespace, A, replicas=1)),
+        lambda: read_service(cluster, "winner"),
+    ):
+        with pytest.raises(ClusterError, match=r"KServe is not installed") as absent:
+            call()
+        assert absent.value.code == "cluster.no-kserve"
+
+
+def test_the_schema_of_canaries_is_read_from_the_server(
+    kube: Kube, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = Cluster(kube.api_client(), namespace)
+    require_canary(cluster)
+    monkeypatch.setattr("crossover_cluster.canary_support.VERSION", "v1alpha1")  # knows no InferenceService
+    with pytest.raises(ClusterError, match=r"KServe is not installed.*promote without --canary") as refused:
+        require_canary(cluster)
+    assert refused.value.code == "promotion.no-canary"
+
+
+def test_a_field_that_no_schema_knows_is_refused_before_anything_changes(kube: Kube, namespace: str) -> None:
+    wrong = manifest("winner", namespace, A, replicas=1)
+    wrong["spec"]["predictor"]["storageContainer"] = "x"
+    with pytest.raises(ClusterError, match=r"field not declared in schema") as refused:
+        apply_service(Cluster(kube.api_client(), namespace), wrong)
+    assert refused.value.code == "cluster.invalid"
+    assert kube.get(*INFERENCE_SERVICE, "winner", namespace) is None

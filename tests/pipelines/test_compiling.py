@@ -90,7 +90,10 @@ def test_a_gpu_profile_reaches_the_pods() -> None:
     assert pod["tolerations"] == [{"effect": "NoSchedule", "key": "nvidia.com/gpu", "operator": "Exists"}]
     assert pod["podMetadata"]["labels"] == {"kueue.x-k8s.io/queue-name": "research"}
     assert pod["activeDeadlineSeconds"] == "86400"
-    assert "accelerator" not in pipeline["deploymentSpec"]["executors"]["exec-evaluation"]["container"]["resources"]
+    assert (
+        "accelerator"
+        not in pipeline["deploymentSpec"]["executors"]["exec-crossover-analysis"]["container"]["resources"]
+    )
 
 
 def test_study_text_survives_kfp_local() -> None:

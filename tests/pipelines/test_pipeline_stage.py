@@ -15,7 +15,7 @@ from crossover_components.prerequisites.component import prerequisites
 from crossover.commands.study_progress import StudyProgress
 from crossover.errors import StudyError
 from crossover.progress import parse_event
-from crossover.stages.pipeline_stage import open_pipeline_stage
+from crossover.stages.pipeline_stage import check_gpu_steps, open_pipeline_stage
 from crossover.stages.prepare_stage import plan_groups, prepare_stage
 from crossover.stages.pretrain_stage import pretrain_stage
 from crossover.stages.study_context import encoded_study, resolve_study
@@ -95,7 +95,7 @@ def test_a_wrong_parameter_is_refused_by_the_first_stage_before_it_computes(
     given: dict[str, object] = {
         **{"study": tiny_study.model_dump_json(), "workspace": str(tmp_path / "ws")},
         **{"registry": f"sqlite:///{tmp_path}/r.sqlite", "seeds_per_task": 1, "promotion": "verdict", "runs": ""},
-        "endpoint": "",
+        **{"endpoint": "", "gpu_steps": ""},
     }
     with pytest.raises(SystemExit) as caught:
         prerequisites.python_func(**given | parameters, checked_study=None)
@@ -126,7 +126,7 @@ executor_main()
 def test_in_a_pod_the_error_is_the_last_line_without_a_traceback(tmp_path: Path) -> None:
     """As KFP starts a component: its executor, which logs its input first."""
     parameters = {"study": "smoke", "workspace": str(tmp_path / "ws"), "registry": f"sqlite:///{tmp_path}/r.sqlite"}
-    parameters |= {"promotion": "sometimes", "runs": "", "endpoint": ""}
+    parameters |= {"promotion": "sometimes", "runs": "", "endpoint": "", "gpu_steps": ""}
     artifact = {
         "name": "checked_study",
         "type": {"schemaTitle": "system.Artifact"},
@@ -179,7 +179,7 @@ def test_a_signal_ends_a_stage_with_one_line_also_where_an_exception_would_be_lo
     """While termination is deferred, as training does, a signal within a finalizer is not lost either."""
     code = f"""
 import os, time
-from crossover.stages.pipeline_stage import open_pipeline_stage
+from crossover.stages.pipeline_stage import check_gpu_steps, open_pipeline_stage
 from crossover.termination import deferring_termination, termination_requested
 
 class Finalizer:
@@ -197,6 +197,19 @@ with open_pipeline_stage("pretraining", "smoke", {str(tmp_path / "ws")!r}, "sqli
     assert result.returncode == 143, result.stderr
     assert "requested True" in result.stdout
     assert result.stderr.splitlines()[-1] == f"crossover: {MESSAGE}"
+
+
+def test_a_study_on_gpus_needs_them_in_the_pods_that_train_and_evaluate(
+    tiny_study: StudyConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = tiny_study.training.model_copy(update={"device": "cuda"})
+    study = tiny_study.model_copy(update={"training": training})
+    check_gpu_steps(study, "")  # this machine is no pod
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    check_gpu_steps(study, "pretraining,evaluation")
+    check_gpu_steps(tiny_study, "")
+    with pytest.raises(StudyError, match=r"without GPUs for the pods of evaluation; set steps.evaluation.gpu"):
+        check_gpu_steps(study, "pretraining")
 
 
 def test_a_pod_without_a_registry_is_refused(

@@ -165,3 +165,19 @@ def test_finished_runs_are_one_group_of_a_cell_and_an_arm(tiny_study: StudyConfi
         *((cell.name, "ar", (seed,)) for cell in study.cells for seed in (0, 2)),
     }
     assert json.loads(json.dumps([group.item for group in groups]))
+
+
+def test_several_processes_train_a_run_with_the_same_bits(
+    tiny_study: StudyConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a pod with two GPUs; here two processes on the CPU."""
+    group = GROUP.model_copy(update={"seeds": (0,)})
+    training = tiny_study.training.model_copy(update={"microbatch_size": 4})
+    study = tiny_study.model_copy(update={"training": training})
+    monkeypatch.setenv("CROSSOVER_PROCESSES", "2")
+    get_settings.cache_clear()
+    with open_study(study, str(tmp_path / "ws")) as context:
+        together = pretrain_group(context, prepared(context), group)
+    with open_study(study, str(tmp_path / "alone"), f"sqlite:///{tmp_path}/other.sqlite") as context:
+        alone = pretrain_stage(context, prepare_stage(context), group)
+    assert weights(together) == weights(alone)
