@@ -23,14 +23,17 @@ ALL: Object = {
 Right = tuple[str, str, str]
 
 RUNNER_KSERVE: set[Right] = {
-    (KSERVE, "inferenceservices", verb) for verb in ("get", "create", "patch", "list", "watch")
+    *((KSERVE, "inferenceservices", verb) for verb in ("get", "create", "patch")),
+    (KSERVE, "servingruntimes", "list"),
+    ("apps", "deployments", "get"),
+    ("autoscaling", "horizontalpodautoscalers", "delete"),
+    ("", "pods", "list"),
 }
 RUNNER_TRAINER: set[Right] = {
-    *((TRAINER, "trainjobs", verb) for verb in ("get", "create", "patch", "delete", "list", "watch")),
-    *((TRAINER, "trainingruntimes", verb) for verb in ("get", "list")),
-    *(("", "pods", verb) for verb in ("get", "list", "watch")),
+    *((TRAINER, "trainjobs", verb) for verb in ("get", "create", "patch", "delete")),
+    (TRAINER, "trainingruntimes", "get"),
     ("", "pods/log", "get"),
-    *(("", "events", verb) for verb in ("list", "watch")),
+    ("", "pods", "list"),
 }
 
 
