@@ -16,7 +16,8 @@ from kubernetes.client import ApiException
 from crossover.errors import ClusterError, StageFailedError
 from crossover.registry import is_service
 from crossover.stages.stage_manifests import DatasetRef
-from crossover.stages.study_context import StudyContext, encoded_study
+from crossover.stages.study_context import StudyContext
+from crossover.stages.study_text import encoded_study
 from crossover.study.identity import RunId
 from crossover.url_masking import mask_password
 

@@ -18,7 +18,7 @@ from crossover.errors import PipelinesError
 from crossover.failures import exit_code_of
 from crossover.stages.pipeline_stage import check_gpu_steps, check_parameters, refuse_password
 from crossover.stages.run_selection import selected_runs
-from crossover.stages.study_context import encoded_study
+from crossover.stages.study_text import encoded_study
 from crossover.study.study_config import StudyConfig
 
 ALIVE = ("PENDING", "RUNNING", "PAUSED", "CANCELING", "RUNTIME_STATE_UNSPECIFIED", None)

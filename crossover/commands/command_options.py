@@ -8,7 +8,7 @@ from pathlib import Path
 
 from crossover.errors import WorkspaceError
 from crossover.settings import get_settings
-from crossover.stages.study_context import ENCODED, resolve_study
+from crossover.stages.study_text import ENCODED, resolve_study
 from crossover.stages.workspace import STUDY_FILE
 from crossover.storage import open_store
 from crossover.study.load_study import load_study, parse_study, study_presets

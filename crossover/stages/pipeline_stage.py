@@ -16,7 +16,8 @@ from crossover.progress import events_wanted
 from crossover.settings import get_settings
 from crossover.stages.promotion_decision import PROMOTIONS
 from crossover.stages.run_selection import parse_selection
-from crossover.stages.study_context import StudyContext, open_study, resolve_study
+from crossover.stages.study_context import StudyContext, open_study
+from crossover.stages.study_text import resolve_study
 from crossover.study.study_config import StudyConfig
 from crossover.termination import terminable
 from crossover.url_masking import mask_password

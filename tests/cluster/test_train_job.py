@@ -13,7 +13,8 @@ from crossover_cluster.train_job import TrainJobOptions, job_name, run_train_job
 
 from crossover.errors import ClusterError, StageFailedError
 from crossover.stages.stage_manifests import DatasetRef
-from crossover.stages.study_context import StudyContext, resolve_study
+from crossover.stages.study_context import StudyContext
+from crossover.stages.study_text import resolve_study
 from crossover.study.identity import RunId
 from crossover.study.study_config import StudyConfig
 from crossover.termination import Terminated

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from crossover.stages.study_context import encoded_study
+from crossover.stages.study_text import encoded_study
 from crossover.study.study_config import StudyConfig
 from tests.seaweed import free_ports, server
 

@@ -14,7 +14,7 @@ import pytest
 from crossover.cli import main
 from crossover.commands.serve_command import find_checkpoint
 from crossover.settings import get_settings
-from crossover.stages.study_context import resolve_study
+from crossover.stages.study_text import resolve_study
 from crossover.study.load_study import parse_study
 from crossover.study.study_config import StudyConfig
 from tests.seaweed import server

@@ -18,7 +18,7 @@ from crossover.progress import parse_event
 from crossover.stages.pipeline_stage import check_gpu_steps, open_pipeline_stage
 from crossover.stages.prepare_stage import plan_groups, prepare_stage
 from crossover.stages.pretrain_stage import pretrain_stage
-from crossover.stages.study_context import encoded_study, resolve_study
+from crossover.stages.study_text import encoded_study, resolve_study
 from crossover.study.load_study import load_study
 from crossover.study.study_config import StudyConfig
 from crossover.termination import MESSAGE
