@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-cluster lint types check compile golden calibrate clean
+.PHONY: help demo serve test test-cluster test-images lint lint-chart types check compile golden lock images calibrate clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -34,13 +34,19 @@ test: $(VENV)/.installed-dev ## run all tests, one worker a core
 	$(BIN)/pytest --numprocesses logical --dist worksteal --ignore tests/cluster
 
 test-cluster: $(VENV)/.installed-dev ## the tests on a real Kubernetes API server; its first build takes 12 to 30 minutes
-	test -n "$$CROSSOVER_TEST_KUBECONFIG" || $(BIN)/python -m tests.cluster.binary
-	$(BIN)/pytest tests/cluster
+	cluster="$${CROSSOVER_TEST_KUBECONFIG:-$$KUBECONFIG}"; { test -n "$$cluster" || $(BIN)/python -m tests.cluster.binary; } && \
+	CROSSOVER_TEST_KUBECONFIG="$$cluster" $(BIN)/pytest tests/cluster
 
 lint: $(VENV)/.installed-dev ## style and import contract
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+
+lint-chart: $(VENV)/.installed-dev ## checkov over all that the chart renders, in an environment of its own (300 MB)
+	test -x build/checkov/bin/checkov || \
+		($(PYTHON) -m venv build/checkov && build/checkov/bin/pip install --quiet checkov==3.3.30)
+	$(BIN)/python -m tests.charts.write_manifests build/chart
+	build/checkov/bin/checkov --directory build/chart --config-file charts/crossover/checkov.yaml
 
 types: $(VENV)/.installed-dev ## mypy, strict
 	mkdir -p build/typing && for folder in cluster components pipelines services; do \
@@ -56,6 +62,16 @@ golden: $(VENV)/.installed-dev ## renew the golden files after an intended chang
 	$(BIN)/crossover compile --out tests/pipelines/golden/crossover_study.yaml
 	$(BIN)/crossover compile --profile tests/pipelines/golden/gpu_profile.yaml \
 		--out tests/pipelines/golden/crossover_study_gpu.yaml
+	cp tests/pipelines/golden/crossover_study.yaml charts/crossover/files/
+
+lock: $(VENV)/.installed-dev ## renew the images' lock files after a change of dependencies
+	UV=$(BIN)/uv images/lock
+
+images: ## build the container images: docs/images.md
+	images/build
+
+test-images: $(VENV)/.installed-dev ## run the built images as pods would, with buildah and runc, as root
+	$(BIN)/pytest tests/images
 
 calibrate: $(VENV)/.installed ## false alarms, power and coverage of the crossover test, as a table
 	$(BIN)/python -m benchmarks.calibration

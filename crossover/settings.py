@@ -78,6 +78,11 @@ class Settings(BaseSettings):
     processes: int = Field(
         default=1, ge=1, description="Processes that a pipeline's step trains a run with (torchrun), one a GPU."
     )
+    train_job: str = Field(
+        default="",
+        description="Options of the TrainJob that a pipeline's step trains a run in, as JSON; the cluster profile "
+        "writes it. Empty trains in the step's own pod.",
+    )
     kfp_host: str = Field(default="", description="URL of Kubeflow Pipelines for `crossover submit` and `upload`.")
     kfp_token: SecretStr = Field(default=SecretStr(""), description="Bearer token for Kubeflow Pipelines.")
     kfp_token_file: Path | None = Field(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Literal
 
 from crossover_pipelines.command_options import Options
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from crossover.errors import StudyError
 from crossover.field_faults import field_faults, validate_fields
@@ -20,8 +21,12 @@ STEPS = (
 ALL = "all"
 _SECRET_WORDS = ("SECRET_KEY", "ACCESS_KEY", "PASSWORD", "REGISTRY_TOKEN")
 
-Quantity = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|[kMGTPE]i?)?$")]
-"""A Kubernetes quantity, such as 500m or 2Gi."""
+Quantity = Annotated[
+    str,
+    BeforeValidator(lambda value: str(value) if type(value) is int else value),
+    Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|[kMGTPE]i?)?$"),
+]
+"""A Kubernetes quantity, such as 500m, 2Gi or 4."""
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
 """Name of a Kubernetes object."""
 
@@ -96,6 +101,8 @@ class ClusterProfile(_Part):
     ttl_seconds: int | None = Field(default=None, ge=0, description="Until a finished run's pods are removed.")
     parallelism: int = Field(default=0, ge=0, description="Pods of a loop at once; 0 leaves it to the cluster.")
     restarts: int = Field(default=3, ge=0, description="Of a training process that is killed, inside its pod.")
+    nodes: int = Field(default=1, ge=1, description="Of one run; more than one trains in a TrainJob.")
+    training_runtime: str = Field(default="crossover", description="TrainingRuntime of the TrainJobs.")
     run_as_user: int | None = Field(default=None, ge=1, description="Numeric user; the image's where it is left out.")
     run_as_group: int | None = Field(default=None, ge=0)
     steps: dict[str, StepResources] = Field(default={}, description="By name of the step, or `all`.")
@@ -120,6 +127,26 @@ class ClusterProfile(_Part):
     def step_image(self) -> str:
         """The image of every step."""
         return self.image or get_settings().image
+
+    @property
+    def gpu_steps(self) -> tuple[str, ...]:
+        """Steps whose pods have GPUs."""
+        return tuple(step for step in STEPS if self.resources(step).gpu)
+
+    @property
+    def train_job(self) -> str:
+        """CROSSOVER_TRAIN_JOB: options of the TrainJobs as JSON, with the resources of `pretraining` for each node.
+
+        Empty where a run is trained in the step's own pod.
+        """
+        if self.nodes == 1:
+            return ""
+        resources = self.resources("pretraining")
+        gpu = resources.gpu
+        of_node = {"cpu": resources.cpu, "memory": resources.memory} | ({gpu.type: str(gpu.count)} if gpu else {})
+        options = {"nodes": self.nodes, "image": self.step_image, "runtime": self.training_runtime}
+        options |= {"processes": gpu.count if gpu else 1, "resources": of_node, "restarts": self.restarts}
+        return json.dumps(options, sort_keys=True)
 
     def resources(self, step: str) -> StepResources:
         """What the pods of a step get: its own fields over those of `all` over the defaults."""

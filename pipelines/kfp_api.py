@@ -68,7 +68,7 @@ class KfpApi:
                 if error.status in (400, 404, 409):
                     raise
                 if error.status not in _AGAIN or attempt == RETRIES:
-                    raise self.error(action, error) from error
+                    raise self.refusal(action, error) from error
             except (HTTPError, OSError) as error:
                 if attempt == RETRIES:
                     raise PipelinesError(
@@ -83,13 +83,13 @@ class KfpApi:
             self._pause(2.0**attempt)
         raise AssertionError
 
-    def error(self, action: str, error: kfp_server_api.ApiException) -> CrossoverError:
+    def refusal(self, doing: str, error: kfp_server_api.ApiException) -> CrossoverError:
         """An answer that is no success, as an error for people."""
         meaning, remedy = _MEANINGS.get(error.status, ("", "look at the log of the ml-pipeline pod, and try again"))
         said = error_text(error)
         return PipelinesError(
             "pipelines.refused",
-            field=f"{action} at {self.host}",
+            field=f"{doing} at {self.host}",
             problem=f"HTTP {error.status}" + (f", {meaning}" if meaning else "") + (f": {said}" if said else ""),
             remedy=remedy,
         )

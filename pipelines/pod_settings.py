@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from crossover_pipelines.cluster_profile import Claim, ClusterProfile
+from crossover_pipelines.cluster_profile import ALL, Claim, ClusterProfile
 from kfp import kubernetes
 from kfp.dsl import PipelineTask
 
@@ -11,7 +11,8 @@ SCRATCH = "/scratch"
 
 def apply_profile(task: PipelineTask, step: str, profile: ClusterProfile) -> None:
     """Give the pods of a task what the profile says of its step."""
-    resources = profile.resources(step)
+    launches = step == "pretraining" and profile.nodes > 1  # the pods of a TrainJob train, and this one follows them
+    resources = profile.resources(ALL if launches else step)
     task.set_container_image(profile.step_image)
     task.set_cpu_request(resources.cpu)
     task.set_memory_request(resources.memory)
@@ -43,7 +44,9 @@ def _environment(task: PipelineTask, step: str, profile: ClusterProfile) -> None
     own = {"CROSSOVER_SCRATCH": SCRATCH, "PYTHONUNBUFFERED": "1"}
     if profile.registry:
         own["CROSSOVER_REGISTRY_URL"] = profile.registry
-    if step == "pretraining":
+    if profile.nodes > 1 and step in ("prerequisites", "pretraining"):
+        own["CROSSOVER_TRAIN_JOB"] = profile.train_job
+    elif step == "pretraining":
         gpu = profile.resources(step).gpu
         own |= {"CROSSOVER_RESTARTS": str(profile.restarts), "CROSSOVER_PROCESSES": str(gpu.count if gpu else 1)}
     for name, value in (own | profile.env).items():

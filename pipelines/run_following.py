@@ -16,8 +16,11 @@ from crossover.errors import StageFailedError
 from crossover.progress import time_text
 
 POLL_SECONDS = 10.0
+QUIET_LOOKS = 6
+"""Looks after which a line is printed where only the time left has changed."""
 ENDED = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
 _RUNNING, _DONE = ("RUNNING", "PENDING"), ("SUCCEEDED", "CACHED", "SKIPPED")
+_LEFT = "about "
 _LOOPS = ("pretraining", "evaluation")
 _ITERATION = re.compile(r"-\d+$")
 
@@ -53,13 +56,15 @@ class Follower:
             StageFailedError: it failed, or was cancelled.
             PipelinesError: the server refuses, or does not answer for a minute.
         """
-        shown = ""
+        shown, looks = "", 0
         while True:
             run = self._run()
             line = self.line(run)
-            if line != shown:
+            changed = line.partition(_LEFT)[0] != shown.partition(_LEFT)[0]
+            if changed or (line != shown and looks >= QUIET_LOOKS):
                 print(line, flush=True)
-                shown = line
+                shown, looks = line, 0
+            looks += 1
             if run.state in ENDED:
                 break
             self._pause(POLL_SECONDS)
@@ -72,7 +77,7 @@ class Follower:
                 "reading the run", self._api.runs.run_service_get_run, self._run_id
             )
         except kfp_server_api.ApiException as error:
-            raise self._api.error("reading the run", error) from error
+            raise self._api.refusal("reading the run", error) from error
         return run
 
     def line(self, run: kfp_server_api.V2beta1Run) -> str:
@@ -87,16 +92,17 @@ class Follower:
             if step in _LOOPS and (done or running):
                 parts.append(f"{step} {done} done" + (f", {running} running" if running else ""))
                 if running and (left := self._seconds_left(step, done)):
-                    parts.append(f"about {time_text(left)} left of it")
+                    parts.append(f"{_LEFT}{time_text(left)} left of it")
             elif running:
                 parts.append(step.replace("_", " "))
         return "; ".join(parts)
 
     def _seconds_left(self, step: str, done: int) -> float | None:
         """Of a loop, at the rate of the tasks that ended while this process was watching; None before one has."""
-        began, before = self._first.setdefault(step, (self._clock(), done))
+        now = self._clock()
+        began, before = self._first.setdefault(step, (now, done))
         ended = done - before
-        return (self._clock() - began) / ended * max(0, self._groups - done) if ended else None
+        return (now - began) / ended * max(0, self._groups - done) if ended else None
 
     def _failure(self, run: kfp_server_api.V2beta1Run) -> StageFailedError:
         failed = [(step, task) for step, task in _tasks(run) if task.state == "FAILED"]

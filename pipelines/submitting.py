@@ -16,7 +16,7 @@ from crossover_pipelines.uploading import PAGE, Uploaded, upload
 
 from crossover.errors import PipelinesError
 from crossover.failures import exit_code_of
-from crossover.stages.pipeline_stage import check_parameters, refuse_password
+from crossover.stages.pipeline_stage import check_gpu_steps, check_parameters, refuse_password
 from crossover.stages.run_selection import selected_runs
 from crossover.stages.study_context import encoded_study
 from crossover.study.study_config import StudyConfig
@@ -51,6 +51,7 @@ def submission_of(options: Options, profile: ClusterProfile) -> Submission:
     text = options.values["study"]
     promotion, seeds, runs = options.values["promote"], options.values["seeds_per_task"], options.text("runs") or ""
     study = check_parameters(text, promotion, seeds, runs)
+    check_gpu_steps(study, ",".join(profile.gpu_steps), in_pods=True)
     workspace = options.text("out") or f"{profile.workspace.rsplit('/', 1)[0]}/{study.name}"
     if not workspace.startswith("s3://"):
         raise PipelinesError(
@@ -100,7 +101,7 @@ def submit(api: KfpApi, work: Submission, version: Uploaded) -> tuple[str, bool]
     try:
         run = api.ask("starting the run", api.runs.run_service_create_run, body, experiment_id=experiment)
     except kfp_server_api.ApiException as error:
-        raise api.error("starting the run", error) from error
+        raise api.refusal("starting the run", error) from error
     return str(run.run_id), True
 
 
@@ -117,7 +118,7 @@ def _experiment_id(api: KfpApi, work: Submission) -> str:
                 raise
             return found
     except kfp_server_api.ApiException as error:
-        raise api.error("finding the experiment", error) from error
+        raise api.refusal("finding the experiment", error) from error
 
 
 def _experiment(api: KfpApi, work: Submission) -> str:
@@ -145,7 +146,7 @@ def _alive_run(api: KfpApi, experiment: str, work: Submission) -> str:
             page_size=PAGE,
         )
     except kfp_server_api.ApiException as error:
-        raise api.error("listing runs", error) from error
+        raise api.refusal("listing runs", error) from error
     runs = (run for run in answer.runs or () if run.display_name == work.name and run.state in ALIVE)
     return next((str(run.run_id) for run in runs), "")
 

@@ -66,7 +66,7 @@ def upload(api: KfpApi, profile: ClusterProfile, namespace: str | None = None) -
         except kfp_server_api.ApiException as error:
             found = _version_id(api, pipeline, name) if exists_already(error) else ""
             if not found:
-                raise api.error("uploading the pipeline", error) from error
+                raise api.refusal("uploading the pipeline", error) from error
             return Uploaded(pipeline, found, name, is_new=False)
     return Uploaded(pipeline, str(version.pipeline_version_id), name, is_new=True)
 
@@ -80,13 +80,13 @@ def _pipeline_id(api: KfpApi, namespace: str | None) -> str:
             return str(api.ask("finding the pipeline", by_name, NAME, namespace=namespace).pipeline_id)
         except kfp_server_api.ApiException as error:
             if error.status != 404 or not create:
-                raise api.error("finding the pipeline", error) from error
+                raise api.refusal("finding the pipeline", error) from error
         try:
             created = api.ask("creating the pipeline", api.pipelines.pipeline_service_create_pipeline, body)
             return str(created.pipeline_id)
         except kfp_server_api.ApiException as error:
             if not exists_already(error):
-                raise api.error("creating the pipeline", error) from error
+                raise api.refusal("creating the pipeline", error) from error
     raise AssertionError
 
 

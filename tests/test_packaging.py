@@ -61,7 +61,7 @@ def test_the_wheel_holds_every_file_of_the_packages(wheel: Path) -> None:
         path
         for folder, package in FOLDERS.items()
         for path in (ROOT / folder).rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts and path.name != "Dockerfile"
+        if path.is_file() and "__pycache__" not in path.parts
         if (Path(package) / path.relative_to(ROOT / folder)).as_posix() not in names
     ]
     assert missing == []

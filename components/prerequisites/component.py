@@ -13,6 +13,7 @@ def prerequisites(
     seeds_per_task: int,
     promotion: str,
     runs: str,
+    gpu_steps: str,
     checked_study: dsl.Output[dsl.Artifact],
 ) -> None:
     """Check the study, every parameter, and what the steps need of the cluster; nothing is computed.
@@ -25,16 +26,25 @@ def prerequisites(
         seeds_per_task: seeds that one pretraining task trains one after the other.
         promotion: verdict, always, or never.
         runs: the runs of a round, such as u10000-nano:0,1,2; empty for all.
+        gpu_steps: steps whose pods have GPUs, as they were compiled; comma-separated.
         checked_study: the study with all defaults, as the later steps read it.
     """
     from pathlib import Path
 
     from crossover_cluster.prerequisites import check_prerequisites
 
-    from crossover.stages.pipeline_stage import check_parameters, pipeline_stage
+    from crossover.settings import get_settings
+    from crossover.stages.pipeline_stage import check_gpu_steps, check_parameters, pipeline_stage
 
     with pipeline_stage("prerequisites", registry):
         config = check_parameters(study, promotion, seeds_per_task, runs)
-        check_prerequisites(config, workspace=workspace.strip(), registry=registry.strip(), endpoint=endpoint.strip())
+        check_gpu_steps(config, gpu_steps)
+        check_prerequisites(
+            config,
+            workspace=workspace.strip(),
+            registry=registry.strip(),
+            endpoint=endpoint.strip(),
+            train_jobs=bool(get_settings().train_job),
+        )
         Path(checked_study.path).write_text(config.model_dump_json(), encoding="utf-8")
         checked_study.metadata.update(display_name=config.name, digest=config.digest)

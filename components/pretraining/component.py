@@ -29,11 +29,14 @@ def pretraining(
     """
     from pathlib import Path
 
+    from crossover_cluster.train_job_settings import train_job_launch
+
     from crossover.stages.pipeline_stage import open_pipeline_stage
     from crossover.stages.pretrain_group import pretrain_group
     from crossover.stages.stage_manifests import DatasetRef, Group
 
     with open_pipeline_stage("pretraining", study.path, workspace, registry) as context:
-        reference = pretrain_group(context, DatasetRef.read(Path(dataset.path)), Group.parse(cell, arm, seeds))
-        reference.write(Path(trained.path))
+        prepared = DatasetRef.read(Path(dataset.path))
+        launch = train_job_launch(context, prepared)
+        pretrain_group(context, prepared, Group.parse(cell, arm, seeds), launch).write(Path(trained.path))
         trained.metadata.update(display_name=f"{cell} {arm} seeds {seeds}", cell=cell, arm=arm, seeds=seeds)

@@ -36,4 +36,9 @@ def promotion(
         reference = promote_stage(context, AnalysisRef.read(Path(analysis.path)))
         reference.write(Path(deployment.path))
         deployment.metadata.update(uri=reference.uri, digest=reference.digest, reason=reference.reason)
-        Path(summary.path).write_text(served_summary(reference), encoding="utf-8")
+        url = ""
+        if endpoint.strip():
+            from crossover_cluster.promotion import promote_to_kserve
+
+            url = promote_to_kserve(context, reference, endpoint.strip()).url
+        Path(summary.path).write_text(served_summary(reference, url), encoding="utf-8")

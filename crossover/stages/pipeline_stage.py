@@ -21,6 +21,8 @@ from crossover.study.study_config import StudyConfig
 from crossover.termination import terminable
 from crossover.url_masking import mask_password
 
+GPU_STEPS = ("pretraining", "evaluation")
+"""Steps that compute on the study's device."""
 PARAMETERS = {"--out": "workspace", "--registry": "registry", "--promote": "promotion"}
 """Flags of the commands, and the pipeline's parameters of the same meaning."""
 
@@ -89,6 +91,29 @@ def check_parameters(study: str, promotion: str, seeds_per_task: int, runs: str)
         raise StudyError("run.bad-seeds-per-task", field="seeds_per_task", problem=problem, remedy="give 1 or more")
     parse_selection(config, runs)
     return config
+
+
+def check_gpu_steps(study: StudyConfig, gpu_steps: str, *, in_pods: bool | None = None) -> None:
+    """See whether the pods that train and evaluate have GPUs, where the study wants them.
+
+    Args:
+        study: the study.
+        gpu_steps: steps whose pods have GPUs, comma-separated.
+        in_pods: whether the steps run in pods; None looks whether this process does.
+
+    Raises:
+        StudyError: a study on cuda, and a step without.
+    """
+    in_pods = bool(os.environ.get("KUBERNETES_SERVICE_HOST")) if in_pods is None else in_pods
+    without = [step for step in GPU_STEPS if step not in gpu_steps.split(",")]
+    if study.training.device == "cuda" and in_pods and without:
+        raise StudyError(
+            "run.no-gpu-in-step",
+            field="training.device",
+            problem=f"is cuda, and the pipeline was compiled without GPUs for the pods of {' and '.join(without)}",
+            remedy=f"set {' and '.join(f'steps.{step}.gpu' for step in without)} in the cluster profile and upload the "
+            "pipeline again, or set training.device to cpu",
+        )
 
 
 def refuse_pod_registry(url: str) -> None:

@@ -72,6 +72,11 @@ class Group(BaseModel):
         return cls(cell=cell, arm=arm, seeds=tuple(int(seed) for seed in seeds.split(",")))
 
     @property
+    def run_ids(self) -> tuple[RunId, ...]:
+        """Its runs."""
+        return tuple(RunId(self.cell, self.arm, seed) for seed in self.seeds)
+
+    @property
     def item(self) -> dict[str, str]:
         """As a pipeline's loop item: strings only, for numbers inside a dict become floats in kfp.local."""
         return {"cell": self.cell, "arm": self.arm, "seeds": ",".join(str(seed) for seed in self.seeds)}
@@ -150,8 +155,7 @@ class RunsRef(Manifest):
 
     def of_group(self, group: Group) -> RunsRef:
         """The runs of one group."""
-        ids = {RunId(group.cell, group.arm, seed) for seed in group.seeds}
-        return self.model_copy(update={"runs": tuple(run for run in self.runs if run.id in ids)})
+        return self.model_copy(update={"runs": tuple(run for run in self.runs if run.id in group.run_ids)})
 
 
 class EvaluationsRef(Manifest):

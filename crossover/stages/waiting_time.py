@@ -28,8 +28,8 @@ from crossover.training.run_spec import cell_model
 from crossover.training.step_timing import Stepper
 
 _START = "import crossover.stages.evaluate_stage, crossover.stages.pretrain_stage"
-SINGLE_STAGES = 3
-"""Preparation, analysis, promotion."""
+SINGLE_STAGES = 5
+"""Check, preparation, gathering, analysis, promotion."""
 REPORT_SECONDS = 4.0
 """Approximate time of the samples, figures and pages of a report."""
 
@@ -142,21 +142,30 @@ def waiting_time(
         for key, count in runs.items()
         for first in range(0, count, seeds_per_task)
     ]
-    slots = [0.0] * parallel
-    for key, seeds in groups:
-        slots[slots.index(min(slots))] += 2 * seconds.start + seeds * (training[key] + evaluation[key])
     trained, evaluated = (sum(count * each[key] for key, count in runs.items()) for each in (training, evaluation))
     starts = 2 * len(groups) * seconds.start
-    shared = max(slots) / max(1e-9, trained + evaluated + starts)
+    # all groups are trained before the first is evaluated
+    waiting = sum(
+        _makespan([seconds.start + n * each[key] for key, n in groups], parallel) for each in (training, evaluation)
+    )
+    shared = waiting / max(1e-9, trained + evaluated + starts)
     analysis = len(study.cells) * seconds.analysis + REPORT_SECONDS
     return WaitingTime(
-        total=(max(slots) + SINGLE_STAGES * seconds.start + analysis) / 60,
+        total=(waiting + SINGLE_STAGES * seconds.start + analysis) / 60,
         training=trained * shared / 60,
         evaluation=evaluated * shared / 60,
         starts=(starts * shared + SINGLE_STAGES * seconds.start) / 60,
         analysis=analysis / 60,
         parallel=parallel,
     )
+
+
+def _makespan(seconds: Sequence[float], parallel: int) -> float:
+    """Until tasks are done that are started in order as slots become free."""
+    slots = [0.0] * parallel
+    for task in seconds:
+        slots[slots.index(min(slots))] += task
+    return max(slots)
 
 
 def _start_seconds() -> float:

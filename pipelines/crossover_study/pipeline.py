@@ -67,7 +67,10 @@ def build_pipeline(parallelism: int = 0, profile: ClusterProfile | None = None) 
         """
         plan = {"seeds_per_task": seeds_per_task, "runs": runs}
         places = {"workspace": workspace, "registry": registry}
-        checked = step(prerequisites(study=study, endpoint=endpoint, promotion=promotion, **places, **plan))
+        gpus = ",".join(form.gpu_steps)
+        checked = step(
+            prerequisites(study=study, endpoint=endpoint, promotion=promotion, gpu_steps=gpus, **places, **plan)
+        )
         common = {"study": checked.outputs["checked_study"], **places}
         prepared = step(data_preparation(**common, **plan))
         dataset = prepared.outputs["dataset"]

@@ -62,7 +62,7 @@ def pod_specs(objects: list[Object]) -> Iterator[tuple[str, dict[str, Any]]]:
         match document["kind"]:
             case "Pod":
                 yield name, spec
-            case "Deployment" | "Job":
+            case "Deployment" | "StatefulSet" | "Job":
                 yield name, spec["template"]["spec"]
             case "CronJob":
                 yield name, spec["jobTemplate"]["spec"]["template"]["spec"]
@@ -73,3 +73,8 @@ def pod_specs(objects: list[Object]) -> Iterator[tuple[str, dict[str, Any]]]:
                 yield name, spec
             case "ClusterStorageContainer":
                 yield name, {"containers": [spec["container"]]}
+
+
+def containers_of(spec: dict[str, Any]) -> list[dict[str, Any]]:
+    """All containers of a pod, those that run first included."""
+    return [*spec.get("initContainers", []), *spec["containers"]]

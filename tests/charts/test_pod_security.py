@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.charts.rendering import CHART, CI_VALUES, Object, find, pod_specs, render, values_of
+from tests.charts.rendering import CHART, CI_VALUES, Object, containers_of, find, pod_specs, render, values_of
 
 VOLUMES = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"}
 every_file = pytest.mark.parametrize("path", CI_VALUES, ids=lambda path: path.stem)
@@ -18,7 +18,7 @@ def breaches(spec: dict[str, Any]) -> list[str]:
     found = [field for field in ("hostNetwork", "hostPID", "hostIPC") if spec.get(field)]
     found += [f"volume {v['name']}" for v in spec.get("volumes", []) if not VOLUMES & set(v)]
     pod = spec.get("securityContext", {})
-    for container in [*spec.get("initContainers", []), *spec["containers"]]:
+    for container in containers_of(spec):
         own = container.get("securityContext", {})
         merged, name = pod | own, container["name"]
         if merged.get("runAsNonRoot") is not True or merged.get("runAsUser", 1) == 0:
@@ -52,7 +52,7 @@ def test_the_check_itself_finds_what_is_wrong() -> None:
 @every_file
 def test_read_only_root_limits_and_images(path: Path) -> None:
     for name, spec in pod_specs(render(values_of(path))):
-        for container in [*spec.get("initContainers", []), *spec["containers"]]:
+        for container in containers_of(spec):
             assert container["securityContext"]["readOnlyRootFilesystem"] is True, name
             assert {"cpu", "memory"} <= set(container["resources"]["requests"]), name
             assert "memory" in container["resources"]["limits"], name

@@ -24,7 +24,7 @@ EVERYTHING = values_of(CHART / "ci" / "ha-values.yaml")
 
 def leaves(schema: dict[str, Any], prefix: str = "") -> list[str]:
     """Paths of all values that a schema names, down to those that users set as a whole."""
-    found = []
+    found: list[str] = []
     for name, field in schema["properties"].items():
         inner = resolve(field)
         whole = (

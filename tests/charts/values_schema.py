@@ -93,7 +93,7 @@ def _of_type(kind: str, schema: dict[str, Any]) -> st.SearchStrategy[Any]:
         case "integer":
             return st.integers(schema.get("minimum"), schema.get("maximum", 10**6))
         case "number":
-            least = schema.get("minimum", schema.get("exclusiveMinimum"))
+            least = schema["exclusiveMinimum" if "exclusiveMinimum" in schema else "minimum"]
             return st.integers(int(least * 100) + 1, int(schema["maximum"] * 100)).map(lambda n: n / 100)
         case "string":
             pattern = schema["pattern"].replace("^", r"\A").replace("$", r"\Z")

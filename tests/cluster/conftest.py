@@ -20,8 +20,24 @@ from tests.cluster.binary import cached_path
 from tests.cluster.control_plane import running
 from tests.cluster.custom_resources import BuiltIns, definitions
 from tests.cluster.kube import Kube, Object, wait_for
+from tests.cluster.releases import Place, named_in, place_for_a_release
 
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+
+
+def built() -> Path:
+    """The control plane's binary; the test is skipped where it is not built."""
+    binary = cached_path()
+    if not binary.exists():
+        pytest.skip("the control plane is not built: `make test-cluster` builds it, once")
+    return binary
+
+
+@pytest.fixture
+def kube_without_definitions(tmp_path: Path) -> Iterator[Kube]:
+    """The administrator of another cluster, which knows no kinds but Kubernetes' own."""
+    with running(built(), tmp_path) as plane:
+        yield Kube(plane.kubeconfig)
 
 
 @pytest.fixture(scope="session")
@@ -31,10 +47,7 @@ def kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     if given:
         yield Path(given)
         return
-    binary = cached_path()
-    if not binary.exists():
-        pytest.skip("the control plane is not built: `make test-cluster` builds it, once")
-    with running(binary, tmp_path_factory.mktemp("control-plane")) as plane:
+    with running(built(), tmp_path_factory.mktemp("control-plane")) as plane:
         yield plane.kubeconfig
 
 
@@ -119,3 +132,11 @@ def service_account(kube: Kube, tmp_path: Path) -> Callable[..., Kube]:
         return kube.as_service_account(namespace, name, tmp_path)
 
     return make
+
+
+@pytest.fixture
+def place(kube: Kube, make_namespace: Callable[..., str], request: pytest.FixtureRequest) -> Iterator[Place]:
+    """Where a release is installed; an indirect parameter is the file of values whose namespaces are made, too."""
+    values: Path | None = getattr(request, "param", None)
+    with place_for_a_release(kube, make_namespace, named_in(values) if values else []) as made:
+        yield made

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,50 @@ class Release:
     def revisions(self) -> list[tuple[int, str]]:
         """Number and status of every revision."""
         return [(one["revision"], one["status"]) for one in self._helm.history(self.name)]
+
+
+class Place:
+    """A release's namespace and those that its values name.
+
+    Args:
+        kube: the administrator.
+        make_namespace: the fixture.
+        names: of the other namespaces, as values name them.
+    """
+
+    def __init__(self, kube: Kube, make_namespace: Callable[..., str], names: list[str]) -> None:
+        self.kube = kube
+        self.namespace = make_namespace()
+        self.names = {name: make_namespace(name) for name in names}
+        self.namespaces = [self.namespace, *self.names.values()]
+
+    def warnings(self) -> list[str]:
+        """Messages of events that say that a controller could not do its work."""
+        events = [event for namespace in self.namespaces for event in self.kube.list("v1", "Event", namespace)]
+        return [event["message"] for event in events if event["reason"] in ("FailedCreate", "FailedUpdate")]
+
+
+@contextmanager
+def place_for_a_release(kube: Kube, make_namespace: Callable[..., str], names: list[str]) -> Iterator[Place]:
+    """A place with a volume for the release's claim; what is installed there is removed. Arguments as `Place`."""
+    place = Place(kube, make_namespace, names)
+    volume = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {"name": place.namespace},
+        "spec": {
+            "capacity": {"storage": "8Gi"},
+            "accessModes": ["ReadWriteOnce"],
+            "hostPath": {"path": "/nowhere"},
+            "claimRef": {"namespace": place.namespace, "name": f"{RELEASE}-crossover-registry-data"},
+        },
+    }
+    kube.apply(volume)
+    try:
+        yield place
+    finally:
+        Release(kube, place.namespace).uninstall()
+        kube.delete("v1", "PersistentVolume", place.namespace)
 
 
 def documents(text: str) -> list[Object]:

@@ -6,57 +6,17 @@ garbage collection are Kubernetes' own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.charts.rendering import CI_VALUES, values_of
-from tests.cluster.kube import Kube, Object, wait_for
-from tests.cluster.releases import RELEASE, Release, admit, labelled, localised, named_in, pods_of
+from tests.cluster.kube import Kube, Object
+from tests.cluster.releases import Place, Release, admit, labelled, localised, pods_of
 from tests.cluster.stand_ins import Kubelet, kubelet
 
 KEPT = {"PersistentVolumeClaim", "PipelineVersion"}
 """What stays when the release is removed, as the chart's notes say."""
-
-
-class Place:
-    """A release's namespace and those that its values name, with pods made ready and a volume for its claim."""
-
-    def __init__(self, kube: Kube, make_namespace: Callable[..., str], names: list[str]) -> None:
-        self.kube = kube
-        self.namespace = make_namespace()
-        self.names = {name: make_namespace(name) for name in names}
-        self.namespaces = [self.namespace, *self.names.values()]
-
-    def warnings(self) -> list[str]:
-        """Messages of events that say that a controller could not do its work."""
-        events = [event for namespace in self.namespaces for event in self.kube.list("v1", "Event", namespace)]
-        return [event["message"] for event in events if event["reason"] in ("FailedCreate", "FailedUpdate")]
-
-
-@pytest.fixture
-def place(kube: Kube, make_namespace: Callable[..., str], request: pytest.FixtureRequest) -> Iterator[Place]:
-    path: Path | None = getattr(request, "param", None)
-    made = Place(kube, make_namespace, named_in(path) if path else [])
-    volume = {
-        "apiVersion": "v1",
-        "kind": "PersistentVolume",
-        "metadata": {"name": made.namespace},
-        "spec": {
-            "capacity": {"storage": "8Gi"},
-            "accessModes": ["ReadWriteOnce"],
-            "hostPath": {"path": "/nowhere"},
-            "claimRef": {"namespace": made.namespace, "name": f"{RELEASE}-crossover-registry-data"},
-        },
-    }
-    kube.apply(volume)
-    release = Release(kube, made.namespace)
-    try:
-        yield made
-    finally:
-        release.uninstall()
-        kube.delete("v1", "PersistentVolume", made.namespace)
 
 
 def deployment(kube: Kube, namespace: str) -> Object:
@@ -85,7 +45,7 @@ def test_life_of_a_release(place: Place, path: Path) -> None:
         release.test()
         assert place.warnings() == []
         release.uninstall()
-    left = wait_for(lambda: (labelled(place.kube, place.namespaces),), "answer")[0]
+    left = labelled(place.kube, place.namespaces)
     assert {item.partition("/")[0] for item in left} <= KEPT, left
 
 

@@ -8,7 +8,6 @@ import pytest
 import yaml
 from crossover_pipelines.cluster_profile import STEPS, ClusterProfile, read_profile
 from crossover_pipelines.compiling import compile_pipeline, compile_study
-from crossover_pipelines.crossover_study.pipeline import build_pipeline
 from crossover_pipelines.ir_lint import lint
 from crossover_pipelines.local import argument_text
 from kfp import dsl
@@ -91,7 +90,10 @@ def test_a_gpu_profile_reaches_the_pods() -> None:
     assert pod["tolerations"] == [{"effect": "NoSchedule", "key": "nvidia.com/gpu", "operator": "Exists"}]
     assert pod["podMetadata"]["labels"] == {"kueue.x-k8s.io/queue-name": "research"}
     assert pod["activeDeadlineSeconds"] == "86400"
-    assert "accelerator" not in pipeline["deploymentSpec"]["executors"]["exec-evaluation"]["container"]["resources"]
+    assert (
+        "accelerator"
+        not in pipeline["deploymentSpec"]["executors"]["exec-crossover-analysis"]["container"]["resources"]
+    )
 
 
 def test_study_text_survives_kfp_local() -> None:

@@ -14,6 +14,8 @@ import pytest
 from crossover.cli import main
 from crossover.commands.serve_command import find_checkpoint
 from crossover.settings import get_settings
+from crossover.stages.study_context import resolve_study
+from crossover.study.load_study import parse_study
 from crossover.study.study_config import StudyConfig
 from tests.seaweed import server
 
@@ -77,6 +79,7 @@ def test_every_stage_runs_on_another_machine(
     plan = json.loads(crossover(7, "plan", str(study), *place, "--json"))
     assert {kind: row["new"] for kind, row in plan["artifacts"].items()} == dict.fromkeys(plan["artifacts"], 0)
     enter(8)
+    assert resolve_study("s3://studies/chained").digest == parse_study(study.read_text()).digest
     for arm in (None, "ar", "dlm"):
         folder = find_checkpoint("s3://studies/chained", arm)
         assert (folder / "model.safetensors").is_file()

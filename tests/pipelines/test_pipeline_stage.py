@@ -10,14 +10,15 @@ import sys
 from pathlib import Path
 
 import pytest
-from crossover_components.data_preparation.component import data_preparation
+from crossover_components.prerequisites.component import prerequisites
 
 from crossover.commands.study_progress import StudyProgress
+from crossover.errors import StudyError
 from crossover.progress import parse_event
-from crossover.stages.pipeline_stage import open_pipeline_stage
+from crossover.stages.pipeline_stage import check_gpu_steps, open_pipeline_stage
 from crossover.stages.prepare_stage import plan_groups, prepare_stage
 from crossover.stages.pretrain_stage import pretrain_stage
-from crossover.stages.study_context import resolve_study
+from crossover.stages.study_context import encoded_study, resolve_study
 from crossover.study.load_study import load_study
 from crossover.study.study_config import StudyConfig
 from crossover.termination import MESSAGE
@@ -94,9 +95,10 @@ def test_a_wrong_parameter_is_refused_by_the_first_stage_before_it_computes(
     given: dict[str, object] = {
         **{"study": tiny_study.model_dump_json(), "workspace": str(tmp_path / "ws")},
         **{"registry": f"sqlite:///{tmp_path}/r.sqlite", "seeds_per_task": 1, "promotion": "verdict", "runs": ""},
+        **{"endpoint": "", "gpu_steps": ""},
     }
     with pytest.raises(SystemExit) as caught:
-        data_preparation.python_func(**given | parameters, dataset=None)
+        prerequisites.python_func(**given | parameters, checked_study=None)
     assert caught.value.code == 2
     assert capsys.readouterr().err.splitlines()[-1].endswith(f"[{code}]")
     assert not (tmp_path / "ws" / "datasets").exists()
@@ -115,7 +117,7 @@ def test_blanks_and_lines_around_a_pasted_study_change_nothing(before: str, afte
 FAILING = """
 import sys
 from kfp.dsl.executor_main import executor_main
-sys.argv = ["executor", "--component_module_path", sys.argv[1], "--function_to_execute", "data_preparation",
+sys.argv = ["executor", "--component_module_path", sys.argv[1], "--function_to_execute", "prerequisites",
             "--executor_input", sys.argv[2]]
 executor_main()
 """
@@ -124,10 +126,10 @@ executor_main()
 def test_in_a_pod_the_error_is_the_last_line_without_a_traceback(tmp_path: Path) -> None:
     """As KFP starts a component: its executor, which logs its input first."""
     parameters = {"study": "smoke", "workspace": str(tmp_path / "ws"), "registry": f"sqlite:///{tmp_path}/r.sqlite"}
-    parameters |= {"promotion": "sometimes", "runs": ""}
+    parameters |= {"promotion": "sometimes", "runs": "", "endpoint": "", "gpu_steps": ""}
     artifact = {
-        "name": "dataset",
-        "type": {"schemaTitle": "system.Dataset"},
+        "name": "checked_study",
+        "type": {"schemaTitle": "system.Artifact"},
         "uri": str(tmp_path / "d"),
         "metadata": {},
     }
@@ -135,11 +137,11 @@ def test_in_a_pod_the_error_is_the_last_line_without_a_traceback(tmp_path: Path)
         "inputs": {"parameterValues": {**parameters, "seeds_per_task": 1}},
         "outputs": {
             "parameters": {"Output": {"outputFile": str(tmp_path / "o")}},
-            "artifacts": {"dataset": {"artifacts": [artifact]}},
+            "artifacts": {"checked_study": {"artifacts": [artifact]}},
             "outputFile": str(tmp_path / "out.json"),
         },
     }
-    source = inspect.getsourcefile(data_preparation.python_func)
+    source = inspect.getsourcefile(prerequisites.python_func)
     command = [sys.executable, "-c", FAILING, str(source), json.dumps(executor_input)]
     process = subprocess.run(command, capture_output=True, text=True, check=False)
     assert process.returncode == 2, process.stderr
@@ -177,7 +179,7 @@ def test_a_signal_ends_a_stage_with_one_line_also_where_an_exception_would_be_lo
     """While termination is deferred, as training does, a signal within a finalizer is not lost either."""
     code = f"""
 import os, time
-from crossover.stages.pipeline_stage import open_pipeline_stage
+from crossover.stages.pipeline_stage import check_gpu_steps, open_pipeline_stage
 from crossover.termination import deferring_termination, termination_requested
 
 class Finalizer:
@@ -195,3 +197,48 @@ with open_pipeline_stage("pretraining", "smoke", {str(tmp_path / "ws")!r}, "sqli
     assert result.returncode == 143, result.stderr
     assert "requested True" in result.stdout
     assert result.stderr.splitlines()[-1] == f"crossover: {MESSAGE}"
+
+
+def test_a_study_on_gpus_needs_them_in_the_pods_that_train_and_evaluate(
+    tiny_study: StudyConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = tiny_study.training.model_copy(update={"device": "cuda"})
+    study = tiny_study.model_copy(update={"training": training})
+    check_gpu_steps(study, "")  # this machine is no pod
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    check_gpu_steps(study, "pretraining,evaluation")
+    check_gpu_steps(tiny_study, "")
+    with pytest.raises(StudyError, match=r"without GPUs for the pods of evaluation; set steps.evaluation.gpu"):
+        check_gpu_steps(study, "pretraining")
+
+
+def test_a_pod_without_a_registry_is_refused(
+    tiny_study: StudyConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every pod would write to a file of its own, and lose it."""
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    for registry in ("", f"sqlite:///{tmp_path}/r.sqlite"):
+        with (
+            pytest.raises(SystemExit) as caught,
+            open_pipeline_stage("pretraining", tiny_study.model_dump_json(), str(tmp_path / "ws"), registry),
+        ):
+            pytest.fail("it was opened")
+        assert caught.value.code == 2
+        assert "such as http://crossover-registry:8090" in capsys.readouterr().err
+    assert not (tmp_path / "ws").exists()
+
+
+@pytest.mark.parametrize(
+    "question", ["{{workflow.name}} $(KFP_POD_NAME) {{$.x}}", "\U0001f600 'a' \"b\" python3", "a\nb"]
+)
+def test_an_encoded_study_arrives_unaltered(question: str, tiny_study: StudyConfig) -> None:
+    study = tiny_study.model_copy(update={"question": question})
+    text = encoded_study(study)
+    assert not set(text) & set("{}$() '\"\n")
+    assert resolve_study(text) == study
+
+
+@pytest.mark.parametrize("text", ["base64:%%%", "base64:/w=="])
+def test_a_wrong_encoding_is_refused(text: str) -> None:
+    with pytest.raises(StudyError, match="no base64 of UTF-8 text"):
+        resolve_study(text)

@@ -56,7 +56,7 @@ http://{{ include "crossover.registry" . }}.{{ .Release.Namespace }}:{{ .Values.
 {{- end }}
 
 {{- define "crossover.workspace" -}}
-{{ .Values.pipeline.workspace | default (printf "s3://%s/crossover" .Values.s3.bucket) }}
+{{ .Values.pipeline.workspace | default (printf "s3://%s/studies/demo" .Values.s3.bucket) }}
 {{- end }}
 
 {{- define "crossover.claim" -}}

@@ -3,8 +3,6 @@
 package main
 
 import (
-	"context"
-
 	"github.com/spf13/cobra"
 	proxy "k8s.io/kubernetes/cmd/kube-proxy/app"
 	scheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
@@ -13,7 +11,7 @@ import (
 
 // A full node has these too; they are built on demand, since kubelet alone takes as long as all of the others.
 func init() {
-	programs["kubelet"] = func() *cobra.Command { return kubelet.NewKubeletCommand(context.Background()) }
+	programs["kubelet"] = kubelet.NewKubeletCommand
 	programs["kube-proxy"] = proxy.NewProxyCommand
 	programs["kube-scheduler"] = func() *cobra.Command { return scheduler.NewSchedulerCommand() }
 }
