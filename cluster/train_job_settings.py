@@ -30,7 +30,7 @@ def train_job_launch(context: StudyContext, reference: DatasetRef) -> Launch | N
         options = TypeAdapter(TrainJobOptions).validate_json(text)
     except ValidationError as error:
         raise ClusterError(
-            "train-job.bad-setting",
+            "trainer.bad-setting",
             field="CROSSOVER_TRAIN_JOB",
             problem=f"is no JSON of a TrainJob's options: {error.errors()[0]['msg']}",
             remedy="let `crossover compile --profile` write it: field `nodes`",
