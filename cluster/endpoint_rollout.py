@@ -220,7 +220,7 @@ def _other_checkpoint(url: str, served: Served, said: str) -> ClusterError:
             "promotion.no-answer",
             field=url,
             problem=f"does not answer: {said}",
-            remedy="let the network policy admit this pod to the predictor; outside of the cluster this needs the right "
+            remedy="let the network policy admit this pod to the predictor; from outside this needs the right "
             "to services/proxy",
         )
     return ClusterError(

@@ -170,7 +170,7 @@ def refusal(doing: str, error: ApiException, namespace: str) -> ClusterError:
             "cluster.forbidden",
             field=doing,
             problem=text,
-            remedy=f"let an administrator grant it in namespace {namespace}: the chart's Role of the pipeline runner has "
+            remedy=f"let an administrator grant it in namespace {namespace}: the chart's Role of the runner has "
             "it (pipelineRunner.rbac, kserve.enabled, trainer.enabled); docs/promotion.md lists every verb",
         )
     if status == 404 and f'namespaces "{namespace}" not found' in text:

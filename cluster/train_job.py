@@ -242,7 +242,7 @@ def _refused(error: Exception, job: _Job, runtime: str) -> ClusterError:
         "trainer.no-runtime",
         field=f"TrainJob {job.name}",
         problem=f"the TrainingRuntime {runtime} cannot be used ({error}: {why})",
-        remedy="install Kubeflow Trainer 2 and the chart with trainer.enabled, and this namespace in pipelineNamespaces",
+        remedy="install Kubeflow Trainer 2, the chart with trainer.enabled and this namespace in pipelineNamespaces",
     )
 
 

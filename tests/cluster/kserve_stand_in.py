@@ -94,7 +94,7 @@ class KServe(threading.Thread):
         """Answers of a predictor's pods, of which there are none without a node."""
         name = url.removeprefix("http://").partition(".")[0]
 
-        def send(_method: str, path: str, body: Mapping[str, Any] | None = None) -> Object:
+        def send(method: str, path: str, body: Mapping[str, Any] | None = None) -> Object:
             found = self._kube.get("apps/v1", "Deployment", name, self._namespace)
             if found is None:
                 raise OSError("no such Service")

@@ -182,10 +182,11 @@ def test_a_missing_namespace_is_named(kube: Kube) -> None:
 def test_a_cluster_without_kserve_is_named(kube: Kube, namespace: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("crossover_cluster.server_side_apply.GROUP", "absent.kserve.io")
     cluster = Cluster(kube.api_client(), namespace)
-    for call in (
+    calls: list[Callable[[], object]] = [
         lambda: apply_service(cluster, manifest("winner", namespace, A, replicas=1)),
         lambda: read_service(cluster, "winner"),
-    ):
+    ]
+    for call in calls:
         with pytest.raises(ClusterError, match=r"KServe is not installed") as absent:
             call()
         assert absent.value.code == "cluster.no-kserve"

@@ -75,7 +75,8 @@ def attempt(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Attempt]:
     pod = {"containers": [{"name": "node", "image": "i", "command": ["torchrun"]}]}
-    job = {"name": "node", "template": {"spec": {"template": {"spec": pod}}}}
+    step = {"labels": {"trainer.kubeflow.org/trainjob-ancestor-step": "trainer"}}
+    job = {"name": "node", "template": {"metadata": step, "spec": {"template": {"spec": pod}}}}
     runtime = {
         "apiVersion": TRAIN_JOB[0],
         "kind": "TrainingRuntime",
@@ -89,7 +90,6 @@ def attempt(
             "template": {"spec": {"replicatedJobs": [job]}},
         },
     }
-    job["template"]["metadata"] = {"labels": {"trainer.kubeflow.org/trainjob-ancestor-step": "trainer"}}
     kube.apply(runtime)
     monkeypatch.setenv("KFP_POD_NAME", "step")
     monkeypatch.setenv("KFP_POD_UID", "0000-1")
