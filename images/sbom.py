@@ -54,6 +54,7 @@ def document(name: str, version: str, packages: list[tuple[str, str, str, str]])
         for entry in entries[1:]
     ]
     described = {"spdxElementId": "SPDXRef-DOCUMENT", "relationshipType": "DESCRIBES"}
+    own = sorted({name for *_, licence in packages for name in re.findall(r"LicenseRef-[\w.-]+", licence)})
     content = "\n".join(url for _, _, url, _ in packages)
     return {
         "spdxVersion": "SPDX-2.3",
@@ -63,6 +64,9 @@ def document(name: str, version: str, packages: list[tuple[str, str, str, str]])
         "documentNamespace": f"urn:uuid:{uuid.uuid5(uuid.NAMESPACE_URL, f'{name}@{version}' + content)}",
         "creationInfo": {"created": f"{created:%Y-%m-%dT%H:%M:%SZ}", "creators": ["Tool: crossover-images-sbom"]},
         "packages": [entry | unknown | {"filesAnalyzed": False} for entry in entries],
+        "hasExtractedLicensingInfos": [
+            {"licenseId": name, "extractedText": "in the package that declares it"} for name in own
+        ],
         "relationships": [described | {"relatedSpdxElement": "SPDXRef-image"}, *contained],
     }
 
