@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import helm_python
-import kubernetes_validate
 import pytest
+from kubernetes_validate.utils import validate
 
 from tests.charts.rendering import CHART, CI_VALUES, NAMESPACE, find, notes, render, values_of
 
@@ -41,7 +41,7 @@ def test_the_oldest_and_the_newest_kubernetes_accept_every_object(version: str) 
 def test_kubernetes_accepts_every_object(path: Path, version: str = "1.33") -> None:
     for document in render(values_of(path)):
         if not document["apiVersion"].startswith(FOREIGN):
-            kubernetes_validate.validate(document, version, strict=True)
+            validate(document, version, strict=True)
 
 
 @every_file

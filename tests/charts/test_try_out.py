@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-import kubernetes_validate
 import pytest
 import yaml
+from kubernetes_validate.utils import validate
 
 from tests.charts.rendering import ROOT, Object, find, pod_specs, render, values_of
 from tests.charts.test_pod_security import breaches
@@ -22,7 +22,7 @@ MADE = re.findall(r"^ *(?:make|s3) (?:\w+|\"\$1\") ([-a-z0-9]+) ", (FOLDER / "ma
 
 @pytest.mark.parametrize("document", SERVICES, ids=lambda d: f"{d['kind']}/{d['metadata']['name']}")
 def test_kubernetes_accepts_it_and_it_is_restricted(document: Object) -> None:
-    kubernetes_validate.validate(document, "1.33", strict=True)
+    validate(document, "1.33", strict=True)
     for name, spec in pod_specs([document]):
         assert breaches(spec) == [], name
         for container in spec["containers"]:
