@@ -9,11 +9,12 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit, urlunsplit
 
 import httpx
-from crossover_cluster.kubernetes_api import Cluster, Json, in_pod
+from crossover_cluster.kubernetes_api import Cluster, Json
 from crossover_cluster.promotion_records import Measured
 from kubernetes.client import ApiException
 
 from crossover.errors import ClusterError
+from crossover.settings import in_pod
 
 SECONDS = 60.0
 """Most seconds of one answer; a connection is up within 5."""

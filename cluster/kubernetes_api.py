@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from kubernetes.config import ConfigException
 from urllib3.exceptions import HTTPError
 
 from crossover.errors import ClusterError
+from crossover.settings import in_pod
 
 Json = dict[str, Any]
 NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
@@ -132,11 +132,6 @@ def own_namespace() -> str:
         return str(named or "default")
     except (ConfigException, OSError, TypeError):
         return NAMESPACE_FILE.read_text("utf-8").strip() if NAMESPACE_FILE.exists() else "default"
-
-
-def in_pod() -> bool:
-    """Whether this process runs in a pod of Kubernetes."""
-    return bool(os.environ.get("KUBERNETES_SERVICE_HOST"))
 
 
 def said(error: ApiException) -> str:

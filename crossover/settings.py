@@ -160,6 +160,11 @@ def _writable(folder: Path) -> bool:
     return existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
 
 
+def in_pod() -> bool:
+    """Whether this process runs in a pod of Kubernetes."""
+    return bool(os.environ.get("KUBERNETES_SERVICE_HOST"))
+
+
 def available_cores() -> int:
     """Cores that this process may use: those it may run on, or as many as its container's CPU limit, rounded up."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

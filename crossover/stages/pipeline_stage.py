@@ -6,14 +6,13 @@ A failure that users can correct is the last line of the component's log, withou
 from __future__ import annotations
 
 import difflib
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from crossover.errors import RegistryError, StudyError, UserError
 from crossover.failures import exiting_on_failure, reporting
 from crossover.progress import events_wanted
-from crossover.settings import get_settings
+from crossover.settings import get_settings, in_pod
 from crossover.stages.promotion_decision import PROMOTIONS
 from crossover.stages.run_selection import parse_selection
 from crossover.stages.study_context import StudyContext, open_study
@@ -41,20 +40,21 @@ def open_pipeline_stage(stage: str, study: str, workspace: str, registry: str) -
     Raises:
         SystemExit: after a failure that users can correct, SIGTERM or SIGINT; its message is on standard error.
     """
-    with pipeline_stage(stage, registry), open_study(study, workspace.strip(), registry.strip()) as context:
-        yield context
+    with pipeline_stage(stage, registry):
+        refuse_pod_registry(registry.strip() or get_settings().registry)
+        with open_study(study, workspace.strip(), registry.strip()) as context:
+            yield context
 
 
 @contextmanager
 def pipeline_stage(stage: str, registry: str) -> Iterator[None]:
-    """What every stage does around its work: failures are reported, signals end it, the registry is one that lasts.
+    """What every stage does around its work: failures are reported, signals end it, no parameter holds a password.
 
     Raises:
         SystemExit: after a failure that users can correct, SIGTERM or SIGINT; its message is on standard error.
     """
     with exiting_on_failure(), reporting(stage), _naming_parameters(), terminable(interrupts=True):
         refuse_password(registry)
-        refuse_pod_registry(registry.strip() or get_settings().registry)
         yield
 
 
@@ -105,7 +105,7 @@ def check_gpu_steps(study: StudyConfig, gpu_steps: str, *, in_pods: bool | None 
     Raises:
         StudyError: a study on cuda, and a step without.
     """
-    in_pods = bool(os.environ.get("KUBERNETES_SERVICE_HOST")) if in_pods is None else in_pods
+    in_pods = in_pod() if in_pods is None else in_pods
     without = [step for step in GPU_STEPS if step not in gpu_steps.split(",")]
     if study.training.device == "cuda" and in_pods and without:
         raise StudyError(
@@ -123,7 +123,7 @@ def refuse_pod_registry(url: str) -> None:
     Raises:
         RegistryError: the URL is of SQLite, and this process runs in a pod.
     """
-    if url.startswith("sqlite") and os.environ.get("KUBERNETES_SERVICE_HOST"):
+    if url.startswith("sqlite") and in_pod():
         raise RegistryError(
             "registry.file-in-pod",
             field="pipeline parameter `registry`",

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from crossover_cluster.prerequisites import PROMOTION_RIGHTS, TRAIN_JOB_RIGHTS, Right
+from crossover_cluster.cluster_checks import PROMOTION_RIGHTS, TRAIN_JOB_RIGHTS, Right
 from crossover_pipelines.cluster_profile import read_profile
 
 from tests.charts.rendering import CHART, CI_VALUES, NAMESPACE, ROOT, Object, find, pod_specs, render, values_of

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from crossover_cluster.cluster_checks import PROMOTION_RIGHTS, TRAIN_JOB_RIGHTS, Right
 from crossover_cluster.kubernetes_api import Cluster
-from crossover_cluster.prerequisites import PROMOTION_RIGHTS, TRAIN_JOB_RIGHTS, Right, check_prerequisites
+from crossover_cluster.prerequisites import check_prerequisites
 
 from crossover.errors import ClusterError
 from crossover.study.study_config import StudyConfig

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 
 import pytest
+from crossover_cluster.cluster_checks import TRAIN_JOB_RIGHTS
 from crossover_cluster.kubernetes_api import Cluster
-from crossover_cluster.prerequisites import TRAIN_JOB_RIGHTS
 from crossover_cluster.train_job import TrainJobOptions, job_name, run_train_job
 
 from crossover.errors import ClusterError, StageFailedError
