@@ -13,7 +13,8 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from email.parser import BytesParser
+from email import message_from_bytes
+from email.policy import HTTP
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -75,10 +76,12 @@ class KfpStub:
     def _upload_version(self, query: dict[str, str], body: bytes, kind: str) -> tuple[int, object]:
         if any(v.display_name == query["name"] for v in self.versions.values()):
             return 409, kfp.GoogleRpcStatus(code=6, message=f"The name {query['name']} already exist")
-        message = BytesParser().parsebytes(f"Content-Type: {kind}\r\n\r\n".encode() + body)
-        (part,) = message.get_payload()  # type: ignore[misc]  # of a multipart message
+        message = message_from_bytes(f"Content-Type: {kind}\r\n\r\n".encode() + body, policy=HTTP)
+        (part,) = message.iter_parts()
         key = str(uuid.uuid4())
-        self.packages[key] = part.get_payload(decode=True).decode()  # type: ignore[union-attr]  # a part is a message
+        content = part.get_payload(decode=True)
+        assert isinstance(content, bytes)
+        self.packages[key] = content.decode()
         self.versions[key] = kfp.V2beta1PipelineVersion(
             pipeline_id=query["pipelineid"], pipeline_version_id=key, display_name=query["name"], name=query["name"]
         )

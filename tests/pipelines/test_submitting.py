@@ -172,7 +172,7 @@ def test_a_token_is_read_anew(tmp_path: Path) -> None:
 def history(*states: str) -> list[tuple[str, str, str]]:
     """One look at a run: its state, and `name:STATE` of its tasks."""
     first, *tasks = states
-    return [("run", first, ""), *((*task.split(":"), "") for task in tasks)]  # type: ignore[misc]  # two parts
+    return [("run", first, ""), *((name, state, "") for name, _, state in (task.partition(":") for task in tasks))]
 
 
 def test_a_run_is_followed_to_its_end(stub: KfpStub, capsys: pytest.CaptureFixture[str]) -> None:
