@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -18,6 +19,7 @@ from crossover.stages.study_text import resolve_study
 from crossover.study.identity import RunId
 from crossover.study.study_config import StudyConfig
 from crossover.termination import Terminated
+from tests.cluster.kserve_stand_in import RESTRICTED
 from tests.cluster.kube import Kube, Object
 from tests.cluster.stand_ins import conditions, set_status
 from tests.cluster.test_prerequisites import rules
@@ -91,8 +93,15 @@ def attempt(
         },
     }
     kube.apply(runtime)
+    step_pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "step", "namespace": namespace},
+        "spec": {"containers": [{"name": "main", "image": "i", "securityContext": RESTRICTED}]},
+    }
     monkeypatch.setenv("KFP_POD_NAME", "step")
-    monkeypatch.setenv("KFP_POD_UID", "0000-1")
+    # of a pod that is there: the garbage collector removes what belongs to one that is not
+    monkeypatch.setenv("KFP_POD_UID", kube.apply(step_pod)["metadata"]["uid"])
     user = service_account(namespace, "runner", rules(TRAIN_JOB_RIGHTS))
     yield Attempt(kube, user, namespace, tiny_study)
 
@@ -104,7 +113,7 @@ def test_a_job_is_made_owned_and_followed_to_its_end(attempt: Attempt) -> None:
     (job,) = seen
     trainer = job["spec"]["trainer"]
     assert job["metadata"]["ownerReferences"] == [
-        {"apiVersion": "v1", "kind": "Pod", "name": "step", "uid": "0000-1"},
+        {"apiVersion": "v1", "kind": "Pod", "name": "step", "uid": os.environ["KFP_POD_UID"]},
     ]
     assert (trainer["numNodes"], trainer["image"]) == (3, "registry.example/training:1")
     assert trainer["command"] == ["torchrun", "--nproc-per-node=2", "--max-restarts=3", "-m", "crossover.cli"]
