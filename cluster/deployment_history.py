@@ -21,6 +21,9 @@ class Recorded:
     study_digest: str
     analysis_digest: str
     reason: str
+    endpoint: str | None = None
+    """`namespace/name` of the InferenceService; None for a promotion that reached none."""
+    revision: int | None = None
 
 
 def history(registry: AnyRegistry, study: str) -> list[Recorded]:
@@ -41,6 +44,8 @@ def history(registry: AnyRegistry, study: str) -> list[Recorded]:
             row["study_digest"],
             row["analysis_digest"],
             row["reason"],
+            row["endpoint"],
+            row["revision"],
         )
         for row in rows
     ]
@@ -50,12 +55,12 @@ def _run(row: Mapping[str, Any]) -> tuple[Any, ...]:
     return row["study_digest"], row["cell"], row["arm"], row["seed"]
 
 
-def before(rows: list[Recorded], record: str, digest: str, *, study: str) -> Recorded:
+def before(rows: list[Recorded], endpoint: str, digest: str, *, study: str) -> Recorded:
     """The newest deployment on an endpoint that is of another checkpoint.
 
     Args:
         rows: the newest first.
-        record: what `endpoint_text` begins with.
+        endpoint: `namespace/name`.
         digest: of what is served now.
         study: for messages.
 
@@ -63,30 +68,26 @@ def before(rows: list[Recorded], record: str, digest: str, *, study: str) -> Rec
         ClusterError: there is none.
     """
     for row in rows:
-        if record in row.reason and row.served.digest != digest:
+        if row.endpoint == endpoint and row.served.digest != digest:
             return row
     raise ClusterError(
         "promotion.no-earlier",
-        field=record.rstrip(","),
+        field=f"endpoint {endpoint}",
         problem=f"the registry has no other deployment of the study {study!r} on it",
         remedy="promote another checkpoint: a rollback needs two promotions that reached this endpoint",
     )
 
 
-def endpoint_text(namespace: str, name: str) -> str:
-    """How a row's reason names an endpoint."""
-    return f"Endpoint {namespace}/{name},"
+def endpoint_of(namespace: str, name: str) -> str:
+    """How the registry names an endpoint."""
+    return f"{namespace}/{name}"
 
 
 def record(registry: AnyRegistry, row: Recorded, done: EndpointRecord) -> bool:
-    """Append what an endpoint serves now; False where the same is there already, as after a retry.
-
-    The revision and the share of the traffic stand in the row's reason.
-    """
-    place = endpoint_text(done.namespace, done.name)
-    why = row.reason.partition(" Endpoint ")[0]
-    reason = f"{why} {place} revision {done.revision}, {done.traffic} % of the traffic."
-    if any(old.reason == reason and old.served.digest == done.digest for old in history(registry, row.served.study)):
+    """Append what an endpoint serves now; False where the same is there already, as after a retry."""
+    now = (endpoint_of(done.namespace, done.name), done.revision, done.digest)
+    rows = history(registry, row.served.study)
+    if any((old.endpoint, old.revision, old.served.digest) == now for old in rows):
         return False
     registry.record_deployment(
         row.study_digest,
@@ -95,6 +96,9 @@ def record(registry: AnyRegistry, row: Recorded, done: EndpointRecord) -> bool:
         uri=row.served.uri,
         digest=row.served.digest,
         analysis_digest=row.analysis_digest,
-        reason=reason,
+        reason=row.reason,
+        endpoint=now[0],
+        revision=done.revision,
+        traffic=done.traffic,
     )
     return True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from crossover_cluster.deployment_history import Recorded, before, endpoint_text, history, record
+from crossover_cluster.deployment_history import Recorded, before, endpoint_of, history, record
 from crossover_cluster.endpoint_rollout import EndpointRollout
 from crossover_cluster.inference_service import Served, checked_endpoint, served_by
 from crossover_cluster.kubernetes_api import Json, open_cluster
@@ -75,7 +75,7 @@ def roll_back(
             remedy="name another with --endpoint, and its namespace with --namespace",
         )
     study = study or now.study
-    place = endpoint_text(rollout.cluster.namespace, endpoint)
+    place = endpoint_of(rollout.cluster.namespace, endpoint)
     row = before(history(registry, study), place, now.digest, study=study)
     _checked(row.served)
     done = rollout.serve(row.served)

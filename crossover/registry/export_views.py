@@ -32,7 +32,7 @@ WHOLE = frozenset(
     {
         *("seed", "draws", "step", "tokens", "attempt", "attempts", "last_step", "last_tokens", "pairs"),
         *("newest", "current", "pid", "started_step"),
-        *("further_pairs", "concurrency", "requests"),
+        *("further_pairs", "concurrency", "requests", "revision", "traffic"),
         *("documents", "duplicates_dropped", "train_bytes", "validation_bytes", "available_tokens"),
     }
 )

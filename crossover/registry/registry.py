@@ -258,7 +258,18 @@ class Registry(Transactions):
         return digest
 
     def record_deployment(
-        self, study_digest: str, run_digest: str, *, step: int, uri: str, digest: str, analysis_digest: str, reason: str
+        self,
+        study_digest: str,
+        run_digest: str,
+        *,
+        step: int,
+        uri: str,
+        digest: str,
+        analysis_digest: str,
+        reason: str,
+        endpoint: str | None = None,
+        revision: int | None = None,
+        traffic: int | None = None,
     ) -> None:
         """Append a promotion.
 
@@ -270,6 +281,9 @@ class Registry(Transactions):
             digest: of the checkpoint.
             analysis_digest: of the analysis of the run's cell, as `record_analysis` returned it.
             reason: one sentence.
+            endpoint: that serves the checkpoint, such as `namespace/name`; None where there is none.
+            revision: of the endpoint.
+            traffic: percent of the endpoint's requests.
         """
         with self.writing() as connection:
             row = {
@@ -281,6 +295,9 @@ class Registry(Transactions):
                 "analysis_digest": analysis_digest,
                 "reason": reason,
                 "created_at": self.now(),
+                "endpoint": endpoint,
+                "revision": revision,
+                "traffic": traffic,
             }
             insert_rows(connection, s.DeploymentRow.__table__, [row])
 

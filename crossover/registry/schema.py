@@ -242,7 +242,7 @@ class VerdictRow(Base):
 
 
 class DeploymentRow(Base):
-    """A promotion; append-only."""
+    """A promotion, and the endpoint that it reached, if any; append-only."""
 
     __tablename__ = "deployment"
     id: Mapped[int] = mapped_column(Id, primary_key=True)
@@ -254,6 +254,9 @@ class DeploymentRow(Base):
     analysis_digest: Mapped[str] = mapped_column(String(80))
     reason: Mapped[str] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    endpoint: Mapped[str | None] = mapped_column(String(250))
+    revision: Mapped[int | None] = mapped_column(BigInteger)
+    traffic: Mapped[int | None] = mapped_column(Integer)
 
 
 class ServingMeasurementRow(Base):

@@ -265,6 +265,9 @@ class DeploymentBody(_Body):
     digest: Digest
     analysis_digest: Digest
     reason: Annotated[Text, Field(max_length=2_000)]
+    endpoint: Annotated[Text, Field(min_length=1, max_length=250)] | None = None
+    revision: Count | None = None
+    traffic: Annotated[int, Field(ge=0, le=100)] | None = None
 
 
 class ServingBody(_Body):

@@ -135,6 +135,9 @@ def finished(registry: Registry, clock: Clock, name: str = "demo", *, long: int 
             digest=digest(reason),
             analysis_digest=stored,
             reason=reason,
+            endpoint="kubeflow/winner",
+            revision=3,
+            traffic=100,
         )
     return second
 

@@ -313,3 +313,17 @@ def test_a_full_disk_is_named_and_leaves_whole_lines(tmp_path: Path) -> None:
         journal.finish(batch)
     journal.close()
     assert kept == int(result.stdout) == 4
+
+
+def test_a_promotion_that_is_sent_names_its_endpoint(server: Server, tmp_path: Path) -> None:
+    with RemoteRegistry(server.url, tmp_path / "spool") as registry:
+        register(registry, 1)
+        for reached in ({}, {"endpoint": "kubeflow/winner", "revision": 3, "traffic": 100}):
+            registry.record_deployment(
+                STUDY, run(0), step=1, uri="u", digest="sha256:d", analysis_digest="sha256:a", reason="r", **reached
+            )
+        rows = registry.view_rows("deployments", {"study": "demo"})
+    assert [(row["endpoint"], row["revision"], row["traffic"]) for row in rows] == [
+        (None, None, None),
+        ("kubeflow/winner", 3, 100),
+    ]

@@ -221,6 +221,8 @@ def test_scores_of_items(client: TestClient) -> None:
 def test_deployments_now_and_before(client: TestClient) -> None:
     text = Reader(get(client, "/deployments")).text
     assert text.index("Served now") < text.index("AR is better early: demo") < text.index("Before")
+    assert "endpoint kubeflow/winner, revision 3, 100 % of the traffic" in " ".join(text.split())
+    assert client.get("/deployments?q=kubeflow/winner&format=json").json()["total"] > 0
     assert client.get("/deployments?q=nothing&format=json").json()["total"] == 0
 
 

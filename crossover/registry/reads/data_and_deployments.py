@@ -43,6 +43,10 @@ class DeploymentRecord:
     analysis_digest: str
     reason: str
     created_at: datetime | None
+    endpoint: str | None
+    revision: int | None
+    traffic: int | None
+    """Percent of the endpoint's requests."""
     current: bool
     """Whether it is the newest of its study's name."""
 
@@ -101,7 +105,7 @@ def deployments(
         study: namespace and name; None takes all.
         run: id of a run; None takes all.
         current: only what is served now.
-        search: words that all stand in the study's name, the arm or the reason.
+        search: words that all stand in the study's name, the arm, the endpoint or the reason.
         limit: most of them.
         offset: how many to skip.
     """
@@ -125,7 +129,10 @@ def deployments(
         )
         .join(trained, trained.id == row.run_id)
         .join(s.StudyRow, s.StudyRow.id == row.study_id)
-        .where(visible(namespaces), contains(search, s.StudyRow.name, trained.arm, row.reason))
+        .where(
+            visible(namespaces),
+            contains(search, s.StudyRow.name, trained.arm, func.coalesce(row.endpoint, ""), row.reason),
+        )
         .order_by(row.id.desc())
     )
     if study is not None:

@@ -141,11 +141,24 @@ class RemoteRegistry:
         return str(self._post(f"/studies/{_quoted(study_digest)}/analyses", body)["digest"])
 
     def record_deployment(
-        self, study_digest: str, run_digest: str, *, step: int, uri: str, digest: str, analysis_digest: str, reason: str
+        self,
+        study_digest: str,
+        run_digest: str,
+        *,
+        step: int,
+        uri: str,
+        digest: str,
+        analysis_digest: str,
+        reason: str,
+        endpoint: str | None = None,
+        revision: int | None = None,
+        traffic: int | None = None,
     ) -> None:
         """See `Registry.record_deployment`."""
         body = {"run_digest": run_digest, "step": step, "uri": uri, "digest": digest}
         body |= {"analysis_digest": analysis_digest, "reason": reason}
+        if endpoint is not None:  # a service of the version before knows no endpoints
+            body |= {"endpoint": endpoint, "revision": revision, "traffic": traffic}
         self._post(f"/studies/{_quoted(study_digest)}/deployments", body)
 
     def record_serving(self, run_digest: str, measurement: ServingMeasurement) -> None:

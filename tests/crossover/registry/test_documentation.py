@@ -21,7 +21,7 @@ COLUMNS = {
     "crossing_low crossing_high pairs p_adjusted reason analysis_digest analysed_at outcome newest namespace "
     "early_difference early_low early_high late_difference late_low late_high further_pairs",
     "v_deployments": "study study_digest cell arm seed step uri checkpoint_digest analysis_digest reason deployed_at "
-    "current namespace",
+    "current namespace endpoint revision traffic",
     "v_attempts": "study study_digest cell arm seed attempt started_step host pid started_at heartbeat_at ended_at "
     "end_reason run_digest namespace",
     "v_datasets": "study study_digest dataset_digest source tokenizer documents duplicates_dropped train_bytes "

@@ -29,8 +29,8 @@ CURVE = "SELECT step, value, attempt FROM v_curves WHERE metric = 'validation_bp
 
 
 def test_upgrade_from_empty_then_nothing_to_do(empty_url: str) -> None:
-    assert upgrade(empty_url) == (None, "0007")
-    assert upgrade(empty_url) == ("0007", "0007")
+    assert upgrade(empty_url) == (None, "0008")
+    assert upgrade(empty_url) == ("0008", "0008")
 
 
 def test_models_match_the_migrated_schema(url: str) -> None:
@@ -288,6 +288,10 @@ def test_deployments_append_and_items_are_replaced(registry: Registry) -> None:
     for step in (3, 4):
         registry.record_deployment(STUDY, RUN, step=step, uri=f"u{step}", digest="d", analysis_digest="a", reason="r")
     assert registry.query("SELECT step, current FROM v_deployments ORDER BY step").rows == ((3, 0), (4, 1))
+    reached = {"endpoint": "kubeflow/winner", "revision": 7, "traffic": 100}
+    registry.record_deployment(STUDY, RUN, step=5, uri="u", digest="d", analysis_digest="a", reason="r", **reached)
+    places = "SELECT step, endpoint, revision, traffic FROM v_deployments ORDER BY step"
+    assert registry.query(places).rows == ((3, None, None, None), (4, None, None, None), (5, *reached.values()))
     registry.record_items(RUN, 3, "cloze", {"ids": ["a"], "correct": [1.0]})
     registry.record_items(RUN, 3, "cloze", {"ids": ["b"], "correct": [0.5]})
     registry.record_items(RUN, 4, "cloze", {"margins": [-math.inf, 0.1]})
