@@ -101,6 +101,6 @@ def test_verb(tmp_path: Path, corpus: Path, capsys: pytest.CaptureFixture[str]) 
 def test_http_route() -> None:
     routes = example("HTTP route")["RoutesWithVocabulary"]
     batcher = SimpleNamespace(model=SimpleNamespace(config=SimpleNamespace(vocab_size=259)))
-    instance = routes("crossover", batcher, None)
+    instance = routes("crossover", batcher, None, {})
     assert "/v1/vocabulary" in [route.path for route in instance.router().routes]
     assert asyncio.run(instance.vocabulary()) == {"vocab_size": 259}

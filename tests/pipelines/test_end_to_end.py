@@ -93,7 +93,7 @@ def test_two_seeds_run_end_to_end_and_yield_insufficient_evidence(tmp_path: Path
     assert "insufficient evidence" in page
     executor = next((tmp_path / "ws" / "pipeline").rglob("crossover-analysis/executor_output.json"))
     artifacts = json.loads(executor.read_text())["artifacts"]
-    assert {"report", "summary", "metrics", "analysis"} <= set(artifacts)
+    assert {"report", "summary", "verdicts", "baseline", "candidate", "analysis"} <= set(artifacts)
     deployment = json.loads((tmp_path / "ws" / "serving" / "current.json").read_text())
     assert (Path(deployment["uri"]) / "model.safetensors").is_file()
 

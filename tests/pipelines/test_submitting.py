@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -236,7 +237,9 @@ def test_the_verbs(stub: KfpStub, tmp_path: Path, capfd: pytest.CaptureFixture[s
 def test_ctrl_c_ends_only_the_following(stub: KfpStub, tmp_path: Path) -> None:
     values = {"host": stub.url, "follow": True, "study": "smoke", "promote": "verdict", "seeds_per_task": 1}
     command = [sys.executable, "-m", "crossover_pipelines.submitting", json.dumps(values)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    interruptible = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a shell's background job ignores it
+    process = subprocess.Popen(command, text=True, preexec_fn=interruptible, **pipes)  # noqa: PLW1509 - no threads there
     deadline = time.monotonic() + 60
     while ("GET", f"/runs/{next(iter(stub.runs), '')}") not in stub.requests and time.monotonic() < deadline:
         time.sleep(0.05)
