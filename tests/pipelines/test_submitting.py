@@ -237,9 +237,14 @@ def test_the_verbs(stub: KfpStub, tmp_path: Path, capfd: pytest.CaptureFixture[s
 def test_ctrl_c_ends_only_the_following(stub: KfpStub, tmp_path: Path) -> None:
     values = {"host": stub.url, "follow": True, "study": "smoke", "promote": "verdict", "seeds_per_task": 1}
     command = [sys.executable, "-m", "crossover_pipelines.submitting", json.dumps(values)]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    interruptible = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a shell's background job ignores it
-    process = subprocess.Popen(command, text=True, preexec_fn=interruptible, **pipes)  # noqa: PLW1509 - no threads there
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # a shell's background job, as this test may be, ignores the signal
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no threads there
+    )
     deadline = time.monotonic() + 60
     while ("GET", f"/runs/{next(iter(stub.runs), '')}") not in stub.requests and time.monotonic() < deadline:
         time.sleep(0.05)

@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -318,7 +319,8 @@ def test_a_full_disk_is_named_and_leaves_whole_lines(tmp_path: Path) -> None:
 def test_a_promotion_that_is_sent_names_its_endpoint(server: Server, tmp_path: Path) -> None:
     with RemoteRegistry(server.url, tmp_path / "spool") as registry:
         register(registry, 1)
-        for reached in ({}, {"endpoint": "kubeflow/winner", "revision": 3, "traffic": 100}):
+        places: tuple[dict[str, Any], ...] = ({}, {"endpoint": "kubeflow/winner", "revision": 3, "traffic": 100})
+        for reached in places:
             registry.record_deployment(
                 STUDY, run(0), step=1, uri="u", digest="sha256:d", analysis_digest="sha256:a", reason="r", **reached
             )

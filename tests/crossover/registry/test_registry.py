@@ -8,6 +8,7 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -288,7 +289,7 @@ def test_deployments_append_and_items_are_replaced(registry: Registry) -> None:
     for step in (3, 4):
         registry.record_deployment(STUDY, RUN, step=step, uri=f"u{step}", digest="d", analysis_digest="a", reason="r")
     assert registry.query("SELECT step, current FROM v_deployments ORDER BY step").rows == ((3, 0), (4, 1))
-    reached = {"endpoint": "kubeflow/winner", "revision": 7, "traffic": 100}
+    reached: dict[str, Any] = {"endpoint": "kubeflow/winner", "revision": 7, "traffic": 100}
     registry.record_deployment(STUDY, RUN, step=5, uri="u", digest="d", analysis_digest="a", reason="r", **reached)
     places = "SELECT step, endpoint, revision, traffic FROM v_deployments ORDER BY step"
     assert registry.query(places).rows == ((3, None, None, None), (4, None, None, None), (5, *reached.values()))
