@@ -188,8 +188,7 @@ def test_tokens_are_made_listed_and_revoked_by_administrators(client: TestClient
     assert client.get("/api/v1/runs", headers=header).status_code == 200
     listed = client.get("/api/v1/tokens", headers=admin)
     assert listed.json()[0]["name"] == "ci"
-    secret = made["token"].rsplit("_", 1)[1]
-    assert secret not in listed.text
+    assert made["token"][-16:] not in listed.text
     assert client.delete(f"/api/v1/tokens/{made['id']}", headers=admin).status_code == 204
     assert client.get("/api/v1/runs", headers=header).status_code == 401
     assert client.delete("/api/v1/tokens/12345", headers=admin).status_code == 404
