@@ -13,7 +13,7 @@ def data_preparation(
     runs: str,
     dataset: dsl.Output[dsl.Dataset],
     data_card: dsl.Output[dsl.Markdown],
-) -> list:  # type: ignore[type-arg]
+) -> list:  # type: ignore[type-arg]  # kfp knows the bare type alone
     """Prepare the corpus and plan the runs.
 
     Args:

@@ -14,7 +14,7 @@ def training_summary(
     trained: dsl.Input[list[dsl.Model]],
     trained_runs: dsl.Output[dsl.Model],
     table: dsl.Output[dsl.Markdown],
-) -> list:  # type: ignore[type-arg]
+) -> list:  # type: ignore[type-arg]  # kfp knows the bare type alone
     """Gather the manifests of all trained runs and plan their evaluation.
 
     Args:

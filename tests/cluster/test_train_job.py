@@ -32,7 +32,7 @@ DATASET = DatasetRef(study="sha256:s", uri="s3://b/p/datasets/d", digest="sha256
 def context(study: StudyConfig) -> StudyContext:
     """A study in a bucket; neither the bucket nor the registry is asked for anything here."""
     workspace = SimpleNamespace(uri="s3://b/p", store=None)
-    return StudyContext(study, workspace, None, "http://crossover-registry:8090")  # type: ignore[arg-type]
+    return StudyContext(study, workspace, None, "http://crossover-registry:8090")  # type: ignore[arg-type]  # never asked
 
 
 @dataclass
@@ -52,7 +52,7 @@ class Attempt:
         def pause(_: float) -> None:
             next(acts)(self.job() or {})
 
-        chosen = TrainJobOptions(**options)  # type: ignore[arg-type]
+        chosen = TrainJobOptions(**options)  # type: ignore[arg-type]  # its fields by name
         run_train_job(
             context(self.study), DATASET, RUN, chosen, cluster=Cluster(self.user.api_client(), self.namespace, pause)
         )

@@ -1,7 +1,7 @@
 """The sequences of `registry_sequences.py`, in a process of their own.
 
-In a process that has run other tests, what schemathesis generates depended on what they had left there: Hypothesis then
-refuses the run (FlakyStrategyDefinition) without having found anything.
+In a run of the whole suite Hypothesis once refused both with FlakyStrategyDefinition, without having found anything;
+alone they passed each time. The cause is not known.
 """
 
 from __future__ import annotations
