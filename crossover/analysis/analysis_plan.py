@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from crossover.field_faults import did_you_mean
 from crossover.metric_catalogue import is_known, similar_names
@@ -28,6 +28,10 @@ class MetricPlan(BaseModel):
     delta: float = Field(gt=0, description="Differences smaller than this do not matter, in the metric's unit.")
     label: str = Field(default="", description="What figures call it; the name when empty.")
     unit: str = Field(default="", description="For example `nats/token`.")
+    exact: bool | None = Field(
+        default=None,
+        description="Whether a DLM's values are its exact loss. Unset: no for a loss, since DLMs report an upper bound.",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -37,6 +41,14 @@ class MetricPlan(BaseModel):
             if isinstance(name, str) and not is_known(name):
                 meant = did_you_mean(name, similar_names(name)) or "."
                 raise ValueError(f"unknown metric {name!r}{meant} A metric of your own needs direction and delta")
+        return fields
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_unset(self, dump: SerializerFunctionWrapHandler) -> dict[str, object]:
+        """Plans from before `exact` keep their digests."""
+        fields: dict[str, object] = dump(self)
+        if self.exact is None:
+            del fields["exact"]
         return fields
 
     @property

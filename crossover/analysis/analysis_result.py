@@ -86,6 +86,14 @@ class ItemTest(_Record):
     reason: str = Field(default="", description="Why it was not tested; empty when it was.")
 
 
+class LostRun(_Record):
+    """A run that does not cover the compared range, and leaves with its seed pair."""
+
+    arm: str
+    seed: int
+    reason: str = Field(description="What it lacks, for example `ends at 46k tokens`.")
+
+
 class Verdict(_Record):
     """The result for a metric, on an axis, for a comparison, of two arms."""
 
@@ -102,7 +110,21 @@ class Verdict(_Record):
     early: Window | None
     late: Window | None
     crossing: Crossing | None
+    compared: tuple[float, float] | None = Field(
+        default=None, description="The stretch of the axis that the verdict speaks of."
+    )
+    lost: tuple[LostRun, ...] = Field(default=(), description="Runs left out with their pairs: they end early or copy.")
+    obstacle: str = Field(
+        default="", description="What stands against a firm outcome, as a clause: `crossing near the end: run longer`."
+    )
+    upper_bound: str = Field(
+        default="", description="The arm whose values are an upper bound of its loss; empty when both are exact."
+    )
+    monte_carlo_known: bool = Field(default=True, description="Whether the bound came with its Monte Carlo error.")
     further_pairs: int | None = Field(description="Seed pairs to add that would settle it, from the variance seen.")
+    further_pairs_range: tuple[int, int | None] | None = Field(
+        default=None, description="The same at the ends of the uncertainty of mean and variance; None is beyond reach."
+    )
     drawn_pairs: int | None = Field(
         default=None, description="The same without Monte Carlo error, where pairs alone do not settle it."
     )
