@@ -30,7 +30,7 @@ class MetricPlan(BaseModel):
     unit: str = Field(default="", description="For example `nats/token`.")
     exact: bool | None = Field(
         default=None,
-        description="Whether a DLM's values are its exact loss. Unset: no for a loss, since DLMs report an upper bound.",
+        description="Whether a DLM's values are its exact loss. Unset: a DLM's loss is taken as an upper bound.",
     )
 
     @model_validator(mode="before")
