@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from crossover.analysis.analysis_notes import metric_notes, plan_notes
 from crossover.analysis.analysis_plan import AnalysisPlan, Axis, Comparison, MetricPlan
 from crossover.analysis.analysis_result import Analysis, ArmSummary, Figure, Verdict
-from crossover.analysis.contrasts import Contrast, RunsOf, gather_contrast, judge_contrasts
+from crossover.analysis.best_checkpoints import best_checkpoints
+from crossover.analysis.chain_rule import chain_rule_agrees
+from crossover.analysis.contrasts import Confirmed, Contrast, RunsOf, gather_contrast, judge_contrasts
 from crossover.analysis.curve_columns import Columns, read_columns
-from crossover.analysis.curves import best_so_far, complete_seeds, runs_of
+from crossover.analysis.curves import Curve, CurveKey, complete_seeds, runs_of
 from crossover.analysis.figure_data import figure, summaries
 from crossover.analysis.inference.item_tests import ItemTable, item_tests
+from crossover.analysis.run_coverage import Coverage, cover
 from crossover.errors import CurvesError
 
-METHOD = "early-late-iut/3"
+GetRuns = Callable[[MetricPlan, Axis, Comparison], RunsOf]
+"""The curves of a metric on an axis for a comparison."""
+METHOD = "early-late-iut/4"
 
 
 def analyse(
@@ -60,11 +65,25 @@ def analyse(
         )
     columns = read_columns(curves, plan, unique_tokens)
 
-    def runs(metric: MetricPlan, axis: Axis, comparison: Comparison) -> RunsOf:
-        by_run = runs_of(columns, metric.name, axis)
-        return by_run if comparison == "matched" else {key: best_so_far(curve, metric) for key, curve in by_run.items()}
+    coverages = {metric.name: cover(columns, metric.name, plan) for metric in plan.metrics}
 
-    verdicts, figures, contrasts = judge_all_contrasts(runs, plan.model_copy(update={"comparisons": comparisons}))
+    def runs(metric: MetricPlan, axis: Axis, comparison: Comparison) -> RunsOf:
+        kept = coverages[metric.name].kept(runs_of(columns, metric.name, axis))
+        if comparison == "matched":
+            return kept
+        return best_checkpoints({key: [curve] for key, curve in kept.items()}, metric)
+
+    def left_out(metric: MetricPlan, axis: Axis, comparison: Comparison) -> dict[CurveKey, Curve]:
+        lost = {(run.arm, run.seed) for run in coverages[metric.name].lost} if comparison == "matched" else set()
+        return {key: curve for key, curve in runs_of(columns, metric.name, axis).items() if key in lost}
+
+    verdicts, figures, contrasts = judge_all_contrasts(
+        runs,
+        plan.model_copy(update={"comparisons": comparisons}),
+        coverages=coverages,
+        left_out=left_out,
+        confirmed=lambda contrast: chain_rule_agrees(columns, plan, contrast),
+    )
     return Analysis(
         method=METHOD,
         plan=plan,
@@ -78,13 +97,21 @@ def analyse(
 
 
 def judge_all_contrasts(
-    runs: Callable[[MetricPlan, Axis, Comparison], RunsOf], plan: AnalysisPlan
+    runs: GetRuns,
+    plan: AnalysisPlan,
+    *,
+    coverages: Mapping[str, Coverage] | None = None,
+    left_out: GetRuns = lambda metric, axis, comparison: {},
+    confirmed: Confirmed = lambda contrast: False,
 ) -> tuple[tuple[Verdict, ...], tuple[Figure, ...], list[Contrast]]:
     """Judge every contrast of the plan, against the default baseline and then against the best tuned one.
 
     Args:
         runs: gives the curves of a metric on an axis for a comparison.
         plan: the metrics, axes, comparisons and arms.
+        coverages: metric to what became of its runs; nothing was lost when absent.
+        left_out: gives the curves that are drawn and not compared.
+        confirmed: whether an exact measure confirms a winner over an upper bound.
 
     Returns:
         Verdicts by metric, opponent, axis and comparison; figures by metric, axis and comparison; the contrasts.
@@ -95,14 +122,22 @@ def judge_all_contrasts(
     for tuned in (False, True)[: 1 + bool(plan.tuned)]:
         for comparison in plan.comparisons:
             group = [
-                gather_contrast(runs(metric, axis, comparison), metric, plan, axis, comparison, tuned=tuned)
+                gather_contrast(
+                    runs(metric, axis, comparison),
+                    metric,
+                    plan,
+                    axis,
+                    comparison,
+                    coverage=(coverages or {}).get(metric.name),
+                    tuned=tuned,
+                )
                 for axis in plan.axes
                 for metric in plan.metrics
             ]
             for family in _families(group, plan):
-                verdicts += judge_contrasts(family, plan)
+                verdicts += judge_contrasts(family, plan, confirmed)
             if not tuned:
-                figures += [_figure(contrast, plan) for contrast in group]
+                figures += [_figure(q, plan, left_out(q.metric, q.axis, q.comparison)) for q in group]
             contrasts += group
     rank = {name: i for i, name in enumerate((*(m.name for m in plan.metrics), *plan.axes, *plan.comparisons))}
     verdicts.sort(key=lambda v: (rank[v.metric], v.baseline != plan.baseline, rank[v.axis], rank[v.comparison]))
@@ -119,7 +154,7 @@ def _families(group: Sequence[Contrast], plan: AnalysisPlan) -> list[list[Contra
     return [list(group)]
 
 
-def _figure(contrast: Contrast, plan: AnalysisPlan) -> Figure:
+def _figure(contrast: Contrast, plan: AnalysisPlan, left_out: RunsOf) -> Figure:
     return figure(
         contrast.runs,
         contrast.paired,
@@ -127,6 +162,7 @@ def _figure(contrast: Contrast, plan: AnalysisPlan) -> Figure:
         plan=plan,
         axis=contrast.axis,
         comparison=contrast.comparison,
+        left_out=left_out,
     )
 
 

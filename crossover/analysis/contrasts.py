@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from crossover.analysis.analysis_plan import AnalysisPlan, Axis, Comparison, MetricPlan
 from crossover.analysis.analysis_result import Verdict, Window
-from crossover.analysis.curves import Curve, CurveKey, Paired, complete_seeds, pair_up
+from crossover.analysis.arm_labels import arm_label
+from crossover.analysis.curves import Curve, CurveKey, Paired, complete_seeds
 from crossover.analysis.inference.further_evidence import further_pairs, further_reach
 from crossover.analysis.inference.tuned_opponents import against_tuned, without_picking
-from crossover.analysis.inference.verdict_rules import Evidence, PValues, decide, gather, scale_of, too_few
+from crossover.analysis.inference.verdict_rules import Decision, Evidence, PValues, decide, gather, scale_of, too_few
 from crossover.analysis.inference.window_tests import WindowTest, holm
+from crossover.analysis.run_coverage import Coverage
+from crossover.analysis.shared_grid import pair_up
+from crossover.analysis.upper_bounds import upper_bound_arm
 from crossover.analysis.verdict_reasons import reason
 
 RunsOf = Mapping[CurveKey, Curve]
 """Curves by (arm, seed)."""
+Confirmed = Callable[["Contrast"], bool]
+LEAST_SHARE = 0.5
+"""Runs that share less than this of the log range of a typical run are not judged."""
+SAME_PLACES = "measure both arms at the same places"
 
 
 @dataclass(frozen=True)
@@ -31,6 +39,7 @@ class Contrast:
     runs: Mapping[CurveKey, Curve]
     paired: Paired | None
     evidence: Evidence
+    coverage: Coverage
     picks: dict[int, str] = field(default_factory=dict)
     """Against tuned arms: which one stands for each seed."""
 
@@ -42,46 +51,92 @@ def gather_contrast(
     axis: Axis,
     comparison: Comparison,
     *,
+    coverage: Coverage | None = None,
     tuned: bool = False,
 ) -> Contrast:
     """Gather the evidence of one contrast.
 
     Args:
-        runs: the curves that the comparison looks at.
+        runs: the curves that the comparison looks at, without those that the coverage lost.
         metric: what they show.
         plan: arms, windows, alpha, looks.
         axis: what they stand on.
         comparison: which comparison they belong to.
+        coverage: what became of the metric's runs; nothing was lost when absent.
         tuned: against the best tuned baseline in place of the default one.
     """
     baseline, picks, used = plan.baseline, dict[int, str](), runs
     if tuned:
         baseline = plan.tuned_name
         used, picks = against_tuned(runs, metric, plan, axis)
-    paired = pair_up(used, axis, baseline, plan.candidate)
+    paired = pair_up(used, axis, baseline, plan.candidate, _span(used, axis) if coverage else None)
     if paired is None:
         pairs = len(complete_seeds(used, baseline, plan.candidate))
         problem = _untuned(plan) if tuned else _unpaired(runs, plan, metric, axis)
         evidence = Evidence(pairs, np.empty(0), np.empty((0, 0)), problem=problem)
     else:
-        scale = scale_of(paired.baseline_SG, paired.candidate_SG)
-        evidence = gather(paired.x_G, paired.difference_SG, metric, plan, scale=scale, error_SG=paired.error_SG)
-        if _constant(used, (baseline, plan.candidate)):
-            evidence = Evidence(
-                evidence.pairs, evidence.x_G, evidence.difference_SG, problem=f"{metric.title} never changes in any run"
-            )
+        evidence = _gather(paired, metric, plan)
         if tuned:
             evidence = without_picking(evidence, runs, paired.seeds, metric, plan, axis)
-    return Contrast(metric, axis, comparison, baseline, used, paired, evidence, picks)
+        problem = _unfit(used, paired, metric, plan, (baseline, plan.candidate))
+        evidence = replace(evidence, problem=problem or evidence.problem)
+    if coverage is not None and (coverage.problem or (coverage.lost and evidence.pairs < plan.minimum_pairs)):
+        evidence = replace(evidence, problem=coverage.problem or f"{evidence.problem}; {without(coverage)}")
+    return Contrast(metric, axis, comparison, baseline, used, paired, evidence, coverage or Coverage(), picks)
 
 
-def judge_contrasts(family: Sequence[Contrast], plan: AnalysisPlan) -> list[Verdict]:
-    """Verdicts of the contrasts that Holm adjusts over together, in order."""
+def _span(runs: Mapping[CurveKey, Curve], axis: Axis) -> tuple[float, float] | None:
+    """What windows are shares of: where runs typically begin and end; on seconds where all are measured."""
+    ends = np.array([(c.x_P[0], c.x_P[-1]) for c in runs.values() if c.x_P.size])
+    if axis == "seconds" or not ends.size:
+        return None
+    arms = [[c for (a, _), c in runs.items() if a == arm and c.x_P.size] for arm in {a for a, _ in runs}]
+    ends = np.array([[np.median([c.x_P[i] for c in curves]) for i in (0, -1)] for curves in arms if curves])
+    low, high = float(ends[:, 0].max()), float(ends[:, 1].min())
+    return (low, high) if low < high else None
+
+
+def _gather(paired: Paired, metric: MetricPlan, plan: AnalysisPlan, *, bent: bool = True) -> Evidence:
+    return gather(
+        paired.x_G,
+        paired.difference_SG,
+        metric,
+        plan,
+        scale=scale_of(paired.baseline_SG, paired.candidate_SG),
+        error_SG=paired.error_SG,
+        span=paired.span,
+        bend_SG=paired.bend_SG if bent and paired.bend_SG.any() else None,
+    )
+
+
+def without(coverage: Coverage) -> str:
+    """The runs left out: `left out with their pairs: DLM seed 3 (ends at 46k tokens)`."""
+    listed = ", ".join(f"{arm_label(run.arm)} seed {run.seed} ({run.reason})" for run in coverage.lost)
+    return f"left out with its pair: {listed}" if len(coverage.lost) == 1 else f"left out with their pairs: {listed}"
+
+
+def judge_contrasts(
+    family: Sequence[Contrast], plan: AnalysisPlan, confirmed: Confirmed = lambda contrast: False
+) -> list[Verdict]:
+    """Verdicts of the contrasts that Holm adjusts over together, in order.
+
+    Args:
+        family: the contrasts.
+        plan: the arms and the levels.
+        confirmed: whether an exact measure confirms the arm whose loss is below the other's upper bound.
+    """
     raw = [(q.evidence.raw.crossover, q.evidence.raw.late, q.evidence.raw.same) for q in family]
     adjusted = zip(*(holm(list(ps)) for ps in zip(*raw, strict=True)), strict=True)
     lates = [late for _, late, _ in raw if late is not None]
     return [
-        _verdict(contrast, PValues(*ps), plan, tests=_factor(contrast.evidence.raw.late, lates), family=len(lates))
+        _verdict(
+            contrast,
+            PValues(*ps),
+            plan,
+            tests=_factor(contrast.evidence.raw.late, lates),
+            family=len(lates),
+            confirmed=confirmed,
+        )
         for contrast, ps in zip(family, adjusted, strict=True)
     ]
 
@@ -91,9 +146,27 @@ def _factor(p: float | None, others: Sequence[float]) -> int:
     return 1 if p is None else max(1, sum(other >= p for other in others))
 
 
-def _constant(runs: Mapping[CurveKey, Curve], arms: tuple[str, str]) -> bool:
-    of_plan = [c.value_P for (arm, _), c in runs.items() if arm in arms and c.value_P.size]
-    return len({value for values in of_plan for value in (values.min(), values.max())}) == 1
+def _unfit(
+    runs: Mapping[CurveKey, Curve], paired: Paired, metric: MetricPlan, plan: AnalysisPlan, arms: tuple[str, str]
+) -> str:
+    """Why curves say nothing: values that never change, or a range that is half of what runs typically cover."""
+    used = {key: c for key, c in runs.items() if key[0] in arms and key[1] in paired.seeds}
+    if len({value for c in used.values() for value in (c.value_P.min(), c.value_P.max())}) == 1:
+        return f"{metric.title} never changes in any run"
+    starts, ends = ({key: float(np.log(c.x_P[i])) for key, c in used.items()} for i in (0, -1))
+    typical = float(np.median([ends[key] - starts[key] for key in used]))
+    shared = float(np.log(paired.x_G[-1] / paired.x_G[0]))
+    if paired.x_G.size < 2 or shared >= LEAST_SHARE * typical:
+        return ""
+    last, first = max(starts, key=starts.__getitem__), min(ends, key=ends.__getitem__)
+    return (
+        f"The runs share {100 * shared / typical:.0f} % of the log range that a typical run covers: "
+        f"the last to begin is {_run(last)}, the first to end is {_run(first)}"
+    )
+
+
+def _run(key: CurveKey) -> str:
+    return f"{arm_label(key[0])} seed {key[1]}"
 
 
 def _untuned(plan: AnalysisPlan) -> str:
@@ -115,9 +188,15 @@ def _unpaired(runs: Mapping[CurveKey, Curve], plan: AnalysisPlan, metric: Metric
     return f"The paired runs share no range of {axis}: one ends before another begins"
 
 
-def _verdict(contrast: Contrast, adjusted: PValues, plan: AnalysisPlan, *, tests: int, family: int) -> Verdict:
+def _verdict(
+    contrast: Contrast, adjusted: PValues, plan: AnalysisPlan, *, tests: int, family: int, confirmed: Confirmed
+) -> Verdict:
     evidence, metric = contrast.evidence, contrast.metric
+    bound = upper_bound_arm(metric, plan)
     decision = decide(evidence, adjusted, metric, plan)
+    decision = _if_the_lost_were_worst(contrast, decision, plan, tests=tests)
+    decision = _with_bends_named(contrast, decision, plan, tests=tests)
+    decision = _no_winner_by_a_bound(contrast, decision, plan, bound, confirmed)
     pairs, reach, drawn = None, None, None
     if decision.outcome == "insufficient evidence":
         pairs = further_pairs(evidence.early, evidence.late, delta=metric.delta, plan=plan, tests=tests)
@@ -147,6 +226,7 @@ def _verdict(contrast: Contrast, adjusted: PValues, plan: AnalysisPlan, *, tests
             reach=reach,
             tests=family,
             picks=tuple(contrast.picks.values()),
+            left_out=without(contrast.coverage) if contrast.coverage.lost else "",
         ),
         pairs=evidence.pairs,
         p_crossover=evidence.raw.crossover,
@@ -154,6 +234,11 @@ def _verdict(contrast: Contrast, adjusted: PValues, plan: AnalysisPlan, *, tests
         early=_window(evidence.early, metric, plan),
         late=_window(evidence.late, metric, plan),
         crossing=decision.crossing,
+        compared=(float(evidence.x_G[0]), float(evidence.x_G[-1])) if evidence.x_G.size else None,
+        lost=contrast.coverage.lost,
+        obstacle=decision.obstacle,
+        upper_bound=bound,
+        monte_carlo_known=not bound or _errors_given(contrast.runs, bound),
         further_pairs=pairs,
         drawn_pairs=drawn,
         further_reach=reach,
@@ -161,6 +246,70 @@ def _verdict(contrast: Contrast, adjusted: PValues, plan: AnalysisPlan, *, tests
         turns=evidence.turns,
         picks=tuple(contrast.picks[seed] for seed in seeds) if contrast.picks else (),
         alpha=evidence.alpha,
+    )
+
+
+def _errors_given(runs: Mapping[CurveKey, Curve], arm: str) -> bool:
+    return any(np.isfinite(c.stderr_P).any() for (a, _), c in runs.items() if a == arm)
+
+
+def _if_the_lost_were_worst(contrast: Contrast, decision: Decision, plan: AnalysisPlan, *, tests: int) -> Decision:
+    """The decision, if it also holds with the runs that one arm lost more of as bad as its worst pair."""
+    arm, surplus = contrast.coverage.lost_more(plan, contrast.baseline)
+    if not surplus or contrast.paired is None or decision.outcome == "insufficient evidence":
+        return decision
+    paired = contrast.paired
+    worse_is_larger = (arm == plan.candidate) == (contrast.metric.direction == "lower")
+    worst_G = (np.max if worse_is_larger else np.min)(paired.difference_SG, axis=0)
+    candidate_SG = np.vstack((paired.candidate_SG, *[np.median(paired.baseline_SG, axis=0) + worst_G] * surplus))
+    baseline_SG = np.vstack((paired.baseline_SG, *[np.median(paired.baseline_SG, axis=0)] * surplus))
+    filled = replace(
+        paired,
+        baseline_SG=baseline_SG,
+        candidate_SG=candidate_SG,
+        error_SG=np.vstack((paired.error_SG, *[paired.error_SG.mean(axis=0)] * surplus)),
+        bend_SG=np.vstack((paired.bend_SG, *[paired.bend_SG.mean(axis=0)] * surplus)),
+    )
+    worst = _gather(filled, contrast.metric, plan.model_copy(update={"looks": ()}))
+    again = decide(worst, _times(worst.raw, tests), contrast.metric, plan)
+    if again.outcome == decision.outcome:
+        return decision
+    other = plan.candidate if arm == contrast.baseline else contrast.baseline
+    return Decision(
+        "insufficient evidence",
+        obstacle=f"{arm_label(arm)} lost more runs, and leaving them out favours {arm_label(arm)} over "
+        f"{arm_label(other)} if they went badly; with them as bad as its worst pair this is not shown: run them again",
+    )
+
+
+def _with_bends_named(contrast: Contrast, decision: Decision, plan: AnalysisPlan, *, tests: int) -> Decision:
+    """Where only the error of interpolation stands against a firm outcome, it is named."""
+    if decision.outcome != "insufficient evidence" or decision.obstacle or contrast.paired is None:
+        return decision
+    if contrast.evidence.bend_SG is None or contrast.evidence.problem:
+        return decision
+    straight = _gather(contrast.paired, contrast.metric, plan, bent=False)
+    if decide(straight, _times(straight.raw, tests), contrast.metric, plan).outcome == "insufficient evidence":
+        return decision
+    windows = [w for w in (contrast.evidence.early, contrast.evidence.late) if w is not None]
+    error = f"{max(w.bend for w in windows):.2g} {contrast.metric.unit}".rstrip()
+    return replace(decision, obstacle=f"curves that bend between checkpoints leave an error of {error}: {SAME_PLACES}")
+
+
+def _times(raw: PValues, tests: int) -> PValues:
+    crossover, late, same = (None if p is None else min(1.0, tests * p) for p in (raw.crossover, raw.late, raw.same))
+    return PValues(crossover, late, same)
+
+
+def _no_winner_by_a_bound(
+    contrast: Contrast, decision: Decision, plan: AnalysisPlan, bound: str, confirmed: Confirmed
+) -> Decision:
+    """A loss below the other arm's upper bound is no better loss, unless the chain rule says so too."""
+    winner = {"baseline": contrast.baseline, "candidate": plan.candidate}.get(decision.outcome, "")
+    if not bound or not winner or winner == bound or confirmed(contrast):
+        return decision
+    return Decision(
+        "insufficient evidence", obstacle=f"{arm_label(winner)}'s loss is below the {arm_label(bound)}'s upper bound"
     )
 
 

@@ -1,4 +1,4 @@
-"""Runs as curves over an axis: points that cannot be used left out and counted, running best, common grids.
+"""Runs as curves over an axis: points that cannot be used left out and counted; seed pairs on one grid.
 
 Shapes: S runs or seed pairs, G points of the common grid, P points of one run.
 """
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from crossover.analysis.analysis_plan import Axis, MetricPlan
+from crossover.analysis.analysis_plan import Axis
 from crossover.analysis.curve_columns import Columns, FloatArray
 
 LARGEST = 1e100
@@ -39,6 +39,10 @@ class Paired:
     candidate_SG: FloatArray
     error_SG: FloatArray
     """Monte Carlo standard error of the difference; what is not known counts as 0."""
+    bend_SG: FloatArray
+    """By how much straight lines between checkpoints would change the difference; 0 where both arms were measured."""
+    span: tuple[float, float]
+    """The stretch of the axis that windows are shares of."""
 
     @property
     def difference_SG(self) -> FloatArray:
@@ -103,62 +107,6 @@ def dropped_points(columns: Columns, metric: str, axes: Sequence[Axis]) -> tuple
     return tuple(c for c in counts if c.not_finite or c.at_zero)
 
 
-def best_so_far(curve: Curve, metric: MetricPlan) -> Curve:
-    """The running best of a run: what early stopping would have kept; the standard error is the kept point's own."""
-    if not curve.x_P.size:
-        return curve
-    accumulate = np.minimum.accumulate if metric.direction == "lower" else np.maximum.accumulate
-    best_P = accumulate(curve.value_P)
-    kept_P = np.maximum.accumulate(np.where(curve.value_P == best_P, np.arange(best_P.size), 0))
-    return Curve(curve.x_P, best_P, curve.stderr_P[kept_P])
-
-
-def common_grid(curves: Sequence[Curve], axis: Axis) -> FloatArray:
-    """The grid that all curves are compared on, inside the range that all of them cover.
-
-    On tokens and epochs: the positions that all runs were measured at, when these are at least half of the points
-    of the run with fewest in the range. Else, and on FLOPs and seconds, as many log-spaced points over the range.
-
-    Args:
-        curves: one or more curves.
-        axis: the axis they stand on.
-
-    Returns:
-        x_G, strictly rising; empty when there is no common range.
-    """
-    if not curves or any(not c.x_P.size for c in curves):
-        return np.empty(0)
-    low, high = max(c.x_P[0] for c in curves), min(c.x_P[-1] for c in curves)
-    if low > high:
-        return np.empty(0)
-    size = min(int(np.sum((c.x_P >= low) & (c.x_P <= high))) for c in curves)
-    if axis in ("tokens", "epochs"):
-        shared = curves[0].x_P
-        for curve in curves[1:]:
-            shared = np.intersect1d(shared, curve.x_P, assume_unique=True)
-        if shared.size and 2 * shared.size >= size:
-            return shared
-    else:
-        size = min(c.x_P.size for c in curves)
-    return np.geomspace(low, high, max(size, 2)) if low < high else np.array([low])
-
-
-def on_grid(curves: Sequence[Curve], x_G: FloatArray) -> FloatArray:
-    """Values of each curve on a grid inside its range, interpolated linearly in log x.
-
-    Returns:
-        value_SG; exact where the grid has a measured point.
-    """
-    log_G = np.log(x_G)
-    return np.stack([np.interp(log_G, np.log(c.x_P), c.value_P) for c in curves])
-
-
-def errors_on_grid(curves: Sequence[Curve], x_G: FloatArray) -> FloatArray:
-    """Standard errors of each curve on a grid inside its range, interpolated likewise; unknown ones are 0."""
-    log_G = np.log(x_G)
-    return np.stack([np.interp(log_G, np.log(c.x_P), np.nan_to_num(c.stderr_P, nan=0.0)) for c in curves])
-
-
 def complete_seeds(runs: Mapping[CurveKey, Curve], baseline: str, candidate: str) -> tuple[int, ...]:
     """Seeds that both arms have with a usable point, sorted."""
     having = [
@@ -166,14 +114,3 @@ def complete_seeds(runs: Mapping[CurveKey, Curve], baseline: str, candidate: str
         for name in (baseline, candidate)
     ]
     return tuple(sorted(having[0] & having[1]))
-
-
-def pair_up(runs: Mapping[CurveKey, Curve], axis: Axis, baseline: str, candidate: str) -> Paired | None:
-    """Put the complete seed pairs on their common grid; None when there is no pair or no common range."""
-    seeds = complete_seeds(runs, baseline, candidate)
-    sides = [[runs[arm, seed] for seed in seeds] for arm in (baseline, candidate)]
-    x_G = common_grid([*sides[0], *sides[1]], axis)
-    if not x_G.size:
-        return None
-    error_SG = np.hypot(errors_on_grid(sides[0], x_G), errors_on_grid(sides[1], x_G))
-    return Paired(seeds, x_G, on_grid(sides[0], x_G), on_grid(sides[1], x_G), error_SG)

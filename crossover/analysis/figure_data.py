@@ -8,9 +8,11 @@ import numpy as np
 
 from crossover.analysis.analysis_plan import AnalysisPlan, Axis, Comparison, MetricPlan
 from crossover.analysis.analysis_result import ArmSummary, Band, Figure, SeedCurve
+from crossover.analysis.best_checkpoints import running_best
 from crossover.analysis.curve_columns import FloatArray
-from crossover.analysis.curves import Curve, CurveKey, Paired, best_so_far, common_grid, errors_on_grid, on_grid
+from crossover.analysis.curves import Curve, CurveKey, Paired
 from crossover.analysis.inference.confidence_bands import mean_band
+from crossover.analysis.shared_grid import on_grid, shared_grid
 
 
 def figure(
@@ -21,6 +23,7 @@ def figure(
     plan: AnalysisPlan,
     axis: Axis,
     comparison: Comparison,
+    left_out: Mapping[CurveKey, Curve],
 ) -> Figure:
     """All that one figure needs; every arm that was measured is in it, compared or not.
 
@@ -31,6 +34,7 @@ def figure(
         plan: alpha, and the arms compared.
         axis: what x is.
         comparison: which comparison the curves belong to.
+        left_out: runs that are drawn and not compared.
 
     Returns:
         The figure. A band of one run has no width; a missing standard error is 0.
@@ -43,7 +47,7 @@ def figure(
         metric=metric.name,
         axis=axis,
         comparison=comparison,
-        seeds=tuple(_seed_curve(arm, seed, curve) for (arm, seed), curve in used.items()),
+        seeds=tuple(_seed_curve(*key, curve) for key, curve in sorted({**used, **left_out}.items()) if curve.x_P.size),
         arms=_arm_bands(used, axis, plan.alpha),
         difference=difference,
     )
@@ -65,9 +69,10 @@ def _arm_bands(runs: Mapping[CurveKey, Curve], axis: Axis, alpha: float) -> dict
     bands = {}
     for arm in sorted({arm for arm, _ in runs}):
         curves = [curve for (name, _), curve in runs.items() if name == arm]
-        x_G = common_grid(curves, axis)
+        x_G = shared_grid([curves], axis)
         if x_G.size:
-            bands[arm] = mean_band(x_G, on_grid(curves, x_G), alpha, errors_on_grid(curves, x_G))
+            there = on_grid(curves, x_G)
+            bands[arm] = mean_band(x_G, there.value_SG, alpha, there.error_SG)
     return bands
 
 
@@ -90,7 +95,7 @@ def summaries(runs: Mapping[CurveKey, Curve], metric: MetricPlan, *, axis: Axis 
 
 
 def _summary(arm: str, curves: Sequence[Curve], metric: MetricPlan, axis: Axis | None) -> ArmSummary:
-    best = [best_so_far(curve, metric).value_P[-1] for curve in curves]
+    best = [running_best(curve, metric).value_P[-1] for curve in curves]
     at = [curve.x_P[int(np.argmax(curve.value_P == value))] for curve, value in zip(curves, best, strict=True)]
     final = np.array([curve.value_P[-1] for curve in curves])
     return ArmSummary(

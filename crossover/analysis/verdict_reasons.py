@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from crossover.analysis.analysis_plan import AnalysisPlan, Axis, Comparison, MetricPlan, Multiplicity
 from crossover.analysis.analysis_result import Outcome
 from crossover.analysis.arm_labels import arm_label
+from crossover.analysis.axis_text import axis_place, p_text, signed, span
 from crossover.analysis.inference.verdict_rules import Decision, Evidence, PValues
 from crossover.analysis.inference.window_tests import WindowTest
 
@@ -18,7 +19,6 @@ _ADJUSTED_FOR: dict[Multiplicity, str] = {
     "metrics": "both directions and metrics",
     "none": "both directions",
 }
-_SUFFIXES = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e4, "k"))
 
 
 def reason(
@@ -35,6 +35,7 @@ def reason(
     reach: float | None = None,
     tests: int = 1,
     picks: tuple[str, ...] = (),
+    left_out: str = "",
 ) -> str:
     """Explain an outcome in one sentence that ends in a full stop.
 
@@ -51,6 +52,7 @@ def reason(
         reach: where the trend would settle it.
         tests: over how many late p values Holm adjusted.
         picks: against tuned arms, the arm chosen for each seed.
+        left_out: the runs that do not cover the range.
     """
     early, late = evidence.early, evidence.late
     if evidence.problem or early is None or late is None:
@@ -65,6 +67,8 @@ def reason(
     elif evidence.sign_changes > 1:
         parts.append(f"several crossings of the best so far: {evidence.sign_changes} sign changes")
     parts.append(f"{evidence.pairs} seed pairs at {matched(axis, comparison)}")
+    if left_out:
+        parts.append(left_out)
     if picks:
         counts = {arm: picks.count(arm) for arm in dict.fromkeys(picks)}
         named = ", ".join(f"{arm} {n} times" if n > 1 else f"{arm} once" for arm, n in counts.items())
@@ -120,8 +124,8 @@ class _OutcomeSentence:
         second = self._arm_at(late)
         return (
             f"{_capital(first)} is better early (mean difference {self._amount(early.mean)} over "
-            f"{span(self.axis, early)}, {p_text(_smaller(early))}) and {second} late "
-            f"({signed(late.mean)} over {span(self.axis, late)}, {p_text(_smaller(late))}); "
+            f"{span(self.axis, early.low, early.high)}, {p_text(_smaller(early))}) and {second} late "
+            f"({signed(late.mean)} over {span(self.axis, late.low, late.high)}, {p_text(_smaller(late))}); "
             f"adjusted for {_adjusted_for(self.plan)} {p_text(self.adjusted.crossover)}"
         )
 
@@ -163,7 +167,7 @@ class _OutcomeSentence:
         return f"not clear of zero{adjustment}{look},"
 
     def _figures(self, test: WindowTest) -> str:
-        return f"mean difference {self._amount(test.mean)} over {span(self.axis, test)}"
+        return f"mean difference {self._amount(test.mean)} over {span(self.axis, test.low, test.high)}"
 
     def _amount(self, value: float) -> str:
         return f"{signed(value)} {self.metric.unit}".strip()
@@ -204,38 +208,3 @@ def _more_draws(drawn: int, error: str) -> str:
 
 def _capital(text: str) -> str:
     return text[0].upper() + text[1:] if text.startswith("tuned ") else text
-
-
-def p_text(p: float | None) -> str:
-    """`p = 0.0004`, `p < 0.0001`, or `p not tested`."""
-    if p is None:
-        return "p not tested"
-    return "p < 0.0001" if p < 1e-4 else f"p = {p:.2g}"
-
-
-def signed(value: float) -> str:
-    """A difference with its sign, three digits: `+0.21`, `−0.35`."""
-    return f"{value:+.3g}".replace("-", "−")
-
-
-def span(axis: Axis, test: WindowTest) -> str:
-    """A window on its axis: `epochs 1–6`, `tokens 10k–64k`, `FLOPs 1.2e+15–3e+16`, `12–95 seconds`."""
-    low, high = _place(axis, test.low), _place(axis, test.high)
-    place = low if low == high else f"{low}–{high}"
-    one, many = {"epochs": ("epoch", "epochs"), "flops": ("FLOPs", "FLOPs")}.get(axis, (axis, axis))
-    return f"{place} seconds" if axis == "seconds" else f"{one if low == high else many} {place}"
-
-
-def axis_place(axis: Axis, value: float) -> str:
-    """A place on an axis: `epoch 90`, `12M tokens`, `3e+16 FLOPs`, `95 seconds`."""
-    place = _place(axis, value)
-    return f"epoch {place}" if axis == "epochs" else f"{place} {'FLOPs' if axis == 'flops' else axis}"
-
-
-def _place(axis: Axis, value: float) -> str:
-    if axis == "flops":
-        return f"{value:.3g}"
-    for limit, suffix in _SUFFIXES:
-        if value >= limit:
-            return f"{value / (1e3 if suffix == 'k' else limit):.3g}{suffix}"
-    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"

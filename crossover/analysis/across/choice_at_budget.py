@@ -16,9 +16,10 @@ from crossover.analysis.analysis_plan import Axis, Comparison, MetricPlan
 from crossover.analysis.analysis_result import Analysis, Figure
 from crossover.analysis.arm_labels import arm_label
 from crossover.analysis.curve_columns import FloatArray
-from crossover.analysis.curves import Curve, on_grid
+from crossover.analysis.curves import Curve
 from crossover.analysis.inference.further_evidence import further_pairs
 from crossover.analysis.inference.window_tests import WindowTest
+from crossover.analysis.shared_grid import on_grid
 from crossover.analysis.verdict_reasons import signed
 
 
@@ -78,7 +79,7 @@ def _against(
         words = f"not known, since fewer than two seeds were run in both arms, {arm_label(arm)} among them"
         return BudgetChoice("cannot say", arm, None, None, words, len(seeds))
     chosen = [side[seed] for side in (baseline, candidate) for seed in seeds]
-    value_AS = on_grid(chosen, np.array([place])).reshape(2, len(seeds))
+    value_AS = on_grid(chosen, np.array([place])).value_SG.reshape(2, len(seeds))
     shared = float(np.hypot(_monte_carlo(baseline, seeds, place), _monte_carlo(candidate, seeds, place)))
     difference_S = value_AS[1] - value_AS[0]
     against_baseline = _judged(difference_S, shared, plan.alpha, arm, place, metric, analysis)

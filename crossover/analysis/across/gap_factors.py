@@ -18,9 +18,11 @@ from scipy import special
 
 from crossover.analysis.across.cross_cell_result import Factor
 from crossover.analysis.analysis_plan import AnalysisPlan, Axis, MetricPlan
+from crossover.analysis.best_checkpoints import running_best
 from crossover.analysis.curve_columns import Columns, FloatArray, read_columns
-from crossover.analysis.curves import Curve, CurveKey, best_so_far, common_grid, complete_seeds, on_grid, runs_of
+from crossover.analysis.curves import Curve, CurveKey, complete_seeds, runs_of
 from crossover.analysis.inference.window_tests import inside
+from crossover.analysis.shared_grid import on_grid, shared_grid
 
 Kind = Literal["any-order modelling", "Monte Carlo augmentation"]
 
@@ -90,7 +92,7 @@ def _needs(runs: Mapping[CurveKey, Curve], metric: MetricPlan, plan: AnalysisPla
     """How many times the baseline's FLOPs at its best the candidate needs to be as good, over seeds."""
     ratios, seeds = [], complete_seeds(runs, plan.baseline, plan.candidate)
     for seed in seeds:
-        baseline, candidate = (best_so_far(runs[arm, seed], metric) for arm in (plan.baseline, plan.candidate))
+        baseline, candidate = (running_best(runs[arm, seed], metric) for arm in (plan.baseline, plan.candidate))
         at = baseline.x_P[int(np.argmax(baseline.value_P == baseline.value_P[-1]))]
         target = baseline.value_P[-1]
         reached_P = candidate.value_P <= target if metric.direction == "lower" else candidate.value_P >= target
@@ -112,12 +114,12 @@ def _flops_per_token(columns: Columns, arm: str) -> float:
 def _late(runs: Mapping[CurveKey, Curve], arms: tuple[str, ...], plan: AnalysisPlan, axis: Axis) -> FloatArray | None:
     """Late means of each arm on the grid that all share: late_AS; None without two shared seeds or a late point."""
     seeds = sorted(set.intersection(*(set(complete_seeds(runs, arm, plan.candidate)) for arm in arms)))
-    curves = [runs[arm, seed] for arm in arms for seed in seeds]
-    x_G = common_grid(curves, axis) if len(seeds) > 1 else np.empty(0)
+    of_arms = [[runs[arm, seed] for seed in seeds] for arm in arms]
+    x_G = shared_grid(of_arms, axis) if len(seeds) > 1 else np.empty(0)
     late_G = inside(x_G, plan.late_window) if x_G.size > 1 else np.zeros(0, dtype=bool)
     if not late_G.any():
         return None
-    return np.asarray(on_grid(curves, x_G)[:, late_G].mean(axis=1).reshape(len(arms), len(seeds)))
+    return np.stack([on_grid(curves, x_G).value_SG[:, late_G].mean(axis=1) for curves in of_arms])
 
 
 def _factor(

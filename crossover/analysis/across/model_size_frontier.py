@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from crossover.analysis.analyse_cell import METHOD, judge_all_contrasts
 from crossover.analysis.analysis_plan import AnalysisPlan, Axis, Comparison, MetricPlan
 from crossover.analysis.analysis_result import Analysis
+from crossover.analysis.best_checkpoints import best_checkpoints
 from crossover.analysis.curve_columns import read_columns
-from crossover.analysis.curves import Curve, CurveKey, best_so_far, runs_of
+from crossover.analysis.curves import Curve, CurveKey, runs_of
 from crossover.analysis.figure_data import summaries
 
 
@@ -64,7 +63,7 @@ def analyse_frontier(
 
 
 def frontier_curves(models: Sequence[Mapping[CurveKey, Curve]], metric: MetricPlan) -> dict[CurveKey, Curve]:
-    """One curve for each (arm, seed) that every model has: the best of all models until each measured place.
+    """One curve for each (arm, seed) that every model has: the best of all models so far, chosen on the other seeds.
 
     Args:
         models: for each model its runs.
@@ -74,21 +73,4 @@ def frontier_curves(models: Sequence[Mapping[CurveKey, Curve]], metric: MetricPl
         Curves over the union of the measured places, from where the first model begins.
     """
     shared = [key for key in models[0] if all(key in runs and runs[key].x_P.size for runs in models)]
-    return {key: _frontier([runs[key] for runs in models], metric) for key in shared}
-
-
-def _frontier(curves: Sequence[Curve], metric: MetricPlan) -> Curve:
-    x_P = np.concatenate([curve.x_P for curve in curves])
-    order = np.lexsort((np.concatenate([_cost(curve, metric) for curve in curves]), x_P))
-    first = np.r_[True, np.diff(x_P[order]) > 0]
-    kept = order[first]
-    merged = Curve(
-        x_P[kept],
-        np.concatenate([curve.value_P for curve in curves])[kept],
-        np.concatenate([curve.stderr_P for curve in curves])[kept],
-    )
-    return best_so_far(merged, metric)
-
-
-def _cost(curve: Curve, metric: MetricPlan) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-    return curve.value_P if metric.direction == "lower" else -curve.value_P
+    return best_checkpoints({key: [runs[key] for runs in models] for key in shared}, metric)

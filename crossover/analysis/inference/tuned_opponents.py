@@ -17,9 +17,10 @@ from dataclasses import replace
 import numpy as np
 
 from crossover.analysis.analysis_plan import AnalysisPlan, Axis, MetricPlan
-from crossover.analysis.curves import Curve, CurveKey, common_grid, complete_seeds, on_grid, pair_up
+from crossover.analysis.curves import Curve, CurveKey, complete_seeds
 from crossover.analysis.inference.verdict_rules import Evidence, PValues, gather, scale_of
 from crossover.analysis.inference.window_tests import WindowTest, inside, iut_p, tost_sides
+from crossover.analysis.shared_grid import on_grid, pair_up, shared_grid
 
 
 def arms_of(runs: Mapping[CurveKey, Curve], plan: AnalysisPlan) -> list[str]:
@@ -54,7 +55,15 @@ def without_picking(
         if paired is None:
             return replace(evidence, problem=f"Arm {arm} shares no range of {axis} with the candidate")
         scale = scale_of(paired.baseline_SG, paired.candidate_SG)
-        one = gather(paired.x_G, paired.difference_SG, metric, plan, scale=scale, error_SG=paired.error_SG)
+        one = gather(
+            paired.x_G,
+            paired.difference_SG,
+            metric,
+            plan,
+            scale=scale,
+            error_SG=paired.error_SG,
+            bend_SG=paired.bend_SG if paired.bend_SG.any() else None,
+        )
         if one.problem or one.early is None or one.late is None:
             return replace(evidence, problem=f"Against arm {arm}: {one.problem[:1].lower()}{one.problem[1:]}")
         tests.append((one.early, one.late))
@@ -97,12 +106,12 @@ def against_tuned(
     """
     arms = arms_of(runs, plan)
     seeds = _shared_seeds(runs, [*arms, plan.candidate])
-    curves = [runs[arm, seed] for arm in arms for seed in seeds]
-    x_G = common_grid(curves, axis) if len(seeds) > 1 else np.empty(0)
+    of_arms = [[runs[arm, seed] for seed in seeds] for arm in arms]
+    x_G = shared_grid(of_arms, axis) if len(seeds) > 1 else np.empty(0)
     late_G = inside(x_G, plan.late_window) if x_G.size > 1 else np.zeros(0, dtype=bool)
     if not late_G.any():
         return {}, {}
-    late_AS = on_grid(curves, x_G)[:, late_G].mean(axis=1).reshape(len(arms), len(seeds))
+    late_AS = np.stack([on_grid(curves, x_G).value_SG[:, late_G].mean(axis=1) for curves in of_arms])
     cost_AS = late_AS if metric.direction == "lower" else -late_AS
     others_AS = cost_AS.sum(axis=1, keepdims=True) - cost_AS
     picks = {seed: arms[int(i)] for seed, i in zip(seeds, others_AS.argmin(axis=0), strict=True)}

@@ -34,6 +34,8 @@ class WindowTest:
     p_negative: float
     monte_carlo: float = 0.0
     """Standard error that all pairs share, from frozen masks; no number of pairs averages it away."""
+    bend: float = 0.0
+    """Bound on the error of interpolation between checkpoints: the mean may be off by so much to either side."""
 
     @property
     def pairs(self) -> int:
@@ -47,17 +49,16 @@ class WindowTest:
 
     def interval(self, alpha: float) -> tuple[float, float]:
         """Two-sided 1 - alpha interval of the mean (Student t, S - 1 degrees of freedom)."""
-        half = float(special.stdtrit(self.pairs - 1, 1 - alpha / 2)) * self.standard_error
+        half = float(special.stdtrit(self.pairs - 1, 1 - alpha / 2)) * self.standard_error + self.bend
         return self.mean - half, self.mean + half
 
 
-def inside(x_G: FloatArray, window: tuple[float, float]) -> NDArray[np.bool_]:
-    """Which grid points lie in a window given as fractions of the grid's range in log space."""
-    log_G = np.log(x_G)
-    span = log_G[-1] - log_G[0]
-    if span <= 0:
+def inside(x_G: FloatArray, window: tuple[float, float], span: tuple[float, float] | None = None) -> NDArray[np.bool_]:
+    """Which grid points lie in a window given as fractions of a span in log space, by default that of the grid."""
+    low, high = np.log(span if span is not None else (x_G[0], x_G[-1]))
+    if high <= low:
         return np.zeros(x_G.size, dtype=bool)
-    fraction_G = (log_G - log_G[0]) / span
+    fraction_G = (np.log(x_G) - low) / (high - low)
     return np.asarray((fraction_G >= window[0] - _EDGE) & (fraction_G <= window[1] + _EDGE))
 
 
@@ -67,6 +68,9 @@ def window_test(
     window: tuple[float, float],
     scale: float,
     error_SG: FloatArray | None = None,
+    *,
+    span: tuple[float, float] | None = None,
+    bend_SG: FloatArray | None = None,
 ) -> WindowTest | None:
     """Test the mean difference in a window.
 
@@ -76,11 +80,13 @@ def window_test(
         window: fractions of the log range, e.g. (0.0, 0.4).
         scale: the size of the values that were subtracted; spreads below 1e-12 of it count as zero.
         error_SG: Monte Carlo standard error of each difference; none when absent.
+        span: what the window is a share of; the range of the grid when absent.
+        bend_SG: by how much straight lines would change each difference (`shared_grid`); none when absent.
 
     Returns:
         The test; None when the window holds no grid point, there are fewer than two pairs, or their variance is zero.
     """
-    within_G = inside(x_G, window)
+    within_G = inside(x_G, window, span)
     pairs = difference_SG.shape[0]
     if pairs < 2 or not within_G.any():
         return None
@@ -89,7 +95,8 @@ def window_test(
     if sd <= _SAME * scale:
         return None
     monte_carlo = shared_error(error_SG[:, within_G] if error_SG is not None else None)
-    t = mean / np.hypot(sd / np.sqrt(pairs), monte_carlo)
+    error = np.hypot(sd / np.sqrt(pairs), monte_carlo)
+    bend = 0.0 if bend_SG is None else bend_bound(bend_SG[:, within_G].mean(axis=1))
     x_inside = x_G[within_G]
     return WindowTest(
         low=float(x_inside[0]),
@@ -97,10 +104,20 @@ def window_test(
         per_seed_S=per_seed_S,
         mean=mean,
         sd=sd,
-        p_positive=float(special.stdtr(pairs - 1, -t)),
-        p_negative=float(special.stdtr(pairs - 1, t)),
+        p_positive=float(special.stdtr(pairs - 1, -(mean - bend) / error)),
+        p_negative=float(special.stdtr(pairs - 1, (mean + bend) / error)),
         monte_carlo=monte_carlo,
+        bend=bend,
     )
+
+
+def bend_bound(bend_S: FloatArray) -> float:
+    """A bound on the mean error of interpolation, from each pair's bend: its mean and two standard errors."""
+    if not bend_S.any():
+        return 0.0
+    if not np.isfinite(bend_S).all() or bend_S.size < 2:
+        return float("inf")
+    return float(abs(bend_S.mean()) + 2 * bend_S.std(ddof=1) / np.sqrt(bend_S.size))
 
 
 def shared_error(error_SG: FloatArray | None) -> float:
@@ -168,6 +185,6 @@ def tost_p(test: WindowTest, delta: float) -> float:
 
 def tost_sides(test: WindowTest, delta: float) -> tuple[float, float]:
     """The p of 'the mean is above -delta' and of 'the mean is below delta'."""
-    above = (delta + test.mean) / test.standard_error
-    below = (delta - test.mean) / test.standard_error
+    above = (delta + test.mean - test.bend) / test.standard_error
+    below = (delta - test.mean - test.bend) / test.standard_error
     return float(special.stdtr(test.pairs - 1, -above)), float(special.stdtr(test.pairs - 1, -below))
