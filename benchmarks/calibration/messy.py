@@ -20,6 +20,7 @@ from crossover.analysis.analysis_result import Verdict
 
 PAIRS = (5, 8, 12)
 ALLOWED, REACH = 0.05, 0.07
+COVERED, NOMINAL = 0.91, 0.95
 HEAD = (
     "kind of study", "pairs", "false winner", "95 %", "false crossover", "95 %", "false 'equivalent'", "power",
     "interval covers", "insufficient", "",
@@ -112,6 +113,11 @@ def within_limits(hits: int, repeats: int) -> bool:
     return hits / repeats <= ALLOWED or wilson(hits, repeats)[1] <= REACH
 
 
+def covers_too_little(covered: int, crossings: int) -> bool:
+    """Whether fewer than 91 % of the intervals of crossings hold the true place, and not by chance of 95 %."""
+    return crossings > 0 and covered / crossings < COVERED and wilson(covered, crossings)[1] < NOMINAL
+
+
 def row(kind: Kind, pairs: int, repeats: int) -> list[str]:
     """One row of the table; the last column is `ok`, or names what is beyond the limits."""
     found = findings(kind, pairs, repeats)
@@ -124,7 +130,9 @@ def row(kind: Kind, pairs: int, repeats: int) -> list[str]:
     reach = {name: "{:.3f}–{:.3f}".format(*wilson(hits, repeats)) for name, hits in counts.items()}
     crossings = sum(f.found for f in found)
     true_crossing = kind.crossing() is not None and not kind.refused
-    beyond = [name for name, hits in counts.items() if not within_limits(hits, repeats)]
+    beyond = [f"FALSE {name}" for name, hits in counts.items() if not within_limits(hits, repeats)]
+    if covers_too_little(sum(f.covered for f in found), crossings):
+        beyond.append("COVERAGE")
     return [
         kind.name,
         str(pairs),
@@ -136,7 +144,7 @@ def row(kind: Kind, pairs: int, repeats: int) -> list[str]:
         f"{crossings / repeats:.3f}" if true_crossing else "",
         f"{sum(f.covered for f in found) / crossings:.3f}" if crossings else "",
         f"{sum(f.outcome == 'insufficient evidence' for f in found) / repeats:.3f}",
-        f"FALSE {', '.join(beyond)}" if beyond else "ok",
+        ", ".join(beyond) or "ok",
     ]
 
 

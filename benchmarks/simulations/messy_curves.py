@@ -255,7 +255,8 @@ def _one(rng: np.random.Generator, runs: Runs, arm: str) -> Run:
     return runs[keys[int(rng.integers(len(keys)))]]
 
 
-def _keep(run: Run, kept_P: FloatArray) -> None:
+def keep(run: Run, kept_P: FloatArray) -> None:
+    """Leave a run only some of its points."""
     run.tokens_P, run.value_P, run.stderr_P = run.tokens_P[kept_P], run.value_P[kept_P], run.stderr_P[kept_P]
 
 
@@ -297,7 +298,7 @@ def crashed(at: float, arm: str = "dlm") -> Fault:
 
     def happen(rng: np.random.Generator, runs: Runs) -> None:
         run = _one(rng, runs, arm)
-        _keep(run, run.tokens_P <= at_share(at))
+        keep(run, run.tokens_P <= at_share(at))
 
     return happen
 
@@ -313,7 +314,7 @@ def crashing(probability: float, *, worst: bool, arm: str = "dlm") -> Fault:
             dead[order] = np.sort(dead)[::-1]
         for run, ends in zip(of_arm, dead, strict=True):
             if ends:
-                _keep(run, run.tokens_P <= at_share(rng.uniform(0.2, 0.95)))
+                keep(run, run.tokens_P <= at_share(rng.uniform(0.2, 0.95)))
 
     return happen
 
@@ -324,7 +325,7 @@ def crashing_above(mean: float, arm: str = "dlm") -> Fault:
     def happen(_: np.random.Generator, runs: Runs) -> None:
         for key, run in runs.items():
             if key[0] == arm and run.value_P.mean() > mean:
-                _keep(run, run.tokens_P <= at_share(0.5))
+                keep(run, run.tokens_P <= at_share(0.5))
 
     return happen
 
@@ -334,7 +335,7 @@ def begun_late(at: float, arm: str = "dlm") -> Fault:
 
     def happen(rng: np.random.Generator, runs: Runs) -> None:
         run = _one(rng, runs, arm)
-        _keep(run, run.tokens_P >= at_share(at))
+        keep(run, run.tokens_P >= at_share(at))
 
     return happen
 

@@ -54,13 +54,20 @@ def _noisier(factor: float) -> tuple[Noise, Noise]:
 RANGE = (
     *(
         Kind(
-            f"range: one {arm} run resumed {by:+.0f} tokens, crossing at 650k",
+            f"range: one {arm} run resumed {by:+.0f} tokens at {since:.0%} of its points, crossing at 650k",
             jump(0.906),
             tokens=EVERY_50K,
             noise=BOTH_QUIET,
-            fault=resumed(by, arm),
+            fault=resumed(by, arm, since),
         )
-        for by, arm in ((-512, "dlm"), (512, "dlm"), (-512, "ar"), (-4096, "dlm"), (3000, "ar"))
+        for by, arm, since in (
+            (-512, "dlm", 0.3),
+            (-512, "dlm", 0.6),
+            (512, "dlm", 0.6),
+            (-512, "ar", 0.55),
+            (-4096, "dlm", 0.6),
+            (3000, "ar", 0.6),
+        )
     ),
     Kind("range: one run resumed -512 tokens, log-spaced, crossing steep", steep(0.6), fault=resumed(-512)),
     Kind("range: one run resumed -512 tokens, equal arms", tokens=EVERY_50K, fault=resumed(-512)),
