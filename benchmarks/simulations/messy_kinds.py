@@ -9,35 +9,45 @@ from benchmarks.simulations.messy_curves import (
     STILL,
     Kind,
     apart,
+    decaying,
+    equal,
+    every,
+    exponential,
+    falling,
+    flat,
+    jump,
+    knee,
+    line,
+    logged,
+    lognormal,
+    no_offsets,
+    overfitting,
+    ramp,
+    rare_bad,
+    share,
+    steep,
+    unlearnt,
+    untrained_until,
+)
+from benchmarks.simulations.messy_faults import (
     begun_late,
     bound_above,
     copied,
     crashed,
     crashing,
     crashing_above,
-    decaying,
-    equal,
-    every,
-    exponential,
-    falling,
-    jump,
-    knee,
+    diverged,
+    half_end,
     last_early,
-    line,
-    logged,
-    lognormal,
     missing,
-    no_offsets,
     none_before,
-    overfitting,
-    ramp,
-    rare_bad,
+    one_start,
+    own_ends,
+    own_places,
     resumed,
-    share,
+    rounded,
+    same_runs,
     shared_error,
-    steep,
-    unlearnt,
-    untrained_until,
 )
 from benchmarks.simulations.simulated_curves import Noise
 
@@ -300,4 +310,23 @@ WORDS = (
         for ar, dlm in ((5e5, 1e6), (1e6, 5e5), (1e6, 2e6))
     ),
 )
-KINDS = (*RANGE, *CADENCE, *COPIES, *BEST, *PLACE, *WINDOWS, *UNTRAINED, *SEEDS, *WORDS)
+FURTHER = (
+    *(
+        Kind(f"range: {what}, {name}", truth, level=level, noise=BOTH_QUIET, fault=fault)
+        for what, level, fault in (
+            ("every run measured at its own places, 2 % off", flat, own_places(0.02)),
+            ("every run measured at its own places, 2 % off, steep loss", falling, own_places(0.02)),
+            ("every run ends at its own place, up to 10 % earlier", flat, own_ends(0.1)),
+            ("every second dlm run stopped at 0.7", flat, half_end(0.7)),
+            ("one dlm run diverges at 0.7 by 2", flat, diverged(0.7, 2.0)),
+        )
+        for name, truth in (("equal arms", equal), ("crossing steep", steep(0.6)))
+        if "diverges" not in what or truth is equal
+    ),
+    Kind("copies: none, but values have two digits, crossing", steep(0.6), fault=rounded(0.01)),
+    Kind("copies: none, but values have two digits, equal arms", fault=rounded(0.01)),
+    Kind("copies: none, but first values are equal, crossing", steep(0.6), fault=one_start()),
+    Kind("copies: both arms are the same runs", fault=same_runs(), refused=True),
+    Kind("copies: both arms are the same runs, but for 1e-6", fault=same_runs(1e-6), refused=True),
+)
+KINDS = (*RANGE, *CADENCE, *COPIES, *BEST, *PLACE, *WINDOWS, *UNTRAINED, *SEEDS, *WORDS, *FURTHER)

@@ -25,14 +25,13 @@ from benchmarks.simulations.messy_curves import (
     apart,
     as_table,
     at_share,
-    copied,
     every,
     jump,
-    keep,
     logged,
     share,
     steep,
 )
+from benchmarks.simulations.messy_faults import copied, keep
 from benchmarks.simulations.messy_kinds import KINDS
 from crossover.analysis import AnalysisPlan, MetricPlan, analyse
 from crossover.analysis.analysis_result import Outcome, Verdict
