@@ -49,7 +49,7 @@ Fault = Callable[[np.random.Generator, Runs], None]
 
 def share(tokens: FloatArray | float) -> FloatArray:
     """Tokens as a share of the log range from 10k to 1M."""
-    return np.log(np.asarray(tokens) / START) / np.log(END / START)
+    return np.asarray(np.log(np.asarray(tokens) / START) / np.log(END / START))
 
 
 def at_share(u: float) -> float:
@@ -64,8 +64,8 @@ def logged(points: int = 40, first: float = START) -> FloatArray:
 
 def every(step: float, first: float | None = None) -> FloatArray:
     """Evaluations each `step` tokens up to 1M, after one at `first` if given."""
-    steps = np.arange(1, int(END / step + 1e-9) + 1) * float(step)
-    return steps if first is None else np.r_[first, steps[steps > first]]
+    steps = step * np.arange(1, int(END / step + 1e-9) + 1, dtype=np.float64)
+    return steps if first is None else np.asarray(np.r_[first, steps[steps > first]])
 
 
 def no_offsets(_: np.random.Generator, seeds: int) -> FloatArray:
@@ -228,6 +228,16 @@ def decaying(horizon: float, drop: float = 0.3) -> Mean:
     return lambda tokens: -drop * 0.5 * (1 - np.cos(np.pi * np.minimum(np.asarray(tokens) / horizon, 1.0)))
 
 
+def decay_gap(baseline_horizon: float, candidate_horizon: float) -> Mean:
+    """What two decays that end at different places differ by."""
+    return lambda tokens: decaying(candidate_horizon)(tokens) - decaying(baseline_horizon)(tokens)
+
+
+def falling_with_decay(horizon: float) -> Mean:
+    """The steep loss, and a decay of the learning rate."""
+    return lambda tokens: falling(tokens) + decaying(horizon)(tokens)
+
+
 # Offsets of seeds; their mean is zero unless said otherwise.
 
 
@@ -244,4 +254,6 @@ def exponential(scale: float) -> Offsets:
 
 def rare_bad(probability: float, worse: float, mean: float = 0.0) -> Offsets:
     """Two modes: a run is bad with a probability, and then worse by so much; the mean is as given."""
-    return lambda rng, seeds: mean + worse * ((rng.random(seeds) < probability) - probability)
+    return lambda rng, seeds: np.asarray(
+        mean + worse * ((rng.random(seeds) < probability) - probability), dtype=np.float64
+    )

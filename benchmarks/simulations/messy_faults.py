@@ -6,9 +6,9 @@ A fault changes the runs in place. Places are shares of the log range from 10k t
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.simulations.messy_curves import ARMS, Fault, Run, Runs, at_share
-from crossover.analysis.curve_columns import FloatArray
 
 
 def _one(rng: np.random.Generator, runs: Runs, arm: str) -> Run:
@@ -16,7 +16,7 @@ def _one(rng: np.random.Generator, runs: Runs, arm: str) -> Run:
     return runs[keys[int(rng.integers(len(keys)))]]
 
 
-def keep(run: Run, kept_P: FloatArray) -> None:
+def keep(run: Run, kept_P: NDArray[np.bool_]) -> None:
     """Leave a run only some of its points."""
     run.tokens_P, run.value_P, run.stderr_P = run.tokens_P[kept_P], run.value_P[kept_P], run.stderr_P[kept_P]
 

@@ -9,11 +9,12 @@ from benchmarks.simulations.messy_curves import (
     STILL,
     Kind,
     apart,
-    decaying,
+    decay_gap,
     equal,
     every,
     exponential,
     falling,
+    falling_with_decay,
     flat,
     jump,
     knee,
@@ -303,8 +304,8 @@ WORDS = (
     *(
         Kind(
             f"words: decay ends at {ar:g} (ar) and {dlm:g} (dlm) tokens, else equal",
-            lambda x, ar=ar, dlm=dlm: decaying(dlm)(x) - decaying(ar)(x),
-            level=lambda x, ar=ar: falling(x) + decaying(ar)(x),
+            decay_gap(ar, dlm),
+            level=falling_with_decay(ar),
             noise=BOTH_QUIET,
         )
         for ar, dlm in ((5e5, 1e6), (1e6, 5e5), (1e6, 2e6))
