@@ -8,7 +8,7 @@ from typing import Any
 from crossover.analysis.analysis_notes import metric_notes, plan_notes
 from crossover.analysis.analysis_plan import AnalysisPlan, Axis, Comparison, MetricPlan
 from crossover.analysis.analysis_result import Analysis, ArmSummary, Figure, Verdict
-from crossover.analysis.best_checkpoints import best_checkpoints
+from crossover.analysis.best_checkpoints import best_checkpoints, with_equal_looks
 from crossover.analysis.chain_rule import chain_rule_agrees
 from crossover.analysis.contrasts import Confirmed, Contrast, RunsOf, gather_contrast, judge_contrasts
 from crossover.analysis.curve_columns import Columns, read_columns
@@ -71,7 +71,8 @@ def analyse(
         kept = coverages[metric.name].kept(runs_of(columns, metric.name, axis))
         if comparison == "matched":
             return kept
-        return best_checkpoints({key: [curve] for key, curve in kept.items()}, metric)
+        equal = with_equal_looks(kept, (plan.baseline, plan.candidate, *plan.tuned), axis)
+        return best_checkpoints({key: [curve] for key, curve in equal.items()}, metric)
 
     def left_out(metric: MetricPlan, axis: Axis, comparison: Comparison) -> dict[CurveKey, Curve]:
         lost = {(run.arm, run.seed) for run in coverages[metric.name].lost} if comparison == "matched" else set()

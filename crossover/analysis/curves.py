@@ -27,6 +27,8 @@ class Curve:
     x_P: FloatArray
     value_P: FloatArray
     stderr_P: FloatArray
+    bend_P: FloatArray | None = None
+    """By how much straight lines between checkpoints would change interpolated values; None where none are."""
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import combinations, pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 from crossover.analysis.arm_labels import arm_label
 from crossover.analysis.axis_text import axis_place
@@ -14,6 +15,8 @@ from crossover.analysis.curves import Curve, CurveKey
 
 REFUSED = 0.2
 """From this share of equal points on the runs are not independent enough to be judged."""
+SAME = 1e-3
+"""Values closer than this share of the distance between runs are equal: copies on two machines differ by rounding."""
 _LEAST = 3
 _DISTINCT = 0.6
 """Equal stretches count if so many of their values differ: scores of few items repeat by chance."""
@@ -28,14 +31,12 @@ def copies(runs: Mapping[CurveKey, Curve]) -> tuple[str, tuple[str, ...]]:
     Returns:
         The problem, empty unless a fifth of the points of two runs are equal; and notes that name shorter copies.
     """
-    values = np.concatenate([curve.value_P for curve in runs.values()])
-    if np.unique(values).size == values.size:
-        return "", ()
+    tolerance = SAME * max((_spread([c for (a, _), c in runs.items() if a == arm]) for arm, _ in runs), default=0.0)
     whole: list[tuple[CurveKey, CurveKey]] = []
     partial: list[str] = []
     refused = False
     for one, other in combinations(runs, 2):
-        places, equal_P = _compare(runs[one], runs[other])
+        places, equal_P = _compare(runs[one], runs[other], tolerance)
         stretch = _longest(equal_P)
         if stretch is None or not _counts(runs[one], places[stretch]):
             continue
@@ -55,12 +56,30 @@ def copies(runs: Mapping[CurveKey, Curve]) -> tuple[str, tuple[str, ...]]:
     return "", tuple(f"Partial copies: {text}." for text in partial)
 
 
-def _compare(one: Curve, other: Curve) -> tuple[FloatArray, np.ndarray[tuple[int, ...], np.dtype[np.bool_]]]:
-    places, i, j = np.intersect1d(one.x_P, other.x_P, assume_unique=True, return_indices=True)
-    return places, np.asarray(one.value_P[i] == other.value_P[j])
+def _compare(one: Curve, other: Curve, tolerance: float) -> tuple[FloatArray, NDArray[np.bool_]]:
+    if np.array_equal(one.x_P, other.x_P):
+        places, value_P, other_P = one.x_P, one.value_P, other.value_P
+    else:
+        places, i, j = np.intersect1d(one.x_P, other.x_P, assume_unique=True, return_indices=True)
+        value_P, other_P = one.value_P[i], other.value_P[j]
+    return places, np.asarray(np.abs(value_P - other_P) <= tolerance)
 
 
-def _longest(equal_P: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> slice | None:
+def _spread(curves: Sequence[Curve]) -> float:
+    """How far the first runs of an arm typically lie apart."""
+    apart = [
+        np.interp(one.x_P, other.x_P, other.value_P) - one.value_P
+        for one, other in pairwise(curves)
+        if _has(one, other)
+    ]
+    return float(np.median(np.abs(np.concatenate(apart)))) if apart else 0.0
+
+
+def _has(*curves: Curve) -> bool:
+    return all(curve.x_P.size for curve in curves)
+
+
+def _longest(equal_P: NDArray[np.bool_]) -> slice | None:
     """The longest stretch of equal points, at least three."""
     edges = [-1, *np.flatnonzero(~equal_P).tolist(), equal_P.size]
     start, stop = max(((a + 1, b) for a, b in pairwise(edges)), key=lambda ends: ends[1] - ends[0])

@@ -37,6 +37,11 @@ class OnGrid:
     bend_SG: FloatArray
     """Straight line minus value: 0 at a checkpoint, infinite where a run has too few points to see a bend."""
 
+    def curves(self, x_G: FloatArray) -> list[Curve]:
+        """The runs as if they had been measured at these places."""
+        rows = zip(self.value_SG, self.error_SG, self.bend_SG, strict=True)
+        return [Curve(x_G, value_G, error_G, bend_G) for value_G, error_G, bend_G in rows]
+
 
 def shared_grid(arms: Sequence[Sequence[Curve]], axis: Axis) -> FloatArray:
     """The places that all runs are compared at.
@@ -107,7 +112,7 @@ def _on_grid(curve: Curve, log_G: FloatArray) -> tuple[FloatArray, FloatArray]:
     nearest_G = np.clip(np.searchsorted(log_P, log_G), 0, log_P.size - 1)
     between = np.flatnonzero((log_P[nearest_G] != log_G) & (log_P[np.maximum(nearest_G - 1, 0)] != log_G))
     if not between.size:
-        return value_G, bend_G
+        return value_G, bend_G if curve.bend_P is None else np.interp(log_G, log_P, curve.bend_P)
     if log_P.size < 3:
         bend_G[between] = np.inf
         return value_G, bend_G
@@ -157,8 +162,6 @@ def pair_up(
     seeds = complete_seeds(runs, baseline, candidate)
     sides = [[runs[arm, seed] for seed in seeds] for arm in (baseline, candidate)]
     x_G = shared_grid(sides, axis) if seeds else np.empty(0)
-    if span is not None:
-        x_G = x_G[(x_G >= span[0] * (1 - 1e-12)) & (x_G <= span[1] * (1 + 1e-12))]
     if not x_G.size:
         return None
     one, other = (on_grid(side, x_G) for side in sides)

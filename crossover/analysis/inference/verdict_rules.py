@@ -210,19 +210,22 @@ def _pairs_problem(pairs: int, plan: AnalysisPlan) -> str:
             f"The plan looks at {', '.join(map(str, plan.looks))} seed pairs, and there are {pairs}: "
             f"add {later - pairs} more before anything is tested"
         )
+    return ""
+
+
+def _window_problem(data: _Data, name: str, window: tuple[float, float]) -> str:
     if data.x_G.size < 2:
         return "The runs share a single point, and a difference at one place says nothing about early and late"
-    for name, window in (("early", plan.early_window), ("late", plan.late_window)):
-        if not data.inside(window).any():
-            return f"No common point lies in the {name} window, {window[0]:g} to {window[1]:g} of the log range"
-        test = data.test(window)
-        if test is None:
-            return (
-                f"The difference in the {name} window is the same in all {pairs} seed pairs; with zero variance "
-                "between seeds no error can be estimated, so check that the seeds differ"
-            )
-        if not np.isfinite(test.bend):
-            return "The runs have too few checkpoints to be compared between them: measure both arms at the same places"
+    if not data.inside(window).any():
+        return f"No common point lies in the {name} window, {window[0]:g} to {window[1]:g} of the log range"
+    test = data.test(window)
+    if test is None:
+        return (
+            f"The difference in the {name} window is the same in all {data.difference_SG.shape[0]} seed pairs; with "
+            "zero variance between seeds no error can be estimated, so check that the seeds differ"
+        )
+    if not np.isfinite(test.bend):
+        return "The runs have too few checkpoints to be compared between them: measure both arms at the same places"
     return ""
 
 

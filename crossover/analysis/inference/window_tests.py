@@ -58,7 +58,7 @@ def inside(x_G: FloatArray, window: tuple[float, float], span: tuple[float, floa
     low, high = np.log(span if span is not None else (x_G[0], x_G[-1]))
     if high <= low:
         return np.zeros(x_G.size, dtype=bool)
-    fraction_G = (np.log(x_G) - low) / (high - low)
+    fraction_G = np.clip((np.log(x_G) - low) / (high - low), 0.0, 1.0)
     return np.asarray((fraction_G >= window[0] - _EDGE) & (fraction_G <= window[1] + _EDGE))
 
 
