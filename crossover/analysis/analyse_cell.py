@@ -130,6 +130,7 @@ def judge_all_contrasts(
                     axis,
                     comparison,
                     coverage=(coverages or {}).get(metric.name),
+                    lost_runs=left_out(metric, axis, "matched"),
                     tuned=tuned,
                 )
                 for axis in plan.axes

@@ -18,9 +18,6 @@ from crossover.analysis.curve_columns import FloatArray
 from crossover.analysis.curves import Curve, CurveKey
 from crossover.analysis.shared_grid import on_grid, shared_grid
 
-_SMOOTHED = 3
-"""The choosing half's mean is averaged over so many checkpoints, the last included."""
-
 
 def best_checkpoints(runs: Mapping[CurveKey, Sequence[Curve]], metric: MetricPlan) -> dict[CurveKey, Curve]:
     """For each run, the value of the best checkpoint so far, chosen on the other half of the seeds.
@@ -78,7 +75,7 @@ def _best_so_far(own: Sequence[Curve], choosing: Runs, chosen: Runs, metric: Met
     order = order[np.r_[True, np.diff(x_P[order]) > 0]]
     best_P, else_P = (order[_running_argmin(cost[order])] for cost in (cost_P, other_P))
     mean_P = (cost_P * len(choosing) + other_P * len(chosen)) / max(1, len(choosing) + len(chosen))
-    apart_P = np.abs(mean_P[best_P] - mean_P[else_P]) / 2
+    apart_P = np.abs(mean_P[best_P] - mean_P[else_P]) / np.sqrt(2)
     error_P = np.where(apart_P > 0, np.hypot(np.nan_to_num(stderr_P[best_P]), apart_P), stderr_P[best_P])
     return Curve(x_P[order], value_P[best_P], error_P, bend_P[best_P])
 
@@ -89,15 +86,11 @@ def _columns(curve: Curve) -> tuple[FloatArray, FloatArray, FloatArray, FloatArr
 
 
 def _cost(own: Sequence[Curve], runs: Runs, metric: MetricPlan) -> FloatArray:
-    """The mean of some runs at each checkpoint of one run, over neighbours for all but the run by itself."""
+    """The mean of some runs at each checkpoint of one run; lower is better."""
     parts = []
     for i, curve in enumerate(own):
         log_P = np.log(curve.x_P)
-        mean_P = np.mean([np.interp(log_P, np.log(run[i].x_P), run[i].value_P) for run in runs], axis=0)
-        if runs != [own]:
-            padded = np.pad(mean_P, (_SMOOTHED - 1, 0), mode="edge")
-            mean_P = np.convolve(padded, np.full(_SMOOTHED, 1 / _SMOOTHED), mode="valid")
-        parts.append(mean_P)
+        parts.append(np.mean([np.interp(log_P, np.log(run[i].x_P), run[i].value_P) for run in runs], axis=0))
     cost_P = np.concatenate(parts)
     return cost_P if metric.direction == "lower" else -cost_P
 

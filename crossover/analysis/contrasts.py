@@ -25,6 +25,7 @@ RunsOf = Mapping[CurveKey, Curve]
 Confirmed = Callable[["Contrast"], bool]
 LEAST_SHARE = 0.5
 """Runs that share less than this of the log range of a typical run are not judged."""
+_AT_THE_END = 3
 SAME_PLACES = "measure both arms at the same places"
 
 
@@ -40,6 +41,8 @@ class Contrast:
     paired: Paired | None
     evidence: Evidence
     coverage: Coverage
+    lost_runs: Mapping[CurveKey, Curve]
+    """The curves of the runs that the coverage lost."""
     picks: dict[int, str] = field(default_factory=dict)
     """Against tuned arms: which one stands for each seed."""
 
@@ -52,6 +55,7 @@ def gather_contrast(
     comparison: Comparison,
     *,
     coverage: Coverage | None = None,
+    lost_runs: Mapping[CurveKey, Curve] | None = None,
     tuned: bool = False,
 ) -> Contrast:
     """Gather the evidence of one contrast.
@@ -63,6 +67,7 @@ def gather_contrast(
         axis: what they stand on.
         comparison: which comparison they belong to.
         coverage: what became of the metric's runs; nothing was lost when absent.
+        lost_runs: the curves of the runs lost.
         tuned: against the best tuned baseline in place of the default one.
     """
     baseline, picks, used = plan.baseline, dict[int, str](), runs
@@ -75,14 +80,16 @@ def gather_contrast(
         problem = _untuned(plan) if tuned else _unpaired(runs, plan, metric, axis)
         evidence = Evidence(pairs, np.empty(0), np.empty((0, 0)), problem=problem)
     else:
-        evidence = _gather(paired, metric, plan)
+        evidence = _gather(paired, metric, plan, comparison)
         if tuned:
             evidence = without_picking(evidence, runs, paired.seeds, metric, plan, axis)
         problem = _unfit(used, paired, metric, plan, (baseline, plan.candidate))
         evidence = replace(evidence, problem=problem or evidence.problem)
     if coverage is not None and (coverage.problem or (coverage.lost and evidence.pairs < plan.minimum_pairs)):
         evidence = replace(evidence, problem=coverage.problem or f"{evidence.problem}; {without(coverage)}")
-    return Contrast(metric, axis, comparison, baseline, used, paired, evidence, coverage or Coverage(), picks)
+    return Contrast(
+        metric, axis, comparison, baseline, used, paired, evidence, coverage or Coverage(), lost_runs or {}, picks
+    )
 
 
 def _span(runs: Mapping[CurveKey, Curve], axis: Axis) -> tuple[float, float] | None:
@@ -96,7 +103,9 @@ def _span(runs: Mapping[CurveKey, Curve], axis: Axis) -> tuple[float, float] | N
     return (low, high) if low < high else None
 
 
-def _gather(paired: Paired, metric: MetricPlan, plan: AnalysisPlan, *, bent: bool = True) -> Evidence:
+def _gather(
+    paired: Paired, metric: MetricPlan, plan: AnalysisPlan, comparison: Comparison, *, bent: bool = True
+) -> Evidence:
     return gather(
         paired.x_G,
         paired.difference_SG,
@@ -106,6 +115,7 @@ def _gather(paired: Paired, metric: MetricPlan, plan: AnalysisPlan, *, bent: boo
         error_SG=paired.error_SG,
         span=paired.span,
         bend_SG=paired.bend_SG if bent and paired.bend_SG.any() else None,
+        untrained_beginning=comparison == "matched",
     )
 
 
@@ -258,28 +268,41 @@ def _if_the_lost_were_worst(contrast: Contrast, decision: Decision, plan: Analys
     arm, surplus = contrast.coverage.lost_more(plan, contrast.baseline)
     if not surplus or contrast.paired is None or decision.outcome == "insufficient evidence":
         return decision
-    paired = contrast.paired
-    worse_is_larger = (arm == plan.candidate) == (contrast.metric.direction == "lower")
-    worst_G = (np.max if worse_is_larger else np.min)(paired.difference_SG, axis=0)
-    candidate_SG = np.vstack((paired.candidate_SG, *[np.median(paired.baseline_SG, axis=0) + worst_G] * surplus))
-    baseline_SG = np.vstack((paired.baseline_SG, *[np.median(paired.baseline_SG, axis=0)] * surplus))
+    paired, metric = contrast.paired, contrast.metric
+    worse = 1.0 if (arm == plan.candidate) == (metric.direction == "lower") else -1.0
+    mean_G = paired.difference_SG.mean(axis=0)
+    worst_G = mean_G + worse * (worse * (paired.difference_SG - mean_G)).max(axis=0)
+    ended = [_worse_at_its_end(contrast, key, metric) for key in contrast.lost_runs if key[0] == arm]
+    beyond_G = worse * np.maximum(worse * worst_G, worse * mean_G + max([0.0, *ended]))
     filled = replace(
         paired,
-        baseline_SG=baseline_SG,
-        candidate_SG=candidate_SG,
+        baseline_SG=np.vstack((paired.baseline_SG, *[paired.baseline_SG.mean(axis=0)] * surplus)),
+        candidate_SG=np.vstack((paired.candidate_SG, *[paired.baseline_SG.mean(axis=0) + beyond_G] * surplus)),
         error_SG=np.vstack((paired.error_SG, *[paired.error_SG.mean(axis=0)] * surplus)),
         bend_SG=np.vstack((paired.bend_SG, *[paired.bend_SG.mean(axis=0)] * surplus)),
     )
-    worst = _gather(filled, contrast.metric, plan.model_copy(update={"looks": ()}))
-    again = decide(worst, _times(worst.raw, tests), contrast.metric, plan)
+    worst = _gather(filled, metric, plan.model_copy(update={"looks": ()}), contrast.comparison)
+    again = decide(worst, _times(worst.raw, tests), metric, plan)
     if again.outcome == decision.outcome:
         return decision
     other = plan.candidate if arm == contrast.baseline else contrast.baseline
     return Decision(
         "insufficient evidence",
-        obstacle=f"{arm_label(arm)} lost more runs, and leaving them out favours {arm_label(arm)} over "
-        f"{arm_label(other)} if they went badly; with them as bad as its worst pair this is not shown: run them again",
+        obstacle=f"{arm_label(arm)} lost more runs, which favours it over {arm_label(other)} if they went badly; with "
+        "them as bad as its worst pair, or as they were when they ended, this is not shown: run them again",
     )
+
+
+def _worse_at_its_end(contrast: Contrast, key: CurveKey, metric: MetricPlan) -> float:
+    """By how much a run that was lost was worse than the others of its arm where it ended; 0 if it was better."""
+    lost, x_P = contrast.lost_runs[key], contrast.lost_runs[key].x_P
+    others = [c for (arm, _), c in contrast.runs.items() if arm == key[0] and c.x_P.size]
+    if not x_P.size or not others:
+        return 0.0
+    last = slice(-min(_AT_THE_END, x_P.size), None)
+    typical_P = np.mean([np.interp(np.log(x_P[last]), np.log(c.x_P), c.value_P) for c in others], axis=0)
+    apart = float(np.mean(lost.value_P[last] - typical_P))
+    return max(0.0, apart if metric.direction == "lower" else -apart)
 
 
 def _with_bends_named(contrast: Contrast, decision: Decision, plan: AnalysisPlan, *, tests: int) -> Decision:
@@ -288,7 +311,7 @@ def _with_bends_named(contrast: Contrast, decision: Decision, plan: AnalysisPlan
         return decision
     if contrast.evidence.bend_SG is None or contrast.evidence.problem:
         return decision
-    straight = _gather(contrast.paired, contrast.metric, plan, bent=False)
+    straight = _gather(contrast.paired, contrast.metric, plan, contrast.comparison, bent=False)
     if decide(straight, _times(straight.raw, tests), contrast.metric, plan).outcome == "insufficient evidence":
         return decision
     windows = [w for w in (contrast.evidence.early, contrast.evidence.late) if w is not None]

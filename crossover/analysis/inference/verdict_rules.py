@@ -88,6 +88,7 @@ def gather(
     error_SG: FloatArray | None = None,
     span: tuple[float, float] | None = None,
     bend_SG: FloatArray | None = None,
+    untrained_beginning: bool = True,
 ) -> Evidence:
     """Measure the windows, and test them if there are enough pairs.
 
@@ -98,16 +99,16 @@ def gather(
         plan: windows, alpha, fewest pairs.
         scale: the size of the values that were subtracted, to tell rounding from variance.
         error_SG: Monte Carlo standard errors of the differences; none when absent.
-        span: what windows are shares of; the range of the grid when absent. It begins later where the arms agree at
-            first.
+        span: what windows are shares of; the range of the grid when absent.
         bend_SG: by how much straight lines between checkpoints would change the differences; none when absent.
+        untrained_beginning: whether the early window begins later where the arms agree at first.
 
     Returns:
         The evidence. p values are there only when nothing is degenerate and the pairs are enough.
     """
-    data = _from_where_arms_differ(_Data(x_G, difference_SG, scale, error_SG, bend_SG, span), metric.delta)
-    x_G, difference_SG, error_SG, bend_SG = data.x_G, data.difference_SG, data.error_SG, data.bend_SG
-    early, late = data.test(plan.early_window), data.test(plan.late_window)
+    data = _Data(x_G, difference_SG, scale, error_SG, bend_SG, span)
+    trained = _from_where_arms_differ(data, metric.delta) if untrained_beginning else data
+    early, late = trained.test(plan.early_window), data.test(plan.late_window)
     pairs = difference_SG.shape[0]
     changes, turns = _turns(data, metric, plan)
     opposite = early is not None and late is not None and early.mean * late.mean < 0
@@ -118,18 +119,18 @@ def gather(
         early=early,
         late=late,
         sign_changes=max(int(opposite), changes),
-        problem=_problem(data, plan),
+        problem=_problem(data, trained, plan),
         error_SG=error_SG,
         turns=turns,
         alpha=nominal_alpha(plan.looks, pairs, plan.alpha, spending=plan.spending) or plan.alpha,
-        early_trend=data.trend(plan.early_window),
+        early_trend=trained.trend(plan.early_window),
         late_trend=data.trend(plan.late_window),
         bend_SG=bend_SG,
     )
     if evidence.problem or early is None or late is None:
         return evidence
     crossover = iut_p(early, late)
-    beginning = data.test((plan.early_window[0], plan.early_window[0] + BEGINNING * np.ptp(plan.early_window)))
+    beginning = trained.test((plan.early_window[0], plan.early_window[0] + BEGINNING * np.ptp(plan.early_window)))
     if beginning is not None and 2 * iut_p(beginning, late) < crossover:
         evidence, early, crossover = replace(evidence, early=beginning), beginning, 2 * iut_p(beginning, late)
     raw = PValues(crossover=crossover, late=2 * min(late.p_positive, late.p_negative), same=tost_p(late, metric.delta))
@@ -194,10 +195,10 @@ def _turns(data: _Data, metric: MetricPlan, plan: AnalysisPlan) -> tuple[int, tu
     return len(changes), turns
 
 
-def _problem(data: _Data, plan: AnalysisPlan) -> str:
+def _problem(data: _Data, trained: _Data, plan: AnalysisPlan) -> str:
     """Why nothing can be tested; empty when it can."""
-    windows = {"early": plan.early_window, "late": plan.late_window}
-    found = (_window_problem(data, name, window) for name, window in windows.items())
+    windows = ((trained, "early", plan.early_window), (data, "late", plan.late_window))
+    found = (_window_problem(*window) for window in windows)
     return _pairs_problem(data.difference_SG.shape[0], plan) or next(filter(None, found), "")
 
 
@@ -290,14 +291,14 @@ def _against(evidence: Evidence, early: WindowTest | None, late: WindowTest, pla
     """What forbids to name a late winner, or the sides of a crossing if its early window is given; empty if nothing."""
     sign, trend = float(np.sign(late.mean)), evidence.late_trend
     if trend is not None and trend.heads_to_zero(at_end=True, sign=sign):
-        if not trend.clear(at_end=True, sign=sign, alpha=plan.alpha):
+        if not trend.clear(at_end=True, sign=sign, alpha=2 * plan.alpha):
             return NEAR_THE_END
     if early is None:
         for window in (evidence.early_trend, trend):
             if window is not None and window.heads_to_zero(at_end=False, sign=sign):
                 if window.clear(at_end=False, sign=-sign, alpha=TREND_LEVEL):
                     return NEAR_THE_BEGINNING if window is evidence.early_trend else NEAR_THE_END
-    if any(doubtful(test.per_seed_S, evidence.alpha) for test in (early, late) if test is not None):
+    if any(doubtful(test, evidence.alpha) for test in (early, late) if test is not None):
         return "the seeds are spread too unevenly for the mean of so few: add seed pairs"
     return ""
 

@@ -16,7 +16,7 @@ from scipy import special
 from crossover.analysis.curve_columns import FloatArray
 from crossover.analysis.inference.window_tests import bend_bound, inside, shared_error
 
-TREND_LEVEL = 0.1
+TREND_LEVEL = 0.05
 """A slope counts as heading somewhere at this one-sided level: lenient, for the cost is only a further test."""
 
 
