@@ -208,7 +208,7 @@ def _verdict(
     decision = _with_bends_named(contrast, decision, plan, tests=tests)
     decision = _no_winner_by_a_bound(contrast, decision, plan, bound, confirmed)
     pairs, reach, drawn = None, None, None
-    if decision.outcome == "insufficient evidence":
+    if decision.outcome == "insufficient evidence" and not decision.obstacle and not contrast.coverage.problem:
         pairs = further_pairs(evidence.early, evidence.late, delta=metric.delta, plan=plan, tests=tests)
         if pairs is None and evidence.early is not None and evidence.late is not None:
             early, late = (replace(window, monte_carlo=0.0) for window in (evidence.early, evidence.late))
@@ -248,7 +248,7 @@ def _verdict(
         lost=contrast.coverage.lost,
         obstacle=decision.obstacle,
         upper_bound=bound,
-        monte_carlo_known=not bound or _errors_given(contrast.runs, bound),
+        monte_carlo_known=_errors_known(contrast.runs, metric, plan, contrast.coverage),
         further_pairs=pairs,
         drawn_pairs=drawn,
         further_reach=reach,
@@ -259,8 +259,14 @@ def _verdict(
     )
 
 
-def _errors_given(runs: Mapping[CurveKey, Curve], arm: str) -> bool:
-    return any(np.isfinite(c.stderr_P).any() for (a, _), c in runs.items() if a == arm)
+def _errors_known(
+    runs: Mapping[CurveKey, Curve], metric: MetricPlan, plan: AnalysisPlan, coverage: Coverage | None
+) -> bool:
+    """Whether a bound came with its Monte Carlo error; an exact loss has none."""
+    bound = upper_bound_arm(metric, plan)
+    if not bound or (coverage is not None and bound in coverage.with_errors):
+        return True
+    return coverage is None and any(np.isfinite(c.stderr_P).any() for (arm, _), c in runs.items() if arm == bound)
 
 
 def _if_the_lost_were_worst(contrast: Contrast, decision: Decision, plan: AnalysisPlan, *, tests: int) -> Decision:

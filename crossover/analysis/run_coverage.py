@@ -34,6 +34,8 @@ class Coverage:
     problem: str = ""
     """Why nothing may be judged: copies."""
     notes: tuple[str, ...] = ()
+    with_errors: frozenset[str] = frozenset()
+    """Arms whose values came with a Monte Carlo error."""
 
     def kept(self, runs: Mapping[CurveKey, Curve]) -> dict[CurveKey, Curve]:
         """The runs that cover the range."""
@@ -75,7 +77,8 @@ def cover(columns: Columns, metric: str, plan: AnalysisPlan) -> Coverage:
             if lack:
                 lost.append(LostRun(arm=arm, seed=seed, reason=lack))
     problem, notes = copies({key: curve for key, curve in curves.items() if key[0] in arms})
-    return Coverage(tuple(lost), problem, (*_cut_short(spans, low, high), *notes))
+    with_errors = {arm for (arm, _), curve in curves.items() if np.isfinite(curve.stderr_P).any()}
+    return Coverage(tuple(lost), problem, (*_cut_short(spans, low, high), *notes), frozenset(with_errors))
 
 
 def _measured(columns: Columns, metric: str) -> dict[CurveKey, FloatArray]:
