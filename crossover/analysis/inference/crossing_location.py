@@ -20,7 +20,7 @@ from scipy import optimize, special
 
 from crossover.analysis.analysis_result import Crossing, Direction, Turn
 from crossover.analysis.curve_columns import FloatArray
-from crossover.analysis.inference.local_means import REACHES, Local, Values, local_values
+from crossover.analysis.inference.local_means import FITS, Local, Values, local_values
 from crossover.analysis.inference.window_tests import shared_error
 
 _LENGTHS = (0.05, 0.1, 0.2, 0.4, 0.8)
@@ -63,7 +63,7 @@ def locate(
     place = None if near is None else float(np.log(near))
     located: tuple[Values, int] | None = None
     reach = 0.0
-    for reach, line, holds_E in zip(REACHES, local.lines, local.holds, strict=True):
+    for (reach, _), line, holds_E in zip(FITS, local.lines, local.holds, strict=True):
         turn = _turn(local.place_E, sign * line.mean_E, place)
         if turn is None:
             break

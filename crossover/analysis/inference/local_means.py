@@ -18,13 +18,13 @@ from scipy import special
 
 from crossover.analysis.curve_columns import FloatArray
 
-REACHES = (0.15, 0.075, 0.0)
-"""How far lines reach to both sides, as shares of the log range; 0 is the checkpoint alone."""
+FITS = ((0.15, 1), (0.15, 2), (0.0, 0))
+"""How far a fit reaches to both sides, as a share of the log range, and its degree; the last is the checkpoint alone."""
 WINDOW = 0.1
 """The share of the log range before or after a checkpoint over which a mean is taken, nearer points weighing more."""
 LEAST_POINTS = 5
 """A line goes through so many checkpoints at least, so that it can be told from a bend."""
-CONSISTENT = 1.5
+CONSISTENT = 1.75
 """A line holds if shorter ones differ from it by no more standard errors than this."""
 PLACES = 256
 """At most so many checkpoints, evenly in log x, are places; the others count in the lines and means."""
@@ -118,8 +118,8 @@ def _weights(log_bytes: bytes) -> _Weights:
     chosen_E = _places(share_G)
     place_E = share_G[chosen_E]
     offset_EG = share_G - place_E[:, None]
-    fitted = [_line(offset_EG, reach, chosen_E) for reach in REACHES]
-    near_EE = (np.abs(place_E - place_E[:, None]) <= REACHES[0] * (1 + 1e-9)).astype(float)
+    fitted = [_fit(offset_EG, reach, degree, chosen_E) for reach, degree in FITS]
+    near_EE = (np.abs(place_E - place_E[:, None]) <= FITS[0][0] * (1 + 1e-9)).astype(float)
     return _Weights(
         place_E=log_G[chosen_E],
         lines=tuple(weight_EG for weight_EG, _ in fitted),
@@ -137,21 +137,26 @@ def _places(share_G: FloatArray) -> NDArray[np.intp]:
     return np.unique(np.searchsorted(share_G, np.linspace(0.0, 1.0, PLACES)))
 
 
-def _line(
-    offset_EG: FloatArray, reach: float, chosen_E: NDArray[np.intp]
+def _fit(
+    offset_EG: FloatArray, reach: float, degree: int, chosen_E: NDArray[np.intp]
 ) -> tuple[FloatArray, NDArray[np.bool_]]:
-    """Weights of a least-squares line (Epanechnikov kernel); the checkpoint alone where too few are in reach."""
-    places = np.arange(chosen_E.size)
+    """Weights of a least-squares polynomial (Epanechnikov kernel); the checkpoint alone where too few are in reach."""
     alone_EG = np.zeros_like(offset_EG)
-    alone_EG[places, chosen_E] = 1.0
+    alone_EG[np.arange(chosen_E.size), chosen_E] = 1.0
     if reach == 0:
         return alone_EG, np.ones(chosen_E.size, dtype=bool)
-    kernel_EG = np.clip(1 - (offset_EG / reach) ** 2, 0.0, None)
+    offset_EG = offset_EG / reach
+    kernel_EG = np.clip(1 - offset_EG**2, 0.0, None)
     enough_E = (kernel_EG > 0).sum(axis=1) >= LEAST_POINTS
-    s0, s1, s2 = ((kernel_EG * offset_EG**power).sum(axis=1)[:, None] for power in range(3))
-    determinant = np.where(enough_E[:, None], s0 * s2 - s1 * s1, 1.0)
-    weight_EG = kernel_EG * (s2 - s1 * offset_EG) / determinant
-    return np.where(enough_E[:, None], weight_EG, alone_EG), enough_E
+    kernel_EG, offset_EG = kernel_EG[enough_E], offset_EG[enough_E]
+    moment = [(kernel_EG * offset_EG**power).sum(axis=1) for power in range(2 * degree + 1)]
+    normal = np.stack([np.stack(moment[i : i + degree + 1], axis=-1) for i in range(degree + 1)], axis=-1)
+    unit = np.zeros((normal.shape[0], degree + 1, 1))
+    unit[:, 0] = 1.0
+    solved = np.linalg.solve(normal, unit)[..., 0]
+    weight_EG = alone_EG
+    weight_EG[enough_E] = kernel_EG * sum(solved[:, [power]] * offset_EG**power for power in range(degree + 1))
+    return weight_EG, enough_E
 
 
 def _side(ahead_EG: FloatArray) -> FloatArray:
