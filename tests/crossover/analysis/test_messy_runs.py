@@ -185,7 +185,7 @@ def test_copies_are_refused_and_both_seeds_named(arm: str, runs_copied: int, unt
     (verdict,) = judged(Kind("", steep(0.6), fault=copied(arm, runs_copied, until)), pairs=8)
     assert verdict.outcome == "insufficient evidence"
     named = " ".join([verdict.reason, verdict.obstacle, *(f"{x.arm} {x.seed} {x.reason}" for x in verdict.lost)])
-    assert arm in named
+    assert arm in named.lower()
     for seed in ("0", "1"):
         assert re.search(rf"\b{seed}\b", named), named
 
@@ -261,6 +261,7 @@ NOT: dict[str, tuple[Outcome, ...]] = {
     "06-crashed-run-verdict/late": ("baseline", "candidate", "equivalent", "insufficient evidence"),
 }
 LOST = {
+    "30-messy-verdicts/AI_one_value_missing_of_80": [("ar", 2)],
     "30-messy-verdicts/AH_one_run_lost_early_logs": [("dlm", 0)],
     "06-crashed-run-verdict/crashed": [("dlm", 3)],
     "06-crashed-run-verdict/crashed-early": [("dlm", 3)],
