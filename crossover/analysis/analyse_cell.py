@@ -190,6 +190,12 @@ def _metric_notes(columns: Columns, plan: AnalysisPlan, contrasts: Sequence[Cont
     for metric in plan.metrics:
         contrast = first[metric.name]
         notes += metric_notes(
-            columns, metric, plan, runs=contrast.runs, paired=contrast.paired, late=contrast.evidence.late
+            columns,
+            metric,
+            plan,
+            runs=contrast.runs,
+            paired=contrast.paired,
+            late=contrast.evidence.late,
+            coverage=contrast.coverage,
         )
     return notes

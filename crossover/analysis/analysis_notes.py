@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from crossover.analysis.analysis_plan import AnalysisPlan, MetricPlan
+from crossover.analysis.arm_labels import arm_label
 from crossover.analysis.curve_columns import Columns
 from crossover.analysis.curves import Curve, CurveKey, Paired, dropped_points
 from crossover.analysis.inference.window_tests import WindowTest
+from crossover.analysis.run_coverage import Coverage
 
 _LOUD_MONTE_CARLO = 0.5
 _SHORT_RANGE = 0.8
@@ -28,8 +30,9 @@ def plan_notes(columns: Columns, plan: AnalysisPlan) -> list[str]:
     notes += _multiplicity(plan)
     if "best-so-far" in plan.comparisons:
         notes.append(
-            "Best so far picks each run's best point on the data it is measured on, so it flatters both arms; it is a "
-            "bound on what early stopping gives."
+            "Best so far: the seeds of an arm are halved, and one half chooses the checkpoint that stands for each run of "
+            "the other, among the places where both arms were measured. It is what early stopping gives on these "
+            "held-out examples."
         )
     return notes
 
@@ -58,6 +61,7 @@ def metric_notes(
     runs: Mapping[CurveKey, Curve],
     paired: Paired | None,
     late: WindowTest | None,
+    coverage: Coverage,
 ) -> list[str]:
     """Notes on one metric.
 
@@ -68,6 +72,7 @@ def metric_notes(
         runs: its curves on the plan's first axis and comparison.
         paired: the same as pairs.
         late: the late window's test there.
+        coverage: what became of its runs.
 
     Returns:
         Sentences, none when there is nothing to say.
@@ -77,7 +82,8 @@ def metric_notes(
         left_out = [f"{dropped.not_finite} not finite"] * bool(dropped.not_finite)
         left_out += [f"{dropped.at_zero} at zero, where a log axis has no place"] * bool(dropped.at_zero)
         notes.append(f"{metric.title}, arm {dropped.arm}: points left out: {', '.join(left_out)}.")
-    notes += _unpaired_seeds(metric, plan, runs)
+    notes += [f"{metric.title}: {note}" for note in coverage.notes]
+    notes += _unpaired_seeds(metric, plan, runs, {run.seed for run in coverage.lost})
     if paired is not None:
         notes += _short_range(metric, plan, runs, paired)
     if paired is not None and late is not None:
@@ -85,30 +91,33 @@ def metric_notes(
     return notes
 
 
-def _unpaired_seeds(metric: MetricPlan, plan: AnalysisPlan, runs: Mapping[CurveKey, Curve]) -> list[str]:
+def _unpaired_seeds(
+    metric: MetricPlan, plan: AnalysisPlan, runs: Mapping[CurveKey, Curve], lost: set[int]
+) -> list[str]:
+    """Seeds that one arm was not run with. A run that failed before its first value looks the same."""
     baseline, candidate = (
         {seed for (arm, seed), curve in runs.items() if arm == name and curve.x_P.size}
         for name in (plan.baseline, plan.candidate)
     )
-    alone = sorted(baseline ^ candidate)
+    alone = sorted((baseline ^ candidate) - lost)
     if not alone:
         return []
     return [f"{metric.title}: seeds with one arm only, not used: {', '.join(map(str, alone))}."]
 
 
 def _short_range(metric: MetricPlan, plan: AnalysisPlan, runs: Mapping[CurveKey, Curve], paired: Paired) -> list[str]:
-    """A note when one run cuts off a fifth or more of the log range that a typical run of the pairs covers."""
+    """A note when the pairs share less than four fifths of the log range that a typical run of them covers."""
     curves = _of_pairs(plan, runs, paired)
-    ends = np.array([curve.x_P[-1] for curve in curves.values()])
-    starts = np.array([curve.x_P[0] for curve in curves.values()])
-    typical = float(np.log(np.median(ends)) - np.log(np.median(starts)))
+    starts, ends = ({key: float(np.log(c.x_P[i])) for key, c in curves.items()} for i in (0, -1))
+    typical = float(np.median([ends[key] - starts[key] for key in curves]))
     shared = float(np.log(paired.x_G[-1]) - np.log(paired.x_G[0]))
     if shared >= _SHORT_RANGE * typical:
         return []
-    (arm, seed) = list(curves)[int(np.argmin(ends))]
+    (late, at), (early, until) = max(starts, key=starts.__getitem__), min(ends, key=ends.__getitem__)
     return [
-        f"{metric.title}: the runs share {100 * shared / typical:.0f} % of the log range of {plan.axes[0]} "
-        f"that a typical run covers, up to {paired.x_G[-1]:.4g}; the first to end is {arm}, seed {seed}."
+        f"{metric.title}: the runs share {100 * shared / typical:.0f} % of the log range of {plan.axes[0]} that a "
+        f"typical run covers; the last to begin is {arm_label(late)} seed {at}, the first to end {arm_label(early)} "
+        f"seed {until}."
     ]
 
 

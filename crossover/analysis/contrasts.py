@@ -277,9 +277,10 @@ def _if_the_lost_were_worst(contrast: Contrast, decision: Decision, plan: Analys
     paired, metric = contrast.paired, contrast.metric
     worse = 1.0 if (arm == plan.candidate) == (metric.direction == "lower") else -1.0
     mean_G = paired.difference_SG.mean(axis=0)
-    worst_G = mean_G + worse * (worse * (paired.difference_SG - mean_G)).max(axis=0)
-    ended = [_worse_at_its_end(contrast, key, metric) for key in contrast.lost_runs if key[0] == arm]
-    beyond_G = worse * np.maximum(worse * worst_G, worse * mean_G + max([0.0, *ended]))
+    ended = max(_worse_at_its_end(contrast, key, metric) for key in contrast.lost_runs if key[0] == arm)
+    beyond_G = mean_G + worse * ended
+    if surplus > 1:
+        beyond_G = mean_G + worse * np.maximum(ended, (worse * (paired.difference_SG - mean_G)).max(axis=0))
     filled = replace(
         paired,
         baseline_SG=np.vstack((paired.baseline_SG, *[paired.baseline_SG.mean(axis=0)] * surplus)),
@@ -295,7 +296,7 @@ def _if_the_lost_were_worst(contrast: Contrast, decision: Decision, plan: Analys
     return Decision(
         "insufficient evidence",
         obstacle=f"{arm_label(arm)} lost more runs, which favours it over {arm_label(other)} if they went badly; with "
-        "them as bad as its worst pair, or as they were when they ended, this is not shown: run them again",
+        "them as bad as they were when they ended, or several as its worst pair, this is not shown: run them again",
     )
 
 

@@ -69,8 +69,8 @@ def cover(columns: Columns, metric: str, plan: AnalysisPlan) -> Coverage:
     if not spans:
         return Coverage()
     low, high = max(a for a, _ in spans.values()), min(b for _, b in spans.values())
-    lost = []
-    for arm, places in of_arm.items():
+    lost: list[LostRun] = []
+    for arm, places in of_arm.items() if low < high else ():
         schedule = np.unique(np.concatenate(list(places.values()))) if places else np.empty(0)
         for seed in sorted(places):
             lack = _lack(curves[arm, seed], schedule[(schedule >= low) & (schedule <= high)])

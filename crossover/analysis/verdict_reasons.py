@@ -59,13 +59,15 @@ def reason(
         return f"{evidence.problem}."
     if picks:
         plan = plan.model_copy(update={"baseline": plan.tuned_name, "tuned": ()})
-    parts = [_OutcomeSentence(evidence.alpha, adjusted, metric, plan, axis, tests).text(decision.outcome, early, late)]
-    if decision.obstacle:
+    sentence = _OutcomeSentence(evidence.alpha, adjusted, metric, plan, axis, tests)
+    parts = [sentence.text(decision, early, late)]
+    if decision.obstacle and decision.outcome != "insufficient evidence":
         parts.append(decision.obstacle)
     if evidence.sign_changes > 1 and comparison == "matched":
-        parts.append(f"several crossings: the mean difference changes sign {evidence.sign_changes} times")
+        changes = evidence.sign_changes
+        parts.append(f"several crossings, not tested one by one: the mean difference changes sign {changes} times")
     elif evidence.sign_changes > 1:
-        parts.append(f"several crossings of the best so far: {evidence.sign_changes} sign changes")
+        parts.append(f"several crossings of the best so far, not tested one by one: {evidence.sign_changes}")
     parts.append(f"{evidence.pairs} seed pairs at {matched(axis, comparison)}")
     if left_out:
         parts.append(left_out)
@@ -79,7 +81,7 @@ def reason(
         parts.append(
             f"tested at {evidence.alpha:.2g}, the level of this look; intervals are at the plan's {_confidence(plan)}"
         )
-    if decision.outcome == "insufficient evidence":
+    if decision.outcome == "insufficient evidence" and not decision.obstacle:
         error = f"{late.monte_carlo:.2g} {metric.unit}".rstrip()
         parts.append(_further(further) if drawn is None else _more_draws(drawn, error))
         if reach is not None:
@@ -107,7 +109,11 @@ class _OutcomeSentence:
     axis: Axis
     tests: int
 
-    def text(self, outcome: Outcome, early: WindowTest, late: WindowTest) -> str:
+    def text(self, decision: Decision, early: WindowTest, late: WindowTest) -> str:
+        outcome = decision.outcome
+        if decision.obstacle and outcome == "insufficient evidence":
+            figures = f"late {self._figures(late)}, early {self._figures(early)}"
+            return f"{decision.obstacle[0].upper()}{decision.obstacle[1:]}; {figures}"
         if outcome == "crossover":
             return self._crossover(early, late)
         if outcome in ("baseline", "candidate"):

@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import optimize, special
 
 from crossover.analysis.analysis_result import Crossing, Direction, Turn

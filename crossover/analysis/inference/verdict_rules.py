@@ -18,6 +18,7 @@ from crossover.analysis.inference.crossing_location import find_turns, locate, o
 from crossover.analysis.inference.seed_skewness import doubtful
 from crossover.analysis.inference.window_tests import (
     WindowTest,
+    bend_bounds,
     inside,
     iut_p,
     sign_flip_iut_p,
@@ -191,6 +192,7 @@ def _turns(data: _Data, metric: MetricPlan, plan: AnalysisPlan) -> tuple[int, tu
         alpha=plan.alpha,
         lower=metric.direction == "lower",
         error_SG=None if data.error_SG is None else data.error_SG[:, tested_G],
+        bound_G=None if data.bend_SG is None else bend_bounds(data.bend_SG)[tested_G],
     )
     return len(changes), turns
 
@@ -317,6 +319,7 @@ def _crossing(
         alpha=plan.alpha,
         lower=metric.direction == "lower",
         error_SG=evidence.error_SG,
+        bound_G=None if evidence.bend_SG is None else bend_bounds(evidence.bend_SG),
     )
     if crossing is not None:
         others = other_places(evidence.x_G, evidence.difference_SG, falling=early.mean > 0)

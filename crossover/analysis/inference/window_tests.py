@@ -113,11 +113,17 @@ def window_test(
 
 def bend_bound(bend_S: FloatArray) -> float:
     """A bound on the mean error of interpolation, from each pair's bend: its mean and two standard errors."""
-    if not bend_S.any():
-        return 0.0
-    if not np.isfinite(bend_S).all() or bend_S.size < 2:
-        return float("inf")
-    return float(abs(bend_S.mean()) + 2 * bend_S.std(ddof=1) / np.sqrt(bend_S.size))
+    return float(bend_bounds(bend_S[:, None])[0])
+
+
+def bend_bounds(bend_SG: FloatArray) -> FloatArray:
+    """The same at each place: infinite where a run has too few checkpoints to tell."""
+    if not bend_SG.any():
+        return np.zeros(bend_SG.shape[1])
+    known_G = np.isfinite(bend_SG).all(axis=0) & (bend_SG.shape[0] > 1)
+    finite_SG = np.where(known_G, bend_SG, 0.0)
+    error_G = finite_SG.std(axis=0, ddof=1) / np.sqrt(bend_SG.shape[0]) if bend_SG.shape[0] > 1 else 0.0
+    return np.where(known_G, np.abs(finite_SG.mean(axis=0)) + 2 * error_G, np.inf)
 
 
 def shared_error(error_SG: FloatArray | None) -> float:
