@@ -62,7 +62,8 @@ def judge(verdict: Verdict, kind: Kind) -> Finding:
     if not firm:
         return Finding(outcome)
     x_G, difference_G = kind.truth()
-    late_G = difference_G[x_G >= (verdict.late.low * (1 - 1e-9) if verdict.late else x_G[-1])]
+    begin = min(verdict.late.low * (1 - 1e-9) if verdict.late else np.inf, x_G[-1])
+    late_G = difference_G[x_G >= begin]
     if outcome == "crossover":
         return _crossover(verdict, kind)
     if outcome == "equivalent":

@@ -269,19 +269,23 @@ LOST = {
 }
 
 
-@pytest.mark.parametrize("name", [name for name in NOT if (CASES / f"{name}.csv").exists()])
-def test_the_recorded_cases_get_no_wrong_word(name: str) -> None:
-    with (CASES / f"{name}.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    table: dict[str, Any] = {key: [row[key] for row in rows] for key in ("arm", "metric")}
-    table["seed"] = [int(row["seed"]) for row in rows]
-    table |= {key: [float(row[key] or "nan") for row in rows] for key in ("tokens", "value")}
-    metric = MetricPlan(name=table["metric"][0], direction="lower", delta=0.02)
-    comparison = "best-so-far" if "_bsf_" in name else "matched"
-    plan = AnalysisPlan(metrics=(metric,), axes=("tokens",), comparisons=(comparison,))
-    verdict = analyse(table, plan).headline
-    assert verdict.outcome not in NOT[name], verdict.reason
-    assert [(lost.arm, lost.seed) for lost in verdict.lost] == LOST.get(name, [])
+RECORDED = [name for name in NOT if (CASES / f"{name}.csv").exists()]
+
+if RECORDED:  # they are not part of the repository
+
+    @pytest.mark.parametrize("name", RECORDED)
+    def test_the_recorded_cases_get_no_wrong_word(name: str) -> None:
+        with (CASES / f"{name}.csv").open() as file:
+            rows = list(csv.DictReader(file))
+        table: dict[str, Any] = {key: [row[key] for row in rows] for key in ("arm", "metric")}
+        table["seed"] = [int(row["seed"]) for row in rows]
+        table |= {key: [float(row[key] or "nan") for row in rows] for key in ("tokens", "value")}
+        metric = MetricPlan(name=table["metric"][0], direction="lower", delta=0.02)
+        comparison = "best-so-far" if "_bsf_" in name else "matched"
+        plan = AnalysisPlan(metrics=(metric,), axes=("tokens",), comparisons=(comparison,))
+        verdict = analyse(table, plan).headline
+        assert verdict.outcome not in NOT[name], verdict.reason
+        assert [(lost.arm, lost.seed) for lost in verdict.lost] == LOST.get(name, [])
 
 
 def test_limits_are_judged_by_rate_and_interval() -> None:
