@@ -98,7 +98,7 @@ def judge(difference_SG: FloatArray, plan: AnalysisPlan) -> Verdict:
     evidence = gather(x_G, difference_SG, metric, plan, scale=SCALE)
     seeds = tuple(range(difference_SG.shape[0]))
     zero_SG = np.zeros_like(difference_SG)
-    paired = Paired(seeds, x_G, zero_SG, difference_SG, zero_SG)
+    paired = Paired(seeds, x_G, zero_SG, difference_SG, zero_SG, zero_SG, (float(x_G[0]), float(x_G[-1])))
     contrast = Contrast(metric, plan.axes[0], plan.comparisons[0], plan.baseline, {}, paired, evidence)
     return judge_contrasts([contrast], plan)[0]
 

@@ -30,8 +30,8 @@ def plan_notes(columns: Columns, plan: AnalysisPlan) -> list[str]:
     notes += _multiplicity(plan)
     if "best-so-far" in plan.comparisons:
         notes.append(
-            "Best so far: the seeds of an arm are halved, and one half chooses the checkpoint that stands for each run of "
-            "the other, among the places where both arms were measured. It is what early stopping gives on these "
+            "Best so far: the seeds of an arm are halved, and one half chooses the checkpoint that stands for each run "
+            "of the other, among the places where both arms were measured. It is what early stopping gives on these "
             "held-out examples."
         )
     return notes

@@ -40,8 +40,8 @@ class Contrast:
     runs: Mapping[CurveKey, Curve]
     paired: Paired | None
     evidence: Evidence
-    coverage: Coverage
-    lost_runs: Mapping[CurveKey, Curve]
+    coverage: Coverage = field(default_factory=Coverage)
+    lost_runs: Mapping[CurveKey, Curve] = field(default_factory=dict)
     """The curves of the runs that the coverage lost."""
     picks: dict[int, str] = field(default_factory=dict)
     """Against tuned arms: which one stands for each seed."""
@@ -336,6 +336,8 @@ def _no_winner_by_a_bound(
 ) -> Decision:
     """A loss below the other arm's upper bound is no better loss, unless the chain rule says so too."""
     winner = {"baseline": contrast.baseline, "candidate": plan.candidate}.get(decision.outcome, "")
+    if decision.crossing is not None:
+        winner = plan.candidate if decision.crossing.direction == "baseline→candidate" else contrast.baseline
     if not bound or not winner or winner == bound or confirmed(contrast):
         return decision
     return Decision(

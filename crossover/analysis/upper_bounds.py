@@ -10,7 +10,7 @@ import re
 from crossover.analysis.analysis_plan import AnalysisPlan, MetricPlan
 from crossover.metric_catalogue import is_known, metric_of
 
-_LOSS = re.compile(r"loss|nll|bpb|bits|perplexity|ppl|elbo|entropy|xent|likelihood", re.IGNORECASE)
+_LOSS = re.compile(r"loss|nll|nats|bpb|bits|perplexity|ppl|elbo|entropy|xent|likelihood", re.IGNORECASE)
 _DIFFUSION = re.compile(r"(^|[-_])(dlm|m?dlm|bd|llada|sedd|diffusion|masked)([-_]|$)", re.IGNORECASE)
 
 

@@ -63,7 +63,7 @@ def test_points_without_a_value_are_counted() -> None:
 
 
 def test_an_infinite_standard_error_is_refused_unless_its_value_is_infinite_too() -> None:
-    curves = table(crossing_value, stderr=0.01)
+    curves = table(crossing_value, stderr=0.01, seeds=range(6))
     curves["stderr"][0] = math.inf
     error = _error(curves)
     assert (error.code, error.field) == ("curves.infinite", "stderr")

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from crossover.analysis import AnalysisPlan, analyse
 from crossover.analysis.analysis_result import Verdict
-from crossover.analysis.curves import Curve, best_so_far
+from crossover.analysis.best_checkpoints import running_best
+from crossover.analysis.curves import Curve
 from tests.crossover.analysis.analysis_curves import LOSS, PLAN, Table, noisy, table
 
 few = settings(max_examples=25, deadline=None)
@@ -130,7 +131,7 @@ def test_any_numbers_get_an_answer_that_is_json(rows: list[tuple[str, int, int, 
 def test_best_so_far_never_un_improves(values: list[float], direction: str) -> None:
     value_P = np.array(values)
     curve = Curve(np.arange(1.0, value_P.size + 1), value_P, np.arange(value_P.size, dtype=float))
-    best = best_so_far(curve, LOSS.model_copy(update={"direction": direction}))
+    best = running_best(curve, LOSS.model_copy(update={"direction": direction}))
     step_P = np.diff(best.value_P)
     assert np.all(step_P <= 0 if direction == "lower" else step_P >= 0)
     assert best.value_P[-1] == (value_P.min() if direction == "lower" else value_P.max())
