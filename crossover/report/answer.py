@@ -31,7 +31,7 @@ def answer(analysis: Analysis) -> str:
     if len(found) == 2 and len(names) == 1 and all(c.verdict.crossing is None for c in found.values()):
         text = same_in_both(names.pop())
         either = found["matched"].choose == "either"
-        return f"{text} ({verdict_lines.no_difference(plan, found['matched'].verdict)})" if either else text
+        return f"{text}, with {verdict_lines.no_difference(plan, found['matched'].verdict)}" if either else text
     known = [_clause(plan, found, half) for half in found if found[half].choose != "cannot say"]
     unknown = [_unknown(half, choice) for half, choice in found.items() if choice.choose == "cannot say"]
     return f"Choose {'; '.join((*known, *unknown))}"
@@ -101,7 +101,7 @@ def _clause(plan: AnalysisPlan, found: dict[Comparison, VerdictChoice], half: Co
     choice, when = found[half], _WHEN[half]
     verdict, label = choice.verdict, _label(choice)
     if choice.choose == "either":
-        return f"{label} {when} ({verdict_lines.no_difference(plan, verdict)})"
+        return f"{label} {when}, with {verdict_lines.no_difference(plan, verdict)}"
     if verdict.crossing is None:
         return f"{label} {when}"
     first = verdict_lines.order(verdict)[0]
