@@ -92,6 +92,7 @@ def test_a_plan_may_be_a_file_or_part_of_a_study(tmp_path: Path, capsys: Capture
     [
         ([], "which side of one is better is never guessed"),
         (["--metric", "loss"], "is not NAME:lower:DELTA"),
+        (["--metric", "loss:lower:0.1:bound"], "NAME:lower:DELTA:exact"),
         (["--metric", "loss:down:1"], "is not NAME:lower:DELTA"),
         (["--metric", "loss:lower:-1"], "is not NAME:lower:DELTA"),
         (["--metric", "bpb:lower:0.1"], "the plan's metric 'bpb' has no rows"),

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from crossover.report.evidence_words import unseen_share
+from crossover.analysis.arm_labels import arm_label
+from crossover.analysis.upper_bounds import upper_bound_arm
+from crossover.report.evidence_words import the, unseen_share
 from crossover.report.report_data import ReportContext
 
 _SHARED = "What all seeds share, such as one evaluation set or one machine, shifts every pair alike and is not seen."
-_GIVEN = (
+_PAIRS = (
     "That runs with one seed share data order and initial weights is taken as declared: unpaired seeds declared as "
-    "pairs cannot be told from pairs.",
-    "A DLM's loss is taken as an upper bound (NELBO) unless its metric is declared exact; Monte Carlo error that is "
-    "not given (column stderr) counts as 0, and intervals are then too narrow.",
+    "pairs cannot be told from pairs."
+)
+_BOUND = (
+    "'s loss is taken as an upper bound (NELBO) unless its metric is declared exact; Monte Carlo error that is not "
+    "given (column stderr) counts as 0, and intervals are then too narrow."
+)
+_SCHEDULES = (
     "If the learning rate decays, the points of a run are not budgets: a run that ends there would have decayed by "
-    "then; schedules, and budgets of decay that differ between arms, are not seen.",
+    "then; schedules, and budgets of decay that differ between arms, are not seen."
 )
 
 
@@ -25,5 +31,10 @@ def method_limits(context: ReportContext) -> tuple[str, ...]:
         if pairs
         else ""
     )
-    given = () if context.measured_here else _GIVEN
-    return tuple(sentence for sentence in (_SHARED, rare, *given) if sentence)
+    if context.measured_here:
+        return (_SHARED, rare) if rare else (_SHARED,)
+    plan = context.cells[0].analysis.plan
+    bounds = dict.fromkeys(arm for metric in plan.metrics if (arm := upper_bound_arm(metric, plan)))
+    labels = (the(arm_label(arm)) for arm in bounds)
+    said = (_SHARED, _PAIRS, rare, *(f"{label[:1].upper()}{label[1:]}{_BOUND}" for label in labels), _SCHEDULES)
+    return tuple(sentence for sentence in said if sentence)

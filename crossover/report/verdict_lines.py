@@ -190,14 +190,11 @@ def what_would_change_it(cell: CellReport) -> tuple[str, ...]:
 
 
 def _differs_in(verdict: Verdict, head: Verdict) -> str:
-    """In words, the one thing in which a verdict on the same metric differs from the headline; empty otherwise."""
-    if verdict.metric != head.metric or verdict.candidate != head.candidate:
+    """In words, the axis or baseline in which a verdict on the same metric differs; empty where more, or less, does."""
+    if (verdict.metric, verdict.candidate, verdict.comparison) != (head.metric, head.candidate, head.comparison):
         return ""
     words = {
         "axis": f"when counted in {fmt.axis_word(verdict.axis)}",
-        "comparison": "with early stopping (best so far)"
-        if verdict.comparison == "best-so-far"
-        else "at matched tokens",
         "baseline": f"against {arm_label(verdict.baseline)}",
     }
     differs = [text for key, text in words.items() if getattr(verdict, key) != getattr(head, key)]
