@@ -66,7 +66,7 @@ def test_several_cells_have_a_report_with_a_map(tmp_path: Path, capsys: Capture)
         every += [row | {"unique_tokens": tokens, "parameters": 9000} for row in rows(crossing=place)]
     path = write(tmp_path / "runs.csv", table(every))
     assert run(path, *METRIC, "--out", str(tmp_path / "out")) == 0
-    assert "[u1000-n9000] crossover AR→DLM at epoch" in capsys.readouterr().out
+    assert "[u1000-n9000] the DLM's upper bound falls below AR's loss at epoch" in capsys.readouterr().out
     assert {"report.html", "report.md", "report.json", "analysis.json", "overview.json"} == {
         file.name for file in (tmp_path / "out").iterdir()
     }

@@ -71,7 +71,8 @@ def test_the_difference_of_each_seed_pair_stands_beside_the_mean() -> None:
     assert evidence_words.seed_differences(analysis, unknown).startswith("pair 1 +0.100, pair 2")
     assert evidence_words.seed_differences(analysis, late(*[0.1] * 20)).endswith("pair 16 +0.100, and 4 more")
     context = samples.context()
-    assert "Late difference of each seed pair, nats/token seed 0 −0.332" in reading.words(render_html(context))
+    page = " ".join(reading.words(render_html(context)).split())
+    assert "Late difference of each seed pair, nats/token seed 0 −0.332" in page
     assert "Late difference of each seed pair: seed 0 −0.332" in render_markdown(context)
 
 
