@@ -230,3 +230,13 @@ def test_no_mutation_of_a_file_ends_in_a_traceback(tmp_path: Path, capsys: Captu
         assert codes[-1] in (0, 2)
         assert codes[-1] == 0 or said.err.startswith("crossover: ")
     assert 0 < codes.count(2) < len(codes)
+
+
+def test_a_loss_is_a_bound_unless_it_is_declared_exact(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write(tmp_path / "runs.csv", table(rows(crossing=1e5)))
+    for metric, words in (
+        ("loss:lower:0.02", "the DLM's upper bound falls below"),
+        ("loss:lower:0.02:exact", "AR→DLM"),
+    ):
+        assert run(path, "--metric", metric, "--comparisons", "matched") == 0
+        assert words in capsys.readouterr().out

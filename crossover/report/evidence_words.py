@@ -117,4 +117,4 @@ def _pair_names(analysis: Analysis, verdict: Verdict) -> list[str]:
 
 def unseen_share(pairs: int) -> float:
     """The share of runs that an event can happen to, and still be missing in so many pairs with probability 5 %."""
-    return 1 - 0.05 ** (1 / pairs)
+    return 1 - math.pow(0.05, 1 / pairs)

@@ -113,7 +113,7 @@ def summary(context: ReportContext, analysis: Analysis) -> Table:
         for s in analysis.summaries
     )
     place = f"Best at {'tokens' if in_tokens else 'epoch'} (median)"
-    head = ("Metric", "Arm", "Seeds", "Best (mean over seeds)", place, "Final ± sd over seeds")
+    head: Row = ("Metric", "Arm", "Seeds", "Best (mean over seeds)", place, "Final ± sd over seeds")
     head += ("Without training",) * levels
     return Table("Each arm by itself", head, rows, figures_from=2)
 
