@@ -353,7 +353,7 @@ def test_a_study_of_two_cells(tmp_path: Path) -> None:
         "/studies/default/grid?cell=u10000-nano",
         "/studies/default/grid?cell=u10000-mini",
     ]
-    assert other["headline"]["verdict"] == "Insufficient evidence"
+    assert other["headline"]["verdict"] == "Choose AR if you may stop early; not known yet if you train to the end"
     assert [c["verdict"] for c in other["cells"]].count("no analysis yet") == 2
     assert "No verdict yet" in untouched
 
