@@ -78,8 +78,9 @@ def _add_table_flags(group: argparse._ArgumentGroup) -> None:
 def _add_plan(parser: argparse.ArgumentParser, text: str) -> None:
     group = parser.add_argument_group("analysis plan", text)
     group.add_argument("--plan", metavar="FILE", help="analysis plan, YAML or JSON: the section `analysis` of a study")
-    metric = "metric to test: name, better direction, smallest difference that matters; repeatable, first is primary"
-    group.add_argument("--metric", action="append", metavar="NAME:lower|higher:DELTA", help=metric)
+    metric = "metric to test: name, better direction, smallest difference that matters; repeatable, first is primary; "
+    metric += "a DLM's loss is taken as an upper bound unless :exact follows"
+    group.add_argument("--metric", action="append", metavar="NAME:lower|higher:DELTA[:exact]", help=metric)
     group.add_argument("--baseline", help="baseline arm (default ar)")
     group.add_argument("--candidate", help="candidate arm; differences are candidate minus baseline (default dlm)")
     group.add_argument("--tuned", help="comma-separated tuned variants of the baseline arm")

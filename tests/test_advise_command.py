@@ -45,7 +45,7 @@ def test_no_budget_and_the_end_of_the_runs_are_one_question(
 ) -> None:
     plain = answer(capsys, str(workspace))
     assert plain["choose"] == plain["trained_to_end"]["choose"] == "cannot say"
-    assert plain["text"] == "With early stopping or without: not known yet."
+    assert plain["text"] == "Insufficient evidence."
     assert plain["because"].endswith(
         "DLM's validation loss is an upper bound (NELBO): the exact one is as low or lower."
     )
@@ -53,7 +53,7 @@ def test_no_budget_and_the_end_of_the_runs_are_one_question(
     epochs = answer(capsys, str(workspace), "--epochs", "4")
     assert {**epochs, "flops": 0, "epochs": None} == {**plain, "flops": 0}
     assert main(["report", str(workspace)]) == 0
-    assert f"CHOOSE: {plain['text']}" in capsys.readouterr().out
+    assert f"ANSWER: {plain['text']}" in capsys.readouterr().out
     report = ReportContext.model_validate_json((workspace / "analysis" / "report.json").read_text("utf-8"))
     assert report.overview.advice[0].choose == plain["choose"]
     assert plain["text"] in (workspace / "analysis" / "report.html").read_text("utf-8")
@@ -137,7 +137,7 @@ def test_a_result_is_no_study_either(workspace: Path, tmp_path: Path, capsys: py
     own.parent.mkdir()
     own.write_text(StudyConfig(name="reuse").model_dump_json())
     assert main(["advise", str(own)]) == 0, "a file of that name which no study wrote"
-    assert "not known yet" in capsys.readouterr().out
+    assert "Insufficient evidence" in capsys.readouterr().out
 
 
 def test_a_misspelt_preset_is_corrected(capsys: pytest.CaptureFixture[str]) -> None:

@@ -105,7 +105,7 @@ def test_stages_one_by_one_are_the_full_study(small: Path, tmp_path: Path, capsy
     assert "insufficient evidence" in capsys.readouterr().out
     assert "Validation loss" in (tmp_path / "verdict.svg").read_text("utf-8")
     assert main(["advise", str(tmp_path / "ws")]) == 0
-    assert "With early stopping or without: not known yet." in capsys.readouterr().out
+    assert ": Insufficient evidence." in capsys.readouterr().out
     assert (
         main(["advise", str(tmp_path / "ws"), "--unique-tokens", "1e6", "--parameters", "2e6", "--flops", "1e15"]) == 0
     )

@@ -66,7 +66,7 @@ def test_several_cells_have_a_report_with_a_map(tmp_path: Path, capsys: Capture)
         every += [row | {"unique_tokens": tokens, "parameters": 9000} for row in rows(crossing=place)]
     path = write(tmp_path / "runs.csv", table(every))
     assert run(path, *METRIC, "--out", str(tmp_path / "out")) == 0
-    assert "[u1000-n9000] crossover AR→DLM at epoch" in capsys.readouterr().out
+    assert "[u1000-n9000] the DLM's upper bound falls below AR's loss at epoch" in capsys.readouterr().out
     assert {"report.html", "report.md", "report.json", "analysis.json", "overview.json"} == {
         file.name for file in (tmp_path / "out").iterdir()
     }
@@ -92,6 +92,7 @@ def test_a_plan_may_be_a_file_or_part_of_a_study(tmp_path: Path, capsys: Capture
     [
         ([], "which side of one is better is never guessed"),
         (["--metric", "loss"], "is not NAME:lower:DELTA"),
+        (["--metric", "loss:lower:0.1:bound"], "NAME:lower:DELTA:exact"),
         (["--metric", "loss:down:1"], "is not NAME:lower:DELTA"),
         (["--metric", "loss:lower:-1"], "is not NAME:lower:DELTA"),
         (["--metric", "bpb:lower:0.1"], "the plan's metric 'bpb' has no rows"),
@@ -229,3 +230,13 @@ def test_no_mutation_of_a_file_ends_in_a_traceback(tmp_path: Path, capsys: Captu
         assert codes[-1] in (0, 2)
         assert codes[-1] == 0 or said.err.startswith("crossover: ")
     assert 0 < codes.count(2) < len(codes)
+
+
+def test_a_loss_is_a_bound_unless_it_is_declared_exact(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write(tmp_path / "runs.csv", table(rows(crossing=1e5)))
+    for metric, words in (
+        ("loss:lower:0.02", "the DLM's upper bound falls below"),
+        ("loss:lower:0.02:exact", "AR→DLM"),
+    ):
+        assert run(path, "--metric", metric, "--comparisons", "matched") == 0
+        assert words in capsys.readouterr().out

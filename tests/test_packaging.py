@@ -89,5 +89,5 @@ def test_a_study_runs_with_the_installed_wheel_from_an_empty_folder(wheel: Path,
     output = run(
         str(target / "bin" / "crossover"), "run", "smoke", "--seeds-per-task", "2", folder=empty, **environment
     )
-    assert "VERDICT: insufficient evidence" in output
+    assert "ANSWER: Insufficient evidence" in output
     assert (empty / "studies" / "smoke" / "analysis" / "report.html").is_file()

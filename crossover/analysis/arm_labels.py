@@ -16,10 +16,10 @@ def arm_label(arm: str) -> str:
 
 
 def outcome_label(outcome: Outcome, baseline: str, candidate: str) -> str:
-    """An outcome with the name of the better arm: `AR is better`, `crossover`, `equivalent within δ`."""
+    """An outcome with the name of the better arm: `AR is better`, `crossover`, `no difference that matters`."""
     if outcome in ("baseline", "candidate"):
         return f"{arm_label(baseline if outcome == 'baseline' else candidate)} is better"
-    return "equivalent within δ" if outcome == "equivalent" else outcome
+    return "no difference that matters" if outcome == "equivalent" else outcome
 
 
 def direction_label(crossing: Crossing | Turn, baseline: str, candidate: str) -> str:

@@ -83,12 +83,13 @@ def _print_changes(
     planned: Mapping[str, Analysis], analyses: Mapping[str, Analysis], report: str, *, as_json: bool
 ) -> None:
     """The verdicts under another plan; where one differs, what the study's own plan gave."""
-    from crossover.report import verdict_line
+    from crossover.report import answer, verdict_line
 
     if as_json:
         print(json.dumps({cell: analysis.model_dump(mode="json") for cell, analysis in analyses.items()}))
         return
     for cell, analysis in analyses.items():
+        print(f"[{cell}] ANSWER: {answer(analysis)}.")
         own = {_question(verdict): verdict for verdict in planned[cell].verdicts}
         for verdict in analysis.verdicts:
             print(f"[{cell}] {verdict_line(analysis, verdict)} [by {verdict.axis}]")
@@ -140,11 +141,12 @@ def token_count(tokens: float | None) -> int | None:
 
 
 def print_judged(judged: Sequence[Judged], folder: Path | None) -> None:
-    """Every verdict on two lines: what, and why; then the notes."""
-    from crossover.report import verdict_line
+    """The answer; every verdict on two lines: what, and why; then the notes."""
+    from crossover.report import answer, verdict_line
 
     for cell, analysis in judged:
         prefix = f"[{cell.cell}] " if len(judged) > 1 else ""
+        print(f"{prefix}ANSWER: {answer(analysis)}.")
         for verdict in analysis.verdicts:
             print(f"{prefix}{verdict_line(analysis, verdict)}\n    {verdict.reason}")
         for note in analysis.notes:

@@ -18,7 +18,8 @@ from crossover.yaml_text import parse_yaml
 
 _FLAGS = ("metric", "baseline", "candidate", "tuned", "axes", "comparisons", "alpha", "early", "late")
 _FIELDS = {"early": "early_window", "late": "late_window", "metric": "metrics"}
-_METRIC = "NAME:lower:DELTA or NAME:higher:DELTA"
+_EXACT = ":exact"
+_METRIC = "NAME:lower:DELTA, NAME:lower:DELTA:exact or NAME:higher:DELTA"
 
 
 def curve_flag(options: argparse.Namespace) -> str | None:
@@ -115,7 +116,8 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _metric(text: str) -> dict[str, object]:
-    name, _, rest = text.rpartition(":")
+    exact = text.endswith(_EXACT)
+    name, _, rest = text.removesuffix(_EXACT).rpartition(":")
     name, _, direction = name.rpartition(":")
     try:
         delta = float(rest)
@@ -123,8 +125,9 @@ def _metric(text: str) -> dict[str, object]:
         delta = float("nan")
     if not name or direction not in ("lower", "higher") or not 0 < delta < float("inf"):
         problem = f"{text!r} is not {_METRIC}"
-        raise _error("--metric", problem, "say which side is better and the smallest difference that matters")
-    return {"name": name, "direction": direction, "delta": delta}
+        remedy = "say which side is better and the smallest difference that matters; `exact` is for a DLM's exact loss"
+        raise _error("--metric", problem, remedy)
+    return {"name": name, "direction": direction, "delta": delta} | ({"exact": True} if exact else {})
 
 
 def _window(text: str, flag: str) -> list[float]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from crossover.analysis.across.cross_cell_result import Advice
 from crossover.analysis.arm_labels import arm_label
+from crossover.analysis.upper_bounds import upper_bound_arm
 from crossover.report import number_formats as fmt
-from crossover.report import verdict_lines
+from crossover.report.answer import answer, at_a_budget
 from crossover.report.report_data import ReportContext
 from crossover.report.report_tables import Row, Table
 
@@ -21,25 +22,24 @@ def advice(context: ReportContext) -> Table:
 
 
 def choice_sentence(context: ReportContext, advice: Advice) -> str:
-    """What to choose, with early stopping and without where the study's plan has both."""
+    """What to choose: the report's answer, or at a budget what was found there."""
     size = (advice.unique_tokens, advice.parameters)
     names = [facts.cell for facts in context.overview.cells if (facts.unique_tokens, facts.parameters) == size]
     analysis = next((cell.analysis for cell in context.cells if cell.cell in names), None)
-    if advice.basis == "verdict" and analysis is not None and (text := verdict_lines.choice(analysis)):
-        return text
-    early = verdict_lines.chosen_label(advice.choose, advice.baseline, advice.candidate)
+    if advice.basis == "verdict" and analysis is not None:
+        return f"{answer(analysis)}."
     end = advice.trained_to_end
-    if end is not None:
-        return verdict_lines.both_halves(early, verdict_lines.chosen_label(end.choose, end.baseline, advice.candidate))
-    return "Cannot say yet." if advice.choose == "cannot say" else f"{early[0].upper()}{early[1:]}."
+    late, late_baseline = (end.choose, end.baseline) if end is not None else (None, "")
+    return f"{at_a_budget(advice.choose, late, advice.baseline, advice.candidate, late_baseline)}."
 
 
 def because(context: ReportContext, advice: Advice) -> str:
     """Why, and what the candidate's loss is an upper bound of."""
     metric = next((m for cell in context.cells for m in cell.analysis.plan.metrics if m.name == advice.metric), None)
-    if advice.basis == "not tested" or metric is None or not fmt.is_upper_bound(context, metric):
+    arm = "" if metric is None else upper_bound_arm(metric, context.cells[0].analysis.plan)
+    if advice.basis == "not tested" or metric is None or not arm:
         return advice.because
-    bound = f"{arm_label(advice.candidate)}'s {metric.title.lower()} is an upper bound (NELBO)"
+    bound = f"{arm_label(arm)}'s {metric.title.lower()} is an upper bound (NELBO)"
     return f"{advice.because} {bound}: the exact one is as low or lower."
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 from crossover.analysis.analysis_plan import AnalysisPlan, Axis, Comparison, MetricPlan
-from crossover.report.report_data import ReportContext
 
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _AXIS_TITLES: dict[Axis, str] = {
@@ -35,14 +34,6 @@ def metric_plan(plan: AnalysisPlan, name: str) -> MetricPlan:
 def metric_title(metric: MetricPlan) -> str:
     """The metric with its unit."""
     return f"{metric.title} ({metric.unit})" if metric.unit else metric.title
-
-
-def is_upper_bound(context: ReportContext, metric: MetricPlan) -> bool:
-    """Whether the DLM's value of this metric is a NELBO."""
-    if context.upper_bound_metrics is not None:
-        return metric.name in context.upper_bound_metrics
-    unit = metric.unit.lower()
-    return ("nat" in unit or "bit" in unit) and "chain" not in metric.name.lower()
 
 
 def comparison_words(comparison: Comparison, axis: Axis) -> str:

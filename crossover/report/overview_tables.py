@@ -16,15 +16,15 @@ from crossover.analysis.analysis_plan import AnalysisPlan, Axis
 from crossover.analysis.analysis_result import Analysis
 from crossover.analysis.arm_labels import arm_label, outcome_label
 from crossover.report import number_formats as fmt
-from crossover.report import verdict_lines
+from crossover.report import reference_levels, verdict_lines
 from crossover.report.report_data import ReportContext
 from crossover.report.report_tables import Table
 
 _NONE = "–"
 
 
-def items(analysis: Analysis) -> Table:
-    """The tasks by item: each family's score, the paired difference, p after Holm."""
+def items(context: ReportContext, analysis: Analysis) -> Table:
+    """The tasks by item: each family's score, chance, the paired difference, p after Holm."""
     plan = analysis.plan
     rows = tuple(
         (
@@ -32,6 +32,7 @@ def items(analysis: Analysis) -> Table:
             t.score,
             f"{fmt.number(t.baseline_mean)} ± {fmt.number(t.baseline_stderr)}",
             f"{fmt.number(t.candidate_mean)} ± {fmt.number(t.candidate_stderr)}",
+            reference_levels.words(context, f"{t.task}_{t.score}").removeprefix("chance ") or _NONE,
             verdict_lines.mean_words(t.difference, t.interval),
             "not tested" if t.p_adjusted is None else fmt.p_value(t.p_adjusted),
             str(t.pairs),
@@ -47,6 +48,7 @@ def items(analysis: Analysis) -> Table:
         "Score",
         f"{baseline} ± SE",
         f"{candidate} ± SE",
+        "Chance",
         pair,
         "p (Holm)",
         "Seed pairs",

@@ -19,6 +19,14 @@ class Fact(_Record):
     value: str
 
 
+class Reference(Fact):
+    """A value that needs no training, to read results by."""
+
+    name: str = Field(default="", description="In one word, beside a metric: `chance`, `unigram`, `gzip`.")
+    level: float | None = Field(default=None, description="The value, in the metrics' unit.")
+    metrics: tuple[str, ...] = Field(default=(), description="Names of the metrics that it stands beside.")
+
+
 class RunHealth(_Record):
     """How one run went while it trained; None was not recorded."""
 
@@ -85,16 +93,16 @@ class ReportContext(_Record):
     overview: Overview = Field(default=Overview(), description="What the cells and arms say together.")
     corpus: CorpusFacts | None = Field(default=None, description="None when only curves were given.")
     training: tuple[Fact, ...] = ()
-    references: tuple[Fact, ...] = Field(default=(), description="Values that need no training, to read results by.")
+    references: tuple[Reference, ...] = Field(
+        default=(), description="Values that need no training, to read results by."
+    )
     created_at: str = Field(description="When, as ISO 8601 with zone; given, so that rendering is deterministic.")
     version: str = Field(description="The version of Crossover.")
     notes: tuple[str, ...] = ()
     samples: dict[str, tuple[Sample, ...]] = Field(default_factory=dict, description="Arm name to its samples.")
     sql: str = Field(default="", description="A command to look further in the registry.")
     upper_bound_metrics: tuple[str, ...] | None = Field(
-        default=None,
-        description="Metrics on which the DLM's value is a NELBO, thus an upper bound. "
-        "None: those with a unit in nats or bits whose name does not say `chain`.",
+        default=None, exclude=True, description="Of reports of earlier versions; not read."
     )
 
     @property

@@ -5,6 +5,7 @@ Nothing is estimated here: every line, band, strip and window was computed by th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, Literal
 
 from crossover.analysis.analysis_plan import AnalysisPlan
@@ -13,6 +14,7 @@ from crossover.analysis.arm_labels import arm_label
 from crossover.report import figure_palette, figure_scales
 from crossover.report import number_formats as fmt
 from crossover.report.figure_panel import Frame, Look, Panel, Rows, Spec
+from crossover.report.report_data import Reference
 
 WIDE: Final = Look(width=830, curves=330, difference=200, x_ticks=14, y_ticks=6, points=80)
 MEDIUM: Final = Look(width=830, curves=230, difference=140, x_ticks=14, y_ticks=5, points=60)
@@ -20,7 +22,15 @@ SMALL: Final = Look(width=372, curves=220, difference=140, x_ticks=8, y_ticks=5,
 _LABEL_GAP = 14
 
 
-def draw(figure: Figure, plan: AnalysisPlan, verdict: Verdict | None, *, look: Look, upper_bound: bool) -> Spec | None:
+def draw(
+    figure: Figure,
+    plan: AnalysisPlan,
+    verdict: Verdict | None,
+    *,
+    look: Look,
+    upper_bound: str,
+    levels: Sequence[Reference] = (),
+) -> Spec | None:
     """The Vega-Lite specification of a figure.
 
     Args:
@@ -28,7 +38,8 @@ def draw(figure: Figure, plan: AnalysisPlan, verdict: Verdict | None, *, look: L
         plan: the analysis plan: labels, delta, which arms.
         verdict: the verdict on this figure; its crossing and windows are drawn.
         look: sizes.
-        upper_bound: whether the DLM's values are NELBO; then the panel says so.
+        upper_bound: the arm whose values are NELBO, which the panel says; empty when all are exact.
+        levels: values that need no training; those inside of the panel are drawn.
 
     Returns:
         The specification, or None when there is no point to draw.
@@ -39,12 +50,12 @@ def draw(figure: Figure, plan: AnalysisPlan, verdict: Verdict | None, *, look: L
     title = fmt.metric_title(fmt.metric_plan(plan, figure.metric))
     subtitle = fmt.comparison_words(figure.comparison, figure.axis)
     if upper_bound:
-        subtitle += f" · {arm_label(plan.candidate)}: upper bound (NELBO)"
+        subtitle += f" · {arm_label(upper_bound)}: upper bound (NELBO)"
     band = figure.difference
     if band is None or not _mean_rows(frame, band):
-        panels = [_curves(frame, title, subtitle, bottom=True)]
+        panels = [_curves(frame, title, subtitle, levels, bottom=True)]
     else:
-        panels = [_curves(frame, title, subtitle, bottom=False), _difference(frame, band)]
+        panels = [_curves(frame, title, subtitle, levels, bottom=False), _difference(frame, band)]
     return {"vconcat": panels, "spacing": 14, "config": config(), "datasets": frame.datasets}
 
 
@@ -66,7 +77,7 @@ def _frame(figure: Figure, plan: AnalysisPlan, verdict: Verdict | None, look: Lo
     )
 
 
-def _curves(frame: Frame, title: str, subtitle: str, *, bottom: bool) -> Spec:
+def _curves(frame: Frame, title: str, subtitle: str, levels: Sequence[Reference], *, bottom: bool) -> Spec:
     figure, most = frame.figure, frame.look.points
     bands = {arm: figure_scales.thin_band(band, most) for arm, band in figure.arms.items()}
     seeds = {arm: _seed_rows(frame, arm) for arm in frame.pens}
@@ -75,6 +86,10 @@ def _curves(frame: Frame, title: str, subtitle: str, *, bottom: bool) -> Spec:
     reach = [v for band in bands.values() for v in (*band.low, *band.high)]
     panel = Panel(frame, figure_scales.y_domain(core, reach, share=0.1), frame.look.curves, bottom)
     _strip(panel, labelled=True)
+    for reference in levels:
+        if reference.level is not None and panel.domain[0] < reference.level < panel.domain[1]:
+            panel.level(reference.level, "soft", width=0.9, dash=(6, 4))
+            panel.text(frame.domain[0], reference.level, reference.name, "soft", dx=4, dy=-7)
     for arm, band in bands.items():
         panel.band(band, frame.pens[arm].colour)
     for arm, rows in seeds.items():

@@ -6,14 +6,17 @@ import re
 from collections.abc import Iterable, Sequence
 
 from crossover.analysis.arm_labels import arm_label
-from crossover.report import advice_lines, overview_tables, report_tables, verdict_lines
+from crossover.report import advice_lines, evidence_words, overview_tables, report_tables, verdict_lines
 from crossover.report import number_formats as fmt
+from crossover.report.answer import answer
+from crossover.report.method_limits import method_limits
 from crossover.report.report_data import ReportContext
 from crossover.report.report_page import all_notes
+from crossover.report.terminal_lines import HALF_NAMES
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~&])")
 _SPACE = re.compile(r"\s+")
-_SAMPLE_CHARACTERS = 400
+_SAMPLE_CHARACTERS = 800
 
 
 def render_markdown(context: ReportContext) -> str:
@@ -32,10 +35,14 @@ def render_markdown(context: ReportContext) -> str:
     for cell in context.cells:
         analysis = cell.analysis
         head = analysis.headline
-        lines += [f"## {_text(cell.cell)}: {_text(verdict_lines.statement(analysis, head))}", ""]
-        if not context.overview.advice and (text := verdict_lines.choice(analysis)):
-            lines += [_text(text), ""]
-        lines += [f"**{_text(verdict_lines.line(analysis, head))}**", "", _text(head.reason), ""]
+        lines += [f"## {_text(cell.cell)}: {_text(answer(analysis))}", ""]
+        lines += [f"{HALF_NAMES[head.comparison]}: **{_text(verdict_lines.line(analysis, head))}**", ""]
+        lines += [_text(head.reason), ""]
+        if seeds := evidence_words.seed_differences(analysis, head):
+            lines += [f"Late difference of each seed pair: {_text(seeds)}", ""]
+        best = verdict_lines.find(analysis, head.metric, head.axis, "best-so-far")
+        if best is not None and best is not head:
+            lines += [f"{HALF_NAMES['best-so-far']}: {_text(verdict_lines.line(analysis, best))}", ""]
         changes = verdict_lines.what_would_change_it(cell)
         if changes:
             lines += ["What would change the answer:", "", *(f"- {_text(text)}" for text in changes), ""]
@@ -43,7 +50,7 @@ def render_markdown(context: ReportContext) -> str:
             report_tables.all_verdicts(analysis),
             report_tables.summary(context, analysis),
             report_tables.references(context),
-            overview_tables.items(analysis),
+            overview_tables.items(context, analysis),
         ):
             lines += [*_table(table), ""] if table.rows else []
     lines += [*_across(context), *_samples(context), *_how(context)]
@@ -73,7 +80,7 @@ def _across(context: ReportContext) -> Iterable[str]:
 
 def _samples(context: ReportContext) -> Iterable[str]:
     for arm, rows in context.samples.items():
-        for sample in rows[:1]:
+        for sample in rows:
             yield f"> **{_text(arm_label(arm))}** {_text(sample.prompt, _SAMPLE_CHARACTERS)} … "
             yield f"> {_text(sample.completion, _SAMPLE_CHARACTERS)}"
             yield ""
@@ -89,6 +96,7 @@ def _how(context: ReportContext) -> Iterable[str]:
         else "The curves were given: what their values are, and whether pairs share data, is unknown."
     )
     yield ""
+    yield from ("What curves cannot show:", "", *(f"- {_text(sentence)}" for sentence in method_limits(context)), "")
     facts = [*report_tables.corpus(context.corpus), *((f.label, f.value) for f in context.training)]
     plan = context.cells[0].analysis.plan
     facts += [

@@ -20,6 +20,7 @@ from crossover.report import (
     report_view,
     svg_rendering,
 )
+from crossover.report.method_limits import method_limits
 from crossover.report.report_data import ReportContext
 
 MAXIMUM_BYTES = 1_500_000
@@ -73,6 +74,7 @@ def _page(
         "references": report_tables.references(context),
         "corpus": report_tables.corpus(context.corpus),
         "training": [(fact.label, fact.value) for fact in context.training],
+        "limits": method_limits(context),
         "notes": all_notes(context),
         "samples": [(arm_label(arm), rows) for arm, rows in context.samples.items() if rows],
         "css": Markup(page_design.css()),  # noqa: S704 - our own file and palette

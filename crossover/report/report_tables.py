@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 from crossover.analysis.analysis_plan import AnalysisPlan, Axis
 from crossover.analysis.analysis_result import Analysis, Band, Figure, SeedCurve, Verdict
-from crossover.analysis.arm_labels import arm_label, outcome_label
-from crossover.report import figure_scales, verdict_lines
+from crossover.analysis.arm_labels import arm_label
+from crossover.analysis.upper_bounds import upper_bound_arm
+from crossover.report import figure_scales, reference_levels, verdict_lines
 from crossover.report import number_formats as fmt
+from crossover.report.answer import answer
 from crossover.report.report_data import CellReport, CorpusFacts, ReportContext
 
 Row = tuple[str, ...]
@@ -37,7 +39,7 @@ def all_verdicts(analysis: Analysis) -> Table:
     rows = tuple(
         (
             *_question(analysis, v),
-            outcome_label(v.outcome, v.baseline, v.candidate),
+            verdict_lines.outcome_words(analysis.plan, v),
             fmt.axis_number(v.axis, v.crossing.at) if v.crossing else "–",
             fmt.axis_interval(v.axis, v.crossing.low, v.crossing.high) if v.crossing else "–",
             fmt.p_value(v.p_adjusted),
@@ -72,7 +74,7 @@ def evidence(analysis: Analysis) -> Table:
         f"Early: {differ}",
         f"Late: {differ}",
         "Crossover p",
-        "Sign changes",
+        "Sign changes (not tested)",
         "Pairs to add",
         "Or runs up to",
         "Why",
@@ -94,21 +96,25 @@ def _question(analysis: Analysis, verdict: Verdict) -> Row:
 
 
 def summary(context: ReportContext, analysis: Analysis) -> Table:
-    """One row per metric and arm: best, at which epoch or token, final with its deviation over seeds."""
+    """One row per metric and arm: best, at which epoch or token, final with its deviation, what needs no training."""
     in_tokens = any(s.best_at_tokens is not None for s in analysis.summaries)
+    beside = {s.metric: reference_levels.words(context, s.metric) for s in analysis.summaries}
+    levels = any(beside.values())
     rows = tuple(
         (
             fmt.metric_title(fmt.metric_plan(analysis.plan, s.metric)),
-            _arm(context, analysis.plan, s.arm, s.metric),
+            _arm(analysis.plan, s.arm, s.metric),
             str(s.seeds),
             fmt.number(s.best_mean),
             _place("tokens", s.best_at_tokens) if in_tokens else _place("epochs", s.best_at_epoch),
             f"{fmt.number(s.final_mean)} ± {fmt.number(s.final_sd)}",
+            *[beside[s.metric] or "–"] * levels,
         )
         for s in analysis.summaries
     )
     place = f"Best at {'tokens' if in_tokens else 'epoch'} (median)"
-    head = ("Metric", "Arm", "Seeds", "Best (mean over seeds)", place, "Final ± sd over seeds")
+    head: Row = ("Metric", "Arm", "Seeds", "Best (mean over seeds)", place, "Final ± sd over seeds")
+    head += ("Without training",) * levels
     return Table("Each arm by itself", head, rows, figures_from=2)
 
 
@@ -118,11 +124,9 @@ def references(context: ReportContext) -> Table:
     return Table("Values without any training, to read the results by", ("Reference", "Value"), rows)
 
 
-def means(context: ReportContext, plan: AnalysisPlan, figure: Figure) -> Table:
+def means(plan: AnalysisPlan, figure: Figure) -> Table:
     """The means, simultaneous bands and difference that a figure draws."""
-    columns: list[tuple[str, Band]] = [
-        (_arm(context, plan, arm, figure.metric), band) for arm, band in figure.arms.items()
-    ]
+    columns: list[tuple[str, Band]] = [(_arm(plan, arm, figure.metric), band) for arm, band in figure.arms.items()]
     if figure.difference is not None:
         pair = f"{arm_label(plan.candidate)} − {arm_label(plan.baseline)}"
         columns.append((pair, figure.difference))
@@ -209,18 +213,18 @@ def cells(context: ReportContext) -> Table:
                 cell.cell,
                 "–" if cell.unique_tokens is None else fmt.count(cell.unique_tokens),
                 "–" if cell.parameters is None else fmt.count(cell.parameters),
-                verdict_lines.statement(cell.analysis, head),
+                answer(cell.analysis),
                 verdict_lines.interval(cell.analysis, head) or "–",
                 str(head.pairs),
             )
         )
-    titles = ("Cell", "Unique tokens", "Parameters", "Verdict", "Interval of the crossing", "Seed pairs")
-    return Table("The verdict in each cell", titles, tuple(rows), strong=3)
+    titles = ("Cell", "Unique tokens", "Parameters", "Answer", "Interval of the crossing", "Seed pairs")
+    return Table("The answer in each cell", titles, tuple(rows), strong=3)
 
 
-def _arm(context: ReportContext, plan: AnalysisPlan, arm: str, metric: str) -> str:
-    bound = arm.startswith(plan.candidate) and fmt.is_upper_bound(context, fmt.metric_plan(plan, metric))
-    return f"{arm_label(arm)} (upper bound)" if bound else arm_label(arm)
+def _arm(plan: AnalysisPlan, arm: str, metric: str) -> str:
+    bound = upper_bound_arm(fmt.metric_plan(plan, metric), plan)
+    return f"{arm_label(arm)} (upper bound)" if bound and arm.startswith(bound) else arm_label(arm)
 
 
 def _place(axis: Axis, place: float | None) -> str:

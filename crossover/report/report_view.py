@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from crossover.analysis.analysis_result import Figure, Verdict
+from crossover.analysis.analysis_result import Analysis, Figure, Verdict
 from crossover.analysis.arm_labels import arm_label
+from crossover.analysis.upper_bounds import upper_bound_arm
 from crossover.report import (
+    evidence_words,
     figure_scales,
     overview_tables,
+    reference_levels,
     report_tables,
     svg_rendering,
     verdict_lines,
@@ -17,9 +20,11 @@ from crossover.report import (
 from crossover.report import (
     number_formats as fmt,
 )
+from crossover.report.answer import answer
 from crossover.report.figure_panel import Look
 from crossover.report.report_data import CellReport, ReportContext
 from crossover.report.report_figures import MEDIUM, SMALL, WIDE, draw
+from crossover.report.terminal_lines import HALF_NAMES
 
 SEED_POINTS = 200
 """At most so many points of a run stand in the table behind a figure."""
@@ -47,11 +52,10 @@ class CellView:
     name: str
     facts: str
     verdict: str
+    """The answer."""
     tone: str
     subtitle: str
     reason: str
-    choice: str
-    """What to choose with early stopping and without; empty where the page has it above, or it was not planned."""
     figures: tuple[tuple[str, str], ...]
     changes: tuple[str, ...]
     verdicts: report_tables.Table
@@ -114,16 +118,15 @@ def build_card(context: ReportContext, cell: CellReport, key: str) -> CellView:
         key=key,
         name=cell.cell,
         facts=_facts(context, cell),
-        verdict=verdict_lines.statement(analysis, head),
+        verdict=answer(analysis),
         tone=head.outcome if head.outcome in ("baseline", "candidate", "crossover") else "open",
         subtitle=_subtitle(cell, head),
         reason=head.reason,
-        choice="" if context.overview.advice else verdict_lines.choice(analysis),
         figures=_card(cell, head),
         changes=verdict_lines.what_would_change_it(cell),
         verdicts=report_tables.all_verdicts(analysis),
         evidence=report_tables.evidence(analysis),
-        items=overview_tables.items(analysis),
+        items=overview_tables.items(context, analysis),
         axis=fmt.axis_title(head.axis),
         primary=(),
         further=(),
@@ -189,7 +192,7 @@ def _views(
             drawing = _drawing(context, cell, figure, key, look) or ""
             view = replace(view, key=key, drawing=drawing, narrow=view.drawing)
         if look is WIDE:
-            view = replace(view, caption=_long_caption(cell, figure))
+            view = replace(view, caption=_long_caption(context, cell, figure))
         views.append(view)
     return tuple(views)
 
@@ -213,11 +216,11 @@ def figure_view(
     return FigureView(
         key=key,
         title=_title(cell, figure),
-        caption=_long_caption(cell, figure) if long else _caption(cell, figure),
+        caption=_long_caption(context, cell, figure) if long else _caption(context, cell, figure),
         drawing=drawing,
         narrow="",
         tables=(
-            report_tables.means(context, cell.analysis.plan, figure),
+            report_tables.means(cell.analysis.plan, figure),
             report_tables.seed_values(figure, most=SEED_POINTS),
         ),
         domain=figure_scales.x_domain([c.x for c in figure.seeds] + [b.x for b in figure.arms.values()]),
@@ -226,12 +229,16 @@ def figure_view(
 
 def _drawing(context: ReportContext, cell: CellReport, figure: Figure, key: str, look: Look) -> str | None:
     plan = cell.analysis.plan
-    bound = fmt.is_upper_bound(context, fmt.metric_plan(plan, figure.metric))
+    bound = upper_bound_arm(fmt.metric_plan(plan, figure.metric), plan)
     verdict = verdict_lines.find(cell.analysis, figure.metric, figure.axis, figure.comparison)
-    spec = draw(figure, plan, verdict, look=look, upper_bound=bound)
+    spec = draw(
+        figure, plan, verdict, look=look, upper_bound=bound, levels=reference_levels.levels_of(context, figure.metric)
+    )
     if spec is None:
         return None
-    return svg_rendering.render(spec, key=key, title=_title(cell, figure), description=_long_caption(cell, figure))
+    return svg_rendering.render(
+        spec, key=key, title=_title(cell, figure), description=_long_caption(context, cell, figure)
+    )
 
 
 def _title(cell: CellReport, figure: Figure) -> str:
@@ -240,23 +247,27 @@ def _title(cell: CellReport, figure: Figure) -> str:
     return f"{metric.title}, {compared}"
 
 
-def _caption(cell: CellReport, figure: Figure) -> str:
+def _caption(context: ReportContext, cell: CellReport, figure: Figure) -> str:
     verdict = verdict_lines.find(cell.analysis, figure.metric, figure.axis, figure.comparison)
-    if verdict is None:
-        return "No verdict was planned here."
-    interval = verdict_lines.interval(cell.analysis, verdict)
-    text = verdict_lines.statement(cell.analysis, verdict)
-    return f"{text} ({interval})." if interval else f"{text}."
+    text = "No verdict was planned here." if verdict is None else f"{_stated(cell.analysis, verdict)}."
+    levels = reference_levels.words(context, figure.metric)
+    return f"{text} Without training: {levels}." if levels else text
 
 
-def _long_caption(cell: CellReport, figure: Figure) -> str:
+def _stated(analysis: Analysis, verdict: Verdict) -> str:
+    """A verdict's statement, of a crossing with its interval."""
+    interval, text = verdict_lines.interval(analysis, verdict), verdict_lines.statement(analysis, verdict)
+    return f"{text} ({interval})" if interval else text
+
+
+def _long_caption(context: ReportContext, cell: CellReport, figure: Figure) -> str:
     plan = cell.analysis.plan
     metric = fmt.metric_plan(plan, figure.metric)
     level = fmt.percent(plan.alpha)
     baseline, candidate = arm_label(plan.baseline), arm_label(plan.candidate)
     below, above = (candidate, baseline) if metric.direction == "lower" else (baseline, candidate)
     text = (
-        f"{_caption(cell, figure)} {metric.title} against {fmt.axis_title(figure.axis)}, "
+        f"{_caption(context, cell, figure)} {metric.title} against {fmt.axis_title(figure.axis)}, "
         f"{metric.direction} is better. Thin lines: one run each. Thick lines: means over seeds "
         f"({baseline} dashed, {candidate} solid), shaded: simultaneous {level} bands."
     )
@@ -277,9 +288,10 @@ def _subtitle(cell: CellReport, head: Verdict) -> str:
     metric = fmt.metric_plan(cell.analysis.plan, head.metric)
     parts = [
         verdict_lines.interval(cell.analysis, head),
-        metric.title,
+        f"{metric.title} ({verdict_lines.delta(cell.analysis.plan, head)})",
         fmt.comparison_words(head.comparison, head.axis),
         fmt.pairs(head.pairs),
+        *evidence_words.scope(cell.analysis, head),
     ]
     return " · ".join(part for part in parts if part)
 
@@ -289,23 +301,32 @@ def _card(cell: CellReport, head: Verdict) -> tuple[tuple[str, str], ...]:
     level = fmt.percent(cell.analysis.plan.alpha)
     pair = f"{arm_label(head.candidate)} − {arm_label(head.baseline)}"
     unit = f", {metric.unit}" if metric.unit else ""
-    rows = []
+    rows = [(HALF_NAMES[v.comparison], _stated(cell.analysis, v)) for v in _halves(cell.analysis)]
     if head.crossing is not None:
         rows.append(("Curves cross at", fmt.axis_place(head.axis, head.crossing.at)))
         rows.append((f"{level} interval", fmt.axis_interval(head.axis, head.crossing.low, head.crossing.high)))
         rows += [_on_axis(other) for other in verdict_lines.on_other_axes(cell.analysis, head)]
         rows.append(("By other methods", verdict_lines.other_methods(head) or "not computed"))
     if head.turns:
-        rows.append(("Every sign change, none tested by itself", verdict_lines.turn_words(head)))
+        rows.append(("Every sign change, not tested", verdict_lines.turn_words(head)))
     tuned = verdict_lines.against_tuned(cell.analysis, head)
     if tuned is not None:
         text = verdict_lines.statement(cell.analysis, tuned)
         rows.append((f"Against {arm_label(tuned.baseline)}", f"{text[0].upper()}{text[1:]}"))
     rows.append((f"Early window, {pair}{unit}", verdict_lines.window_words(head.early)))
     rows.append((f"Late window, {pair}{unit}", verdict_lines.window_words(head.late)))
+    if seeds := evidence_words.seed_differences(cell.analysis, head):
+        rows.append((f"Late difference of each seed pair{unit}", seeds))
     rows.append(("p of a crossover", fmt.p_value(head.p_crossover)))
     rows.append(("Complete seed pairs", str(head.pairs)))
     return tuple(rows)
+
+
+def _halves(analysis: Analysis) -> list[Verdict]:
+    """The headline, and best so far where that was planned beside it: what the answer rests on."""
+    head = analysis.headline
+    best = verdict_lines.find(analysis, head.metric, head.axis, "best-so-far")
+    return [head] if best is None or best is head else [head, best]
 
 
 def _on_axis(verdict: Verdict) -> tuple[str, str]:

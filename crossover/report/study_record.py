@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from crossover.analysis.across.cross_cell_result import Overview
 from crossover.analysis.analysis_plan import AnalysisPlan
-from crossover.report.report_data import Fact, ReportContext, RunHealth
+from crossover.report.report_data import Reference, ReportContext, RunHealth
 
 OVERVIEW = "(overview)"
 """Stands where an analysis has the name of its cell; no cell is named so."""
@@ -47,7 +47,7 @@ class StudyRecord(_Record):
     """Without its frontiers."""
     frontiers: tuple[FrontierName, ...]
     health: tuple[RecordedHealth, ...]
-    references: tuple[Fact, ...]
+    references: tuple[Reference, ...]
 
 
 def study_records(report: ReportContext) -> dict[str, Mapping[str, Any]]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from crossover.analysis.across.choice_by_verdicts import VerdictChoice, choice_by_verdicts
-from crossover.analysis.across.cross_cell_result import Choice
 from crossover.analysis.analysis_plan import AnalysisPlan, Axis, Comparison
 from crossover.analysis.analysis_result import Analysis, Verdict, Window
-from crossover.analysis.arm_labels import arm_label, direction_label
+from crossover.analysis.arm_labels import arm_label, direction_label, outcome_label
+from crossover.analysis.upper_bounds import CHAIN_RULE
+from crossover.report import evidence_words
 from crossover.report import number_formats as fmt
-from crossover.report.report_data import CellReport, ReportContext
+from crossover.report.evidence_words import bound_arm, the
+from crossover.report.report_data import CellReport
 
 
 def find(analysis: Analysis, metric: str, axis: Axis, comparison: Comparison) -> Verdict | None:
@@ -28,25 +29,68 @@ def statement(analysis: Analysis, verdict: Verdict) -> str:
 def planned_statement(plan: AnalysisPlan, verdict: Verdict) -> str:
     """The same, where only the plan is at hand."""
     if verdict.crossing is not None:
-        first, second = _order(verdict)
-        return f"{second} overtakes {first} at {fmt.axis_place(verdict.axis, verdict.crossing.at)}"
+        place = fmt.axis_place(verdict.axis, verdict.crossing.at)
+        if by_bound := _crossing_of_bound(plan, verdict, place):
+            return _upper_first(by_bound)
+        first, second = map(arm_label, order(verdict))
+        return f"{second} overtakes {first} at {place}"
     if verdict.outcome in {"baseline", "candidate"}:
-        return f"{_winner(verdict)} is better, no crossing shown"
+        by_bound = _below_bound(plan, verdict)
+        return _upper_first(by_bound) if by_bound else f"{_winner(verdict)} is better, no crossing shown"
     if verdict.outcome == "crossover":
         return "The curves cross, at a place that cannot be located"
     if verdict.outcome == "insufficient evidence":
-        return "Insufficient evidence"
-    return f"No difference within {_delta(plan, verdict)}"
+        return f"Insufficient evidence: {verdict.obstacle}" if verdict.obstacle else "Insufficient evidence"
+    return _upper_first(no_difference(plan, verdict))
 
 
-def delta(analysis: Analysis, verdict: Verdict) -> str:
+def outcome_words(plan: AnalysisPlan, verdict: Verdict) -> str:
+    """The outcome in a few words, for tables."""
+    if _below_bound(plan, verdict):
+        return f"{_winner(verdict)} below {the(arm_label(bound_arm(plan, verdict)))}'s bound"
+    return outcome_label(verdict.outcome, verdict.baseline, verdict.candidate)
+
+
+def no_difference(plan: AnalysisPlan, verdict: Verdict) -> str:
+    """The outcome `equivalent`: `no difference that matters (δ = 0.02 bits/byte)`."""
+    return f"no difference that matters ({delta(plan, verdict)})"
+
+
+def delta(plan: AnalysisPlan, verdict: Verdict) -> str:
     """The smallest difference that matters, with its unit."""
-    return _delta(analysis.plan, verdict)
-
-
-def _delta(plan: AnalysisPlan, verdict: Verdict) -> str:
     metric = fmt.metric_plan(plan, verdict.metric)
     return f"δ = {metric.delta:g} {metric.unit}".strip()
+
+
+def order(verdict: Verdict) -> tuple[str, str]:
+    """The arm that is better before the crossing, and the one that is after it."""
+    forward = verdict.crossing is None or verdict.crossing.direction == "baseline→candidate"
+    return (verdict.baseline, verdict.candidate) if forward else (verdict.candidate, verdict.baseline)
+
+
+def _below_bound(plan: AnalysisPlan, verdict: Verdict) -> str:
+    """What is known of a winner over a bound; empty where the winner's own values are the bound, or all are exact."""
+    bound, winner = bound_arm(plan, verdict), winning_arm(verdict)
+    if verdict.outcome not in ("baseline", "candidate") or not bound or bound == winner:
+        return ""
+    text = f"{the(arm_label(winner))}'s loss is below {the(arm_label(bound))}'s upper bound"
+    confirmed = verdict.metric != CHAIN_RULE and any(m.name == CHAIN_RULE for m in plan.metrics)
+    return f"{text}, and the chain-rule loss confirms it" if confirmed else text
+
+
+def winning_arm(verdict: Verdict) -> str:
+    """The arm that an outcome names."""
+    return verdict.baseline if verdict.outcome == "baseline" else verdict.candidate
+
+
+def _crossing_of_bound(plan: AnalysisPlan, verdict: Verdict, place: str) -> str:
+    """A crossing where one curve is a bound; empty where both are exact."""
+    bound, (first, second) = bound_arm(plan, verdict), order(verdict)
+    if not bound:
+        return ""
+    other = the(arm_label(first if bound == second else second))
+    falls, when = ("falls below", "no later") if bound == second else ("rises above", "no earlier, if at all")
+    return f"{the(arm_label(bound))}'s upper bound {falls} {other}'s loss at {place}; its loss does so {when}"
 
 
 def interval(analysis: Analysis, verdict: Verdict) -> str:
@@ -92,7 +136,7 @@ def other_methods(head: Verdict) -> str:
 
 
 def turn_words(head: Verdict) -> str:
-    """Each of several sign changes with its interval."""
+    """Each of several sign changes with its interval; none of them is tested."""
     return "; ".join(
         f"{direction_label(t, head.baseline, head.candidate)} at {fmt.axis_place(head.axis, t.at)} "
         f"({fmt.axis_interval(head.axis, t.low, t.high)})"
@@ -101,76 +145,31 @@ def turn_words(head: Verdict) -> str:
 
 
 def line(analysis: Analysis, verdict: Verdict) -> str:
-    """The verdict on one line of plain text, words then figures."""
-    metric = fmt.metric_plan(analysis.plan, verdict.metric)
+    """The verdict on one line of plain text: words with figures, metric and δ, then what it speaks of."""
+    title = _lower_first(fmt.metric_plan(analysis.plan, verdict.metric).title)
+    if verdict.outcome != "equivalent":
+        title += f" ({delta(analysis.plan, verdict)})"
     parts = [
         _word_and_figures(analysis, verdict),
-        _lower_first(metric.title),
+        title,
         fmt.comparison_words(verdict.comparison, verdict.axis),
         fmt.pairs(verdict.pairs),
+        *evidence_words.scope(analysis, verdict),
     ]
     text = ", ".join(parts)
     if verdict.outcome == "insufficient evidence" and verdict.further_pairs:
-        text += f"; about {verdict.further_pairs} more would settle it"
+        text += f"; about {further_words(verdict)} more would settle it with 80 % power"
     if verdict.turns:
-        text += f"; {len(verdict.turns)} sign changes"
+        text += f"; {len(verdict.turns)} sign changes, not tested: {turn_words(verdict)}"
     return text
 
 
-def headline(context: ReportContext) -> list[str]:
-    """Lines for a terminal: what to choose, the verdict, best so far, then each further metric; once per cell.
-
-    Args:
-        context: what the report is made of.
-
-    Returns:
-        Plain text lines without line ends.
-    """
-    lines: list[str] = []
-    for cell in context.cells:
-        prefix = f"[{cell.cell}] " if len(context.cells) > 1 else ""
-        lines += [prefix + text for text in _cell_lines(cell.analysis)]
-    for movement in context.overview.movements[:1]:
-        lines += [f"MOVES: the log of the crossing by {s.estimate:+.2f} with {s.predictor}" for s in movement.slopes]
-    return lines
-
-
-def choice(analysis: Analysis) -> str:
-    """What to choose with early stopping and without, as one sentence; empty where only one of them was planned."""
-    head = analysis.headline
-    stopped = choice_by_verdicts(analysis, head.metric, head.axis, "best-so-far")
-    trained_on = choice_by_verdicts(analysis, head.metric, head.axis, "matched")
-    if stopped is None or trained_on is None:
-        return ""
-    early, late = _chosen(stopped), _chosen(trained_on)
-    crossing = trained_on.verdict.crossing
-    when = "If you train to the end"
-    if crossing is not None and early != late:
-        when = f"If you train on past {fmt.axis_place(head.axis, crossing.at)}"
-        late = chosen_label(trained_on.choose, trained_on.verdict.baseline, trained_on.verdict.candidate)
-    return both_halves(early, late, when)
-
-
-def both_halves(early: str, late: str, when: str = "If you train to the end") -> str:
-    """What to choose with early stopping and without, as a sentence."""
-    if early == late:
-        return f"With early stopping or without: {early}."
-    return f"If you stop early and keep a run's best checkpoint: {early}. {when}: {late}."
-
-
-def chosen_label(choose: Choice, baseline: str, candidate: str) -> str:
-    """A choice by the arm's name, inside of a sentence."""
-    arms = {"baseline": arm_label(baseline), "candidate": arm_label(candidate)}
-    return ({"either": "either", "cannot say": "not known yet"} | arms)[choose]
-
-
-def _chosen(choice: VerdictChoice) -> str:
-    """The arm to choose by a verdict, and from where on."""
-    verdict = choice.verdict
-    label = chosen_label(choice.choose, verdict.baseline, verdict.candidate)
-    if verdict.crossing is None:
-        return label
-    return f"{label}, from {fmt.axis_place(verdict.axis, verdict.crossing.at)} on"
+def further_words(verdict: Verdict) -> str:
+    """The seed pairs to add, with the ends of their range where it is known: `4 (2 to 11)`."""
+    if verdict.further_pairs_range is None:
+        return str(verdict.further_pairs)
+    low, high = verdict.further_pairs_range
+    return f"{verdict.further_pairs} ({low} to {'beyond reach' if high is None else high})"
 
 
 def what_would_change_it(cell: CellReport) -> tuple[str, ...]:
@@ -191,14 +190,11 @@ def what_would_change_it(cell: CellReport) -> tuple[str, ...]:
 
 
 def _differs_in(verdict: Verdict, head: Verdict) -> str:
-    """In words, the one thing in which a verdict on the same metric differs from the headline; empty otherwise."""
-    if verdict.metric != head.metric or verdict.candidate != head.candidate:
+    """In words, the axis or baseline in which a verdict on the same metric differs; empty where more, or less, does."""
+    if (verdict.metric, verdict.candidate, verdict.comparison) != (head.metric, head.candidate, head.comparison):
         return ""
     words = {
         "axis": f"when counted in {fmt.axis_word(verdict.axis)}",
-        "comparison": "with early stopping (best so far)"
-        if verdict.comparison == "best-so-far"
-        else "at matched tokens",
         "baseline": f"against {arm_label(verdict.baseline)}",
     }
     differs = [text for key, text in words.items() if getattr(verdict, key) != getattr(head, key)]
@@ -211,51 +207,36 @@ def _lower_first(text: str) -> str:
 
 def _evidence(analysis: Analysis, head: Verdict) -> list[str]:
     if head.outcome == "insufficient evidence" and head.further_pairs:
-        return [f"About {head.further_pairs} further seed pairs would settle it, at the variance seen."]
+        return [
+            f"About {further_words(head)} further seed pairs would settle it with 80 % power, at the variance seen."
+        ]
     if head.outcome == "insufficient evidence":
         return ["More seed pairs; how many cannot be said from the variance seen."]
     if head.crossing is not None and (head.crossing.low is None or head.crossing.high is None):
         return ["The interval is unbounded: longer runs or more seed pairs would close it."]
     if head.outcome == "equivalent":
-        return [f"A stricter reading: differences below {delta(analysis, head)} were declared not to matter."]
+        return [f"A stricter reading: differences below {delta(analysis.plan, head)} were declared not to matter."]
     return []
 
 
-def _cell_lines(analysis: Analysis) -> list[str]:
-    head = analysis.headline
-    lines = [f"CHOOSE: {text}"] if (text := choice(analysis)) else []
-    lines.append(f"VERDICT: {line(analysis, head)}")
-    best = find(analysis, head.metric, head.axis, "best-so-far")
-    if best is not None and best is not head:
-        lines.append(f"BEST SO FAR: {line(analysis, best)}")
-    tuned = against_tuned(analysis, head)
-    if tuned is not None:
-        lines.append(f"AGAINST {arm_label(tuned.baseline).upper()}: {line(analysis, tuned)}")
-    for metric in analysis.plan.metrics:
-        verdict = find(analysis, metric.name, head.axis, head.comparison)
-        if metric.name != head.metric and verdict is not None:
-            lines.append(f"FURTHER METRIC: {line(analysis, verdict)}")
-    return lines
-
-
 def _word_and_figures(analysis: Analysis, verdict: Verdict) -> str:
+    plan = analysis.plan
     if verdict.crossing is not None:
-        first, second = _order(verdict)
-        place = fmt.axis_place(verdict.axis, verdict.crossing.at)
-        return f"crossover {first}→{second} at {place} ({interval(analysis, verdict)})"
-    if verdict.outcome in {"baseline", "candidate"} and verdict.late is not None:
+        place = f"{fmt.axis_place(verdict.axis, verdict.crossing.at)} ({interval(analysis, verdict)})"
+        first, second = map(arm_label, order(verdict))
+        return _crossing_of_bound(plan, verdict, place) or f"crossover {first}→{second} at {place}"
+    if verdict.outcome in {"baseline", "candidate"}:
+        text = _below_bound(plan, verdict) or f"{_winner(verdict)} is better"
+        if verdict.late is None:
+            return text
         pair = f"{arm_label(verdict.candidate)} − {arm_label(verdict.baseline)}"
-        return f"{_winner(verdict)} is better (late window, {pair}: {window_words(verdict.late)})"
-    if verdict.outcome == "equivalent":
-        return f"no difference within {delta(analysis, verdict)}"
-    return verdict.outcome
+        return f"{text} (late window, {pair}: {window_words(verdict.late)})"
+    return _lower_first(planned_statement(plan, verdict))
 
 
 def _winner(verdict: Verdict) -> str:
-    return arm_label(verdict.baseline if verdict.outcome == "baseline" else verdict.candidate)
+    return arm_label(winning_arm(verdict))
 
 
-def _order(verdict: Verdict) -> tuple[str, str]:
-    baseline, candidate = arm_label(verdict.baseline), arm_label(verdict.candidate)
-    forward = verdict.crossing is None or verdict.crossing.direction == "baseline→candidate"
-    return (baseline, candidate) if forward else (candidate, baseline)
+def _upper_first(text: str) -> str:
+    return text[:1].upper() + text[1:]

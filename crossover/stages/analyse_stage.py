@@ -38,6 +38,12 @@ BOUND_NOTE = (
     "The DLM's loss is an upper bound (NELBO): a DLM win by it is sound, a DLM loss by it is not proof. "
     "The chain-rule loss on a subset stands beside it in the registry as chain_rule_bpb."
 )
+SCHEDULE_NOTES = {
+    "wsd": "The learning rate decays at the end of each measured budget, on a branch of its own and over the same "
+    "share in both arms (wsd): every point is a budget.",
+    "cosine": "The learning rate decays by a cosine over the whole run, alike in both arms: only the last point of a "
+    "run is a budget, and a crossing before it compares unfinished runs.",
+}
 UNPLANNED_NOTE = (
     "These runs had been analysed under another plan before this one was written: these verdicts were not planned in "
     "advance, and error rates hold only for a plan that was fixed before the results were seen."
@@ -164,7 +170,8 @@ def _notes(context: StudyContext) -> tuple[str, ...]:
         context.store.write_document(HISTORY, history, replaces=document.version if document else None)
     compared = (context.study.analysis.baseline, context.study.analysis.candidate)
     bound = any(context.study.arm(arm).family == "DLM" for arm in compared)
-    return (*[BOUND_NOTE] * bound, *[UNPLANNED_NOTE] * unplanned, *[GROWN_NOTE] * grown)
+    schedule = SCHEDULE_NOTES.get(context.study.training.schedule)
+    return (*[BOUND_NOTE] * bound, *[schedule] * bool(schedule), *[UNPLANNED_NOTE] * unplanned, *[GROWN_NOTE] * grown)
 
 
 def _stored(context: StudyContext, digest: str) -> dict[str, Analysis]:

@@ -73,7 +73,6 @@ def write_judged(
         overview=summary,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         version=crossover.__version__,
-        upper_bound_metrics=(),
         sql=sql,
     )
     write_report(report, folder)

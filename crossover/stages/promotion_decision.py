@@ -5,13 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from crossover.analysis.across.choice_by_verdicts import VerdictChoice
+from crossover.analysis.analysis_plan import Comparison
 from crossover.analysis.analysis_result import Analysis, Verdict
-from crossover.analysis.arm_labels import arm_label, outcome_label
+from crossover.analysis.arm_labels import arm_label
 from crossover.evaluation.evaluation_records import Evaluation
+from crossover.report.answer import answer, deciding_half
 from crossover.stages.stage_manifests import Candidate, RunRef
 from crossover.study.study_config import Cell, StudyConfig
 
 PROMOTIONS = ("verdict", "always", "never")
+_HALF: dict[Comparison, str] = {
+    "best-so-far": "with early stopping",
+    "matched": "trained to the end",
+    "frontier": "of the frontier",
+}
 
 
 class PromotionDecision(NamedTuple):
@@ -22,7 +30,7 @@ class PromotionDecision(NamedTuple):
     best: dict[str, Candidate]
     """Arm to its best checkpoint in the winner's cell."""
     verdict: Verdict
-    """The verdict that decided."""
+    """The verdict that decided: of the half of the answer that is followed."""
     reason: str
 
 
@@ -57,8 +65,8 @@ def decide_promotion(
 ) -> PromotionDecision:
     """Choose the checkpoint to serve, over all cells, and say whether it is promoted.
 
-    In each cell the deciding verdict names the side whose best checkpoint is served: the candidate, or the baseline
-    with the tuned arms, of which the best counts. A crossover serves the side that is better late. Where the verdict
+    In each cell the report's answer names the side whose best checkpoint is served, by its half with early stopping
+    where that was planned: the candidate, or the baseline with the tuned arms, of which the best counts. Where it
     favours neither side, the best checkpoint of both is taken.
 
     Args:
@@ -70,38 +78,29 @@ def decide_promotion(
     options = []
     for cell in (study.cell(name) for name in analyses):
         best = {arm: best_candidate(study, cell, runs, arm) for arm in study.arms}
-        verdict = deciding_verdict(analyses[cell.name])
-        winner = min((best[arm] for arm in _served_arms(study, verdict)), key=lambda c: _cost(study, c))
-        options.append((winner, best, verdict))
-    winner, best, verdict = min(options, key=lambda option: _cost(study, option[0]))
-    settled = verdict.outcome != "insufficient evidence"
+        half, choice = deciding_half(analyses[cell.name])
+        winner = min((best[arm] for arm in _served_arms(study, choice)), key=lambda c: _cost(study, c))
+        options.append((winner, best, half, choice))
+    winner, best, half, choice = min(options, key=lambda option: _cost(study, option[0]))
+    where = f"{winner.run.cell}: " if len(analyses) > 1 else ""
+    verdict = choice.verdict
     reason = (
-        f"{arm_label(verdict.candidate)} against {arm_label(verdict.baseline)} on {verdict.metric} "
-        f"({verdict.comparison}): {outcome_label(verdict.outcome, verdict.baseline, verdict.candidate)}. The best "
-        f"checkpoint is that of {winner.run.arm}, seed {winner.run.seed}, at step {winner.checkpoint.step}, "
+        f"{where}{answer(analyses[winner.run.cell])}. One checkpoint is served, so this follows the half {_HALF[half]} "
+        f"({arm_label(verdict.candidate)} against {arm_label(verdict.baseline)} on {verdict.metric}): "
+        f"the best is that of {winner.run.arm}, seed {winner.run.seed}, at step {winner.checkpoint.step}, "
         f"{winner.metric} {winner.value:.4f}. Promotion: {promotion}."
     )
-    promote = promotion == "always" or (promotion == "verdict" and settled)
+    promote = promotion == "always" or (promotion == "verdict" and choice.choose != "cannot say")
     return PromotionDecision(promote, winner, best, verdict, reason)
 
 
-def deciding_verdict(analysis: Analysis) -> Verdict:
-    """The verdict that promotion follows: primary metric, first axis, early stopping if analysed, tuned arms if any."""
-    plan = analysis.plan
-    same = [v for v in analysis.verdicts if (v.metric, v.axis) == (plan.metrics[0].name, plan.axes[0])]
-    early = [v for v in same if v.comparison == "best-so-far"] or same
-    return next((v for v in early if v.baseline == plan.tuned_name), early[0])
-
-
-def _served_arms(study: StudyConfig, verdict: Verdict) -> tuple[str, ...]:
-    """The arms of the side that a verdict favours; those of both sides where it favours neither."""
+def _served_arms(study: StudyConfig, choice: VerdictChoice) -> tuple[str, ...]:
+    """The arms of the side that is chosen; those of both sides where neither is."""
     plan = study.analysis
-    tuned = plan.tuned if verdict.baseline == plan.tuned_name else ()
+    tuned = plan.tuned if choice.verdict.baseline == plan.tuned_name else ()
     baseline, candidate = (plan.baseline, *tuned), (plan.candidate,)
-    if verdict.crossing is not None:
-        return candidate if verdict.crossing.direction == "baseline→candidate" else baseline
     sides = {"baseline": baseline, "candidate": candidate}
-    return sides.get(verdict.outcome, (*baseline, *candidate))
+    return sides.get(choice.choose, (*baseline, *candidate))
 
 
 def _cost(study: StudyConfig, candidate: Candidate) -> float:

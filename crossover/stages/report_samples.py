@@ -1,8 +1,8 @@
-"""Short continuations of held-out text by each arm's best model, for the report."""
+"""Continuations of held-out text by each arm's best model, for the report."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 
@@ -10,33 +10,64 @@ from crossover.data import tokenizer
 from crossover.data.dataset import Dataset
 from crossover.decoding import Generation
 from crossover.decoding.generate_text import generate
+from crossover.model.transformer import Transformer
 from crossover.report.report_data import Sample
 from crossover.stages.stage_manifests import Candidate
 from crossover.stages.study_context import StudyContext
 from crossover.training.checkpoint import load_checkpoint
 
 SAMPLES = 3
+TOKENS = 240
+"""Length of a continuation: enough to judge words and sentences by."""
 
 
 def draw_samples(
     context: StudyContext, dataset: Dataset, best: Mapping[str, Candidate]
 ) -> dict[str, tuple[Sample, ...]]:
-    """Continue the first three quarters of a few held-out examples, at temperature 0.8 with fixed seeds."""
-    rows = dataset.validation()[:SAMPLES]
-    cut = rows.shape[1] * 3 // 4
-    prompts = [tokenizer.decode(row[:cut]) for row in rows]
+    """Continue held-out examples from all over the corpus, at temperature 0.8 with fixed seeds.
+
+    Args:
+        context: the study.
+        dataset: whose held-out examples give the prompts, the same for each arm.
+        best: arm to its best checkpoint.
+
+    Returns:
+        For each arm `SAMPLES` continuations of up to `TOKENS` tokens; fewer where the model ends a text.
+    """
+    rows = dataset.validation()
+    prompts = [tokenizer.decode(rows[i * len(rows) // SAMPLES][: _half(rows.shape[1])]) for i in range(SAMPLES)]
     samples, name_of = {}, context.store.name_of
     # the analysis of a CUDA study may run where there is no GPU
     device = context.study.training.device if torch.cuda.is_available() else "cpu"
     for arm, candidate in best.items():
         folder = context.store.fetch(name_of(candidate.checkpoint.uri), candidate.checkpoint.digest)
         model, _ = load_checkpoint(folder, device=device)
-        requests = [
-            Generation(prompt=prompt, max_tokens=rows.shape[1] - cut, temperature=0.8, seed=seed)
-            for seed, prompt in enumerate(prompts)
-        ]
-        answers = generate(model, requests)
-        samples[arm] = tuple(
-            Sample(prompt=prompt, completion=answer.text) for prompt, answer in zip(prompts, answers, strict=True)
-        )
+        completions = continue_texts(model, prompts)
+        samples[arm] = tuple(Sample(prompt=p, completion=c) for p, c in zip(prompts, completions, strict=True))
     return samples
+
+
+def continue_texts(model: Transformer, prompts: Sequence[str]) -> list[str]:
+    """Continue texts beyond the model's context, each piece after the end of the text so far, until a text ends."""
+    texts, left = [""] * len(prompts), dict.fromkeys(range(len(prompts)), TOKENS)
+    while left:
+        requests = [
+            Generation(
+                prompt=(prompts[i] + texts[i])[-_half(model.config.max_length) :],
+                max_tokens=min(rest, _half(model.config.max_length)),
+                temperature=0.8,
+                seed=i + len(prompts) * (TOKENS - rest),
+            )
+            for i, rest in left.items()
+        ]
+        for i, request, answer in zip(list(left), requests, generate(model, requests), strict=True):
+            texts[i] += answer.text
+            left[i] -= request.max_tokens
+            if answer.finish_reason == "stop" or not left[i]:
+                del left[i]
+    return texts
+
+
+def _half(length: int) -> int:
+    """Half of a context is prompt, the other half is written."""
+    return max(1, length // 2)

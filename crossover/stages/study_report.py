@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 
@@ -14,17 +15,15 @@ from crossover.analysis.across.cross_cell_result import Overview
 from crossover.analysis.analysis_result import Analysis
 from crossover.data import tokenizer
 from crossover.data.dataset import Dataset
-from crossover.data.domain_cloze import OPTIONS
 from crossover.evaluation.sample_quality import quality
 from crossover.files import read_json
 from crossover.report.number_formats import duration, number
-from crossover.report.report_data import CellReport, CorpusFacts, Fact, ReportContext, RunRow, Sample
+from crossover.report.report_data import CellReport, CorpusFacts, Fact, Reference, ReportContext, RunRow, Sample
 from crossover.settings import get_settings
 from crossover.stages.evaluated_runs import EvaluatedRun
 from crossover.stages.run_health import health_of
 from crossover.stages.study_context import StudyContext
 from crossover.study.study_config import StudyConfig
-from crossover.study.study_parts import DOMAIN_CLOZE
 from crossover.training.run_spec import cell_model
 
 
@@ -54,7 +53,7 @@ def study_report(
             digest=manifest.digest,
         ),
         training=(*_training_facts(study), *_spent(runs)),
-        references=tuple(_references(study, dataset)),
+        references=tuple(_references(study, dataset, runs)),
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         version=crossover.__version__,
         samples=dict(samples),
@@ -135,18 +134,31 @@ def _spent(runs: Sequence[EvaluatedRun]) -> list[Fact]:
     return [Fact(label="Training time of all runs", value=f"{duration(seconds)}{cost}")]
 
 
-def _references(study: StudyConfig, dataset: Dataset) -> list[Fact]:
+def _references(study: StudyConfig, dataset: Dataset, runs: Sequence[EvaluatedRun]) -> Iterator[Reference]:
     """What needs no training: byte frequencies and gzip on the held-out examples, and guessing."""
     tokens = dataset.validation()[dataset.validation() < tokenizer.BOS]
     compressed = 8 * len(gzip.compress(tokens.astype(np.uint8).tobytes())) / len(tokens)
     unigram = quality([tokens]).entropy
-    facts = [
-        Fact(label="Held-out bytes by their frequencies (unigram entropy)", value=f"{number(unigram)} bits/byte"),
-        Fact(label="Held-out bytes by gzip", value=f"{number(compressed)} bits/byte"),
-    ]
-    if DOMAIN_CLOZE in study.evaluation.tasks:
-        facts.append(Fact(label="Domain cloze accuracy by guessing", value=f"{1 / OPTIONS:g}"))
-    return facts
+    per_byte = tuple(m.name for m in study.analysis.metrics if m.unit == "bits/byte")
+    for label, name, level in (
+        ("Held-out bytes by their frequencies (unigram entropy)", "unigram", unigram),
+        ("Held-out bytes by gzip", "gzip", compressed),
+    ):
+        yield Reference(label=label, value=f"{number(level)} bits/byte", name=name, level=level, metrics=per_byte)
+    for task, chance in _chances(runs).items():
+        label = f"{task.replace('-', ' ').capitalize()} accuracy by guessing"
+        metrics = (f"{task}_accuracy", f"{task}_accuracy_norm")
+        yield Reference(label=label, value=f"{chance:.3g}", name="chance", level=chance, metrics=metrics)
+
+
+def _chances(runs: Sequence[EvaluatedRun]) -> dict[str, float]:
+    """Task to the accuracy of guessing, from the options of its items; of multiple choice only."""
+    last = {items.task: items for _, results in runs for result in results for items in result.items}
+    return {
+        task: fmean(1 / len(options) for options in items.option_nll)
+        for task, items in last.items()
+        if items.margins and items.option_nll and all(map(len, items.option_nll))
+    }
 
 
 def read_analyses(path: Path) -> dict[str, Analysis]:

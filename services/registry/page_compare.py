@@ -17,8 +17,8 @@ from crossover.registry.reads.read_filters import Namespaces
 from crossover.registry.reads.study_list import list_studies
 from crossover.registry.reads.study_results import newest_analyses
 from crossover.registry.reads.study_revisions import study_revisions
+from crossover.report import answer, verdict_lines
 from crossover.report import number_formats as fmt
-from crossover.report import verdict_lines
 from crossover.report.run_figures import Line
 
 _CHOICES = 200
@@ -94,7 +94,7 @@ def _side(registry: Registry, namespaces: Namespaces, text: str) -> Side:
 
 
 def _statement(analysis: Analysis) -> str:
-    return verdict_lines.statement(analysis, analysis.headline)
+    return answer(analysis)
 
 
 def _rows(sides: Sequence[Side]) -> tuple[tuple[str, str, str, bool | None], ...]:

@@ -21,8 +21,8 @@ from crossover.registry.reads.data_and_deployments import DatasetRecord
 from crossover.registry.reads.read_filters import Namespaces
 from crossover.registry.reads.study_results import AnalysisHead, RunRecord, analysis_result, require_analysis
 from crossover.registry.reads.study_revisions import Revision
+from crossover.report import answer, overview_view, svg_rendering
 from crossover.report import number_formats as fmt
-from crossover.report import overview_view, svg_rendering, verdict_lines
 from crossover.report.report_data import ReportContext
 from crossover.report.report_view import FigureView
 from crossover.report.study_record import OVERVIEW, FrontierName, StudyRecord
@@ -221,7 +221,7 @@ def _frontier(thin: page_figures.ThinCell, named: FrontierName) -> FrontierLink:
         name=named.name,
         title=frontier_title(named.unique_tokens),
         cells=", ".join(named.cells),
-        verdict="" if analysis is None else verdict_lines.statement(analysis, analysis.headline),
+        verdict="" if analysis is None else answer(analysis),
         reason="" if analysis is None else analysis.headline.reason,
         picture=figure_address(thin.digest, size="small") if analysis is not None and analysis.figures else "",
     )

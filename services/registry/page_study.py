@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 
 from crossover_services.registry import (
     page_figures,
@@ -23,7 +23,7 @@ from crossover.registry.reads.data_and_deployments import datasets, deployments
 from crossover.registry.reads.read_filters import Namespaces
 from crossover.registry.reads.study_results import RunRecord, newest_analyses, study_runs
 from crossover.registry.reads.study_revisions import Revision, shared_runs, study_revisions
-from crossover.report import choice_sentence, overview_tables, report_tables, report_view, verdict_lines
+from crossover.report import answer, overview_tables, report_tables, report_view
 from crossover.report import number_formats as fmt
 from crossover.report.report_data import CellReport, ReportContext
 
@@ -65,7 +65,6 @@ class CellRow:
     verdict: str
     interval: str
     tone: str
-    choose: str
 
 
 @dataclass(frozen=True)
@@ -143,7 +142,7 @@ def study_page(registry: Registry, namespaces: Namespaces, namespace: str, name:
     context = page_overview.report(analysed, revision, runs, dataset, question)
     report = _cell_report(cell, analysis, context)
     own = context.model_copy(update={"cells": (report,)}) if context and report else None
-    card = _card(context, report) if context and report else None
+    card = report_view.build_card(context, report, "c0") if context and report else None
     figure = analysis and page_figures.find(
         analysis, metric=choice.metric, axis=choice.axis, comparison=choice.comparison
     )
@@ -214,13 +213,6 @@ def study_status(runs: Sequence[RunRecord], *, analysed: bool) -> str:
     return "done" if analysed and statuses <= {"done"} else "open"
 
 
-def _card(context: ReportContext, report: CellReport) -> report_view.CellView:
-    """The card of a cell, with what to choose."""
-    card = report_view.build_card(context, report, "c0")
-    advice = page_overview.advice_for(context, report.cell)
-    return replace(card, choice=choice_sentence(context, advice)) if advice else card
-
-
 def _title(analysed: page_overview.Analysed, cell: str) -> str:
     frontiers = analysed.record.frontiers if analysed.record else ()
     return next((page_overview.frontier_title(f.unique_tokens) for f in frontiers if f.name == cell), f"Cell {cell}")
@@ -237,7 +229,6 @@ def _cell_row(
     thin = analysed.thin.get(cell)
     analysis = thin.analysis if thin else None
     head = analysis.headline if analysis else None
-    advice = page_overview.advice_for(context, cell) if context else None
     report = next((c for c in context.cells if c.cell == cell), None) if context else None
     facts = []
     if report is not None and report.unique_tokens is not None:
@@ -250,10 +241,9 @@ def _cell_row(
         address=with_query(path, asdict(choice) | {"cell": cell}),
         chosen=cell == chosen,
         facts=", ".join(facts),
-        verdict=verdict_lines.statement(analysis, head) if analysis and head else "no analysis yet",
+        verdict=answer(analysis) if analysis else "no analysis yet",
         interval=fmt.axis_interval(head.axis, head.crossing.low, head.crossing.high) if head and head.crossing else "",
         tone=page_words.tone(head.outcome) if head else "open",
-        choose=choice_sentence(context, advice) if context and advice else "",
     )
 
 

@@ -23,12 +23,10 @@ def as_data(page: StudyPage) -> dict[str, Any]:
         "runs_lost": page.lost,
         "cell": page.cell,
         "cells": [
-            {"cell": c.name, "verdict": c.verdict, "interval": c.interval, "choose": c.choose, "address": c.address}
-            for c in page.cells
+            {"cell": c.name, "verdict": c.verdict, "interval": c.interval, "address": c.address} for c in page.cells
         ],
         "analysis": page.analysis_digest,
-        "headline": page.card
-        and {"verdict": page.card.verdict, "choice": page.card.choice, "reason": page.card.reason},
+        "headline": page.card and {"verdict": page.card.verdict, "reason": page.card.reason},
         "verdicts": [v.model_dump(mode="json") for v in page.analysis.verdicts] if page.analysis else [],
         "notes": page.analysis.notes if page.analysis else [],
         "items": [t.model_dump(mode="json") for t in page.analysis.items] if page.analysis else [],

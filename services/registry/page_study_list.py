@@ -77,7 +77,7 @@ def study_list(
 def _row(item: StudyItem) -> Row:
     planned = page_words.planned_runs(item.config)
     plan = page_words.plan_of(item.config)
-    verdicts = tuple((h.cell, page_words.verdict_words(plan, h.verdict)) for h in item.headlines)
+    verdicts = tuple((h.cell, page_words.headline_words(plan, h.verdict, h.beside)) for h in item.headlines)
     return Row(
         name=item.name,
         namespace=item.namespace,

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, cast, get_args
 
 from pydantic import ValidationError
 
 from crossover.analysis.analysis_plan import AnalysisPlan, Axis, Comparison, MetricPlan
-from crossover.analysis.analysis_result import Crossing, Verdict
+from crossover.analysis.analysis_result import Analysis, Crossing, Verdict
+from crossover.report import answer, verdict_lines
 from crossover.report import number_formats as fmt
-from crossover.report import verdict_lines
 
 STATUS_WORDS = {
     "running": "running",
@@ -45,6 +45,19 @@ def plan_of(config: Mapping[str, Any]) -> AnalysisPlan:
         return AnalysisPlan.model_validate(fields)
     except ValidationError:
         return AnalysisPlan(metrics=(MetricPlan(name="value", direction="lower", delta=1e-9),))
+
+
+def headline_words(plan: AnalysisPlan, columns: Mapping[str, Any], beside: Sequence[Mapping[str, Any]]) -> VerdictWords:
+    """The answer, from the columns of a headline and of the other verdicts on its metric and axis.
+
+    What stands against a firm verdict is not among the columns: the page of the study says it.
+    """
+    words = verdict_words(plan, columns)
+    if _verdict(columns) is None:
+        return words
+    verdicts = tuple(verdict for row in (columns, *beside) if (verdict := _verdict(row)) is not None)
+    analysis = Analysis(method="", plan=plan, seeds=(), verdicts=verdicts, figures=(), summaries=(), notes=())
+    return replace(words, statement=answer(analysis))
 
 
 def verdict_words(plan: AnalysisPlan, columns: Mapping[str, Any]) -> VerdictWords:

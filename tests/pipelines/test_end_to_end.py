@@ -81,7 +81,7 @@ def test_two_seeds_run_end_to_end_and_yield_insufficient_evidence(tmp_path: Path
     upgrade(postgres)
     result, command_lines = run_watched("smoke", tmp_path, postgres)
     assert result.returncode == 0, result.stdout + result.stderr
-    assert "VERDICT: insufficient evidence" in result.stdout
+    assert "ANSWER: Insufficient evidence" in result.stdout
     rows = partial(query, tmp_path, url=postgres)
     assert {outcome for (outcome,) in rows("SELECT outcome FROM v_verdicts")} == {"insufficient evidence"}
     assert rows("SELECT COUNT(*) FROM v_runs WHERE status = 'done'") == ((4,),)

@@ -99,6 +99,6 @@ def test_a_whole_study_with_a_home_that_cannot_be_written(endpoint: str, tmp_pat
         assert result.returncode == 0, result.stdout + result.stderr
         return result.stdout
 
-    assert "VERDICT: insufficient evidence" in crossover("pod", "run", "smoke", "--promote", "always")
+    assert "ANSWER: Insufficient evidence" in crossover("pod", "run", "smoke", "--promote", "always")
     assert not Path(READ_ONLY).exists()
     assert "nothing to train: every run is finished" in crossover("other-pod", "plan", "smoke")

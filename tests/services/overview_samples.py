@@ -6,7 +6,7 @@ from crossover.analysis.across.budget_advice import advise_all
 from crossover.analysis.across.cross_cell_result import CellFacts, Frontier, Overview
 from crossover.analysis.across.crossing_regression import fit_movements
 from crossover.registry import Registry
-from crossover.report.report_data import CellReport, Fact, ReportContext, RunHealth, RunRow
+from crossover.report.report_data import CellReport, Reference, ReportContext, RunHealth, RunRow
 from crossover.report.study_record import study_records
 from crossover.study.identity import RunId
 from tests.crossover.analysis_across.cells import cell
@@ -46,7 +46,7 @@ def report() -> ReportContext:
         for facts, analysis in cells
     ]
     made = report_samples.context(*reports)
-    return made.model_copy(update={"overview": overview, "references": (Fact(label="Guessing", value="0.25"),)})
+    return made.model_copy(update={"overview": overview, "references": (Reference(label="Guessing", value="0.25"),)})
 
 
 def record(registry: Registry, name: str = "sizes") -> str:

@@ -125,7 +125,7 @@ def test_the_hostile_study_is_reached_from_the_list(client: TestClient) -> None:
 
 def test_the_list_says_the_verdict_in_words(client: TestClient) -> None:
     text = Reader(get(client, "/")).text
-    assert "DLM overtakes AR at epoch 57.3" in text
+    assert "DLM if you train past epoch 57.3 (51.0 – 64.2)" in text
     assert "95 % interval 51.0 – 64.2" in text
     assert "2 of 10 runs, 1 lost" in text
     assert "No verdict yet" in text
@@ -149,8 +149,8 @@ def test_filters_are_in_the_address(client: TestClient, query: str, names: list[
 
 def test_the_study_says_what_to_choose(client: TestClient) -> None:
     text = Reader(get(client, DEMO)).text
-    assert "DLM overtakes AR at epoch 57.3" in text
-    assert "If you stop early and keep a run's best checkpoint: AR." in text
+    assert "DLM if you train past epoch 57.3 (51.0 – 64.2)" in text
+    assert "Choose AR if you may stop early; DLM if you train past epoch 57.3" in text
     assert "seeds 0, 1, 2" in text, "what the other revision differs in"
     assert "Insufficient evidence" in text, "the verdict before"
     for step in ("Corpus", "Data set", "10 runs", "Checkpoints", "Verdict", "Deployment"):
@@ -228,7 +228,9 @@ def test_deployments_now_and_before(client: TestClient) -> None:
 
 def test_two_studies_side_by_side(client: TestClient) -> None:
     shown = client.get(f"{COMPARE}&format=json").json()
-    assert [s["verdict"] for s in shown["studies"]] == ["DLM overtakes AR at epoch 57.3"] * 2
+    assert [s["verdict"] for s in shown["studies"]] == [
+        "Choose AR if you may stop early; DLM if you train past epoch 57.3 (51.0 – 64.2)"
+    ] * 2
     assert all(row["agree"] for row in shown["verdicts"]) and len(shown["verdicts"]) == 12
     first = samples.digest("first demo").removeprefix("sha256:")[:12]
     rows = client.get(f"/compare?a=default/demo&b=default/demo@{first}&format=json").json()["verdicts"]
@@ -345,13 +347,13 @@ def test_a_study_of_two_cells(tmp_path: Path) -> None:
         page = Reader(get(client, "/studies/default/grid"))
         other = client.get("/studies/default/grid?cell=u40000-nano&format=json").json()
         untouched = Reader(get(client, "/studies/default/grid?cell=u10000-mini")).text
-    assert "4 cells" in listed and "DLM overtakes AR" in listed and "Insufficient evidence" in listed
+    assert "4 cells" in listed and "DLM if you train past" in listed and "not known yet if you train" in listed
     links = [str(a["href"]) for tag, a in page.tags if tag == "a" and "cell=" in str(a.get("href"))]
     assert [link for link in links if "metric" not in link][:2] == [
         "/studies/default/grid?cell=u10000-nano",
         "/studies/default/grid?cell=u10000-mini",
     ]
-    assert other["headline"]["verdict"] == "Insufficient evidence"
+    assert other["headline"]["verdict"] == "Choose AR if you may stop early; not known yet if you train to the end"
     assert [c["verdict"] for c in other["cells"]].count("no analysis yet") == 2
     assert "No verdict yet" in untouched
 
@@ -370,7 +372,7 @@ def test_an_analysis_of_another_version_is_told(tmp_path: Path) -> None:
         found = samples.analysis().model_dump(mode="json") | {"invented_since": 1}
         registry.record_analysis(study, CELL, found)
         page = get(TestClient(create_app(registry, AccessRules(open=True))), "/studies/default/odd")
-    assert "another version of Crossover" in page and "DLM overtakes AR" in page
+    assert "another version of Crossover" in page and "upper bound falls below" in page
 
 
 def test_an_empty_registry_says_how_to_begin(tmp_path: Path) -> None:

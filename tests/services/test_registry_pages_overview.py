@@ -47,9 +47,8 @@ def test_every_cell_has_its_verdict_and_its_advice(client: TestClient) -> None:
     names = [f"u{tokens}-n{MODEL}" for tokens in BUDGETS]
     assert [c["cell"] for c in data["cells"]] == [*names, FRONTIER]
     answered, last = data["cells"][:3], data["cells"][3]
-    assert all("DLM overtakes AR at epoch" in c["verdict"] for c in answered)
-    assert answered[0]["choose"] == "With early stopping or without: DLM, from epoch 10.6 on."
-    assert last["choose"] == "With early stopping or without: not known yet."
+    assert all("DLM if you train past epoch" in c["verdict"] for c in answered)
+    assert last["verdict"] == "Insufficient evidence"
     for name in names:
         assert links(page, f"cell={name}")
     text = Reader(page).text
@@ -84,7 +83,7 @@ def test_a_frontier_has_a_page_and_a_picture(client: TestClient) -> None:
     page = get(client, SIZES)
     address = links(page, f"cell={FRONTIER}")[0]
     own = get(client, address)
-    assert "DLM overtakes AR at epoch 57.3" in Reader(own).text
+    assert "DLM if you train past epoch 57.3" in Reader(own).text
     assert "<svg" in own
     (picture,) = [a for tag, a in Reader(page).tags if tag == "img" and a.get("class") == "picture"]
     assert client.get(str(picture["src"])).status_code == 200
@@ -103,7 +102,7 @@ def test_the_twin_has_the_overview_as_it_was_recorded(client: TestClient) -> Non
     expected = overview_samples.report().overview.model_copy(update={"frontiers": ()})
     assert data["overview"] == expected.model_dump(mode="json")
     assert [f["name"] for f in data["frontiers"]] == [FRONTIER]
-    assert data["frontiers"][0]["verdict"].startswith("DLM overtakes AR")
+    assert data["frontiers"][0]["verdict"].startswith("Choose AR if you may stop early")
 
 
 def test_it_is_within_the_budget(client: TestClient) -> None:
@@ -194,7 +193,10 @@ def test_why_a_verdict_changed(tmp_path: Path) -> None:
         "more seeds: 6 seed pairs instead of 3",
     ]
     newest = changes[0]
-    assert newest["before"].startswith("DLM overtakes AR") and newest["after"] == "Insufficient evidence"
+    assert (
+        newest["before"].startswith("The DLM's upper bound falls below AR's loss")
+        and newest["after"] == "Insufficient evidence"
+    )
     assert "1 verdict changed" in Reader(page).text and f"Why: {newest['why']}." in Reader(page).text
     for address in (newest["address"], newest["before_address"]):
         assert address.replace("&", "&amp;") in page

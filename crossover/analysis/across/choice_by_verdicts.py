@@ -28,7 +28,8 @@ def choice_by_verdicts(analysis: Analysis, metric: str, axis: Axis, comparison: 
         comparison: with early stopping or without.
 
     Returns:
-        The choice by the harder of the two baselines; None where the plan has no such verdict.
+        The choice by the harder of the two baselines, of equals by the tuned one; None where the plan has no such
+        verdict.
     """
     plan = analysis.plan
     found = [
@@ -37,7 +38,11 @@ def choice_by_verdicts(analysis: Analysis, metric: str, axis: Axis, comparison: 
         if (v.metric, v.axis, v.comparison, v.candidate) == (metric, axis, comparison, plan.candidate)
         and v.baseline in (plan.baseline, plan.tuned_name)
     ]
-    return min(found, key=lambda choice: _HARDEST_FIRST.index(choice.choose), default=None)
+
+    def hardness(choice: VerdictChoice) -> tuple[int, bool]:
+        return _HARDEST_FIRST.index(choice.choose), choice.verdict.baseline != plan.tuned_name
+
+    return min(found, key=hardness, default=None)
 
 
 def choice_of(analysis: Analysis, verdict: Verdict) -> Choice:

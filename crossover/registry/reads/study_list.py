@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import groupby
 from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, Connection, Subquery, and_, case, func, select
+from sqlalchemy.orm import aliased
 
 from crossover.registry import schema as s
 from crossover.registry.reads.read_filters import Namespaces, alive_runs, contains, run_status, utc, visible
@@ -30,6 +32,8 @@ class Headline:
     """Whether it is of a revision before the current one, which has no analysis yet."""
     verdict: Mapping[str, Any]
     """The columns of `v_verdicts` that say what was found."""
+    beside: tuple[Mapping[str, Any], ...]
+    """The same of the other verdicts on its metric and axis: other comparisons and baselines."""
 
 
 @dataclass(frozen=True)
@@ -200,7 +204,7 @@ def _headlines(
     """The headline of the newest analysis of each revision and cell, with the revision's id; the newest first."""
     if not names:
         return {}
-    study, analysis, verdict = s.StudyRow, s.AnalysisRow, s.VerdictRow
+    study, analysis, verdict, head = s.StudyRow, s.AnalysisRow, s.VerdictRow, aliased(s.VerdictRow)
     wanted = and_(
         study.namespace.in_(sorted({n for n, _ in names})),
         study.name.in_(sorted({name for _, name in names})),
@@ -224,13 +228,15 @@ def _headlines(
         )
         .join(study, study.id == analysis.study_id)
         .join(verdict, verdict.analysis_id == analysis.id)
-        .where(analysis.id.in_(newest), verdict.position == 0)
-        .order_by(analysis.id.desc())
+        .join(head, and_(head.analysis_id == analysis.id, head.position == 0))
+        .where(analysis.id.in_(newest), verdict.metric == head.metric, verdict.axis == head.axis)
+        .order_by(analysis.id.desc(), verdict.position)
     )
     found: dict[tuple[str, str], list[tuple[int, Headline]]] = {}
-    for row in connection.execute(statement):
-        columns = {name: getattr(row, name) for name in VERDICT_COLUMNS}
-        headline = Headline(row.cell, row.digest, utc(row.created_at), False, columns)
+    for _, group in groupby(connection.execute(statement), key=lambda row: row.analysis_id):
+        row, *others = group
+        first, *beside = ({name: getattr(r, name) for name in VERDICT_COLUMNS} for r in (row, *others))
+        headline = Headline(row.cell, row.digest, utc(row.created_at), False, first, tuple(beside))
         found.setdefault((row.namespace, row.name), []).append((row.study_id, headline))
     return found
 
@@ -248,7 +254,7 @@ def _of_revision(headlines: Sequence[tuple[int, Headline]], revision: int) -> tu
         return tuple(reversed(own))
     last = headlines[0][0]
     return tuple(
-        Headline(h.cell, h.analysis_digest, h.analysed_at, True, h.verdict)
+        Headline(h.cell, h.analysis_digest, h.analysed_at, True, h.verdict, h.beside)
         for study, h in reversed(headlines)
         if study == last
     )

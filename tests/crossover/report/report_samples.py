@@ -17,14 +17,12 @@ from crossover.analysis.analysis_result import (
     Verdict,
     Window,
 )
-from crossover.report.report_data import CellReport, CorpusFacts, Fact, ReportContext, RunRow, Sample
+from crossover.report.report_data import CellReport, CorpusFacts, Fact, Reference, ReportContext, RunRow, Sample
 
 UNIQUE_TOKENS = 1_000_000
 EPOCHS = np.geomspace(1, 200, 32)
 PER_EPOCH: dict[Axis, float] = {"epochs": 1.0, "tokens": 1e6, "flops": 6.2e13, "seconds": 95.0}
-LOSS = MetricPlan(
-    name="validation_nats_per_token", direction="lower", delta=0.02, label="Validation loss", unit="nats/token"
-)
+LOSS = MetricPlan(name="validation_nll", direction="lower", delta=0.02, label="Validation loss", unit="nats/token")
 CLOZE = MetricPlan(name="cloze_accuracy", direction="higher", delta=0.01, label="Cloze accuracy")
 
 
@@ -237,7 +235,12 @@ def context(*cells: CellReport, samples: dict[str, tuple[Sample, ...]] | None = 
             digest="sha256:" + "9a7e" * 16,
         ),
         training=(Fact(label="Batch", value="64 × 256 tokens"), Fact(label="Learning rate", value="3e-4, constant")),
-        references=(Fact(label="Held-out bytes by gzip", value="2.91 bits/byte"),),
+        references=(
+            Reference(label="Held-out bytes by gzip", value="2.91 bits/byte"),
+            Reference(
+                label="Cloze accuracy by guessing", value="0.25", name="chance", level=0.25, metrics=(CLOZE.name,)
+            ),
+        ),
         created_at="2026-02-03T10:15:00+00:00",
         version="0.1.0",
         notes=("Seeds 0–4 share data order and initialisation within a pair.",),

@@ -110,7 +110,7 @@ def page(study: ReportContext) -> str:
 
 
 def test_its_parts_come_in_the_order_in_which_one_asks(page: str) -> None:
-    marks = ("verdict in each cell", "What to choose", "All verdicts on DLM", "Curves and their", "Tasks, item by item")
+    marks = ("answer in each cell", "What to choose", "All verdicts on DLM", "Curves and their", "Tasks, item by item")
     more = (
         "How the crossing moves",
         "Where the gap comes from",

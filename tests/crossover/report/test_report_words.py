@@ -12,6 +12,7 @@ import pytest
 from crossover.analysis.across.cross_cell_result import Advice, Basis, CellFacts, Choice, TrainedToEnd
 from crossover.report import (
     Sample,
+    answer,
     because,
     choice_sentence,
     figure_scales,
@@ -21,65 +22,78 @@ from crossover.report import (
     report_tables,
     verdict_lines,
 )
+from crossover.report.answer import STOPPED, TRAINED
 from tests.crossover.report import report_samples as samples
 
-EARLY = "If you stop early and keep a run's best checkpoint:"
+BOTH = "Choose DLM, whether you may stop early or train to the end"
 
 
-def test_the_headline_says_the_verdict_best_so_far_and_further_metrics() -> None:
-    choose, *lines = headline(samples.context())
-    assert choose == (
-        "CHOOSE: If you stop early and keep a run's best checkpoint: AR. If you train on past epoch 57.3: DLM."
-    )
+def test_the_headline_says_the_answer_each_half_the_seeds_and_further_metrics() -> None:
+    answered, *lines = headline(samples.context())
+    assert answered == ("ANSWER: Choose AR if you may stop early; DLM if you train past epoch 57.3 (51.0 – 64.2).")
     assert lines[0] == (
-        "VERDICT: crossover AR→DLM at epoch 57.3 (95 % interval 51.0 – 64.2), validation loss, matched tokens, "
-        "5 seed pairs"
+        "TRAINED TO THE END: the DLM's upper bound falls below AR's loss at epoch 57.3 (95 % interval 51.0 – 64.2); "
+        "its loss does so no later, validation loss (δ = 0.02 nats/token), matched tokens, 5 seed pairs"
     )
-    assert lines[1].startswith("BEST SO FAR: AR is better (late window, DLM − AR: +0.052 (+0.011 … +0.093))")
-    assert lines[2].startswith("FURTHER METRIC: crossover AR→DLM at epoch 57.3")
-    assert "cloze accuracy" in lines[2]
-    assert len(lines) == 3
+    assert lines[1].startswith("LATE DIFFERENCE BY SEED PAIR: seed 0 −0.332, seed 1 −0.312, seed 2 −0.292")
+    assert lines[2].startswith(
+        "STOPPED EARLY: AR's loss is below the DLM's upper bound (late window, DLM − AR: +0.052 (+0.011 … +0.093))"
+    )
+    assert lines[3].startswith("FURTHER METRIC: crossover AR→DLM at epoch 57.3")
+    assert "cloze accuracy (δ = 0.01)" in lines[3]
+    assert len(lines) == 4
 
 
-def test_the_headline_of_insufficient_evidence_counts_the_missing_pairs() -> None:
+def test_the_headline_of_insufficient_evidence_has_the_obstacle_and_counts_the_missing_pairs() -> None:
     row = samples.verdict(samples.LOSS.name, outcome="insufficient evidence", pairs=3, further_pairs=4)
-    analysis = samples.analysis(rows=(row,), figures=())
-    lines = headline(samples.context(samples.cell(the_analysis=analysis)))
-    assert lines == [
-        "VERDICT: insufficient evidence, validation loss, matched tokens, 3 seed pairs; about 4 more would settle it"
-    ]
+    verdict = row.model_copy(update={"obstacle": "crossing near the end: run longer", "further_pairs_range": (2, None)})
+    for one, answered, words in (
+        (row, "Insufficient evidence", "insufficient evidence, validation loss"),
+        (
+            verdict,
+            "Insufficient evidence: crossing near the end: run longer",
+            "insufficient evidence: crossing near the end: run longer, validation loss",
+        ),
+    ):
+        lines = headline(samples.context(samples.cell(the_analysis=samples.analysis(rows=(one,), figures=()))))
+        assert lines[0] == f"ANSWER: {answered}."
+        assert lines[1].startswith(f"TRAINED TO THE END: {words} (δ = 0.02 nats/token), matched tokens, 3 seed pairs")
+    assert lines[1].endswith("; about 4 (2 to beyond reach) more would settle it with 80 % power")
 
 
 def test_the_headline_says_no_difference_with_delta_and_unbounded() -> None:
     none = samples.verdict(samples.LOSS.name, outcome="equivalent")
     open_ = samples.verdict(samples.CLOZE.name, found=samples.crossing("epochs", low=None, high=None))
     lines = headline(samples.context(samples.cell(the_analysis=samples.analysis(rows=(none, open_), figures=()))))
-    assert lines[0].startswith("VERDICT: no difference within δ = 0.02 nats/token, validation loss")
-    assert "(95 % interval unbounded)" in lines[1]
+    assert lines[0] == (
+        "ANSWER: Choose either if you train to the end, with no difference that matters (δ = 0.02 nats/token)."
+    )
+    assert lines[1].startswith("TRAINED TO THE END: no difference that matters (δ = 0.02 nats/token), validation loss,")
+    assert "(95 % interval unbounded)" in lines[-1]
 
 
 def test_the_headline_names_the_cell_when_there_are_several() -> None:
     one = samples.cell("U1M", samples.analysis(figures=()))
     two = samples.cell("U4M", samples.analysis(figures=()))
     lines = headline(samples.context(one, two))
-    assert len(lines) == 8
-    assert lines[4].startswith("[U4M] CHOOSE: ")
-    assert lines[5].startswith("[U4M] VERDICT: ")
+    assert len(lines) == 10
+    assert lines[5].startswith("[U4M] ANSWER: ")
+    assert lines[6].startswith("[U4M] TRAINED TO THE END: ")
 
 
 @pytest.mark.parametrize(
     ("matched", "stopped", "choice"),
     [
-        ({"outcome": "candidate"}, {"outcome": "candidate"}, "With early stopping or without: DLM."),
+        ({"outcome": "candidate"}, {"outcome": "candidate"}, BOTH),
         (
             {"outcome": "insufficient evidence"},
             {"outcome": "equivalent"},
-            "either. If you train to the end: not known",
+            "Choose either if you may stop early, with no difference that matters (δ = 0.02 nats/token); not known yet",
         ),
         (
             {"outcome": "crossover", "found": None},
             {"outcome": "baseline"},
-            "checkpoint: AR. If you train to the end: DLM.",
+            "Choose AR if you may stop early; DLM if you train to the end",
         ),
     ],
 )
@@ -90,19 +104,29 @@ def test_the_choice_with_early_stopping_and_without(
         samples.verdict(samples.LOSS.name, **matched),
         samples.verdict(samples.LOSS.name, comparison="best-so-far", **stopped),
     )
-    assert choice in verdict_lines.choice(samples.analysis(rows=rows, figures=()))
+    assert choice in answer(samples.analysis(rows=rows, figures=()))
 
 
 @pytest.mark.parametrize(
     ("basis", "choose", "late", "sentence"),
     [
-        ("interval", "candidate", "baseline", f"{EARLY} DLM. If you train to the end: AR."),
-        ("interval", "candidate", "candidate", "With early stopping or without: DLM."),
-        ("interval", "candidate", "cannot say", f"{EARLY} DLM. If you train to the end: not known yet."),
-        ("interval", "either", None, "Either."),
-        ("forecast", "candidate", None, "DLM."),
+        ("interval", "candidate", "baseline", "Choose DLM if you may stop early; AR if you train to the end."),
+        ("interval", "candidate", "candidate", f"{BOTH}."),
+        (
+            "interval",
+            "candidate",
+            "cannot say",
+            f"Choose DLM {STOPPED}; not known yet {TRAINED}.",
+        ),
+        ("interval", "either", None, "Choose either."),
+        ("forecast", "candidate", None, "Choose DLM."),
         ("not tested", "cannot say", None, "Cannot say yet."),
-        ("verdict", "baseline", "candidate", f"{EARLY} AR. If you train on past epoch 57.3: DLM."),
+        (
+            "verdict",
+            "baseline",
+            "candidate",
+            "Choose AR if you may stop early; DLM if you train past epoch 57.3 (51.0 – 64.2).",
+        ),
     ],
 )
 def test_the_choice_has_both_halves_where_they_were_measured(
@@ -136,15 +160,19 @@ def test_the_choice_has_both_halves_where_they_were_measured(
 def test_a_crossing_the_other_way_names_the_other_winner() -> None:
     found = samples.crossing("epochs").model_copy(update={"direction": "candidate→baseline"})
     row = samples.verdict(samples.LOSS.name, found=found)
-    assert verdict_lines.statement(samples.analysis(figures=()), row) == "AR overtakes DLM at epoch 57.3"
+    assert verdict_lines.statement(samples.analysis(figures=()), row) == (
+        "The DLM's upper bound rises above AR's loss at epoch 57.3; its loss does so no earlier, if at all"
+    )
+    exact = row.model_copy(update={"metric": samples.CLOZE.name})
+    assert verdict_lines.statement(samples.analysis(figures=()), exact) == "AR overtakes DLM at epoch 57.3"
 
 
 def test_what_would_change_the_answer() -> None:
     tuned = samples.verdict(samples.LOSS.name, outcome="baseline", baseline="ar-dropout")
     rows = (*samples.verdicts(), tuned)
     said = verdict_lines.what_would_change_it(samples.cell(the_analysis=samples.analysis(rows=rows, figures=())))
-    assert said[0] == "With early stopping (best so far): AR is better, no crossing shown."
-    assert "Against AR dropout: AR dropout is better, no crossing shown." in said
+    assert not any("early stopping" in text for text in said), "the answer has both halves"
+    assert "Against AR dropout: AR dropout's loss is below the DLM's upper bound." in said
     assert "The same answer when counted in FLOPs, when counted in seconds." in said
     assert said[-1].startswith("Not tested: ")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from crossover.analysis.across.cross_cell_result import Advice, Frontier, Overview
-from crossover.report.report_data import Fact, RunHealth
+from crossover.report.report_data import Reference, RunHealth
 from crossover.report.study_record import OVERVIEW, StudyRecord, study_records
 from tests.crossover.report import report_samples as samples
 
@@ -39,7 +39,7 @@ def test_the_record_and_the_frontiers_are_the_whole_overview() -> None:
     runs = (made.cells[0].runs[0].model_copy(update={"health": HEALTH}), *made.cells[0].runs[1:])
     cells = (made.cells[0].model_copy(update={"runs": runs}), *made.cells[1:])
     report = made.model_copy(
-        update={"overview": overview, "cells": cells, "references": (Fact(label="gzip", value="2"),)}
+        update={"overview": overview, "cells": cells, "references": (Reference(label="gzip", value="2"),)}
     )
 
     found = dict(study_records(report))
@@ -51,5 +51,5 @@ def test_the_record_and_the_frontiers_are_the_whole_overview() -> None:
     assert [(h.cell, h.arm, h.seed, h.health) for h in record.health] == [
         (cells[0].cell, runs[0].arm, runs[0].seed, HEALTH)
     ]
-    assert record.references == (Fact(label="gzip", value="2"),)
+    assert record.references == (Reference(label="gzip", value="2"),)
     assert record.verdicts == ()

@@ -39,8 +39,8 @@ def test_a_finished_study_is_analysed_again_without_manifests(
     output = capsys.readouterr().out
     assert main(["report", str(tmp_path / "ws")]) == 0
     report = capsys.readouterr().out
-    assert report.startswith("CHOOSE: ")
-    assert "\nVERDICT: " in report
+    assert report.startswith("ANSWER: ")
+    assert "\nTRAINED TO THE END: " in report
     assert output.startswith(report), "what `crossover report` prints"
     assert output.splitlines()[-1].startswith("Decision:  hold (")
     for sql, expected in (
@@ -101,9 +101,10 @@ def test_a_verdict_that_changes_is_shown_beside_the_planned_one(
     plans = [MetricPlan(name="loss", direction=direction, delta=0.02) for direction in ("lower", "higher")]
     planned, other = (analyse(curves, AnalysisPlan(metrics=(metric,), axes=("tokens",))) for metric in plans)
     _print_changes({"c": planned}, {"c": other}, "report.html", as_json=False)
-    first, second = capsys.readouterr().out.splitlines()[:2]
+    answered, first, second = capsys.readouterr().out.splitlines()[:3]
+    assert answered == "[c] ANSWER: Choose DLM, whether you may stop early or train to the end."
     assert first.startswith("[c] DLM is better")
-    assert second.startswith("    CHANGED; under the study's plan: AR is better")
+    assert second.startswith("    CHANGED; under the study's plan: AR's loss is below the DLM's upper bound")
 
 
 @pytest.mark.parametrize(

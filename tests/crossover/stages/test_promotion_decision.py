@@ -122,7 +122,7 @@ def test_the_verdict_against_the_tuned_arms_decides_and_a_tuned_arm_can_be_serve
     default, tuned = verdict("candidate"), verdict(outcome, baseline="tuned-ar", direction=direction)
     found = decision(study_of(("ar-dropout",)), default, tuned)
     assert (found.promote, found.winner.run.arm, found.verdict) == (True, served, tuned)
-    assert "tuned AR" in found.reason
+    assert "DLM against tuned AR on validation_bpb" in found.reason
 
 
 def test_early_stopping_and_the_first_axis_decide() -> None:

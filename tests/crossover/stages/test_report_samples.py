@@ -1,4 +1,4 @@
-"""Samples for the report are drawn on the study's device."""
+"""Samples for the report: on the study's device, from all over the held-out text, longer than the context."""
 
 from __future__ import annotations
 
@@ -36,9 +36,19 @@ def test_samples_are_drawn_on_the_study_s_device(
     study = parse_study(f"training: {{device: {requested}}}")
     store = SimpleNamespace(fetch=lambda *_: Path("checkpoint"), name_of=str)
     context = cast(StudyContext, SimpleNamespace(study=study, store=store))
-    rows = torch.full((3, 16), ord("a")).numpy()
+    rows = torch.tensor([[ord("a") + i // 2] * 16 for i in range(6)]).numpy()
     dataset = cast(Dataset, SimpleNamespace(validation=lambda: rows))
     best = cast("dict[str, Candidate]", {"ar": SimpleNamespace(checkpoint=SimpleNamespace(uri="u", digest="d"))})
     samples = report_samples.draw_samples(context, dataset, best)
     assert loaded == [used]
-    assert [sample.prompt for sample in samples["ar"]] == ["a" * 12] * 3
+    assert [sample.prompt for sample in samples["ar"]] == ["a" * 8, "b" * 8, "c" * 8]
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_continuations_are_longer_than_the_context_and_the_same_each_time(causal: bool) -> None:
+    model = tiny_model(causal=causal, vocab=259, length=16)
+    prompts = ["abcdefgh", "b", "c"]
+    texts = report_samples.continue_texts(model, prompts)
+    assert max(map(len, texts)) > 16
+    assert texts == report_samples.continue_texts(model, prompts)
+    assert len(set(texts)) == len(texts)

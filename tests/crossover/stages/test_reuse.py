@@ -152,6 +152,15 @@ def test_the_note_on_bounds_is_for_studies_that_compare_a_dlm(tmp_path: Path) ->
             assert _notes(context) == expected
 
 
+@pytest.mark.parametrize(("schedule", "notes"), [("constant", 1), ("wsd", 2), ("cosine", 2)])
+def test_a_learning_rate_that_decays_is_said(schedule: str, notes: int, tmp_path: Path) -> None:
+    study = parse_study(f"training: {{schedule: {schedule}}}\nanalysis: {{metrics: [validation_bpb]}}")
+    with open_study(study, str(tmp_path)) as context:
+        said = _notes(context)
+    assert len(said) == notes
+    assert all("learning rate decays" in note for note in said[1:])
+
+
 @pytest.mark.parametrize(("looks", "marked"), [("", True), (", looks: [5, 6]", False)])
 def test_seeds_that_are_added_after_an_analysis_are_marked_unless_looks_were_planned(
     looks: str, marked: bool, tmp_path: Path
