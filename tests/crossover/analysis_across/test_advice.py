@@ -314,8 +314,9 @@ def test_where_pairs_alone_would_not_do_more_masks_go_with_them(
     texts = (found.cheapest, *found.alternatives)
     assert not any("200" in text for text in texts if "Longer" not in text)
     masks = next(e for e in found.experiments if e.what.startswith("More masks (evaluation.nelbo_draws) and about "))
-    draws, seeds = masks.edit.splitlines()
+    draws, seeds, *declared = masks.edit.splitlines()
     assert draws == "evaluation: {nelbo_draws: 64}"
+    assert bool(declared) == (not looks), "without planned looks they are declared first"
     assert int(seeds.removeprefix("seeds: ")) >= total
     assert ("up to the planned look at 8" in masks.what) == bool(looks)
     assert masks.flops is not None
