@@ -12,13 +12,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.calibration.detectors import PLAN, SCALE, markdown
-from benchmarks.simulations.simulated_curves import NOISES, SCENARIOS, Noise, Scenario, differences, grid
+from benchmarks.simulations.simulated_curves import NOISES, SCENARIOS, Noise, Scenario, differences, grid, study_table
+from crossover.analysis import analyse
+from crossover.analysis.across.budget_advice import advise
+from crossover.analysis.across.cross_cell_result import CellFacts
+from crossover.analysis.analysis_plan import Axis
 from crossover.analysis.curve_columns import FloatArray
 from crossover.analysis.inference.further_evidence import MOST_FURTHER_PAIRS, further_pairs
 from crossover.analysis.inference.verdict_rules import Evidence, decide, gather
 
 PAIRS = (5, 8)
 MOST_JUDGEMENTS = 4
+BUDGETS = (3.0, 8.0, 20.0, 50.0)
+"""Epochs, in runs of 1 to 100."""
 TRUTHS = tuple(s for s in SCENARIOS if s.name.startswith(("identical", "parallel", "crossing, ", "crossing steep")))
 NULL = SCENARIOS[0]
 _WINNERS = ("baseline", "candidate")
@@ -77,6 +83,34 @@ def false_winners(noise: Noise, pairs: int, repeats: int) -> tuple[float, float,
     return first, last, float(np.mean(followed)) if followed else float("nan")
 
 
+def wrong_choices(pairs: int, repeats: int, axes: tuple[Axis, ...]) -> tuple[float, float]:
+    """Of equal arms: studies in which `advise` chooses one at any of four budgets, and at the end; either half."""
+    plan = PLAN.model_copy(update={"axes": axes, "comparisons": ("matched", "best-so-far")})
+    facts, hits = CellFacts(cell="", unique_tokens=10_000, parameters=1), []
+    for i in range(repeats):
+        rng = np.random.default_rng([20261130, pairs, i])
+        analysis = analyse(study_table(rng, NULL, pairs, points=24), plan, unique_tokens=10_000)
+        found = [
+            advise([(facts, analysis)], unique_tokens=10_000, parameters=1, epochs=epochs)
+            for epochs in (*BUDGETS, None)
+        ]
+        chosen = [{a.choose, a.trained_to_end.choose if a.trained_to_end else a.choose} for a in found]
+        wrong = [bool(choices & set(_WINNERS)) for choices in chosen]
+        hits.append((any(wrong[:-1]), wrong[-1]))
+    return float(np.mean([early for early, _ in hits])), float(np.mean([end for _, end in hits]))
+
+
+def advise_table(repeats: int) -> str:
+    """Wrong choices by the seed pairs and the axes that the plan pays for."""
+    every: tuple[tuple[Axis, ...], ...] = (("epochs",), ("epochs", "flops", "seconds"))
+    rows = []
+    for axes in every:
+        for pairs in (*PAIRS, 12):
+            inside, end = wrong_choices(pairs, repeats, axes)
+            rows.append([str(len(axes)), str(pairs), f"{inside:.3f}", f"{end:.3f}"])
+    return markdown(["axes", "seed pairs", "wrong at any of four budgets, either half", "wrong at the end"], rows)
+
+
 def table(repeats: int) -> str:
     """Both, by the kind of noise and the seed pairs of the first judgement."""
     rows = []
@@ -90,4 +124,4 @@ def table(repeats: int) -> str:
 
 
 if __name__ == "__main__":
-    print(table(400))
+    print(table(1000), advise_table(400), sep="\n\n")

@@ -185,7 +185,9 @@ def test_before_the_end_both_halves_are_read_off_the_pairs_there() -> None:
     assert found.trained_to_end is not None
     assert found.trained_to_end.choose == "candidate"
     assert found.trained_to_end.interval is not None
-    assert "At 3e+14 FLOPs (epoch 50), at this budget alone, unadjusted for looking at several budgets" in found.because
+    assert (
+        "At 3e+14 FLOPs (epoch 50), with 5 seed pairs by Validation loss, in intervals for all budgets" in found.because
+    )
     assert "stopped early, DLM − AR is −0.1" in found.because
     assert "trained until there, DLM − AR is −0.1" in found.because
 
