@@ -13,7 +13,8 @@ Axis = Literal["tokens", "epochs", "flops", "seconds"]
 Comparison = Literal["matched", "best-so-far", "frontier"]
 """At the same place of the axis; each run's best until there; the best over model sizes until there."""
 Multiplicity = Literal["metrics-and-axes", "metrics", "none"]
-Spending = Literal["pocock", "obrien-fleming"]
+Spending = Literal["pocock", "obrien-fleming", "added"]
+"""Evenly; nearly all at the end; looks added after the first one was judged at alpha, which share a tenth of it."""
 MINIMUM_PAIRS = 5
 """Fewer seed pairs than this never yield a verdict other than `insufficient evidence`."""
 

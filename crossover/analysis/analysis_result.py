@@ -63,7 +63,8 @@ class Turn(_Record):
 class ItemTest(_Record):
     """Candidate minus baseline on the items of a task, at the last checkpoint: seed pairs × clusters of items.
 
-    The standard errors hold for other seeds and other items; the verdicts above hold for other seeds on these items.
+    Two claims. Of all such items: `interval`, `p` and the standard errors hold for other seeds and other items. Of
+    these items: `seed_interval` and `seed_p` hold for other seeds on the same items, as the verdicts do.
     """
 
     task: str
@@ -78,12 +79,20 @@ class ItemTest(_Record):
     difference: float
     stderr: float
     interval: tuple[float, float]
-    p: float | None = Field(description="Two-sided; None when the pairs are too few to test.")
+    p: float | None = Field(description="Two-sided, of all such items; None when `reason` says why it is not tested.")
     p_adjusted: float | None = Field(description="After Holm over tasks and scores.")
     pairs: int
     items: int
     clusters: int
-    reason: str = Field(default="", description="Why it was not tested; empty when it was.")
+    equal_clusters: float | None = Field(
+        default=None, description="So many equal clusters weigh as much: 1 / Σ of squared shares of the items."
+    )
+    seed_interval: tuple[float, float] | None = Field(
+        default=None, description="Of the difference on these items, over seed pairs only."
+    )
+    seed_p: float | None = Field(default=None, description="Two-sided, of these items; None when not tested.")
+    seed_p_adjusted: float | None = Field(default=None, description="After Holm over tasks and scores.")
+    reason: str = Field(default="", description="Why nothing is said of all such items; empty when it was tested.")
 
 
 class LostRun(_Record):

@@ -11,7 +11,7 @@ from crossover.analysis.analysis_plan import AnalysisPlan, Axis, Comparison, Met
 from crossover.analysis.analysis_result import Verdict, Window
 from crossover.analysis.arm_labels import arm_label
 from crossover.analysis.curves import Curve, CurveKey, Paired, complete_seeds
-from crossover.analysis.inference.further_evidence import further_pairs, further_reach
+from crossover.analysis.inference.further_evidence import further_pairs, further_pairs_range, further_reach
 from crossover.analysis.inference.tuned_opponents import against_tuned, without_picking
 from crossover.analysis.inference.verdict_rules import Decision, Evidence, PValues, decide, gather, scale_of, too_few
 from crossover.analysis.inference.window_tests import WindowTest, holm
@@ -207,10 +207,12 @@ def _verdict(
     decision = _if_the_lost_were_worst(contrast, decision, plan, tests=tests)
     decision = _with_bends_named(contrast, decision, plan, tests=tests)
     decision = _no_winner_by_a_bound(contrast, decision, plan, bound, confirmed)
-    pairs, reach, drawn = None, None, None
+    pairs, reach, drawn, span = None, None, None, None
     if decision.outcome == "insufficient evidence" and not decision.obstacle and not contrast.coverage.problem:
         pairs = further_pairs(evidence.early, evidence.late, delta=metric.delta, plan=plan, tests=tests)
-        if pairs is None and evidence.early is not None and evidence.late is not None:
+        if pairs is not None and evidence.early is not None and evidence.late is not None:
+            span = further_pairs_range(evidence.early, evidence.late, pairs, delta=metric.delta, plan=plan, tests=tests)
+        elif evidence.early is not None and evidence.late is not None:
             early, late = (replace(window, monte_carlo=0.0) for window in (evidence.early, evidence.late))
             drawn = further_pairs(early, late, delta=metric.delta, plan=plan, tests=tests)
         if evidence.late is not None and contrast.comparison == "matched":
@@ -234,6 +236,7 @@ def _verdict(
             further=pairs,
             drawn=drawn,
             reach=reach,
+            span=span,
             tests=family,
             picks=tuple(contrast.picks.values()),
             left_out=without(contrast.coverage) if contrast.coverage.lost else "",
@@ -250,6 +253,7 @@ def _verdict(
         upper_bound=bound,
         monte_carlo_known=_errors_known(contrast.runs, metric, plan, contrast.coverage),
         further_pairs=pairs,
+        further_pairs_range=span,
         drawn_pairs=drawn,
         further_reach=reach,
         sign_changes=evidence.sign_changes,
@@ -346,7 +350,7 @@ def _no_winner_by_a_bound(
 
 
 def _window(test: WindowTest | None, metric: MetricPlan, plan: AnalysisPlan) -> Window | None:
-    if test is None:
+    if test is None or not np.isfinite(test.bend):
         return None
     better, worse = test.p_negative, test.p_positive
     if metric.direction == "higher":

@@ -119,12 +119,15 @@ def _on_grid(curve: Curve, log_G: FloatArray) -> tuple[FloatArray, FloatArray]:
     size = min(_STENCIL, log_P.size)
     first_E = np.clip(nearest_G[between] - size // 2, 0, log_P.size - size)
     index_EN = first_E[:, None] + np.arange(size)
-    curved_E = _lagrange(log_P[index_EN], value_P[index_EN], log_G[between])
+    with np.errstate(divide="ignore", invalid="ignore"):  # checkpoints that no log tells apart
+        curved_E = _lagrange(log_P[index_EN], value_P[index_EN], log_G[between])
     outside_E = (log_G[between] < log_P[0]) | (log_G[between] > log_P[-1])
     pair_E2 = np.where(log_G[between] < log_P[0], 0, log_P.size - 2)[:, None] + np.arange(2)
-    line_E = np.where(outside_E, _lagrange(log_P[pair_E2], value_P[pair_E2], log_G[between]), value_G[between])
-    value_G[between] = np.where(outside_E, line_E, curved_E)
-    bend_G[between] = line_E - curved_E
+    with np.errstate(divide="ignore", invalid="ignore"):
+        line_E = np.where(outside_E, _lagrange(log_P[pair_E2], value_P[pair_E2], log_G[between]), value_G[between])
+    known_E = np.isfinite(curved_E) & np.isfinite(line_E)
+    value_G[between] = np.where(known_E, np.where(outside_E, line_E, curved_E), value_G[between])
+    bend_G[between] = np.where(known_E, line_E - curved_E, np.inf)
     return value_G, bend_G
 
 

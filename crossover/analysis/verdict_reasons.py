@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from crossover.analysis.analysis_plan import AnalysisPlan, Axis, Comparison, MetricPlan, Multiplicity
 from crossover.analysis.analysis_result import Outcome
 from crossover.analysis.arm_labels import arm_label
-from crossover.analysis.axis_text import axis_place, p_text, signed, span
+from crossover.analysis.axis_text import axis_place, p_text, signed
+from crossover.analysis.axis_text import span as window_span
+from crossover.analysis.further_words import further_words, level_words
 from crossover.analysis.inference.verdict_rules import Decision, Evidence, PValues
 from crossover.analysis.inference.window_tests import WindowTest
 
@@ -31,6 +33,7 @@ def reason(
     axis: Axis,
     comparison: Comparison,
     further: int | None,
+    span: tuple[int, int | None] | None = None,
     drawn: int | None = None,
     reach: float | None = None,
     tests: int = 1,
@@ -48,6 +51,7 @@ def reason(
         axis: what the curves stand on.
         comparison: what is held equal.
         further: seed pairs to add that would settle it; None where that cannot be estimated.
+        span: the fewest and the most of them, as mean and variance are uncertain.
         drawn: the same if the Monte Carlo error were removed, where pairs alone do not settle it.
         reach: where the trend would settle it.
         tests: over how many late p values Holm adjusted.
@@ -83,7 +87,11 @@ def reason(
         )
     if decision.outcome == "insufficient evidence" and not decision.obstacle:
         error = f"{late.monte_carlo:.2g} {metric.unit}".rstrip()
-        parts.append(_further(further) if drawn is None else _more_draws(drawn, error))
+        parts.append(
+            _further(further, evidence.pairs, plan, span)
+            if drawn is None
+            else _more_draws(drawn, error, evidence.pairs, plan)
+        )
         if reach is not None:
             parts.append(f"the trend, followed on, would settle it at {axis_place(axis, reach)}")
     return "; ".join(parts) + "."
@@ -130,8 +138,8 @@ class _OutcomeSentence:
         second = self._arm_at(late)
         return (
             f"{_capital(first)} is better early (mean difference {self._amount(early.mean)} over "
-            f"{span(self.axis, early.low, early.high)}, {p_text(_smaller(early))}) and {second} late "
-            f"({signed(late.mean)} over {span(self.axis, late.low, late.high)}, {p_text(_smaller(late))}); "
+            f"{window_span(self.axis, early.low, early.high)}, {p_text(_smaller(early))}) and {second} late "
+            f"({signed(late.mean)} over {window_span(self.axis, late.low, late.high)}, {p_text(_smaller(late))}); "
             f"adjusted for {_adjusted_for(self.plan)} {p_text(self.adjusted.crossover)}"
         )
 
@@ -173,7 +181,7 @@ class _OutcomeSentence:
         return f"not clear of zero{adjustment}{look},"
 
     def _figures(self, test: WindowTest) -> str:
-        return f"mean difference {self._amount(test.mean)} over {span(self.axis, test.low, test.high)}"
+        return f"mean difference {self._amount(test.mean)} over {window_span(self.axis, test.low, test.high)}"
 
     def _amount(self, value: float) -> str:
         return f"{signed(value)} {self.metric.unit}".strip()
@@ -199,16 +207,14 @@ def _smaller(test: WindowTest) -> float:
     return min(test.p_positive, test.p_negative)
 
 
-def _further(further: int | None) -> str:
-    if further is None:
-        return "how many more would settle it cannot be said from the variance seen"
-    return f"about {further} more would settle it with 80 % power, were the truth what was seen"
+def _further(further: int | None, pairs: int, plan: AnalysisPlan, span: tuple[int, int | None] | None = None) -> str:
+    return further_words(pairs, further, plan, span)
 
 
-def _more_draws(drawn: int, error: str) -> str:
+def _more_draws(drawn: int, error: str, pairs: int, plan: AnalysisPlan) -> str:
     return (
         f"pairs alone would not settle it, since the Monte Carlo error of {error} is shared by all: "
-        f"with many more draws about {drawn} more would"
+        f"with many more draws about {drawn} more would{level_words(pairs, drawn, plan)}"
     )
 
 

@@ -1,7 +1,7 @@
 """What to pretrain with U unique tokens, N parameters and C FLOPs: read off a cell that was run, or off the forecast.
 
-At the end of the runs the plan's verdicts decide. At a budget before it, the interval of the pairs there, looked at by
-itself, at the plan's level. Nothing here is a further test.
+At the end of the runs the plan's verdicts decide. At a budget before it, the interval of the pairs there, at the level
+of the verdicts and for all budgets of the range at once. Nothing here is a further test.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from crossover.analysis.across.next_experiments import OpenHalf, Scope, StudyRun
 from crossover.analysis.analysis_plan import AnalysisPlan, Axis, Comparison
 from crossover.analysis.analysis_result import Analysis
 from crossover.analysis.arm_labels import arm_label, outcome_label
-from crossover.analysis.verdict_reasons import axis_place
+from crossover.analysis.axis_text import axis_place
 from crossover.errors import StudyError
 
 _WHEN: dict[Comparison, str] = {"best-so-far": "Stopped early", "matched": "Trained to the end"}
@@ -193,8 +193,8 @@ def _by_interval(advice: Advice, analysis: Analysis, axis: Axis, place: float, s
     when = {"best-so-far": "stopped early", "matched": "trained until there"}
     words = "; ".join(f"{when.get(c, c)}, {half.words}" for c, half in halves.items())
     because = (
-        f"At {place_words(analysis, axis, place)}, at this budget alone, unadjusted for looking at several budgets, "
-        f"with {pairs} seed pairs by {metric.title}: {words}."
+        f"At {place_words(analysis, axis, place)}, with {pairs} seed pairs by {metric.title}, in intervals for all "
+        f"budgets of the range at once at the level of the verdicts: {words}."
     )
     early, *late = [
         TrainedToEnd(choose=h.choose, baseline=h.arm, difference=h.difference, interval=h.interval)

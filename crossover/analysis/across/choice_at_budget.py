@@ -1,26 +1,36 @@
-"""What to choose at one budget inside the measured range: the pairs' t interval there, looked at by itself.
+"""What to choose at one budget inside the measured range: the pairs' interval there, at the level of the verdicts.
 
-Shapes: S seed pairs.
+Any budget may be asked for, and several: the interval is that of a simultaneous band over the whole range. Its level
+is that of this look, divided by the number of tests that Holm adjusts the plan's verdicts over, and by the halves of
+an answer: with early stopping and without.
+
+Shapes: S seed pairs, G places.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
+from scipy import special
 
 from crossover.analysis.across.cross_cell_result import Choice
-from crossover.analysis.analysis_plan import Axis, Comparison, MetricPlan
+from crossover.analysis.analysis_plan import AnalysisPlan, Axis, Comparison, MetricPlan
 from crossover.analysis.analysis_result import Analysis, Figure
 from crossover.analysis.arm_labels import arm_label
+from crossover.analysis.axis_text import signed
 from crossover.analysis.curve_columns import FloatArray
 from crossover.analysis.curves import Curve
+from crossover.analysis.inference.alpha_spending import nominal_alpha
+from crossover.analysis.inference.confidence_bands import critical_value
 from crossover.analysis.inference.further_evidence import further_pairs
 from crossover.analysis.inference.window_tests import WindowTest
 from crossover.analysis.shared_grid import on_grid
-from crossover.analysis.verdict_reasons import signed
+
+_SAME = 1e-12
 
 
 class BudgetChoice(NamedTuple):
@@ -42,10 +52,10 @@ class BudgetChoice(NamedTuple):
 def choice_at_budget(
     analysis: Analysis, metric: MetricPlan, axis: Axis, comparison: Comparison, place: float
 ) -> BudgetChoice:
-    """The difference of the pairs at a place, with its t interval; where arms were tuned, against the hardest one.
+    """The difference of the pairs at a place, with its interval; where arms were tuned, against the hardest one.
 
     The candidate is chosen only if it wins against every arm, each tested by itself (intersection-union). An arm among
-    k wins by an interval of alpha / k, which corrects for picking the hardest of them.
+    k wins by a level divided by k, which corrects for picking the hardest of them.
 
     Args:
         analysis: of the cell.
@@ -78,14 +88,33 @@ def _against(
     if len(seeds) < 2:
         words = f"not known, since fewer than two seeds were run in both arms, {arm_label(arm)} among them"
         return BudgetChoice("cannot say", arm, None, None, words, len(seeds))
+    level = nominal_alpha(plan.looks, len(seeds), plan.alpha, spending=plan.spending)
+    if level is None:
+        looks = ", ".join(map(str, plan.looks))
+        words = f"not known, since the plan looks at {looks} seed pairs only, and there are {len(seeds)}"
+        return BudgetChoice("cannot say", arm, None, None, words, len(seeds))
     chosen = [side[seed] for side in (baseline, candidate) for seed in seeds]
-    value_AS = on_grid(chosen, np.array([place])).value_SG.reshape(2, len(seeds))
+    value_AG = on_grid(chosen, _places(chosen, place)).value_SG
+    difference_SG = value_AG[len(seeds) :] - value_AG[: len(seeds)]
     shared = float(np.hypot(_monte_carlo(baseline, seeds, place), _monte_carlo(candidate, seeds, place)))
-    difference_S = value_AS[1] - value_AS[0]
-    against_baseline = _judged(difference_S, shared, plan.alpha, arm, place, metric, analysis)
+    level /= _family(plan)
+    against_baseline = _judged(difference_SG, shared, level, arm, place, metric, analysis)
     if against_baseline.choose != "baseline" or tests == 1:
         return against_baseline
-    return _judged(difference_S, shared, plan.alpha / tests, arm, place, metric, analysis)
+    return _judged(difference_SG, shared, level / tests, arm, place, metric, analysis)
+
+
+def _places(chosen: Sequence[Curve], place: float) -> FloatArray:
+    """The place, then every place where runs were measured and all of them can be compared."""
+    start, end = max(c.x_P[0] for c in chosen), min(c.x_P[-1] for c in chosen)
+    every_G = np.unique(np.concatenate([c.x_P for c in chosen]))
+    return np.concatenate(([place], every_G[(every_G >= start) & (every_G <= end)]))
+
+
+def _family(plan: AnalysisPlan) -> int:
+    """How many tests the plan's verdicts pay for within a comparison, times the halves of an answer."""
+    metrics, halves = len(plan.metrics), len({"matched", "best-so-far"} & {*plan.comparisons})
+    return {"none": 1, "metrics": metrics}.get(plan.multiplicity, metrics * len(plan.axes)) * max(1, halves)
 
 
 def _monte_carlo(side: dict[int, Curve], seeds: Sequence[int], place: float) -> float:
@@ -103,20 +132,25 @@ def _curves(figure: Figure, arm: str) -> dict[int, Curve]:
 
 
 def _judged(
-    difference_S: FloatArray,
+    difference_SG: FloatArray,
     shared: float,
-    alpha: float,
+    level: float,
     arm: str,
     place: float,
     metric: MetricPlan,
     analysis: Analysis,
 ) -> BudgetChoice:
-    plan = analysis.plan
-    mean, sd = float(difference_S.mean()), float(difference_S.std(ddof=1)) if difference_S.size > 1 else 0.0
+    """The choice by the differences of the pairs, at the place in column 0 and over the range in the others."""
+    plan, difference_S = analysis.plan, difference_SG[:, 0]
+    mean, sd = float(difference_S.mean()), float(difference_S.std(ddof=1))
     exact = WindowTest(place, place, difference_S, mean, sd, 1.0, 1.0)
     test = replace(exact, monte_carlo=shared)
-    low, high = interval = test.interval(alpha)
     words = f"{arm_label(plan.candidate)} − {arm_label(arm)} is {signed(mean)} {metric.unit}".rstrip()
+    if sd <= _SAME * float(np.abs(difference_SG).max()):
+        words += "; it is the same in all pairs, so that no error can be estimated"
+        return BudgetChoice("cannot say", arm, mean, None, words, test.pairs)
+    critical = critical_value(difference_SG[:, 1:], level)
+    low, high = interval = mean - critical * test.standard_error, mean + critical * test.standard_error
     words += f" ({signed(low)} to {signed(high)})"
     further, drawn = None, None
     choose: Choice
@@ -129,5 +163,6 @@ def _judged(
         choose = "candidate" if (high < 0) == (metric.direction == "lower") else "baseline"
     else:
         choose, words = "cannot say", f"{words}, which holds zero"
-        further, drawn = (further_pairs(t, t, delta=metric.delta, plan=plan) for t in (test, exact))
+        tests = math.ceil(plan.alpha / float(2 * special.stdtr(test.pairs - 1, -critical)))
+        further, drawn = (further_pairs(t, t, delta=metric.delta, plan=plan, tests=tests) for t in (test, exact))
     return BudgetChoice(choose, arm, mean, interval, words, test.pairs, further, drawn if further is None else None)

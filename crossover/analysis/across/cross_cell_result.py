@@ -33,7 +33,7 @@ class CellFacts(_Record):
 
 
 class CellCrossing(_Record):
-    """Where one cell crosses, or up to where it is known not to."""
+    """Where one cell crosses, or on which side of what place it does, if at all."""
 
     facts: CellFacts
     at: float | None = Field(description="The crossing; None where there is none in the range.")
@@ -42,12 +42,15 @@ class CellCrossing(_Record):
     stderr: float | None = Field(default=None, description="Of the log of the crossing, from its interval.")
     beyond: float | None = Field(
         default=None,
-        description="With no crossing and the baseline still better: it lies beyond this place, if anywhere.",
+        description="The baseline is better late: it lies beyond the start of the late window, if anywhere.",
     )
     before: float | None = Field(
-        default=None, description="With no crossing and the candidate better all along: it lies before this place."
+        default=None,
+        description="The candidate is better late: it lies before the end of the early window if it is better there "
+        "too, else before the end of the late one.",
     )
     outcome: Outcome = Field(description="The verdict's outcome.")
+    left_out: str = Field(default="", description="Why it tells nothing of where the crossing moves, as a clause.")
 
 
 class Slope(_Record):

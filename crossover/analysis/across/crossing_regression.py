@@ -1,16 +1,17 @@
 """How the crossing moves with unique tokens, model size, sparsity and quality, and where a further cell would cross.
 
 A regression of the log crossing on the logs of what a cell is, over cells: each crossing has a standard error of its
-own (from its interval), cells scatter beyond that (tau), and cells that do not cross in their range are censored: they
-say on which side the crossing lies. Random-effects meta-regression with REML where nothing is censored (Viechtbauer
-2005), its intervals after Knapp & Hartung (2003) with Student t, since cells are few; censored cells enter the
-likelihood as in Tobin (1958).
+own (from its interval), cells scatter beyond that (tau), and cells without one are censored: they say on which side of
+a window's inner edge the crossing lies, since one inside a window shows in its mean only. Random-effects
+meta-regression with REML where nothing is censored (Viechtbauer 2005), its intervals after Knapp & Hartung (2003) with
+Student t, since cells are few; censored cells enter the likelihood as in Tobin (1958).
 
 Shapes: C cells, P coefficients.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,8 +20,9 @@ from numpy.typing import NDArray
 from scipy import optimize, special
 
 from crossover.analysis.across.cross_cell_result import CellCrossing, CellFacts, Forecast, Movement, Slope
-from crossover.analysis.analysis_plan import Axis, Comparison, MetricPlan
+from crossover.analysis.analysis_plan import AnalysisPlan, Axis, Comparison, MetricPlan
 from crossover.analysis.analysis_result import Analysis, Verdict
+from crossover.analysis.arm_labels import arm_label
 from crossover.analysis.curve_columns import FloatArray
 
 AnalysedCell = tuple[CellFacts, Analysis]
@@ -28,6 +30,9 @@ _LEAST_DEGREES = 1
 _LARGEST_SPREAD = 5.0
 _LEAST_LOG_SPREAD = -7.0
 _LARGEST_LOG = 700.0
+_INSUFFICIENT = "evidence is insufficient"
+_SAME = "is without a difference that matters late"
+_CHANGES = "the difference changes its sign"
 _STEPS = 30
 _STILL = 1e-9
 
@@ -64,16 +69,11 @@ def fit_movement(
 ) -> Movement:
     """Fit one movement; see `fit_movements`."""
     plan = cells[0][1].plan
-    crossings = [
-        _crossing(facts, _verdict(analysis, metric, axis, comparison), plan.alpha) for facts, analysis in cells
-    ]
+    crossings = [_crossing(facts, _verdict(analysis, metric, axis, comparison), plan) for facts, analysis in cells]
     used = [c for c in crossings if c.at is not None or c.beyond is not None or c.before is not None]
     design = _design(used)
     crossed = sum(c.at is not None for c in used)
-    open_cells = len(crossings) - len(used)
-    tail = f"; {open_cells} of {len(crossings)} cells are left out, because their evidence is insufficient" * bool(
-        open_cells
-    )
+    tail = _left_out(crossings)
     bare = Movement(
         metric=metric.name, axis=axis, comparison=comparison, cells=tuple(crossings), slopes=(), spread=None, reason=""
     )
@@ -88,9 +88,8 @@ def fit_movement(
     fit = _fit(design, plan.alpha)
     forecast = [fit.forecast(facts) for facts in forecasts if design.knows(facts)]
     censored = len(used) - crossed
-    words = f"Fitted to {crossed} crossings" + f" and {censored} cells known not to cross in their range" * bool(
-        censored
-    )
+    words = f"Fitted to {crossed} crossings"
+    words += f" and {censored} cells of which only the side is known on which they cross, if at all" * bool(censored)
     dropped = f"; too few cells for {', '.join(design.dropped)}" * bool(design.dropped)
     freedom = f"{fit.degrees} degree{'s' * (fit.degrees > 1)} of freedom"
     return bare.model_copy(
@@ -108,19 +107,44 @@ def _verdict(analysis: Analysis, metric: MetricPlan, axis: Axis, comparison: Com
     return next(v for v in analysis.verdicts if (v.metric, v.axis, v.comparison, v.baseline) == wanted)
 
 
-def _crossing(facts: CellFacts, verdict: Verdict, alpha: float) -> CellCrossing:
-    crossing = verdict.crossing
-    at = low = high = beyond = before = stderr = None
-    if verdict.outcome == "crossover" and crossing is not None and crossing.direction == "baseline→candidate":
-        at, low, high = crossing.at, crossing.low, crossing.high
-        stderr = _stderr(at, (low, high), verdict.pairs, alpha)
-    elif verdict.outcome == "baseline" and verdict.late is not None:
-        beyond = verdict.late.high
-    elif verdict.outcome == "candidate" and verdict.early is not None:
-        before = verdict.early.low
-    return CellCrossing(
-        facts=facts, at=at, low=low, high=high, stderr=stderr, beyond=beyond, before=before, outcome=verdict.outcome
-    )
+def _left_out(crossings: Sequence[CellCrossing]) -> str:
+    """Which cells tell nothing, each with the reason, as the end of a sentence; empty where all tell something."""
+    reasons = Counter(c.left_out for c in crossings if c.left_out)
+    parts = []
+    for reason, count in reasons.items():
+        whose = {_INSUFFICIENT: "its " if count == 1 else "their ", _CHANGES: "in it " if count == 1 else "in them "}
+        subject = next((w for start, w in whose.items() if reason.startswith(start)), "it " if count == 1 else "they ")
+        clause = reason if count == 1 or subject != "they " else reason.replace("crosses", "cross", 1)
+        parts.append(f"{count} of {len(crossings)} cells {'is' if count == 1 else 'are'} left out: {subject}{clause}")
+    return "".join(f"; {part}" for part in parts)
+
+
+def _crossing(facts: CellFacts, verdict: Verdict, plan: AnalysisPlan) -> CellCrossing:
+    """The crossing of a cell, or the side of a window's edge on which it lies, or why it tells neither."""
+    crossing, early, late = verdict.crossing, verdict.early, verdict.late
+    found: dict[str, float | str | None] = {"at": None, "low": None, "high": None}
+    if crossing is not None and crossing.direction == "baseline→candidate":
+        ends = (crossing.low, crossing.high)
+        found = {"at": crossing.at, "low": ends[0], "high": ends[1]}
+        found["stderr"] = _stderr(crossing.at, ends, verdict.pairs, plan.alpha)
+    elif crossing is not None:
+        candidate, baseline = arm_label(plan.candidate), arm_label(verdict.baseline)
+        found["left_out"] = f"crosses from {candidate} to {baseline}, the other way"
+    elif verdict.outcome in ("baseline", "candidate") and verdict.sign_changes > 1:
+        found["left_out"] = f"{_CHANGES} {verdict.sign_changes} times"
+    elif early is None or late is None:
+        found["left_out"] = _INSUFFICIENT
+    elif verdict.outcome == "baseline" or (_near_the_end(verdict) and early.p_baseline_better <= verdict.alpha / 2):
+        found["beyond"] = late.low
+    elif verdict.outcome == "candidate":
+        found["before"] = early.high if early.p_candidate_better <= verdict.alpha / 2 else late.high
+    else:
+        found["left_out"] = _SAME if verdict.outcome == "equivalent" else _INSUFFICIENT
+    return CellCrossing.model_validate({"facts": facts, "outcome": verdict.outcome} | found)
+
+
+def _near_the_end(verdict: Verdict) -> bool:
+    return verdict.outcome == "insufficient evidence" and verdict.obstacle.startswith("crossing near the end")
 
 
 def _stderr(at: float, ends: tuple[float | None, float | None], pairs: int, alpha: float) -> float | None:

@@ -10,7 +10,7 @@ import numpy as np
 from crossover.analysis.analysis_plan import Axis, MetricPlan
 from crossover.analysis.analysis_result import Analysis
 from crossover.analysis.arm_labels import arm_label
-from crossover.analysis.verdict_reasons import axis_place
+from crossover.analysis.axis_text import axis_place
 
 ROUNDING = 0.005
 """A budget that is this near to an end of the range, as a share, is that end: figures are printed with three digits."""

@@ -14,8 +14,9 @@ from crossover.analysis.across.measured_range import arm_ends, epochs_words, las
 from crossover.analysis.analysis_plan import AnalysisPlan, Axis, Comparison
 from crossover.analysis.analysis_result import Analysis
 from crossover.analysis.arm_labels import arm_label
+from crossover.analysis.axis_text import axis_place
+from crossover.analysis.further_words import level_words, looks_edit, looks_used_up
 from crossover.analysis.inference.further_evidence import MOST_FURTHER_PAIRS
-from crossover.analysis.verdict_reasons import axis_place
 from crossover.progress import time_text
 
 BUDGET_STEP = 3
@@ -30,7 +31,6 @@ MASKS = 8
 """So many times the masks leave a third of the Monte Carlo error."""
 _LONGER = 2.0
 """Runs go on to so many times their end where no trend says how far."""
-_ERRS = "; without looks in the plan a study that grows errs more often than its level says"
 
 
 class OpenHalf(NamedTuple):
@@ -244,14 +244,13 @@ def _more_pairs(analysis: Analysis, halves: Sequence[OpenHalf], scope: Scope) ->
     if not open_halves or found or any(half.further_reach for half in open_halves):
         return found
     both, pairs = (plan.baseline, plan.candidate), max(half.pairs for half in open_halves)
-    if plan.looks:
-        look = 2 * max(plan.looks[-1], pairs)
-        what = f"More seed pairs than the plan's last look, {plan.looks[-1]}, such as {look} with a look there"
-        edit = f"seeds: {look}\nanalysis: {{looks: [{', '.join(map(str, (*plan.looks, look)))}]}}"
-        return [_runs(analysis, what, both, look - pairs, 1.0, edit=edit)]
+    if looks_used_up(plan, pairs):
+        what = f"A study of {pairs} other seeds, judged by itself: the looks of this one are used up, and α with them"
+        return [_runs(analysis, what, both, pairs, 1.0, edit=f"seeds: {list(range(pairs, 2 * pairs))}")]
     what = f"More than {MOST_FURTHER_PAIRS} more seed pairs, at the variance seen"
-    edit = f"seeds: {pairs + MOST_FURTHER_PAIRS}"
-    return [_runs(analysis, what, both, MOST_FURTHER_PAIRS, 1.0, _ERRS, edit=edit)]
+    edit = looks_edit(pairs, MOST_FURTHER_PAIRS, plan)
+    note = level_words(pairs, MOST_FURTHER_PAIRS, plan)
+    return [_runs(analysis, what, both, MOST_FURTHER_PAIRS, 1.0, note, edit=edit)]
 
 
 def to_look(plan: AnalysisPlan, pairs: int, number: int) -> int:
@@ -264,7 +263,7 @@ def _pairs_experiment(
 ) -> Experiment:
     """So many more pairs; with the scope of the study where masks must be added too."""
     plan, answer = analysis.plan, f"for the answer {' and '.join(whom)}"
-    note, edit = "" if plan.looks else _ERRS, f"seeds: {pairs + number}"
+    note, edit = level_words(pairs, number, plan), looks_edit(pairs, number, plan)
     more = f"{number} more seed pair{'s' * (number > 1)}"
     what = f"About {more}, {answer}"
     if masks is not None:

@@ -19,7 +19,15 @@ from numpy.typing import NDArray
 from scipy import optimize, special
 
 from crossover.analysis.across.cross_cell_result import CellFacts, Constant, LawFit, LawForm
-from crossover.analysis.across.scaling_law_forms import DECAY, POSITIVE, Form, Points, form_of, without_decay
+from crossover.analysis.across.scaling_law_forms import (
+    DECAY,
+    POSITIVE,
+    Form,
+    Points,
+    form_of,
+    not_identified,
+    without_decay,
+)
 from crossover.analysis.curve_columns import FloatArray
 from crossover.analysis.curves import Curve
 
@@ -145,6 +153,9 @@ def _fit(arm: str, kind: LawForm, data: _Data, alpha: float, draws: int) -> LawF
         kept = [form.names.index(name) for name in form.names if name not in DECAY]
         form = without_decay(form)
         theta = _solve(form, data, [theta[kept]])
+    values = {name: _natural(name, float(value)) for name, value in zip(form.names, theta, strict=True)}
+    if problem := not_identified(values):
+        return bare.model_copy(update={"reason": problem + left_out})
     error = _error(form, theta, data)
     held_out, how = _held_out(kind, data, form, theta)
     drawn_BK = _bootstrap(form, theta, data, draws)

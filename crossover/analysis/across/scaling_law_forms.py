@@ -15,6 +15,7 @@ Shapes: P points of runs.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -108,3 +109,26 @@ def form_of(kind: LawForm, at: Points) -> Form:
         names += ["γ", "e_p", *(["κ", "a"] if budgets else []), *(["b"] if sizes else [])]
     mean_n, mean_u = (float(np.exp(np.log(column).mean())) for column in (at.n_P, at.u_P))
     return Form(kind, tuple(names), mean_n, mean_u)
+
+
+_SANE: dict[str, tuple[float, float]] = {
+    **dict.fromkeys(("α", "β", "κ", "γ"), (1e-2, 10.0)),
+    **dict.fromkeys(("a", "b"), (-10.0, 10.0)),
+    **{"E": (1e-3, 1e6), "A": (1e-6, 1e15), "B": (1e-6, 1e15), "R_D*": (1e-3, 1e9), "e_p": (1e-3, 1e9)},
+}
+_REMEDY = {
+    **dict.fromkeys(("A", "α", "b"), "models of more different sizes"),
+    **dict.fromkeys(("B", "β", "κ", "a"), "more different budgets of unique tokens"),
+    **dict.fromkeys(("R_D*", "e_p", "γ"), "more epochs"),
+    "E": "larger models and budgets, whose loss comes nearer to its floor",
+}
+
+
+def not_identified(values: Mapping[str, float]) -> str:
+    """Constants beyond what a law may have, and what would identify them, as a sentence; empty where there are none."""
+    beyond = [name for name, value in values.items() if not _SANE[name][0] <= value <= _SANE[name][1]]
+    if not beyond:
+        return ""
+    listed = ", ".join(f"{name} = {values[name]:.2g}" for name in beyond)
+    remedies = " and ".join(dict.fromkeys(_REMEDY[name] for name in beyond))
+    return f"Not identified by these cells: {listed}; {remedies} would tell."

@@ -1,8 +1,8 @@
 """What further seed pairs would do to one verdict: the chance that a planned look settles it, and its expected width.
 
 The width of a verdict is 1 while it is open, else the share of the tested log range that the crossing's interval
-covers: 0 when nothing crosses. Futures are drawn from the predictive distribution of what was seen: each window's
-variance from its scaled inverse chi square, its mean from the normal distribution around the mean seen, then new pairs.
+covers: 0 when nothing crosses. Futures are drawn from the predictive distribution of what was seen
+(`inference.predictive_pairs`).
 
 Shapes: D draws, K looks, W windows (early, late).
 """
@@ -13,21 +13,29 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy import special
 
 from crossover.analysis.analysis_plan import AnalysisPlan
 from crossover.analysis.analysis_result import Verdict, Window
 from crossover.analysis.curve_columns import FloatArray
 from crossover.analysis.inference.alpha_spending import nominal_alpha
+from crossover.analysis.inference.predictive_pairs import (
+    CROSSOVER,
+    DRAWS,
+    FALLING,
+    LEAST_PAIRS,
+    OPEN,
+    RISING,
+    SAME,
+    Sums,
+    drawn_truths,
+    errors,
+    generator,
+    grown,
+    judged,
+    quantile,
+)
 
-DRAWS = 1000
-LEAST_PAIRS = 3
-"""With fewer pairs the variance is too little known to draw futures from."""
-_SEED = 20261123
-_OPEN, _CROSSOVER, _FALLING, _RISING, _SAME = range(5)
-"""Outcomes as numbers; the better arm by the sign of the late difference."""
-_CODES = {"crossover": _CROSSOVER, "baseline": _FALLING, "candidate": _FALLING, "equivalent": _SAME}
+_CODES = {"crossover": CROSSOVER, "baseline": FALLING, "candidate": FALLING, "equivalent": SAME}
 
 
 @dataclass(frozen=True)
@@ -41,15 +49,6 @@ class Outlook:
     """Expected width by then, 0 to 1."""
     other_K: FloatArray
     """Chance that the look itself gives an outcome that is neither the present one nor `insufficient evidence`."""
-
-
-@dataclass(frozen=True)
-class _Sums:
-    """Sufficient statistics of draws: pairs so far, mean_DW, sum of squares about it square_DW."""
-
-    pairs: int
-    mean_DW: FloatArray
-    square_DW: FloatArray
 
 
 def further_looks(plan: AnalysisPlan, pairs: int, planned: int) -> tuple[int, ...]:
@@ -89,88 +88,42 @@ def foresee(verdict: Verdict, looks: Sequence[int], plan: AnalysisPlan, delta: f
     if early is None or late is None or len(late.per_seed) < LEAST_PAIRS or not looks:
         return None
     seen_WS = np.array([early.per_seed, late.per_seed])
-    pairs = seen_WS.shape[1]
-    rng = np.random.default_rng([_SEED, pairs])
-    square_W = seen_WS.var(axis=1) * pairs
-    correlation = float(np.corrcoef(seen_WS)[0, 1])
-    sd_DW = np.sqrt(square_W / rng.chisquare(pairs - 1, (DRAWS, 2)))
-    truth_DW = seen_WS.mean(axis=1) + sd_DW * _normals(rng, correlation) / np.sqrt(pairs)
-    sums = _Sums(pairs, *(np.broadcast_to(a, (DRAWS, 2)) for a in (seen_WS.mean(axis=1), square_W)))
+    rng = generator(seen_WS.shape[1])
+    sums, truths = drawn_truths(seen_WS, rng)
     shared_W = np.array([_monte_carlo(w, plan.alpha) for w in (early, late)])
     places_W = np.array([_centre(w, early.low, late.high) for w in (early, late)])
     tests = _tests(verdict, plan)
     settled_D, width_D = np.zeros(DRAWS, dtype=bool), np.ones(DRAWS)
     settled, widths, others = [], [], []
-    now = _CODES.get(verdict.outcome, _OPEN)
-    if now == _FALLING and late.mean > 0:
-        now = _RISING
+    now = _CODES.get(verdict.outcome, OPEN)
+    if now == FALLING and late.mean > 0:
+        now = RISING
     for look in looks:
-        new = look - sums.pairs
-        added_DW = truth_DW + sd_DW * _normals(rng, correlation) / np.sqrt(new)
-        spread_DW = sd_DW**2 * (rng.chisquare(new - 1, (DRAWS, 2)) if new > 1 else 0.0)
-        sums = _pooled(sums, new, added_DW, spread_DW)
-        outcome_D = _judge(sums, plan, delta, tests, shared_W)
+        sums = grown(sums, truths, look - sums.pairs, rng)
+        level = nominal_alpha(plan.looks, look, plan.alpha, spending=plan.spending) or 0.0
+        outcome_D = judged(sums, level=level, alpha=plan.alpha, delta=delta, tests=tests, shared_W=shared_W)
         crossing_D = _width(sums, plan.alpha, shared_W, places_W)
-        fresh_D = (outcome_D != _OPEN) & ~settled_D
-        width_D = np.where(fresh_D, np.where(outcome_D == _CROSSOVER, crossing_D, 0.0), width_D)
+        fresh_D = (outcome_D != OPEN) & ~settled_D
+        width_D = np.where(fresh_D, np.where(outcome_D == CROSSOVER, crossing_D, 0.0), width_D)
         settled_D |= fresh_D
         settled.append(float(settled_D.mean()))
         widths.append(float(width_D.mean()))
-        others.append(float(((outcome_D != _OPEN) & (outcome_D != now)).mean()))
+        others.append(float(((outcome_D != OPEN) & (outcome_D != now)).mean()))
     return Outlook(tuple(looks), np.array(settled), np.array(widths), np.array(others))
 
 
 def narrowed(width: float, pairs: int, looks: Sequence[int], alpha: float) -> Outlook:
     """The outlook of a crossing that is settled and not yet as narrow as wanted: t quantile over root of the pairs."""
-    half_K = np.array([_quantile(n, alpha) / np.sqrt(n) for n in looks])
-    width_K = width * half_K / (_quantile(pairs, alpha) / np.sqrt(pairs))
+    half_K = np.array([quantile(n, alpha) / np.sqrt(n) for n in looks])
+    width_K = width * half_K / (quantile(pairs, alpha) / np.sqrt(pairs))
     return Outlook(tuple(looks), np.ones(len(looks)), width_K, np.zeros(len(looks)))
 
 
-def _normals(rng: np.random.Generator, correlation: float) -> FloatArray:
-    """Standard normal draws of both windows, correlated as the pairs seen are."""
-    normal_DW = rng.normal(size=(DRAWS, 2))
-    normal_DW[:, 1] = correlation * normal_DW[:, 0] + np.sqrt(max(0.0, 1 - correlation**2)) * normal_DW[:, 1]
-    return normal_DW
-
-
-def _pooled(sums: _Sums, new: int, added_DW: FloatArray, spread_DW: FloatArray) -> _Sums:
-    """Add `new` pairs of that mean and sum of squares (Chan, Golub & LeVeque 1983)."""
-    total = sums.pairs + new
-    gap_DW = added_DW - sums.mean_DW
-    square_DW = sums.square_DW + spread_DW + gap_DW**2 * sums.pairs * new / total
-    return _Sums(total, sums.mean_DW + gap_DW * new / total, square_DW)
-
-
-def _judge(sums: _Sums, plan: AnalysisPlan, delta: float, tests: int, shared_W: FloatArray) -> NDArray[np.int64]:
-    """The outcome of each draw at this look, as a number."""
-    level = nominal_alpha(plan.looks, sums.pairs, plan.alpha, spending=plan.spending) or 0.0
-    error_DW = _error(sums, shared_W)
-    early_D, late_D = (sums.mean_DW / error_DW).T
-    strict, plain = _quantile(sums.pairs, level / tests), _quantile(sums.pairs, level)
-    crossing_D = (np.minimum(early_D, -late_D) >= strict) | (np.minimum(-early_D, late_D) >= strict)
-    opposite_D = (np.abs(early_D) >= plain) & (early_D * late_D < 0)
-    better_D = (np.abs(late_D) >= strict) & ~opposite_D
-    inside_D = (delta - np.abs(sums.mean_DW[:, 1])) / error_DW[:, 1]
-    same_D = inside_D >= _quantile(sums.pairs, 2 * level / tests)
-    side_D = np.where(late_D < 0, _FALLING, _RISING)
-    return np.asarray(np.select([crossing_D, better_D, same_D], [_CROSSOVER, side_D, _SAME], _OPEN), dtype=np.int64)
-
-
-def _width(sums: _Sums, alpha: float, shared_W: FloatArray, places_W: FloatArray) -> FloatArray:
+def _width(sums: Sums, alpha: float, shared_W: FloatArray, places_W: FloatArray) -> FloatArray:
     """The crossing's interval as a share of the log range, were the difference a line through both windows."""
     rise_D = np.abs(sums.mean_DW[:, 1] - sums.mean_DW[:, 0]) / (places_W[1] - places_W[0])
-    half_D = _quantile(sums.pairs, alpha) * _error(sums, shared_W).mean(axis=1)
+    half_D = quantile(sums.pairs, alpha) * errors(sums, shared_W).mean(axis=1)
     return np.asarray(np.clip(2 * half_D / np.maximum(rise_D, 1e-300), 0.0, 1.0))
-
-
-def _error(sums: _Sums, shared_W: FloatArray) -> FloatArray:
-    return np.asarray(np.hypot(np.sqrt(sums.square_DW / (sums.pairs - 1) / sums.pairs), shared_W))
-
-
-def _quantile(pairs: int, level: float) -> float:
-    """The two-sided Student quantile of so many pairs; infinite at level 0."""
-    return float(special.stdtrit(pairs - 1, 1 - level / 2)) if level > 0 else np.inf
 
 
 def _monte_carlo(window: Window, alpha: float) -> float:
@@ -178,7 +131,7 @@ def _monte_carlo(window: Window, alpha: float) -> float:
     half = (window.interval[1] - window.interval[0]) / 2
     pairs = len(window.per_seed)
     spread = np.std(window.per_seed, ddof=1) / np.sqrt(pairs)
-    return float(np.sqrt(max(0.0, (half / _quantile(pairs, alpha)) ** 2 - spread**2)))
+    return float(np.sqrt(max(0.0, (half / quantile(pairs, alpha)) ** 2 - spread**2)))
 
 
 def _centre(window: Window, low: float, high: float) -> float:

@@ -77,7 +77,7 @@ def test_a_look_with_hardly_any_share_tests_nothing_and_is_no_error(looks: tuple
 )
 def test_the_reason_uses_the_level_of_the_look(early: float, late: float, outcome: str, phrase: str) -> None:
     # both p values lie between the level of the look at 5 pairs (0.027) and the plan's (0.05)
-    judged = judge(exact_pairs(early, late, 0.02), GROWING)
+    judged = judge(exact_pairs(early, late, 0.02, straight=False), GROWING)
     assert judged.outcome == outcome
     assert phrase in judged.reason
     assert "tested at 0.027, the level of this look; intervals are at the plan's 95 %" in judged.reason

@@ -18,13 +18,15 @@ PLAN = AnalysisPlan(metrics=(LOSS,), axes=("tokens",), comparisons=("matched",),
 PLANNED = tuple(range(12))
 
 
-def exact_pairs(early: float, late: float, sd: float, pairs: int = 5) -> FloatArray:
-    """Differences of seed pairs, straight in log x, with this mean and sd in both windows."""
+def exact_pairs(early: float, late: float, sd: float, pairs: int = 5, *, straight: bool = True) -> FloatArray:
+    """Differences of seed pairs with this mean and sd in both windows, straight in log x or flat in each."""
     u_G = np.linspace(0.0, 1.0, CHECKPOINTS)
     u_W = np.array([u_G[u_G <= 0.4].mean(), u_G[u_G >= 0.85].mean()])
     normal_S = special.ndtri((np.arange(pairs) + 0.5) / pairs)
     normal_S = sd * (normal_S - normal_S.mean()) / normal_S.std(ddof=1)
     early_S, late_S = early + normal_S, late + np.roll(normal_S, 2)
+    if not straight:
+        return np.where(u_G < 0.6, early_S[:, None], late_S[:, None])
     pairs_SG: FloatArray = early_S[:, None] + (late_S - early_S)[:, None] * (u_G - u_W[0]) / (u_W[1] - u_W[0])
     return pairs_SG
 

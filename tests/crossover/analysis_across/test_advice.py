@@ -185,7 +185,9 @@ def test_before_the_end_both_halves_are_read_off_the_pairs_there() -> None:
     assert found.trained_to_end is not None
     assert found.trained_to_end.choose == "candidate"
     assert found.trained_to_end.interval is not None
-    assert "At 3e+14 FLOPs (epoch 50), at this budget alone, unadjusted for looking at several budgets" in found.because
+    assert (
+        "At 3e+14 FLOPs (epoch 50), with 5 seed pairs by Validation loss, in intervals for all budgets" in found.because
+    )
     assert "stopped early, DLM − AR is −0.1" in found.because
     assert "trained until there, DLM − AR is −0.1" in found.because
 
@@ -314,8 +316,9 @@ def test_where_pairs_alone_would_not_do_more_masks_go_with_them(
     texts = (found.cheapest, *found.alternatives)
     assert not any("200" in text for text in texts if "Longer" not in text)
     masks = next(e for e in found.experiments if e.what.startswith("More masks (evaluation.nelbo_draws) and about "))
-    draws, seeds = masks.edit.splitlines()
+    draws, seeds, *declared = masks.edit.splitlines()
     assert draws == "evaluation: {nelbo_draws: 64}"
+    assert bool(declared) == (not looks), "without planned looks they are declared first"
     assert int(seeds.removeprefix("seeds: ")) >= total
     assert ("up to the planned look at 8" in masks.what) == bool(looks)
     assert masks.flops is not None

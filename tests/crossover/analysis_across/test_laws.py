@@ -12,7 +12,7 @@ from benchmarks.simulations.simulated_laws import EPOCHS, GRID, PLANTED, planted
 from crossover.analysis.across import scaling_law_fits
 from crossover.analysis.across.cross_cell_result import LawFit, LawForm
 from crossover.analysis.across.scaling_law_fits import KINDS, LawInput, fit_laws
-from crossover.analysis.across.scaling_law_forms import Points, form_of
+from crossover.analysis.across.scaling_law_forms import Points, form_of, not_identified
 from crossover.analysis.curves import Curve
 from crossover.report.published_laws import PUBLISHED_LAWS
 
@@ -149,3 +149,27 @@ def test_draws_of_noisy_runs_are_followed_to_their_end(monkeypatch: pytest.Monke
     spread_K = scaling_law_fits._bootstrap(form, theta, data, 8).std(axis=0)
     monkeypatch.setattr(scaling_law_fits, "_WARM", 1000)
     np.testing.assert_allclose(spread_K, scaling_law_fits._bootstrap(form, theta, data, 8).std(axis=0), rtol=0.05)
+
+
+@pytest.mark.parametrize(("level", "named"), [(0.0, "E"), (2.0, "R_D*")])
+def test_a_law_whose_constants_these_cells_do_not_tell_is_not_shown_as_fitted(level: float, named: str) -> None:
+    """A loss that falls without a floor, or jumps to it: the fit runs to the ends of what a float holds."""
+    value = level + (3 * EPOCHS**-0.5 if not level else 3 * np.exp(-40 * EPOCHS))
+    curve = Curve(EPOCHS * 1e6, value, np.full(EPOCHS.size, np.nan))
+    cells, _ = planted("monotone", grid=GRID[:1], pairs=1)
+    fit = fit_laws([LawInput(cells[0].facts, {"ar": [curve, curve]})], ["ar"], draws=3)[0]
+    assert fit.constants == ()
+    assert not fit.best
+    assert fit.reason.startswith("Not identified by these cells: ")
+    assert f"{named} = " in fit.reason
+    assert fit.reason.endswith("would tell.")
+
+
+def test_constants_at_the_ends_of_a_float_are_not_identified() -> None:
+    assert not_identified({"E": 5e-131, "α": 0.3}) == (
+        "Not identified by these cells: E = 5e-131; larger models and budgets, whose loss comes nearer to its floor "
+        "would tell."
+    )
+    assert "A = 2e+130; models of more different sizes" in not_identified({"A": 2e130})
+    for kind in KINDS:
+        assert not not_identified(PLANTED[kind])
