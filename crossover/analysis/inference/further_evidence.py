@@ -33,6 +33,9 @@ _LEAST_POINTS = 3
 _RANGE = (0.1, 0.9)
 """The range of further pairs leaves out so much on either side of what mean and variance may be."""
 
+_BEYOND_REACH = 1e9
+"""Pairs where no number is enough."""
+
 
 def further_pairs(
     early: WindowTest | None, late: WindowTest | None, *, delta: float, plan: AnalysisPlan, tests: int = 1
@@ -60,7 +63,7 @@ def further_pairs(
         sums, truths = drawn_truths(seen_WS, rng)
         sums = grown(sums, truths, then - pairs, rng)
         level = next_level(plan, pairs, then)
-        outcome_D = judged(sums, level=level, alpha=plan.alpha, delta=delta, tests=tests, shared_W=shared_W)
+        outcome_D = judged(sums, level=level, delta=delta, tests=tests, shared_W=shared_W)
         return float((outcome_D != OPEN).mean())
 
     then = _first(_counts(plan, pairs), chance)
@@ -113,18 +116,20 @@ def _first(counts: Sequence[int], chance: Callable[[int], float]) -> int | None:
 def _needed(truths: Truths, level: float, delta: float, shared_W: tuple[float, float]) -> FloatArray:
     """Pairs in all for a power of 80 % at each truth, by the normal distribution."""
     if level <= 0:
-        return np.full(truths.mean_DW.shape[0], np.inf)
+        return np.full(truths.mean_DW.shape[0], _BEYOND_REACH)
     distance_DW, power = np.abs(truths.mean_DW), float(special.ndtri(POWER))
     strict, plain = (-float(special.ndtri(p)) for p in (level / 2, level))
 
-    def pairs_D(window: int, distance_D: FloatArray, wanted: float) -> FloatArray:
+    def needed_D(window: int, distance_D: FloatArray, wanted: float) -> FloatArray:
         room_D = np.square(np.maximum(distance_D, 0.0) / wanted) - shared_W[window] ** 2
-        safe_D = np.maximum(room_D, 1e-300)
-        return np.where(room_D > 0, truths.sd_DW[:, window] ** 2 / safe_D + wanted**2 / 4, np.inf)
+        fewest_D = truths.sd_DW[:, window] ** 2 / _BEYOND_REACH
+        enough_D = room_D > fewest_D
+        pairs_D = truths.sd_DW[:, window] ** 2 / np.where(enough_D, room_D, 1.0)
+        return np.where(enough_D, pairs_D, _BEYOND_REACH) + wanted**2 / 4
 
-    early_D, late_D = (pairs_D(w, distance_DW[:, w], strict + power) for w in (0, 1))
+    early_D, late_D = (needed_D(w, distance_DW[:, w], strict + power) for w in (0, 1))
     crosses_D = truths.mean_DW[:, 0] * truths.mean_DW[:, 1] < 0
-    same_D = pairs_D(1, delta - distance_DW[:, 1], plain + float(special.ndtri((1 + POWER) / 2)))
+    same_D = needed_D(1, delta - distance_DW[:, 1], plain + float(special.ndtri((1 + POWER) / 2)))
     return np.minimum(np.where(crosses_D, np.maximum(early_D, late_D), late_D), same_D)
 
 

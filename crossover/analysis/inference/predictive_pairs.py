@@ -72,15 +72,12 @@ def grown(sums: Sums, truths: Truths, new: int, rng: np.random.Generator) -> Sum
     return Sums(total, sums.mean_DW + gap_DW * new / total, square_DW)
 
 
-def judged(
-    sums: Sums, *, level: float, alpha: float, delta: float, tests: int, shared_W: FloatArray
-) -> NDArray[np.int64]:
+def judged(sums: Sums, *, level: float, delta: float, tests: int, shared_W: FloatArray) -> NDArray[np.int64]:
     """The outcome of each draw as `verdict_rules.decide` would say it, as a number.
 
     Args:
         sums: of all pairs.
         level: of this look, two-sided.
-        alpha: of the plan: no arm is better if the late interval at it lies inside ±delta.
         delta: differences smaller than this do not matter.
         tests: what Holm multiplies p values with.
         shared_W: the standard error that all pairs share.
@@ -93,8 +90,8 @@ def judged(
     opposite_D = (np.abs(early_D) >= plain) & (early_D * late_D < 0)
     better_D = (np.abs(late_D) >= strict) & ~opposite_D
     same_D = inside_D >= quantile(sums.pairs, 2 * level / tests)
-    better_or_same_D = np.where(inside_D > quantile(sums.pairs, alpha), SAME, np.where(late_D < 0, FALLING, RISING))
-    said = np.select([crossing_D, better_D, same_D], [CROSSOVER, better_or_same_D, SAME], OPEN)
+    better_as_D = np.where(late_D < 0, FALLING, RISING)
+    said = np.select([same_D, crossing_D, better_D], [SAME, CROSSOVER, better_as_D], OPEN)
     return np.asarray(said, dtype=np.int64)
 
 

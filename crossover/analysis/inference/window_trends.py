@@ -16,6 +16,7 @@ from scipy import special
 from crossover.analysis.curve_columns import FloatArray
 from crossover.analysis.inference.window_tests import bend_bound, inside, shared_error
 
+_ROUNDING = 1e-9
 TREND_LEVEL = 0.05
 """A slope counts as heading somewhere at this one-sided level: lenient, for the cost is only a further test."""
 
@@ -87,7 +88,8 @@ def window_trend(
     shared = shared_error(error_SG[:, within_G] if error_SG is not None else None)
     start_S, end_S = middle_S + slope_S * u_B[0], middle_S + slope_S * u_B[-1]
     errors = [float(value_S.std(ddof=1)) / np.sqrt(pairs) for value_S in (start_S, end_S, slope_S)]
-    if not min(errors) > 0 or not np.isfinite(bend):
+    rounding = _ROUNDING * float(np.abs(difference_SB).max())
+    if not min(*errors[:2], errors[2] * float(np.ptp(u_B))) > rounding or not np.isfinite(bend):
         return None
     return Trend(
         start=float(start_S.mean()),
