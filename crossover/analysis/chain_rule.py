@@ -12,8 +12,7 @@ from crossover.analysis.inference.verdict_rules import scale_of
 from crossover.analysis.inference.window_tests import window_test
 from crossover.analysis.run_coverage import cover
 from crossover.analysis.shared_grid import pair_up
-
-CHAIN_RULE = "chain_rule_bpb"
+from crossover.analysis.upper_bounds import CHAIN_RULE
 
 
 def chain_rule_agrees(columns: Columns, plan: AnalysisPlan, contrast: Contrast) -> bool:

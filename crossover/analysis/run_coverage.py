@@ -111,6 +111,8 @@ def _lack(curve: Curve, schedule: FloatArray) -> str:
     """What a run lacks of the places planned in the range; empty when it covers them but for the tolerance."""
     if not curve.x_P.size:
         return "has no usable value"
+    if not schedule.size:
+        return ""
     low, high = reach(curve)
     there = schedule[(schedule >= low) & (schedule <= high)]
     allowed = TOLERANCE * float(np.log(schedule[-1] / schedule[0]))

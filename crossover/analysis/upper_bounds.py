@@ -10,6 +10,8 @@ import re
 from crossover.analysis.analysis_plan import AnalysisPlan, MetricPlan
 from crossover.metric_catalogue import is_known, metric_of
 
+CHAIN_RULE = "chain_rule_bpb"
+"""The exact loss of the left-to-right order, for both families."""
 _LOSS = re.compile(r"loss|nll|nats|bpb|bits|perplexity|ppl|elbo|entropy|xent|likelihood", re.IGNORECASE)
 _DIFFUSION = re.compile(r"(^|[-_])(dlm|m?dlm|bd|llada|sedd|diffusion|masked)([-_]|$)", re.IGNORECASE)
 

@@ -101,7 +101,7 @@ def foresee(verdict: Verdict, looks: Sequence[int], plan: AnalysisPlan, delta: f
     for look in looks:
         sums = grown(sums, truths, look - sums.pairs, rng)
         level = nominal_alpha(plan.looks, look, plan.alpha, spending=plan.spending) or 0.0
-        outcome_D = judged(sums, level=level, alpha=plan.alpha, delta=delta, tests=tests, shared_W=shared_W)
+        outcome_D = judged(sums, level=level, delta=delta, tests=tests, shared_W=shared_W)
         crossing_D = _width(sums, plan.alpha, shared_W, places_W)
         fresh_D = (outcome_D != OPEN) & ~settled_D
         width_D = np.where(fresh_D, np.where(outcome_D == CROSSOVER, crossing_D, 0.0), width_D)

@@ -81,6 +81,8 @@ def window_trend(
         return None
     log_B = np.log(x_G[within_G])
     u_B = log_B - log_B.mean()
+    if not u_B @ u_B > 0:
+        return None
     difference_SB = difference_SG[:, within_G]
     slope_S = difference_SB @ u_B / (u_B @ u_B)
     middle_S = difference_SB.mean(axis=1)
