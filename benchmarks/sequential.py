@@ -30,7 +30,9 @@ NONE = "insufficient evidence"
 AGREEMENT = ("same outcome", "none, full grid has one", "one, full grid has none", "another")
 """Column heads of `agreement`."""
 PLAN = AnalysisPlan(
-    metrics=(MetricPlan(name="loss", direction="lower", delta=0.02),), axes=("tokens",), comparisons=("matched",)
+    metrics=(MetricPlan(name="loss", direction="lower", delta=0.02, exact=True),),
+    axes=("tokens",),
+    comparisons=("matched",),
 )
 IDENTICAL, PARALLEL, CONVERGING, MIDDLE, LATE, STEEP, BENT = SCENARIOS
 EARLY = Scenario("crossing early, +0.06 to −0.12", lambda u: 0.06 - 0.18 * u, 1 / 3, 1)

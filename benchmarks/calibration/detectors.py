@@ -29,7 +29,7 @@ from crossover.analysis.inference.verdict_rules import decide, gather
 
 PAIRS = (5, 8)
 RESAMPLES = 400
-PLAN = AnalysisPlan(metrics=(MetricPlan(name="loss", direction="lower", delta=0.02),), axes=("tokens",))
+PLAN = AnalysisPlan(metrics=(MetricPlan(name="loss", direction="lower", delta=0.02, exact=True),), axes=("tokens",))
 SCALE = 3.0
 
 

@@ -15,7 +15,7 @@ from benchmarks.calibration.detectors import markdown
 from crossover.analysis.analysis_plan import AnalysisPlan, MetricPlan
 from crossover.analysis.inference.item_tests import ItemTable, item_tests
 
-PLAN = AnalysisPlan(metrics=(MetricPlan(name="loss", direction="lower", delta=0.02),), axes=("tokens",))
+PLAN = AnalysisPlan(metrics=(MetricPlan(name="loss", direction="lower", delta=0.02, exact=True),), axes=("tokens",))
 PAIRS = (5, 8, 12)
 CLUSTERS = (3, 5, 20, 50)
 SEED_SDS = (0.02, 0.3)

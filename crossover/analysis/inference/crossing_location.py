@@ -1,10 +1,10 @@
 """Where the difference changes sign for good: the stretch between what is clearly before and clearly after.
 
-A checkpoint is clearly after the crossing if the mean over the checkpoints just before it has the late sign by a t test
-over seed pairs: then the sign has changed before, wherever the difference bends or jumps. A line through the checkpoints
-to both sides is more precise, and decides where shorter lines do not contradict it. Mirrored, so are those clearly
-before. Hence the inverted test of Fieller (1954, J. R. Stat. Soc. B 16), without a shape that is assumed. How often the
-interval holds the truth is in docs/benchmarks/calibration.md.
+A checkpoint is clearly after the crossing if the mean over the checkpoints just before it has the late sign by a t
+test over seed pairs: then the sign has changed before, wherever the difference bends or jumps. A line through the
+checkpoints to both sides is more precise, and decides where shorter lines do not contradict it. Mirrored, so are those
+clearly before. Hence the inverted test of Fieller (1954, J. R. Stat. Soc. B 16), without a shape that is assumed. How
+often the interval holds the truth is in docs/benchmarks/calibration.md.
 
 Shapes: S seed pairs, G points of the common grid, E places among them, B points around one place.
 """
@@ -62,11 +62,11 @@ def locate(
     place = None if near is None else float(np.log(near))
     located: tuple[Values, int] | None = None
     reach = 0.0
-    for (reach, _), line, holds_E in zip(FITS, local.lines, local.holds, strict=True):
+    for (fit_reach, _), line, holds_E in zip(FITS, local.lines, local.holds, strict=True):
         turn = _turn(local.place_E, sign * line.mean_E, place)
         if turn is None:
             break
-        located, place = (line, turn), float(local.place_E[turn])
+        located, place, reach = (line, turn), float(local.place_E[turn]), fit_reach
         if holds_E[turn] and holds_E[turn + 1]:
             break
     if located is None:
@@ -231,7 +231,7 @@ def other_places(x_G: FloatArray, difference_SG: FloatArray, *, falling: bool) -
     mean_G = rising_SG.mean(axis=0)
     start = int(np.argmin(mean_G))
     isotonic_G = np.asarray(optimize.isotonic_regression(mean_G[start:]).x)
-    fine, smooth = _process(log_G, rising_SG)
+    fine, smooth = _process(*_averaged(log_G, rising_SG))
     places = {
         "interpolated": _last_root(log_G, mean_G),
         "isotonic": _last_root(log_G[start:], isotonic_G),
@@ -247,6 +247,17 @@ def _last_root(log_G: FloatArray, rising_G: FloatArray) -> float | None:
     i = int(turns[-1])
     share = -rising_G[i] / (rising_G[i + 1] - rising_G[i])
     return float(log_G[i] + share * (log_G[i + 1] - log_G[i]))
+
+
+def _averaged(log_G: FloatArray, value_SG: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Many points averaged in stretches of equal log range, so that the process stays small."""
+    if log_G.size <= _PROCESS_POINTS:
+        return log_G, value_SG
+    share_G = (log_G - log_G[0]) / (log_G[-1] - log_G[0])
+    stretch_G = np.minimum((share_G * _PROCESS_POINTS).astype(int), _PROCESS_POINTS - 1)
+    starts = np.flatnonzero(np.diff(stretch_G, prepend=-1))
+    points = np.diff(starts, append=log_G.size)
+    return np.add.reduceat(log_G, starts) / points, np.add.reduceat(value_SG, starts, axis=1) / points
 
 
 def _process(log_G: FloatArray, value_SG: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -1,4 +1,4 @@
-"""Values of a difference at checkpoints: by lines over a stretch, by the checkpoint alone, by what lies before or after.
+"""Values of a difference at checkpoints: by lines over a stretch, the checkpoint alone, what lies before or after.
 
 A line over a stretch averages much noise away, but is wrong where the difference bends. The mean of what lies before
 a checkpoint is never wrong in this sense: if it has the late sign, the sign has changed before the checkpoint, whatever
@@ -19,7 +19,7 @@ from scipy import special
 from crossover.analysis.curve_columns import FloatArray
 
 FITS = ((0.15, 1), (0.15, 2), (0.0, 0))
-"""How far a fit reaches to both sides, as a share of the log range, and its degree; the last is the checkpoint alone."""
+"""How far a fit reaches to both sides, as a share of the log range, and its degree; the last is one checkpoint."""
 WINDOW = 0.1
 """The share of the log range before or after a checkpoint over which a mean is taken, nearer points weighing more."""
 LEAST_POINTS = 5

@@ -10,7 +10,7 @@ from crossover.analysis import Analysis, AnalysisPlan, MetricPlan, analyse
 from crossover.analysis.across.cross_cell_result import CellFacts
 from crossover.analysis.across.crossing_regression import AnalysedCell
 
-LOSS = MetricPlan(name="loss", direction="lower", delta=0.02, unit="nats/token", label="Validation loss")
+LOSS = MetricPlan(name="loss", direction="lower", delta=0.02, unit="nats/token", label="Validation loss", exact=True)
 PLAN = AnalysisPlan(metrics=(LOSS,), axes=("epochs", "flops"), comparisons=("matched", "best-so-far"))
 EPOCHS = np.geomspace(1, 100, 17)
 

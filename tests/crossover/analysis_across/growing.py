@@ -13,7 +13,7 @@ from crossover.analysis import AnalysisPlan, MetricPlan
 from crossover.analysis.across.sequential_design import CellState
 from crossover.analysis.curve_columns import FloatArray
 
-LOSS = MetricPlan(name="loss", direction="lower", delta=0.02)
+LOSS = MetricPlan(name="loss", direction="lower", delta=0.02, exact=True)
 PLAN = AnalysisPlan(metrics=(LOSS,), axes=("tokens",), comparisons=("matched",), looks=(5, 8, 12))
 PLANNED = tuple(range(12))
 

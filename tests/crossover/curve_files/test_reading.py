@@ -17,7 +17,7 @@ from crossover.curve_files.thinning import MOST_POINTS
 from crossover.errors import CurvesError
 from tests.crossover.curve_files.curve_tables import changed, rows, table, write
 
-PLAN = AnalysisPlan(metrics=(MetricPlan(name="loss", direction="lower", delta=0.02),), axes=("tokens",))
+PLAN = AnalysisPlan(metrics=(MetricPlan(name="loss", direction="lower", delta=0.02, exact=True),), axes=("tokens",))
 
 
 @pytest.mark.parametrize("form", ["plain", "bom", "crlf", "quoted", "gzip", "shuffled columns"])
