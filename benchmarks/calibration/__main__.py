@@ -1,27 +1,36 @@
 """Print the operating characteristics as Markdown tables.
 
-python -m benchmarks.calibration [--repeats N]
+python -m benchmarks.calibration [--repeats N] [--tables NAME ...]
 """
 
 from __future__ import annotations
 
 import argparse
 
-from benchmarks.calibration import detectors, full_analyses
+from benchmarks.calibration import advice, detectors, full_analyses, item_clusters, messy
+
+TABLES = {
+    "one": ("One judgement, beside naive ones", detectors.table),
+    "noise": ("Other noise", detectors.noise_table),
+    "analyses": ("Full analyses", full_analyses.table),
+    "speed": ("Speed", full_analyses.speed),
+    "items": ("Items in clusters", item_clusters.table),
+    "advice": ("Advice that is followed", advice.table),
+    "budgets": ("Advice at a budget", advice.advise_table),
+    "messy": ("Messy runs", messy.table),
+}
+QUICK = ("one", "noise", "analyses", "speed")
 
 
 def main() -> None:
     """Print the tables, each as soon as it is done."""
     parser = argparse.ArgumentParser(description="Error rates of the analysis on simulated studies.")
     parser.add_argument("--repeats", type=int, default=400, help="simulated studies per row")
-    repeats = parser.parse_args().repeats
-    for title, table in (
-        ("One judgement, beside naive ones", detectors.table),
-        ("Other noise", detectors.noise_table),
-        ("Full analyses", full_analyses.table),
-        ("Speed", full_analyses.speed),
-    ):
-        print(f"## {title}\n\n{table(repeats)}\n", flush=True)
+    parser.add_argument("--tables", nargs="+", choices=TABLES, default=QUICK, help="which; by default the quick ones")
+    chosen = parser.parse_args()
+    for name in chosen.tables:
+        title, table = TABLES[name]
+        print(f"## {title}\n\n{table(chosen.repeats)}\n", flush=True)
 
 
 if __name__ == "__main__":

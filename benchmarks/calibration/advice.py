@@ -53,7 +53,8 @@ def follow(rng: np.random.Generator, scenario: Scenario, pairs: int, noise: Nois
     """One study that does as it is told."""
     difference_SG = differences(rng, scenario, pairs, noise=noise)
     outcome, _, further = _judged(difference_SG, ())
-    outcomes, looks, invited = [outcome], (pairs,), further is not None
+    looks: tuple[int, ...] = (pairs,)
+    outcomes, invited = [outcome], further is not None
     while further is not None and len(outcomes) < judgements and len(difference_SG) < pairs + MOST_FURTHER_PAIRS:
         added_SG = differences(rng, scenario, further, noise=noise)
         difference_SG = np.concatenate((difference_SG, added_SG))

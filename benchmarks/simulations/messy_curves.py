@@ -111,6 +111,8 @@ class Kind:
     """Of the metric: unset, a DLM's values are an upper bound."""
     refused: bool = False
     """Whether every firm word is wrong, whatever the truth: seeds are copies."""
+    unseen: str = ""
+    """What misleads here and leaves no trace in the curves; empty where a test could see it."""
 
     def runs(self, rng: np.random.Generator, pairs: int) -> Runs:
         """Draw the runs of both arms, with what befalls them."""

@@ -62,6 +62,7 @@ def _noisier(factor: float) -> tuple[Noise, Noise]:
     return PLAIN, Noise("noisier", sd=PLAIN.sd * factor, offset_sd=PLAIN.offset_sd)
 
 
+BAD_RUNS = "bad runs, where none was drawn"
 RANGE = (
     *(
         Kind(
@@ -127,6 +128,7 @@ RANGE = (
         noise=BOTH_QUIET,
         offsets=(no_offsets, rare_bad(0.2, 0.2)),
         fault=crashing_above(3.06),
+        unseen=BAD_RUNS,
     ),
     Kind(
         "range: one run lacks points before 0.46, crossing at 0.35",
@@ -260,6 +262,7 @@ SEEDS = (
                 rare_bad(p, worse) if arm == "ar" else no_offsets,
                 rare_bad(p, worse) if arm == "dlm" else no_offsets,
             ),
+            unseen=BAD_RUNS,
         )
         for p, worse in ((0.1, 0.1), (0.1, 0.3), (0.15, 0.17), (0.15, 0.5))
         for arm in ("dlm", "ar")
@@ -269,12 +272,14 @@ SEEDS = (
         line(1.0, 0.085),
         noise=BOTH_STILL,
         offsets=(no_offsets, rare_bad(0.15, 0.167)),
+        unseen=BAD_RUNS,
     ),
     Kind(
         "seeds: bad run in 10 %, the mean 1.5 delta worse",
         apart(1.5 * DELTA),
         noise=BOTH_STILL,
         offsets=(no_offsets, rare_bad(0.1, 0.3)),
+        unseen=BAD_RUNS,
     ),
 )
 WORDS = (
@@ -293,10 +298,11 @@ WORDS = (
     ),
     *(
         Kind(
-            f"words: Monte Carlo error {sd:g} of all dlm runs, {'told' if told else 'not told'}, equal arms",
+            f"words: Monte Carlo error {sd:g} of all dlm runs, {'given' if told else 'not given'}, equal arms",
             noise=BOTH_QUIET,
             fault=shared_error(sd, told=told),
             exact=None,
+            unseen="" if told else "the Monte Carlo error",
         )
         for sd in (0.02, 0.05)
         for told in (True, False)

@@ -170,7 +170,7 @@ def _notes(context: StudyContext) -> tuple[str, ...]:
         context.store.write_document(HISTORY, history, replaces=document.version if document else None)
     compared = (context.study.analysis.baseline, context.study.analysis.candidate)
     bound = any(context.study.arm(arm).family == "DLM" for arm in compared)
-    schedule = SCHEDULE_NOTES.get(context.study.training.schedule)
+    schedule = SCHEDULE_NOTES.get(context.study.training.schedule, "")
     return (*[BOUND_NOTE] * bound, *[schedule] * bool(schedule), *[UNPLANNED_NOTE] * unplanned, *[GROWN_NOTE] * grown)
 
 

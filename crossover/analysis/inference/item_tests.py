@@ -28,9 +28,9 @@ from scipy import optimize, special
 
 from crossover.analysis.analysis_plan import AnalysisPlan
 from crossover.analysis.analysis_result import ItemTest
+from crossover.analysis.axis_text import p_text
 from crossover.analysis.curve_columns import FloatArray
 from crossover.analysis.inference.window_tests import holm
-from crossover.analysis.verdict_reasons import p_text
 
 LEAST_EQUAL_CLUSTERS = 4.0
 """With clusters that count as fewer equal ones, no test speaks of other items: 6 to 12 % of its verdicts are false."""
@@ -140,7 +140,7 @@ def _test(table: ItemTable, plan: AnalysisPlan) -> ItemTest:
     sides = [grand_mean(scores, code_I) for scores in (table.baseline_SI, table.candidate_SI)]
     difference = grand_mean(table.candidate_SI - table.baseline_SI, code_I)
     weight_C = np.bincount(code_I) / items
-    reason = _problem(difference, pairs, names, weight_C, plan)
+    reason = _problem(difference, pairs, names.tolist(), weight_C, plan)
     half = difference.half_width(plan.alpha)
     test = ItemTest(
         task=table.task,

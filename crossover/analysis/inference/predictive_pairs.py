@@ -22,6 +22,7 @@ LEAST_PAIRS = 3
 OPEN, CROSSOVER, FALLING, RISING, SAME = range(5)
 """Outcomes as numbers; the better arm by the sign of the late difference."""
 _SEED = 20261123
+_NEAR_THE_BEGINNING = 0.3
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def drawn_truths(seen_WS: FloatArray, rng: np.random.Generator) -> tuple[Sums, T
         rng: from `generator`.
     """
     pairs, square_W = seen_WS.shape[1], seen_WS.var(axis=1) * seen_WS.shape[1]
-    correlation = float(np.corrcoef(seen_WS)[0, 1])
+    correlation = float(np.asarray(np.corrcoef(seen_WS))[0, 1])
     sd_DW = np.sqrt(square_W / rng.chisquare(pairs - 1, (DRAWS, 2)))
     mean_DW = seen_WS.mean(axis=1) + sd_DW * _normals(rng, correlation) / np.sqrt(pairs)
     sums = Sums(pairs, *(np.broadcast_to(a, (DRAWS, 2)) for a in (seen_WS.mean(axis=1), square_W)))
@@ -87,7 +88,8 @@ def judged(sums: Sums, *, level: float, delta: float, tests: int, shared_W: Floa
     strict, plain = quantile(sums.pairs, level / tests), quantile(sums.pairs, level)
     crossing_D = (np.minimum(early_D, -late_D) >= strict) | (np.minimum(-early_D, late_D) >= strict)
     inside_D = (delta - np.abs(sums.mean_DW[:, 1])) / error_DW[:, 1]
-    opposite_D = (np.abs(early_D) >= plain) & (early_D * late_D < 0)
+    # a crossing near the beginning forbids a winner before its early window is clear
+    opposite_D = (np.abs(early_D) >= min(plain, quantile(sums.pairs, _NEAR_THE_BEGINNING))) & (early_D * late_D < 0)
     better_D = (np.abs(late_D) >= strict) & ~opposite_D
     same_D = inside_D >= quantile(sums.pairs, 2 * level / tests)
     better_as_D = np.where(late_D < 0, FALLING, RISING)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy import special
 
-from benchmarks.calibration.advice import PLAN, false_winners, settled, wrong_choices
+from benchmarks.calibration.advice import false_winners, settled, wrong_choices
+from benchmarks.calibration.detectors import PLAN
 from benchmarks.simulations.simulated_curves import NOISES, Noise
 from crossover.analysis.further_words import added_looks, further_words, looks_edit
 from crossover.analysis.inference.alpha_spending import next_level, nominal_alpha

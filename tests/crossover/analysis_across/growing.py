@@ -26,7 +26,8 @@ def exact_pairs(early: float, late: float, sd: float, pairs: int = 5, *, straigh
     normal_S = sd * (normal_S - normal_S.mean()) / normal_S.std(ddof=1)
     early_S, late_S = early + normal_S, late + np.roll(normal_S, 2)
     if not straight:
-        return np.where(u_G < 0.6, early_S[:, None], late_S[:, None])
+        flat_SG: FloatArray = np.where(u_G < 0.6, early_S[:, None], late_S[:, None])
+        return flat_SG
     pairs_SG: FloatArray = early_S[:, None] + (late_S - early_S)[:, None] * (u_G - u_W[0]) / (u_W[1] - u_W[0])
     return pairs_SG
 

@@ -131,7 +131,7 @@ def test_a_tuned_arm_must_be_beaten_too(gain: float, choose: str) -> None:
     for name, column in table.items():
         rows = [column[i] for i in tuned]
         if name == "value":
-            rows = [float(str(value)) - gain for value in rows]
+            rows = [float(str(value)) - gain + 0.001 * (i * 7 % 5 - 2) for i, value in enumerate(rows)]
         table[name] = column + (["ar-dropout"] * len(tuned) if name == "arm" else rows)
     plan = PLAN.model_copy(update={"tuned": ("ar-dropout",)})
     facts, _ = cell(10**6, 10**6, 6.0)
@@ -169,7 +169,7 @@ def test_at_the_end_of_the_runs_the_verdict_decides(share: float | None) -> None
     assert "Stopped early, insufficient evidence: It is open." in found.because
     assert "Trained to the end, crossover: AR is better early" in found.because
     assert ("within 0.1 % of the end" in found.because) == (share not in (None, 1.0))
-    assert "the curves cross at epoch 5.85 (5.54 to 6.32) and 3.51e+13 FLOPs (3.32e+13 to 3.79e+13)." in found.because
+    assert "the curves cross at epoch 6.19 (4.22 to 7.5) and 3.72e+13 FLOPs (2.53e+13 to 4.5e+13)." in found.because
     texts = (found.cheapest, *found.alternatives)
     assert [text.split(":")[0].split(",")[0] for text in texts] == [
         "A tuned AR arm (weight decay",
@@ -229,10 +229,10 @@ def test_arms_of_unequal_cost_are_told_apart() -> None:
         "5 seeds (`arms: [ar, dlm, ar-decay]` and `analysis: {tuned: [ar-decay]}`), 3e+15 FLOPs."
     )
     early = advise(uneven, **requested, flops=1.2e13)
-    assert "At 1.2e+13 FLOPs (epoch 2 of AR, 1.82 of DLM), " in early.because
+    assert "At 1.2e+13 FLOPs (epoch 2 of AR, 1.9 of DLM), " in early.because
     assert early.cheapest == (
         "Another recipe of DLM (learning rate, weight decay), which was not tested: 5 seeds "
-        "(`recipes: {dlm: {weight_decay: 1.0}}`), 3.3e+15 FLOPs."
+        "(`recipes: {dlm: {weight_decay: 1.0}}`), 3.15e+15 FLOPs."
     )
     epoch = advise(uneven, **requested, epochs=2.0)
     assert "At epoch 2 (1.2e+13 FLOPs of AR, 1.32e+13 of DLM), " in epoch.because

@@ -77,7 +77,7 @@ def test_fewer_pairs_than_a_verdict_needs_are_too_few_to_give_up_on() -> None:
 
 
 def test_an_outcome_that_may_well_change_is_not_taken_for_the_last() -> None:
-    doubtful = state("doubtful", exact_pairs(0.05, -0.1, 0.05))
+    doubtful = state("doubtful", exact_pairs(0.02, -0.1, 0.05))
     assert doubtful.analysis is not None
     assert doubtful.analysis.headline.outcome == "candidate"
     (outlook,) = design([doubtful], PLAN).outlooks

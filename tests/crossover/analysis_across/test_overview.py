@@ -39,7 +39,7 @@ def test_every_part_is_there_for_several_cells() -> None:
     assert [advice.unique_tokens for advice in found.advice] == list(BUDGETS)
     assert found.next_runs == (run,)
     assert {(law.arm, law.form) for law in found.laws} == {(arm, form) for arm in ("ar", "dlm") for form in KINDS}
-    assert all(law.constants for law in found.laws)
+    assert all(law.constants or law.reason.startswith("Not identified by these cells") for law in found.laws)
 
 
 @pytest.mark.usefixtures("no_laws")

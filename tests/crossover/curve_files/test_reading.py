@@ -98,7 +98,7 @@ def test_an_arm_that_is_never_measured_is_not_lost(tmp_path: Path) -> None:
     """Long runs are thinned and wide tables have gaps, and the reason still names the arm."""
     tokens = range(1000, 601_000, 1000)
     long = [
-        {"arm": arm, "seed": seed, "tokens": t, "metric": "loss", "value": "nan" if arm == "dlm" else 1.0 / t}
+        {"arm": arm, "seed": seed, "tokens": t, "metric": "loss", "value": "nan" if arm == "dlm" else 1 / t + seed}
         for arm in ("ar", "dlm")
         for seed in range(5)
         for t in tokens
