@@ -10,7 +10,7 @@ Shapes: S seed pairs, G places.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -23,12 +23,13 @@ from crossover.analysis.analysis_result import Analysis, Figure
 from crossover.analysis.arm_labels import arm_label
 from crossover.analysis.axis_text import signed
 from crossover.analysis.curve_columns import FloatArray
-from crossover.analysis.curves import Curve
+from crossover.analysis.curves import Curve, CurveKey
 from crossover.analysis.inference.alpha_spending import nominal_alpha
 from crossover.analysis.inference.confidence_bands import critical_value
 from crossover.analysis.inference.further_evidence import further_pairs
 from crossover.analysis.inference.window_tests import WindowTest
 from crossover.analysis.shared_grid import on_grid
+from crossover.analysis.upper_bounds import upper_bound_arm
 
 _SAME = 1e-12
 
@@ -83,7 +84,8 @@ def _against(
 ) -> BudgetChoice:
     """The candidate against one arm at the place."""
     plan = analysis.plan
-    baseline, candidate = _curves(figure, arm), _curves(figure, plan.candidate)
+    lost = {(run.arm, run.seed) for v in analysis.verdicts if v.metric == metric.name for run in v.lost}
+    baseline, candidate = (_curves(figure, name, lost) for name in (arm, plan.candidate))
     seeds = sorted(set(baseline) & set(candidate))
     if len(seeds) < 2:
         words = f"not known, since fewer than two seeds were run in both arms, {arm_label(arm)} among them"
@@ -123,12 +125,17 @@ def _monte_carlo(side: dict[int, Curve], seeds: Sequence[int], place: float) -> 
     return float(np.nan_to_num(np.mean(errors)))
 
 
-def _curves(figure: Figure, arm: str) -> dict[int, Curve]:
+def _curves(figure: Figure, arm: str, lost: Collection[CurveKey]) -> dict[int, Curve]:
     return {
         c.seed: Curve(np.array(c.x), np.array(c.value), np.array(c.stderr))
         for c in figure.seeds
-        if c.arm == arm and c.x
+        if c.arm == arm and c.x and (c.arm, c.seed) not in lost
     }
+
+
+def _confirmed(analysis: Analysis, metric: MetricPlan) -> bool:
+    """Whether the chain rule confirmed a winner over the upper bound."""
+    return any(v.metric == metric.name and v.upper_bound and v.outcome == "baseline" for v in analysis.verdicts)
 
 
 def _judged(
@@ -161,6 +168,9 @@ def _judged(
         choose, words = "either", f"{words}, inside ±δ = {metric.delta:g}"
     elif high < 0 or low > 0:
         choose = "candidate" if (high < 0) == (metric.direction == "lower") else "baseline"
+        bound = upper_bound_arm(metric, plan)
+        if bound and bound != {"candidate": plan.candidate}.get(choose, arm) and not _confirmed(analysis, metric):
+            choose, words = "cannot say", f"{words}, against the {arm_label(bound)}'s upper bound, which may be loose"
     else:
         choose, words = "cannot say", f"{words}, which holds zero"
         tests = math.ceil(plan.alpha / float(2 * special.stdtr(test.pairs - 1, -critical)))

@@ -33,13 +33,14 @@ class MeasuredRange(NamedTuple):
 
 
 def measured_range(analysis: Analysis, metric: MetricPlan, axis: Axis) -> MeasuredRange | None:
-    """The range that all runs of the plan's arms share; None where there are none on this axis."""
+    """The range that all runs of the plan's arms share, but for those left out; None without any on this axis."""
+    lost = {(run.arm, run.seed) for v in analysis.verdicts if v.metric == metric.name for run in v.lost}
     curves = [
         c
         for f in analysis.figures
         if (f.metric, f.axis) == (metric.name, axis)
         for c in f.seeds
-        if c.x and _planned(analysis, c.arm)
+        if c.x and _planned(analysis, c.arm) and (c.arm, c.seed) not in lost
     ]
     if not curves:
         return None
@@ -47,9 +48,13 @@ def measured_range(analysis: Analysis, metric: MetricPlan, axis: Axis) -> Measur
 
 
 def arm_ends(analysis: Analysis, axis: Axis) -> Mapping[str, float]:
-    """Where the runs of each arm end on an axis: the median over seeds."""
+    """Where the runs of each arm end on an axis: the median over seeds.
+
+    Best checkpoints stand at places that the arms share, which are nobody's own ends.
+    """
     ends: dict[str, list[float]] = {}
-    for figure in analysis.figures:
+    own = [figure for figure in analysis.figures if figure.comparison == "matched"] or analysis.figures
+    for figure in own:
         for curve in figure.seeds if figure.axis == axis else ():
             if curve.x:
                 ends.setdefault(curve.arm, []).append(curve.x[-1])

@@ -231,11 +231,11 @@ def test_the_chain_rule_confirms_a_gap_to_a_bound_or_does_not(exact_gap: float, 
     assert analyse(table, plan).headline.outcome == expected
 
 
-@pytest.mark.parametrize("told", [True, False])
-def test_whether_the_monte_carlo_error_is_known_is_said(told: bool) -> None:
-    word = "told" if told else "not told"
+@pytest.mark.parametrize("given", [True, False])
+def test_whether_the_monte_carlo_error_is_known_is_said(given: bool) -> None:
+    word = "given" if given else "not given"
     (verdict,) = judged(NAMED[f"words: Monte Carlo error 0.05 of all dlm runs, {word}, equal arms"])
-    assert verdict.monte_carlo_known is told
+    assert verdict.monte_carlo_known is given
 
 
 def test_untrained_beginnings_do_not_hide_a_crossing() -> None:
