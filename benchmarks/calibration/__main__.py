@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks.calibration import advice, detectors, full_analyses, item_clusters, messy
+from benchmarks.calibration import advice, detectors, full_analyses, item_clusters, messy, places
 
 TABLES = {
     "one": ("One judgement, beside naive ones", detectors.table),
@@ -17,6 +17,7 @@ TABLES = {
     "items": ("Items in clusters", item_clusters.table),
     "advice": ("Advice that is followed", advice.table),
     "budgets": ("Advice at a budget", advice.advise_table),
+    "places": ("Where crossings are", places.table),
     "messy": ("Messy runs", messy.table),
 }
 QUICK = ("one", "noise", "analyses", "speed")

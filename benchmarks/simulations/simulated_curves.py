@@ -69,6 +69,49 @@ TOUCH_AND_GO = Scenario("there and back, +0.08 −0.08 +0.08", lambda u: 0.08 * 
 THRICE = Scenario("crossing three times, ±0.08", lambda u: 0.08 * np.cos(3 * np.pi * u), 5 / 6, 3)
 
 
+def _through(*knots: tuple[float, float]) -> Callable[[FloatArray], FloatArray]:
+    """Straight between knots (u, difference)."""
+    return lambda u: np.interp(u, *np.transpose(knots))
+
+
+PLACES = (
+    *(scenario for scenario in SCENARIOS if scenario.crossing is not None),
+    Scenario("knee at the root, 1:10", _through((0, 0.05), (0.5523, 0), (1, -0.4053)), 0.5523, 1),
+    Scenario("knee at the root, 1:30", _through((0, 0.04), (0.6123, 0), (1, -0.76)), 0.6123, 1),
+    Scenario("knee before the root, 1:10", _through((0, 0.05), (0.5, 0.008), (1, -0.412)), 0.5 + 0.5 * 0.008 / 0.42, 1),
+    Scenario("knee after the root, 1:10", _through((0, 0.05), (0.5, 0), (0.55, -0.005), (1, -0.455)), 0.5, 1),
+    Scenario("knee from steep to flat, 8:1", _through((0, 0.5), (0.5123, 0), (1, -0.06)), 0.5123, 1),
+    Scenario(
+        "flat below zero before a fall",
+        _through((0, 0.07), (0.33, 0), (0.36, -0.01), (0.75, -0.015), (1, -0.09)),
+        0.33,
+        1,
+    ),
+    Scenario("jump, +0.02 to −0.2", lambda u: np.where(u < 0.5123, 0.02, -0.2), 0.5123, 1),
+    Scenario("jump, +0.2 to −0.05", lambda u: np.where(u < 0.5123, 0.2, -0.05), 0.5123, 1),
+    Scenario("jump, +0.2 to −0.02", lambda u: np.where(u < 0.6123, 0.2, -0.02), 0.6123, 1),
+    Scenario("tanh of width 0.005, ±0.05", lambda u: -0.05 * np.tanh((u - 0.6123) / 0.005), 0.6123, 1),
+    Scenario("tanh of width 0.03, ±0.05", lambda u: -0.05 * np.tanh((u - 0.7523) / 0.03), 0.7523, 1),
+    Scenario(
+        "tanh of width 0.03, +0.03 to −0.3",
+        lambda u: np.where(u < 0.5323, -0.03, -0.3) * np.tanh((u - 0.5323) / 0.03),
+        0.5323,
+        1,
+    ),
+    Scenario("plateau at 0.01", _through((0, 0.06), (0.3, 0.01), (0.6, 0.01), (1, -0.19)), 0.62, 1),
+    Scenario(
+        "plateau at 0.005, then −1", _through((0, 0.08), (0.3, 0.005), (0.65, 0.005), (1, -1)), 0.65 + 0.35 / 201, 1
+    ),
+)
+"""True crossings with knees, jumps, steep changes and plateaus, finer than the checkpoints or not."""
+Spacing = Literal["log", "linear"]
+
+
+def places_grid(points: int, spacing: Spacing) -> FloatArray:
+    """Checkpoints evenly in log x, or each so many tokens from the first cadence on."""
+    return grid(points) if spacing == "log" else np.arange(1.0, points + 1)
+
+
 def grid(points: int = CHECKPOINTS) -> FloatArray:
     """The log-spaced checkpoints of a simulated run."""
     return np.geomspace(*RANGE, points)
@@ -99,7 +142,12 @@ def run_noise(rng: np.random.Generator, runs: int, points: int = CHECKPOINTS, no
 
 
 def differences(
-    rng: np.random.Generator, scenario: Scenario, pairs: int, points: int = CHECKPOINTS, noise: Noise = PLAIN
+    rng: np.random.Generator,
+    scenario: Scenario,
+    pairs: int,
+    points: int = CHECKPOINTS,
+    noise: Noise = PLAIN,
+    spacing: Spacing = "log",
 ) -> FloatArray:
     """Differences of seed pairs: the scenario's truth plus the noise of both runs.
 
@@ -109,11 +157,13 @@ def differences(
         pairs: seed pairs.
         points: checkpoints of a run.
         noise: its kind.
+        spacing: of the checkpoints, as in `places_grid`.
 
     Returns:
         difference_SG.
     """
-    truth_G = scenario.difference(np.linspace(0.0, 1.0, points))
+    log_G = np.log(places_grid(points, spacing))
+    truth_G = scenario.difference((log_G - log_G[0]) / (log_G[-1] - log_G[0]))
     return truth_G + run_noise(rng, pairs, points, noise) - run_noise(rng, pairs, points, noise)
 
 

@@ -40,10 +40,10 @@ class Crossing(_Record):
     direction: Direction
     at: float = Field(description="Point estimate on the axis.")
     low: float | None = Field(
-        description="Left end of the interval (inverted t tests, after Fieller); None is unbounded."
+        description="Left end of the interval: the last place clearly before the crossing; None is unbounded."
     )
-    high: float | None = Field(description="Right end of the interval; None is unbounded.")
-    bracket: tuple[float, float] = Field(description="How far the lines around it reach.")
+    high: float | None = Field(description="Right end: the first place clearly after it; None is unbounded.")
+    bracket: tuple[float, float] = Field(description="How far the fit that places it reaches.")
     per_seed: tuple[float | None, ...] = Field(description="Root of each seed pair by itself, if any.")
     sensitivity: dict[str, float | None] = Field(
         default_factory=dict,

@@ -2,11 +2,11 @@
 
 A checkpoint is clearly after the crossing if the mean over the checkpoints just before it has the late sign by a t
 test over seed pairs: then the sign has changed before, wherever the difference bends or jumps. A line through the
-checkpoints to both sides is more precise, and decides where shorter lines do not contradict it. Mirrored, so are those
-clearly before. Hence the inverted test of Fieller (1954, J. R. Stat. Soc. B 16), without a shape that is assumed. How
-often the interval holds the truth is in docs/benchmarks/calibration.md.
+checkpoints to both sides is more precise, and decides where a parabola and the checkpoint alone do not contradict it.
+Mirrored, so are those clearly before. It is the inverted test of Fieller (1954, J. R. Stat. Soc. B 16) without an
+assumed shape. How often the interval holds the truth is in docs/benchmarks/calibration.md.
 
-Shapes: S seed pairs, G points of the common grid, E places among them, B points around one place.
+Shapes: S seed pairs, G points of the common grid, E places among them, B points between two places.
 """
 
 from __future__ import annotations
@@ -54,40 +54,39 @@ def locate(
             is clear of zero only beyond its t limit plus this. Default: no bias.
 
     Returns:
-        The crossing, None when the mean of the lines never changes its sign in that direction. An end of the interval
+        The crossing, None when the fitted mean never changes its sign in that direction. An end of the interval
         that is outside of the measured range is None. The interval holds the two checkpoints around the crossing.
     """
     local = local_values(np.log(x_G), difference_SG, alpha, shared_error(error_SG), bound_G)
     sign = -1.0 if falling else 1.0
     place = None if near is None else float(np.log(near))
-    located: tuple[Values, int] | None = None
-    reach = 0.0
-    for (fit_reach, _), line, holds_E in zip(FITS, local.lines, local.holds, strict=True):
-        turn = _turn(local.place_E, sign * line.mean_E, place)
+    located: tuple[float, Values, int] | None = None
+    for (reach, _), fit, holds_E in zip(FITS, local.fits, local.holds, strict=True):
+        turn = _turn(local.place_E, sign * fit.mean_E, place)
         if turn is None:
             break
-        located, place, reach = (line, turn), float(local.place_E[turn]), fit_reach
+        located, place = (reach, fit, turn), float(local.place_E[turn])
         if holds_E[turn] and holds_E[turn + 1]:
             break
     if located is None:
         return None
-    line, turn = located
-    at = _root(local.place_E, line.mean_E, turn)
+    half_share, fit, turn = located
+    at = _root(local.place_E, fit.mean_E, turn)
     low, high = _interval(local, sign, turn)
-    half = reach * float(np.log(x_G[-1] / x_G[0]))
+    half = half_share * float(np.log(x_G[-1] / x_G[0]))
     return Crossing(
         direction="baseline→candidate" if falling == lower else "candidate→baseline",
         at=clipped_exp(at, x_G),
         low=None if low is None else clipped_exp(low, x_G),
         high=None if high is None else clipped_exp(high, x_G),
         bracket=(clipped_exp(at - half, x_G), clipped_exp(at + half, x_G)),
-        per_seed=tuple(_own_root(local.place_E, sign * value_E, turn, x_G) for value_E in line.value_SE),
+        per_seed=tuple(_own_root(local.place_E, sign * value_E, turn, x_G) for value_E in fit.value_SE),
     )
 
 
 def _interval(local: Local, sign: float, turn: int) -> tuple[float | None, float | None]:
     """In log x, from the last place clearly before the turn to the first clearly after; None where there is none."""
-    line, holds_E = local.lines[0], local.holds[0]
+    line, holds_E = local.fits[0], local.holds[0]
     before_E = local.after.clear(-sign) | (holds_E & line.clear(-sign))
     after_E = local.before.clear(sign) | (holds_E & line.clear(sign))
     first, last = np.flatnonzero(before_E[: turn + 1]), np.flatnonzero(after_E[turn + 1 :])
@@ -101,7 +100,7 @@ def _end(local: Local, place: int, step: int, turn: int) -> float:
     end, inner = float(local.place_E[place]), place + step
     if place == turn or not (local.holds[0][place] and local.holds[0][inner]):
         return end
-    excess, next_excess = (float(local.lines[0].excess_E[i]) for i in (place, inner))
+    excess, next_excess = (float(local.fits[0].excess_E[i]) for i in (place, inner))
     if excess <= 0 or next_excess > 0:
         return end
     return end + (float(local.place_E[inner]) - end) * excess / (excess - next_excess)

@@ -1,4 +1,4 @@
-"""Values of a difference at checkpoints: by lines over a stretch, the checkpoint alone, what lies before or after.
+"""Values of a difference at checkpoints: by a fit over a stretch, the checkpoint alone, the mean before or after it.
 
 A line over a stretch averages much noise away, but is wrong where the difference bends. The mean of what lies before
 a checkpoint is never wrong in this sense: if it has the late sign, the sign has changed before the checkpoint, whatever
@@ -19,15 +19,15 @@ from scipy import special
 from crossover.analysis.curve_columns import FloatArray
 
 FITS = ((0.15, 1), (0.15, 2), (0.0, 0))
-"""How far a fit reaches to both sides, as a share of the log range, and its degree; the last is one checkpoint."""
+"""How far a fit reaches to both sides, as a share of the log range, and its degree: line, parabola, checkpoint."""
 WINDOW = 0.1
 """The share of the log range before or after a checkpoint over which a mean is taken, nearer points weighing more."""
 LEAST_POINTS = 5
-"""A line goes through so many checkpoints at least, so that it can be told from a bend."""
+"""Fits go through so many checkpoints at least, so that a line can be told from a bend."""
 CONSISTENT = 1.75
-"""A line holds if shorter ones differ from it by no more standard errors than this."""
+"""A fit holds if those after it in FITS differ from it by no more standard errors than this."""
 PLACES = 256
-"""At most so many checkpoints, evenly in log x, are places; the others count in the lines and means."""
+"""At most so many checkpoints, evenly in log x, are places; the others count in the fits and means."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,10 @@ class Values:
 
 @dataclass(frozen=True)
 class Local:
-    """All values at the places, and where each kind of line is consistent with the shorter ones."""
+    """All values at the places, and where each fit is consistent with those after it."""
 
     place_E: FloatArray
-    lines: tuple[Values, ...]
+    fits: tuple[Values, ...]
     holds: tuple[NDArray[np.bool_], ...]
     before: Values
     after: Values
@@ -64,7 +64,7 @@ class _Weights:
     """Of each grid point in each value (rows are places), and of each place in an averaged variance."""
 
     place_E: FloatArray
-    lines: tuple[FloatArray, ...]
+    fits: tuple[FloatArray, ...]
     enough: tuple[NDArray[np.bool_], ...]
     before_EG: FloatArray
     after_EG: FloatArray
@@ -84,31 +84,31 @@ def local_values(
         bound_G: a bound of the bias of the mean difference at each grid point; None is none.
 
     Returns:
-        The values. Variances are averaged over the places within the longest reach: of many estimates with few
+        The values. Variances are averaged over the places within the reach of the line: of many estimates with few
         degrees of freedom some are far too small.
     """
     weights = _weights(log_G.tobytes())
     pairs = difference_SG.shape[0]
     t = float(special.stdtrit(pairs - 1, 1 - alpha / 2))
 
-    def standard_error(value_SE: FloatArray) -> FloatArray:
+    def error(value_SE: FloatArray) -> FloatArray:
         return np.asarray(np.sqrt(weights.share_EE @ value_SE.var(axis=0, ddof=1) / pairs))
 
     def values(weight_EG: FloatArray) -> Values:
         value_SE = difference_SG @ weight_EG.T
         bias_E = 0.0 if bound_G is None else np.abs(weight_EG) @ bound_G
-        return Values(value_SE, value_SE.mean(axis=0), t * np.hypot(standard_error(value_SE), monte_carlo) + bias_E)
+        return Values(value_SE, value_SE.mean(axis=0), t * np.hypot(error(value_SE), monte_carlo) + bias_E)
 
-    lines = tuple(values(weight_EG) for weight_EG in weights.lines)
+    fits = tuple(values(weight_EG) for weight_EG in weights.fits)
     rounding = 1e-9 * float(np.abs(difference_SG).max())
     holds = []
-    for i, (line, enough_E) in enumerate(zip(lines, weights.enough, strict=True)):
+    for i, (fit, enough_E) in enumerate(zip(fits, weights.enough, strict=True)):
         holds_E = enough_E.copy()
-        for shorter in lines[i + 1 :]:
-            apart_SE = line.value_SE - shorter.value_SE
-            holds_E &= np.abs(apart_SE.mean(axis=0)) <= CONSISTENT * standard_error(apart_SE) + rounding
+        for other in fits[i + 1 :]:
+            apart_SE = fit.value_SE - other.value_SE
+            holds_E &= np.abs(apart_SE.mean(axis=0)) <= CONSISTENT * error(apart_SE) + rounding
         holds.append(holds_E)
-    return Local(weights.place_E, lines, tuple(holds), values(weights.before_EG), values(weights.after_EG))
+    return Local(weights.place_E, fits, tuple(holds), values(weights.before_EG), values(weights.after_EG))
 
 
 @lru_cache(maxsize=4)
@@ -122,7 +122,7 @@ def _weights(log_bytes: bytes) -> _Weights:
     near_EE = (np.abs(place_E - place_E[:, None]) <= FITS[0][0] * (1 + 1e-9)).astype(float)
     return _Weights(
         place_E=log_G[chosen_E],
-        lines=tuple(weight_EG for weight_EG, _ in fitted),
+        fits=tuple(weight_EG for weight_EG, _ in fitted),
         enough=tuple(enough_E for _, enough_E in fitted),
         before_EG=_side(-offset_EG),
         after_EG=_side(offset_EG),
