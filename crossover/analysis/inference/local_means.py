@@ -91,13 +91,13 @@ def local_values(
     pairs = difference_SG.shape[0]
     t = float(special.stdtrit(pairs - 1, 1 - alpha / 2))
 
-    def error(value_SE: FloatArray) -> FloatArray:
+    def standard_error(value_SE: FloatArray) -> FloatArray:
         return np.asarray(np.sqrt(weights.share_EE @ value_SE.var(axis=0, ddof=1) / pairs))
 
     def values(weight_EG: FloatArray) -> Values:
         value_SE = difference_SG @ weight_EG.T
         bias_E = 0.0 if bound_G is None else np.abs(weight_EG) @ bound_G
-        return Values(value_SE, value_SE.mean(axis=0), t * np.hypot(error(value_SE), monte_carlo) + bias_E)
+        return Values(value_SE, value_SE.mean(axis=0), t * np.hypot(standard_error(value_SE), monte_carlo) + bias_E)
 
     fits = tuple(values(weight_EG) for weight_EG in weights.fits)
     rounding = 1e-9 * float(np.abs(difference_SG).max())
@@ -106,7 +106,7 @@ def local_values(
         holds_E = enough_E.copy()
         for other in fits[i + 1 :]:
             apart_SE = fit.value_SE - other.value_SE
-            holds_E &= np.abs(apart_SE.mean(axis=0)) <= CONSISTENT * error(apart_SE) + rounding
+            holds_E &= np.abs(apart_SE.mean(axis=0)) <= CONSISTENT * standard_error(apart_SE) + rounding
         holds.append(holds_E)
     return Local(weights.place_E, fits, tuple(holds), values(weights.before_EG), values(weights.after_EG))
 
