@@ -16,7 +16,8 @@ from benchmarks.simulations.simulated_curves import Scenario, differences, grid
 from crossover.analysis.across.sequential_design import CellOutlook, CellState, design
 from crossover.analysis.analysis_plan import AnalysisPlan
 from crossover.analysis.analysis_result import Analysis, Outcome, Verdict
-from crossover.analysis.contrasts import Contrast, judge_contrasts
+from crossover.analysis.contrast_verdicts import judge_contrasts
+from crossover.analysis.contrasts import Contrast
 from crossover.analysis.curve_columns import FloatArray
 from crossover.analysis.curves import Paired
 from crossover.analysis.inference.verdict_rules import gather

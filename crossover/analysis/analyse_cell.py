@@ -10,7 +10,8 @@ from crossover.analysis.analysis_plan import AnalysisPlan, Axis, Comparison, Met
 from crossover.analysis.analysis_result import Analysis, ArmSummary, Figure, Verdict
 from crossover.analysis.best_checkpoints import best_checkpoints, with_equal_looks
 from crossover.analysis.chain_rule import chain_rule_agrees
-from crossover.analysis.contrasts import Confirmed, Contrast, RunsOf, gather_contrast, judge_contrasts
+from crossover.analysis.contrast_verdicts import Confirmed, judge_contrasts
+from crossover.analysis.contrasts import Contrast, RunsOf, gather_contrast
 from crossover.analysis.curve_columns import Columns, read_columns
 from crossover.analysis.curves import Curve, CurveKey, complete_seeds, runs_of
 from crossover.analysis.figure_data import figure, summaries
