@@ -48,7 +48,7 @@ def test_every_cell_has_its_verdict_and_its_advice(client: TestClient) -> None:
     assert [c["cell"] for c in data["cells"]] == [*names, FRONTIER]
     answered, last = data["cells"][:3], data["cells"][3]
     assert all("DLM if you train past epoch" in c["verdict"] for c in answered)
-    assert last["verdict"] == "Insufficient evidence"
+    assert last["verdict"] == "Insufficient evidence: crossing near the end: run longer"
     for name in names:
         assert links(page, f"cell={name}")
     text = Reader(page).text

@@ -46,7 +46,7 @@ class BackupFile:
             raise not_a_backup(file, "there is no such file") from error
         except OSError as error:
             raise not_a_backup(file, f"cannot be read ({error.strerror})") from error
-        except (zipfile.BadZipFile, ValueError) as error:
+        except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
             raise not_a_backup(file, "is no whole backup: it has been cut short, or is another file") from error
         try:
             self.manifest = self._manifest()

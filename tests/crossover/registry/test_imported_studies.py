@@ -144,7 +144,7 @@ def test_trackers_give_the_same_study_as_a_table(
 ) -> None:
     place = mlruns(tmp_path / "t") if form == "mlruns" else tensorboard(tmp_path / "t", "simple")
     importing(place, *TRACKED, *PATTERN)
-    assert "crossover AR→DLM" in capsys.readouterr().out
+    assert "DLM if you train past" in capsys.readouterr().out
     assert importing.query("SELECT COUNT(*), MIN(step), MAX(step), MAX(seconds) FROM v_curves").rows == (
         (len(rows()), 100, 10_000, 11.0),
     )
