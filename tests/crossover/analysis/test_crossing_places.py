@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 
 from benchmarks.calibration.places import tally
-from benchmarks.simulations.simulated_curves import NOISES, PLACES, SCENARIOS, Scenario, differences, grid
+from benchmarks.simulations.simulated_curves import NOISES, PLACES, SCENARIOS, Scenario, Spacing, differences, grid
 from crossover.analysis.inference.crossing_location import locate
 
 REPEATS = 60
-CASES = [(5, 4, "log"), (8, 12, "linear"), (5, 40, "log"), (8, 200, "log")]
+CASES: list[tuple[int, int, Spacing]] = [(5, 4, "log"), (8, 12, "linear"), (5, 40, "log"), (8, 200, "log")]
 """Seed pairs, checkpoints, their spacing."""
 
 
 @pytest.mark.parametrize("scenario", PLACES, ids=lambda s: s.name)
 def test_the_interval_holds_the_place_whatever_the_shape(scenario: Scenario) -> None:
-    found = [tally(scenario, pairs, points, NOISES[0], spacing, REPEATS) for pairs, points, spacing in CASES]  # type: ignore[arg-type]
+    found = [tally(scenario, pairs, points, NOISES[0], spacing, REPEATS) for pairs, points, spacing in CASES]
     located, covered = sum(t.located for t in found), sum(t.covered for t in found)
     assert located >= 30
     assert covered / located >= 0.91

@@ -27,8 +27,10 @@ def side(analysis: Analysis) -> CellCrossing:
     return fit_movement([(FACTS, analysis), cell(10**6, 10**6, 6.0)], LOSS, "epochs", "matched").cells[0]
 
 
-@pytest.mark.parametrize(("low", "high"), [(0.86, 0.99), (0.02, 0.38)], ids=["late window", "early window"])
-def test_a_crossing_inside_a_window_is_not_taken_for_none(low: float, high: float) -> None:
+@pytest.mark.parametrize(
+    ("low", "high", "least"), [(0.86, 0.99, 10), (0.02, 0.38, 3)], ids=["late window", "early window"]
+)
+def test_a_crossing_inside_a_window_is_not_taken_for_none(low: float, high: float, least: int) -> None:
     """It was, in 22 to 30 % of such cells: the edge beyond which nothing was measured was taken for the place."""
     wrong = known = 0
     for i, truth in enumerate(np.linspace(low, high, 40)):
@@ -36,7 +38,7 @@ def test_a_crossing_inside_a_window_is_not_taken_for_none(low: float, high: floa
         known += found.at is None and (found.beyond is not None or found.before is not None)
         wrong += found.beyond is not None and found.beyond > place
         wrong += found.before is not None and found.before < place
-    assert known >= 3, "an example in which some do not cross by their verdict"
+    assert known >= least, "an example in which some do not cross by their verdict"
     assert wrong <= 1
 
 

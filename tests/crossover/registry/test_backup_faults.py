@@ -111,6 +111,9 @@ def test_a_backup_that_is_cut_short_or_has_a_flipped_bit_is_refused(tmp_path: Pa
     for length in [0, 1, 22, *seeded.sample(range(len(whole)), 40), len(whole) - 1]:
         broken.write_bytes(whole[:length])
         assert refused(target, broken).code == "registry.not-a-backup"
+    version = whole.index(b"PK\x01\x02") + 6  # of the zip format that is needed, in the first entry of the directory
+    broken.write_bytes(whole[:version] + b"\x6d" + whole[version + 1 :])
+    assert refused(target, broken).code == "registry.not-a-backup"
     lenient = 0
     for place in seeded.sample(range(len(whole)), 60):
         broken.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << seeded.randrange(8)]) + whole[place + 1 :])
