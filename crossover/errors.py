@@ -137,8 +137,24 @@ class AccessError(UserError):
     """A request to the registry from an unknown caller (HTTP 401), or from one without the right (HTTP 403)."""
 
 
+class PromptTooLongError(RequestError):
+    """Prompt and completion are longer than the model's context: HTTP 400."""
+
+
 class ServerBusyError(RequestError):
-    """The predictor's queue is full: HTTP 503 with Retry-After."""
+    """The predictor's queue is full: HTTP 429 with Retry-After."""
+
+
+class ServerStoppingError(RequestError):
+    """The predictor finishes what it has accepted, and stops: HTTP 503 with Retry-After."""
+
+
+class DeadlineError(RequestError):
+    """The predictor did not finish a request by its deadline: HTTP 408."""
+
+
+class CancelledRequestError(RequestError):
+    """The client went away, or cancelled the request; nobody reads the answer."""
 
 
 class StageFailedError(CrossoverError):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from crossover.counter_rng import Stream, generator
 from crossover.data import tokenizer
-from crossover.decoding.generation_request import Completion, Generation
+from crossover.decoding.generation_request import Completion, Generation, Text, TokenLogprob
 from crossover.decoding.token_sampling import Floats, choose
 from crossover.errors import RequestError
 
@@ -61,7 +61,7 @@ class ARSequence:
                 remedy="serve a masked diffusion model, or omit suffix",
             )
         self.request, self.max_length = request, max_length
-        self.prompt = tokenizer.encode(request.prompt).astype(np.int64)
+        self.prompt = token_ids(request.prompt).astype(np.int64)
         self.new: list[int] = []
         self.logprobs: list[float] = []
         self.passes = 0
@@ -129,8 +129,8 @@ class DLMSequence:
                 remedy=f"ask for at most {max_length}",
             )
         self.request, self.hole = request, hole
-        prompt = tokenizer.encode(request.prompt).astype(np.int64)
-        suffix = tokenizer.encode(request.suffix or "").astype(np.int64)
+        prompt = token_ids(request.prompt).astype(np.int64)
+        suffix = token_ids(request.suffix or "").astype(np.int64)
         left, right = truncate_both(len(prompt), len(suffix), max_length - hole)
         self.truncated = len(prompt) + len(suffix) - left - right
         self.begin = left
@@ -161,7 +161,7 @@ class DLMSequence:
         masked, logits_PV = self.wanted(), logits_PV.copy()
         logits_PV[:, self._forbidden] = -np.inf
         tokens_P, logprob_P = choose(logits_PV, self.request.temperature, self.request.top_p, self._draw)
-        priority = logprob_P if self.request.remasking == "confidence" else self._draw.random(len(masked))
+        priority = logprob_P if self.request.order == "confidence" else self._draw.random(len(masked))
         chosen = np.argsort(-priority, kind="stable")[: self._tokens_per_pass()]
         self.tokens[masked[chosen]] = tokens_P[chosen]
         self.logprobs[masked[chosen] - self.begin] = logprob_P[chosen]
@@ -188,6 +188,11 @@ class DLMSequence:
         hole = [int(token) for token in self.tokens[self._hole]]
         seen = len(self.tokens) - self.hole
         return _finish(self.request, hole, self.logprobs.tolist(), seen, self.truncated, self.passes)
+
+
+def token_ids(text: Text) -> Tokens:
+    """The token ids of a text. Shape (L,)."""
+    return tokenizer.encode(text) if isinstance(text, str) else np.asarray(text, dtype=np.int64)
 
 
 def truncate_both(left: int, right: int, room: int) -> tuple[int, int]:
@@ -229,5 +234,5 @@ def _finish(
         prompt_tokens=seen,
         truncated_tokens=truncated,
         forward_passes=passes,
-        logprobs=logprobs[: len(tokens)],
+        logprobs=[TokenLogprob(*pair) for pair in zip(tokens, logprobs, strict=False)],
     )

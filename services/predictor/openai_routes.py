@@ -137,7 +137,7 @@ class OpenAIRoutes:
             tokens = [bytes([token]).decode("utf-8", "replace") for token in completion.tokens]
             logprobs = {
                 "tokens": tokens,
-                "token_logprobs": completion.logprobs,
+                "token_logprobs": [item.logprob for item in completion.logprobs],
                 "top_logprobs": None,
                 "text_offset": None,
             }

@@ -11,7 +11,7 @@ from crossover.errors import RequestError
 from crossover.field_faults import field_faults
 
 BodyT = TypeVar("BodyT", bound=BaseModel)
-DIFFUSION_FIELDS = ("steps", "block_length", "remasking")
+DIFFUSION_FIELDS = ("steps", "block_length", "order")
 
 
 def _texts(value: object) -> list[str]:
@@ -48,7 +48,7 @@ class SamplingFields(RequestBody):
     block_length: int = Field(
         default=0, ge=0, description="DLM: tokens of a block, completed before the next; 0 is one block."
     )
-    remasking: Literal["confidence", "random"] = "confidence"
+    order: Literal["confidence", "random"] = "confidence"
 
     def generation(self, prompt: str, suffix: str | None, *, causal: bool, choice: int = 0) -> Generation:
         """The request for one prompt; each choice has a seed of its own.
@@ -73,7 +73,7 @@ class SamplingFields(RequestBody):
             stop=tuple(self.stop),
             steps=self.steps,
             block_length=self.block_length,
-            remasking=self.remasking,
+            order=self.order,
         )
 
 

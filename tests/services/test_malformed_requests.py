@@ -204,7 +204,7 @@ def test_what_openai_s_clients_send_is_accepted(server: Server) -> None:
     assert answers[0].json()["choices"] == answers[1].json()["choices"] == answers[2].json()["choices"]
 
 
-@pytest.mark.parametrize("field", [{"steps": 4}, {"block_length": 2}, {"remasking": "random"}])
+@pytest.mark.parametrize("field", [{"steps": 4}, {"block_length": 2}, {"order": "random"}])
 def test_fields_of_diffusion_are_refused_by_an_autoregressive_model(ar_url: str, field: dict[str, object]) -> None:
     name = next(iter(field))
     for given, status in ((field, 400), (dict.fromkeys(field), 200)):

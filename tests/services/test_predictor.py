@@ -151,7 +151,7 @@ def test_one_text_is_one_stop_text_in_every_protocol(url: str) -> None:
     assert answers({"stop": full[2:5]}) == [full[: full.index(full[2:5])]] * 3
 
 
-@pytest.mark.parametrize("fields", [{"stop": 5}, {"stop": ["a", 1]}, {"max_tokens": 3.5}, {"remasking": "best"}])
+@pytest.mark.parametrize("fields", [{"stop": 5}, {"stop": ["a", 1]}, {"max_tokens": 3.5}, {"order": "best"}])
 def test_kserve_refuses_fields_of_the_wrong_type(url: str, fields: dict[str, object]) -> None:
     answer = httpx.post(f"{url}/v1/models/crossover:predict", json={"instances": [{"prompt": "x"} | fields]})
     assert answer.status_code == 400, answer.text

@@ -44,7 +44,7 @@ def test_infilling_leaves_no_mask_and_keeps_what_is_fixed(
         steps=steps,
         block_length=block,
         temperature=temperature,
-        remasking=remasking,  # type: ignore[arg-type]
+        order=remasking,  # type: ignore[arg-type]
     )
     sequence = DLMSequence(request, 24)
     fixed = sequence.inputs().copy()
