@@ -36,7 +36,9 @@ class Metrics:
         def histogram(name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
             return Histogram(f"crossover_{name}", text, buckets=buckets, registry=registry)
 
-        self.answers = counter("http_requests", "HTTP answers, by route and status.", "route", "code")
+        self.answers = counter(
+            "http_requests", "Answers, by route and status; those of gRPC by method.", "route", "code"
+        )
         self.completions = counter("completions", "Completions that ended, by how they ended.", "outcome")
         self.tokens = counter("generated_tokens", "Tokens generated, padding not counted.")
         self.prompt_tokens = counter("prompt_tokens", "Tokens of prompts, suffixes and given texts.")
@@ -50,12 +52,12 @@ class Metrics:
         for outcome in ("stop", "length", "error", *(name for _, name in OUTCOMES)):
             self.completions.labels(outcome)  # so that rates are known before the first
 
-    def answered(self, route: str, code: int) -> None:
-        """Count one HTTP answer.
+    def answered(self, route: str, code: int | str) -> None:
+        """Count one answer.
 
         Args:
-            route: the path of the route, with its parameters' names; not the path of the request.
-            code: HTTP status.
+            route: the path of the route, with its parameters' names, not the path of the request; or gRPC's method.
+            code: HTTP status, or the name of gRPC's.
         """
         self.answers.labels(route, str(code)).inc()
 
