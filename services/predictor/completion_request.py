@@ -109,7 +109,7 @@ class GenerationFields(SamplingFields):
     max_tokens: int | None = Field(
         default=None, ge=0, le=MAX_NEW_TOKENS, description="Default 16, or what the context leaves if that is less."
     )
-    stop: Annotated[TextsField, Field(max_length=MAX_STOPS)] = []
+    stop: Annotated[TextsField, Field(max_length=MAX_STOPS)] = Field(default=[])
     prompt_logprobs: bool = False
     truncate_prompt_tokens: int | None = Field(
         default=None, ge=1, description="Keep only so many tokens of the prompt, its last."
@@ -196,5 +196,3 @@ def check_choices(count: int, limit: int, field: str) -> None:
     """
     if count > limit:
         raise malformed(field, f"asks for {count} completions, and the server's queue holds {limit}")
-
-

@@ -70,6 +70,4 @@ def routing_error(request: Request, error: Exception) -> JSONResponse:
     message = f"{request.method} {request.url.path}: {error.detail}"
     kind = OPENAI_TYPES.get(error.status_code, "invalid_request_error")
     openai = {"message": message, "type": kind, "param": None, "code": None}
-    return JSONResponse(
-        {"error": message if is_kserve(request.url.path) else openai}, error.status_code, error.headers
-    )
+    return JSONResponse({"error": message if is_kserve(request.url.path) else openai}, error.status_code, error.headers)

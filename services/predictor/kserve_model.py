@@ -65,7 +65,11 @@ class CrossoverModel(Model):
         if isinstance(payload, InferRequest):
             answers = await self._complete(from_tensors(payload, self.client))
             return _to_tensors(self.name, self.version, payload, answers)
-        return {"predictions": [_prediction(*answer) for answer in await self._complete(from_instances(payload, self.client))]}
+        return {
+            "predictions": [
+                _prediction(*answer) for answer in await self._complete(from_instances(payload, self.client))
+            ]
+        }
 
     async def _complete(self, work: Work) -> list[Answer]:
         completions = await self.client.complete(work.generations, timeout=work.timeout)

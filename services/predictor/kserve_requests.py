@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import struct
-from collections.abc import Iterator, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 from crossover_services.predictor.completion_request import CompletionRequest, check_choices
@@ -190,7 +190,9 @@ def split_bytes(place: str, content: bytes) -> Iterator[bytes]:
         (size,) = struct.unpack_from("<I", content, at) if at + 4 <= len(content) else (len(content),)
         at += 4 + size
         if at > len(content):
-            raise malformed(place, "ends within an element; each is its length in 4 bytes, little endian, then its bytes")
+            raise malformed(
+                place, "ends within an element; each is its length in 4 bytes, little endian, then its bytes"
+            )
         yield content[at - size : at]
 
 
@@ -202,4 +204,3 @@ def check_outputs(names: Iterable[str]) -> None:
     """
     for name in names:
         parse_body(Output, {"name": name}, "outputs")
-

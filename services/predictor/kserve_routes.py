@@ -105,7 +105,11 @@ def kserve_routes(plane: RequestDataPlane) -> APIRouter:
             remedy="start a server for another checkpoint",
         )
 
-    for path, route in ((one, plane.model_metadata), (versioned, metadata_of_version), (f"{versioned}/ready", ready_version)):
+    for path, route in (
+        (one, plane.model_metadata),
+        (versioned, metadata_of_version),
+        (f"{versioned}/ready", ready_version),
+    ):
         router.add_api_route(path, route, methods=["GET"], response_model=None)
     for path, route in (
         (f"{one}/infer", infer),

@@ -43,7 +43,7 @@ def finite(value: float | None) -> float | None:
 
 
 def token_text(token: int) -> str:
-    """The text of one token; of a part of a character its byte, as OpenAI writes it: `bytes:\\xe2`."""
+    """The text of one token; of a part of a character its byte, as OpenAI writes it."""
     if token >= tokenizer.BOS:
         return tokenizer.SPECIAL[token]
     try:
@@ -142,7 +142,9 @@ async def event_stream(events: AsyncGenerator[tuple[int, Event]], chunks: Chunks
         RequestError: before the first event, so that it has a status of its own; a later one is an event.
     """
     first = await anext(events)
-    return EventStream(_lines(events, first, chunks), media_type="text/event-stream", headers={"Cache-Control": "no-cache"})
+    return EventStream(
+        _lines(events, first, chunks), media_type="text/event-stream", headers={"Cache-Control": "no-cache"}
+    )
 
 
 class EventStream(StreamingResponse):

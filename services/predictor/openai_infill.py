@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 from crossover_services.predictor.completion_request import SamplingFields, check_choices
@@ -103,12 +103,14 @@ class InfillRequest(SamplingFields, ChoiceFields):
             raise RequestError(
                 "request.infill-unsupported",
                 field="parts",
-                problem=f"this model, {capabilities.family}, generates left to right and cannot attend to text after a hole",
+                problem=f"a model of the family {capabilities.family!r} cannot attend to text after a hole",
                 remedy="serve a masked diffusion model (arm dlm), or use /v1/completions",
             )
         combinations = fixed_lengths(self.parts)
         if self.stream and len(combinations) > 1:
-            raise malformed("parts", "has a hole with a range of lengths, whose answer is chosen at the end; omit stream")
+            raise malformed(
+                "parts", "has a hole of several lengths, of which the answer is chosen at the end; omit stream"
+            )
         check_choices(len(combinations) * self.n, client.engine.limits.waiting, "n")
         # as many log-probabilities as there are tokens make the answer's `holes`
         sampling = self.sampling(capabilities, logprobs=self.logprobs or 0)
