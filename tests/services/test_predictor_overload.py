@@ -1,4 +1,4 @@
-"""What the predictor does with clients that send too much, too slowly, or leave, and with more requests than it holds."""
+"""What the predictor does with clients that send too much, too slowly, or leave, and with too many requests."""
 
 from __future__ import annotations
 
