@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from crossover.commands.command_options import workspace_at
-from crossover.commands.serve_samples import EXAMPLE_PASSAGE, held_out_passage, show_samples
+from crossover.commands.serve_samples import EXAMPLE_PASSAGE, held_out_passages, show_samples
 from crossover.errors import CrossoverError, WorkspaceError
 from crossover.stages.stage_manifests import AnalysisRef, DeploymentRef
 from crossover.stages.workspace import STUDY_FILE
@@ -84,7 +84,7 @@ def _analysis(store: ArtifactStore) -> AnalysisRef | None:
 def _try(place: str, checkpoint: Path) -> int:
     """Show samples of the checkpoint; if it cannot fill holes, also of the workspace's best DLM."""
     store = None if checkpoint == Path(place) else open_store(place)
-    passage = held_out_passage(store) if store else EXAMPLE_PASSAGE
+    passage = held_out_passages(store)[0] if store else EXAMPLE_PASSAGE
     arms = [_diffusion_arm(store)] if store else []
     for folder in (checkpoint, *(find_checkpoint(place, arm) for arm in arms if arm)):
         with serving(folder) as url:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import urllib.request
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from crossover.data import tokenizer
 from crossover.data.task_items import TaskItems
+from crossover.files import write_json
 from crossover.storage import ArtifactStore
 from crossover.study.study_parts import DOMAIN_CLOZE
 
@@ -15,6 +18,8 @@ SAMPLE_TOKENS = 32
 SAMPLES = 4
 """Samples requested for one prompt; the first that is not blank is shown."""
 SAMPLE_TEMPERATURE = 0.8
+EXAMPLES = 6
+"""Passages that the playground offers."""
 HOLE_TOKENS = 2
 PASSES = (1, 4, 16)
 """Forward passes that one continuation is requested in, and as many as it has tokens."""
@@ -32,17 +37,40 @@ EXAMPLE_PASSAGE = Passage("    def __init__(se", "lf, name):\n        self.name 
 """For checkpoints without a study at hand."""
 
 
-def held_out_passage(store: ArtifactStore) -> Passage:
-    """A passage that no run of a study was trained on: the first item of its domain cloze that is running text."""
+def held_out_passages(store: ArtifactStore, count: int = 1) -> list[Passage]:
+    """Passages that no run of a study was trained on: items of its domain cloze, running text before other text.
+
+    Args:
+        store: of the study.
+        count: at most so many, of documents far apart.
+
+    Returns:
+        `EXAMPLE_PASSAGE` alone where the study has no such task.
+    """
     names = [name for name in store.names(f"tasks/{DOMAIN_CLOZE}") if not name.endswith(".json")]
     if not names:
-        return EXAMPLE_PASSAGE
+        return [EXAMPLE_PASSAGE]
     items = TaskItems.open(store.fetch(names[0])).documents()
     passages = [
-        Passage(tokenizer.decode(list(item["context"])), tokenizer.decode(list(item["options"][item["gold"]])))
+        _whole_words(tokenizer.decode(list(item["context"])), tokenizer.decode(list(item["options"][item["gold"]])))
         for _, item in items
     ]
-    return next((passage for passage in passages if _is_running_text(passage)), passages[0])
+    running = [passage for passage in passages if _is_running_text(passage)] or passages[:1]
+    return running[:: -(-len(running) // count)]
+
+
+def write_examples(path: Path, store: ArtifactStore) -> None:
+    """Write passages to the file that the predictor's `--examples` reads."""
+    write_json(path, [passage._asdict() for passage in held_out_passages(store, EXAMPLES)])
+
+
+def _whole_words(prompt: str, continuation: str) -> Passage:
+    """The parts of an item, which is cut anywhere, from a sentence's begin and with a word's begin between them."""
+    sentence = re.search(r"[.!?][\"'”’]?\s+", prompt[: len(prompt) // 2])
+    begun = re.search(r"\w*$", prompt)
+    word = begun[0] if begun and continuation[:1].isalnum() else ""
+    whole = prompt[sentence.end() if sentence else 0 : len(prompt) - len(word)]
+    return Passage(whole, word + continuation) if whole.strip() else Passage(prompt, continuation)
 
 
 def _is_running_text(passage: Passage) -> bool:

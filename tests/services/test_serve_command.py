@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from crossover.commands.serve_command import find_checkpoint
-from crossover.commands.serve_samples import EXAMPLE_PASSAGE, held_out_passage, readable
+from crossover.commands.serve_samples import EXAMPLE_PASSAGE, held_out_passages, readable
 from crossover.data.domain_cloze import ClozeItem
 from crossover.data.task_items import write_cloze_items
 from crossover.errors import WorkspaceError
@@ -58,10 +58,11 @@ def test_the_promoted_checkpoint_or_an_arm_s_best(workspace: Path) -> None:
 
 
 def test_samples_continue_held_out_text_of_the_study(tmp_path: Path) -> None:
-    """The first item that is running text; the example where the study has no such task."""
+    """Running text, from a sentence's begin and cut between words; the example where the study has no such task."""
     store = open_store(str(tmp_path))
-    assert held_out_passage(store) == EXAMPLE_PASSAGE
+    assert held_out_passages(store) == [EXAMPLE_PASSAGE]
     texts = [("\x1b[2J four words or more", "two words"), ("a", "b c"), ("He had never seen the ", "sea before.")]
+    texts.append(("er the hill. The dog ran into the pa", "rk again."))  # an item is cut anywhere
     items = [
         ClozeItem(
             id=str(number),
@@ -74,7 +75,10 @@ def test_samples_continue_held_out_text_of_the_study(tmp_path: Path) -> None:
     ]
     write_cloze_items(store.path("tasks/domain-cloze/x"), items)
     store.publish("tasks/domain-cloze/x")
-    assert held_out_passage(store) == ("He had never seen the ", "sea before.")
+    assert held_out_passages(store, 6) == [
+        ("He had never seen the ", "sea before."),
+        ("The dog ran into the ", "park again."),
+    ]
 
 
 @pytest.mark.parametrize("arm", [None, "ar"])
