@@ -22,6 +22,8 @@ from crossover.study.study_config import StudyConfig
 
 START_SECONDS = 60.0
 STOP_SECONDS = 35.0
+TRIED = 2
+"""Passages that `--try` shows."""
 
 
 def serve(options: argparse.Namespace) -> int:
@@ -84,12 +86,12 @@ def _analysis(store: ArtifactStore) -> AnalysisRef | None:
 def _try(place: str, checkpoint: Path) -> int:
     """Show samples of the checkpoint; if it cannot fill holes, also of the workspace's best DLM."""
     store = None if checkpoint == Path(place) else open_store(place)
-    passage = held_out_passages(store)[0] if store else EXAMPLE_PASSAGE
+    passages = held_out_passages(store, TRIED) if store else [EXAMPLE_PASSAGE]
     arms = [_diffusion_arm(store)] if store else []
     for folder in (checkpoint, *(find_checkpoint(place, arm) for arm in arms if arm)):
         with serving(folder) as url:
             print(f"serving {folder} on {url}")
-            if show_samples(url, passage):
+            if show_samples(url, passages):
                 return 0
     print("this model cannot fill holes; a masked diffusion model can")
     return 0

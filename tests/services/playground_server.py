@@ -40,13 +40,11 @@ CARD = {
 AR_CARD = CARD | {"family": "autoregressive", "infill": False, "parameters": 1_234_567, "run": "c/ar/seed-0"}
 
 
-def predictor(card: dict[str, Any], *, origins: tuple[str, ...] = ()) -> FastAPI:
+def predictor(card: dict[str, Any]) -> FastAPI:
     """An application with the playground and the API that it uses; `state.bodies` has what was asked."""
     app = FastAPI()
     app.state.bodies = []
     app.include_router(playground_router(EXAMPLES))
-    if origins:
-        add_cors(app, origins)
 
     async def models() -> dict[str, Any]:
         return {"data": [card]}
@@ -101,7 +99,7 @@ async def _autoregressive() -> AsyncIterator[str]:
 
 
 @contextmanager
-def served(app: FastAPI) -> Iterator[str]:
+def served(app: FastAPI, *, origins: tuple[str, ...] = ()) -> Iterator[str]:
     """Serve an application from a thread. Yields its base URL."""
     started = threading.Event()
 
@@ -110,7 +108,9 @@ def served(app: FastAPI) -> Iterator[str]:
             await super().startup(sockets)
             started.set()
 
-    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", ws="none", timeout_graceful_shutdown=1)
+    config = uvicorn.Config(
+        add_cors(app, origins), host="127.0.0.1", port=0, log_level="error", ws="none", timeout_graceful_shutdown=1
+    )
     server = Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()

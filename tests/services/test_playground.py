@@ -33,7 +33,7 @@ def base(app: FastAPI) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def other(base: str) -> Iterator[str]:
     """An autoregressive one, which lets pages of the first one call it."""
-    with playground_server.served(playground_server.predictor(playground_server.AR_CARD, origins=(base,))) as url:
+    with playground_server.served(playground_server.predictor(playground_server.AR_CARD), origins=(base,)) as url:
         yield url
 
 

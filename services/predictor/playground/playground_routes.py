@@ -10,10 +10,11 @@ from importlib import resources
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from fastapi import APIRouter, FastAPI, Request, Response
-from fastapi.middleware.cors import CORSMiddleware
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp
 
 from crossover.errors import WorkspaceError
 from crossover.report import page_design
@@ -58,15 +59,21 @@ def read_examples(path: Path) -> list[Example]:
         ) from error
 
 
-def add_cors(app: FastAPI, origins: Sequence[str]) -> None:
-    """Let pages of other origins call this server, so that a playground can show it beside another one.
+def add_cors(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
+    """An application that lets pages of other origins call it, so that a playground can show it beside another one.
 
     Args:
-        app: before it starts.
-        origins: such as http://localhost:8080; `*` is every origin.
+        app: with every other middleware, so that its errors can be read, too.
+        origins: such as http://localhost:8080; `*` is every origin; none changes nothing.
     """
-    app.add_middleware(
-        CORSMiddleware, allow_origins=list(origins), allow_methods=["GET", "POST"], allow_headers=["content-type"]
+    if not origins:
+        return app
+    return CORSMiddleware(
+        app,
+        allow_origins=list(origins),
+        allow_methods=["GET", "POST"],
+        allow_headers=["content-type"],
+        expose_headers=["retry-after"],
     )
 
 
