@@ -6,18 +6,23 @@ import argparse
 import logging
 from pathlib import Path
 
+from crossover_services.predictor.engine_client import EngineClient
+from crossover_services.predictor.engine_metrics import EngineCollector
 from crossover_services.predictor.kserve_model import CrossoverModel
-from crossover_services.predictor.kserve_requests import RequestDataPlane
-from crossover_services.predictor.openai_routes import OpenAIRoutes, kserve_error
+from crossover_services.predictor.kserve_routes import RequestDataPlane, add_error_handlers, kserve_routes
+from crossover_services.predictor.openai_chat import chat_template
+from crossover_services.predictor.openai_routes import OpenAIRoutes
 from crossover_services.predictor.request_metrics import Metrics
 from fastapi import FastAPI
 from kserve import model_server
 from kserve.model_repository import ModelRepository
 from kserve.protocol.model_repository_extension import ModelRepositoryExtension
 from kserve.protocol.rest.server import RESTServer
+from prometheus_client import REGISTRY
 
-from crossover.errors import RequestError
-from crossover.study.study_digests import short
+from crossover.decoding.engine import Engine, EngineLimits
+from crossover.training.checkpoint import load_checkpoint
+from crossover.training.checkpoint_info import checkpoint_digest
 
 
 class Application(RESTServer):
@@ -36,20 +41,32 @@ class Application(RESTServer):
         for name in ("kserve", "kserve.trace", "uvicorn.error"):
             logging.getLogger(name).setLevel(logging.WARNING)
         self.app: FastAPI = model_server.app
-        model = CrossoverModel(options.model_name, checkpoint, options.max_queue)
+        transformer, info = load_checkpoint(checkpoint)
+        limits = EngineLimits(running=options.max_running, waiting=options.max_queue, memory_bytes=options.memory)
+        self._engine = Engine(transformer, limits)
+        REGISTRY.register(EngineCollector(self._engine.state))
+        client = EngineClient(self._engine, metrics, options.timeout)
+        identity = {
+            "digest": checkpoint_digest(checkpoint),
+            "run": info.run,
+            "run_digest": info.run_digest,
+            "step": info.step,
+        }
+        model = CrossoverModel(options.model_name, client, identity)
         models = ModelRepository()
         models.update(model)
-        data_plane = RequestDataPlane(models, version=short(model.digest))
+        data_plane = RequestDataPlane(models, model)
         super().__init__("kserve.model_server:app", data_plane, ModelRepositoryExtension(models), options.port)
-        self.title = f"{model.info.arm} ({model.info.family})"
-        routes = OpenAIRoutes(options.model_name, model.batcher, metrics, model.identity)
+        self.title = f"{info.arm} ({info.family})"
+        routes = OpenAIRoutes(options.model_name, client, identity, chat_template(checkpoint))
         self.app.include_router(routes.router())
-        self.app.include_router(data_plane.router())
+        self.app.include_router(kserve_routes(data_plane))
         self.create_application()
-        self.app.add_exception_handler(RequestError, kserve_error)
+        add_error_handlers(self.app)
 
     def _add_middlewares(self, app: FastAPI) -> None:
         """None of KServe's, which writes two lines for each request."""
 
     def close(self) -> None:
-        """Stop."""
+        """Stop the engine."""
+        self._engine.close()

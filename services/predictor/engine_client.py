@@ -8,6 +8,8 @@ from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
+from crossover_services.predictor.access_log import note_completion, note_prompt
+
 from crossover.decoding.engine import Engine, Ticket
 from crossover.decoding.engine_events import Event, Failed, Finished
 from crossover.decoding.generation_request import Completion, Generation, Infilling
@@ -22,10 +24,11 @@ class EngineClient:
     Args:
         engine: decodes them.
         metrics: sees every event of the engine, in the event loop.
+        timeout: seconds that a request may take; None for any time.
     """
 
-    def __init__(self, engine: Engine, metrics: Metrics) -> None:
-        self.engine, self.metrics = engine, metrics
+    def __init__(self, engine: Engine, metrics: Metrics, timeout: float | None = None) -> None:
+        self.engine, self.metrics, self.timeout = engine, metrics, timeout
 
     async def complete(
         self, requests: Sequence[Generation | Infilling], *, timeout: float | None = None
@@ -34,7 +37,7 @@ class EngineClient:
 
         Args:
             requests: decoded together with those of other callers.
-            timeout: seconds.
+            timeout: seconds, if that is less than the server's.
 
         Raises:
             RequestError: as `Engine.submit` has it, or DeadlineError; the other requests are cancelled.
@@ -53,22 +56,24 @@ class EngineClient:
 
         Args:
             requests: decoded together with those of other callers.
-            timeout: seconds.
+            timeout: seconds, if that is less than the server's.
             canvas: also `Canvas` events (diffusion models).
 
         Raises:
             RequestError: as `complete` has it.
         """
         loop, queue = asyncio.get_running_loop(), asyncio.Queue[tuple[int, Event]]()
-        deadline = None if timeout is None else time.monotonic() + timeout
+        seconds = min((limit for limit in (timeout, self.timeout) if limit is not None), default=None)
+        deadline = None if seconds is None else time.monotonic() + seconds
         tickets: dict[int, Ticket] = {}
 
         def deliver(index: int, event: Event) -> None:
-            self.metrics.event(event)
+            self.metrics.event(event, (id(queue), index))
             queue.put_nowait((index, event))
 
         try:
             for i, request in enumerate(requests):
+                note_prompt(request)
                 tickets[i] = self.engine.submit(
                     request,
                     lambda event, i=i: loop.call_soon_threadsafe(deliver, i, event),
@@ -81,6 +86,8 @@ class EngineClient:
                     del tickets[index]
                 if isinstance(event, Failed):
                     raise event.error
+                if isinstance(event, Finished):
+                    note_completion(event.completion)
                 yield index, event
         finally:
             for ticket in tickets.values():

@@ -9,18 +9,21 @@ from typing import Any
 import grpc
 from crossover_services.predictor.access_log import AccessLog
 from crossover_services.predictor.error_answers import status_of
-from kserve.protocol.dataplane import DataPlane
+from crossover_services.predictor.grpc_servicer import Servicer
+from crossover_services.predictor.kserve_routes import RequestDataPlane
+from kserve.errors import ModelNotFound
 from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc
 from kserve.protocol.grpc.interceptors import ExceptionToStatusInterceptor
-from kserve.protocol.grpc.servicer import InferenceServicer
 from kserve.protocol.model_repository_extension import ModelRepositoryExtension
 
 from crossover.errors import RequestError, WorkspaceError
 
 CODES = {
+    404: grpc.StatusCode.NOT_FOUND,
     408: grpc.StatusCode.DEADLINE_EXCEEDED,
     413: grpc.StatusCode.RESOURCE_EXHAUSTED,
     429: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    499: grpc.StatusCode.CANCELLED,
     503: grpc.StatusCode.UNAVAILABLE,
 }
 """Of HTTP statuses; any other is INVALID_ARGUMENT."""
@@ -41,13 +44,13 @@ class GrpcServer:
     def __init__(
         self,
         address: str,
-        data_plane: DataPlane,
+        data_plane: RequestDataPlane,
         repository: ModelRepositoryExtension,
         log: AccessLog,
         most_bytes: int,
     ) -> None:
         self._address, self._log, self._most = address, log, most_bytes
-        self._servicer = InferenceServicer(data_plane, repository)
+        self._servicer = Servicer(data_plane, repository)
         self._server: grpc.aio.Server | None = None
 
     async def start(self) -> int:
@@ -116,4 +119,6 @@ class _Interceptor(ExceptionToStatusInterceptor):
         """Answer with the status of the error."""
         if isinstance(ex, RequestError):
             await context.abort(CODES.get(status_of(ex), grpc.StatusCode.INVALID_ARGUMENT), str(ex))
+        if isinstance(ex, ModelNotFound):  # which KServe logs with a traceback
+            await context.abort(grpc.StatusCode.NOT_FOUND, ex.reason)
         await super().handle_exception(ex, request_or_iterator, context, method_name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from crossover_services.predictor.__main__ import _arguments as predictor_arguments
+from crossover_services.predictor.server_options import server_options
 from crossover_services.registry.__main__ import _arguments as registry_arguments
 
 from crossover.cli import build_parser
@@ -106,8 +106,8 @@ def test_commands_are_those_that_the_programs_take(monkeypatch: pytest.MonkeyPat
                 monkeypatch.setattr("sys.argv", ["serve", *args[2:]])
                 assert registry_arguments().port == 8090
             elif name == "kserve-container":
-                monkeypatch.setattr("sys.argv", ["predictor", *args])
-                assert predictor_arguments().max_queue == 256
+                options = server_options(args)
+                assert (options.max_queue, options.grpc_port, options.timeout) == (256, 8081, 600)
             elif name in ("migration", "purge", "compact", "upload"):
                 build_parser().parse_args(args)
 
