@@ -55,6 +55,9 @@ def predictor(card: dict[str, Any]) -> FastAPI:
         if body.get("temperature", 1) > 10:
             message = "temperature: must be 0 to 10; correct temperature [request.invalid]"
             return JSONResponse({"error": {"message": message, "param": "temperature", "code": "request.invalid"}}, 400)
+        if not body["stream"]:
+            choice = {"index": 0, "text": "…", "holes": [HOLE], "finish_reason": "length", "seed": 7}
+            return JSONResponse({"choices": [choice], "usage": {"completion_tokens": 20, "forward_passes": 20}})
         stream = _diffusion(body) if card["family"] != "autoregressive" else _autoregressive()
         return StreamingResponse(stream, media_type="text/event-stream")
 
@@ -75,7 +78,7 @@ async def _diffusion(body: dict[str, Any]) -> AsyncIterator[str]:
     if body.get("seed") == 14:
         yield _event(error={"message": "the model failed", "code": "server"})
         return
-    for number, positions in enumerate(ORDER if body["canvas"] else ()):
+    for number, positions in enumerate(ORDER):
         canvas = [_token(position) for position in positions]
         yield _event(choices=[{"index": 0, "canvas": canvas, "forward_passes": number + 1}])
         await asyncio.sleep(0)

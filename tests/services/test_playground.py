@@ -237,7 +237,9 @@ def test_a_hole_of_a_range_of_lengths(tab: chromium.Tab, base: str, app: FastAPI
     put(tab, prompt="a [[2-6]] b")
     assert tab.run("document.querySelector('.slots').dataset.range") == "2–6"
     generate(tab)
-    assert app.state.bodies[-1][1]["parts"] == ["a ", {"hole": [2, 6]}, " b"]
+    body = app.state.bodies[-1][1]
+    assert (body["parts"], body["stream"]) == (["a ", {"hole": [2, 6]}, " b"], False)
+    assert text_of(tab, ".counts .tokens") == "6", "not those of all lengths that were tried"
     assert text_of(tab, ".canvas") == "a ä cat b"
     assert tab.run("document.querySelector('.canvas .cell').title") == "“ä cat”, 90 %"
 

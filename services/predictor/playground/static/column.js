@@ -90,9 +90,12 @@ export class Column {
       answer.passes = event.usage.forward_passes ?? answer.passes;
       answer.counted = true;
     }
+    if (answer.holes ?? choice?.holes) {
+      answer.holes ??= choice.holes;
+      answer.tokens = answer.holes.reduce((sum, hole) => sum + hole.tokens.length, 0); // not of the lengths tried beside it
+    }
     if (!choice) return;
-    if (choice.holes) answer.holes = choice.holes;
-    else if (choice.text) answer.texts.push(choice.text);
+    if (choice.text && !choice.holes) answer.texts.push(choice.text);
     answer.seed = choice.seed ?? answer.seed;
     const passes = choice.canvas ? [choice.canvas] : this.#written(choice, answer);
     for (const updates of passes.filter((each) => each.length)) {
@@ -100,13 +103,13 @@ export class Column {
       this.canvas.pass(updates);
     }
     answer.passes = choice.forward_passes ?? answer.passes;
-    if (!answer.counted) answer.tokens = this.canvas.written;
+    if (!answer.counted && !answer.holes) answer.tokens = this.canvas.written;
     this.#measure(answer);
   }
 
   // Text of a model that reports no canvas: each of its tokens is a pass, or the piece as one.
   #written(choice, answer) {
-    if (this.request.body.canvas !== undefined) return [];
+    if (this.card.family !== "autoregressive") return [];
     const { tokens = [], token_logprobs: logprobs = [] } = choice.logprobs ?? {};
     const at = this.canvas.cells.length;
     const texts = tokens.length ? tokens : choice.text ? [choice.text] : [];
@@ -114,7 +117,7 @@ export class Column {
     return texts.map((text, i) => [
       {
         position: at + i,
-        text: text.startsWith("bytes:") ? "\ufffd" : text,
+        text: text.startsWith("bytes:") ? "\ufffd" : text.replace(/^<\|.*\|>$/, ""),
         probability: logprobs[i] === undefined || logprobs[i] === null ? null : Math.exp(logprobs[i]),
       },
     ]);

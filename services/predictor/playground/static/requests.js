@@ -27,9 +27,10 @@ export function requestOf(parts, settings, card) {
   const body = { model: card.id, stream: true, stream_options: { include_usage: true }, ...sampling, ...(diffusion ? unmasking : {}) };
   const first = parts.findIndex(isHole);
   if (first >= 0 && card.infill) {
-    const canvas = !parts.some(isRange);
+    const canvas = !parts.some(isRange); // an answer that is chosen among several lengths is not streamed
+    const whole = canvas ? { ...body, canvas } : { ...body, stream: false, stream_options: null };
     const segments = parts.map((part) => (isHole(part) ? { slots: isRange(part) ? 1 : part.hole, range: isRange(part) ? part.hole : null } : { text: part }));
-    return { path: "v1/infill", body: { ...body, parts, canvas }, segments, holes: true };
+    return { path: "v1/infill", body: { ...whole, parts }, segments };
   }
   const prompt = first < 0 ? parts.join("") : parts.slice(0, first).join("");
   const size = first < 0 ? tokens : longest(parts[first]);
@@ -39,7 +40,6 @@ export function requestOf(parts, settings, card) {
     path: "v1/completions",
     body: { ...body, prompt, ...(size ? { max_tokens: size } : {}), ...(diffusion ? { canvas: true } : { logprobs: 0 }) },
     segments: [{ text: prompt }, { slots: diffusion ? size || 16 : 0, grows: true }, ...rest],
-    holes: false,
     note: first < 0 ? "" : "This model writes from left to right and cannot see what follows a hole: it continues the text before the first one.",
   };
 }
@@ -61,11 +61,15 @@ export async function cardOf(base) {
   return (await answer.json()).data[0];
 }
 
-// The events of a stream, as objects, until it ends.
+// The events of a stream, as objects, until it ends; an answer that is not streamed is one.
 export async function* eventsOf(base, path, body, signal) {
   const headers = { "Content-Type": "application/json" };
   const answer = await fetch(new URL(path, base), { method: "POST", headers, body: JSON.stringify(body), signal });
   if (!answer.ok) throw new ApiError(answer.status, faultOf(await answer.text()));
+  if (!body.stream) {
+    yield await answer.json();
+    return;
+  }
   const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   for (;;) {
