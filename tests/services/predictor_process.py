@@ -41,16 +41,7 @@ class Predictor:
 
 def command(checkpoint: Path | str, *flags: str) -> list[str]:
     """The command line of a predictor."""
-    return [
-        sys.executable,
-        "-m",
-        "crossover_services.predictor",
-        "--checkpoint",
-        str(checkpoint),
-        "--port",
-        "0",
-        *flags,
-    ]
+    return [sys.executable, "-m", "crossover_services.predictor", "--checkpoint", str(checkpoint), "--port", "0", *flags]
 
 
 @contextmanager
