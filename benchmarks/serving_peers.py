@@ -53,10 +53,12 @@ def timed(work: Callable[[], int]) -> Measured:
     return Measured(tokens, time.perf_counter() - began)
 
 
-def load_engine(folder: Path, dtype: str) -> Engine:
+def load_engine(folder: Path, precision: Precision) -> Engine:
     """The engine of a checkpoint, warm."""
     model, _ = load_checkpoint(folder)
-    return Engine(model, dtype=dtype)
+    engine = Engine(model, precision=precision)
+    engine.warm_up()
+    return engine
 
 
 def engine_answers(

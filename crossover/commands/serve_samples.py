@@ -72,12 +72,13 @@ def write_examples(path: Path, store: ArtifactStore) -> None:
 
 
 def _whole_words(prompt: str, continuation: str) -> Passage:
-    """The parts of an item, which is cut anywhere, from a sentence's begin and with a word's begin between them."""
+    """The parts of an item, which is cut anywhere, from a sentence's begin on, and of whole words."""
     sentence = re.search(r"[.!?][\"'”’]?\s+", prompt[: len(prompt) // 2])
     begun = re.search(r"\w*$", prompt)
     word = begun[0] if begun and continuation[:1].isalnum() else ""
+    continuation = re.sub(r"(?<=\s)\w+$", "", word + continuation).rstrip()  # its last word is cut as well
     whole = prompt[sentence.end() if sentence else 0 : len(prompt) - len(word)]
-    return Passage(whole, word + continuation) if whole.strip() else Passage(prompt, continuation)
+    return Passage(whole, continuation)
 
 
 def _is_running_text(passage: Passage) -> bool:

@@ -1,4 +1,4 @@
-"""The playground: its routes, and the page in a real browser before a predictor of fixed answers."""
+"""The playground: its routes, and the page in a browser, before a predictor of fixed answers and before real ones."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from fastapi import FastAPI
 
 from crossover.errors import WorkspaceError
 from tests.services import chromium, playground_server
+from tests.services.conftest import write_checkpoint
+from tests.services.predictor_process import predictor
 
 AXE = (Path(__file__).parent / "axe" / "axe.min.js").read_text("utf-8")
 DONE = "!document.querySelector('#generate').disabled"
@@ -299,3 +301,53 @@ def test_a_hole_is_inserted_at_the_cursor(tab: chromium.Tab, base: str) -> None:
     tab.run("document.querySelector('#insert').click()")
     assert tab.run("document.querySelector('#prompt').value") == "a [[3]]b"
     assert tab.run("document.activeElement.id") == "prompt"
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+    """Predictors of a random checkpoint of each family; the second lets pages of the first call it."""
+    folder = tmp_path_factory.mktemp("real")
+    for name in ("dlm", "ar"):
+        (folder / f"{name}-log").mkdir()
+    examples = folder / "examples.json"
+    examples.write_text('[{"prompt": "She saw ", "continuation": "a red boat sank."}]')
+    dlm = write_checkpoint(folder / "dlm", causal=False)
+    with predictor(dlm, folder / "dlm-log", "--examples", str(examples)) as first:
+        ar = write_checkpoint(folder / "ar", causal=True)
+        with predictor(ar, folder / "ar-log", "--allow-origin", first.url) as second:
+            yield first.url, second.url
+
+
+def test_both_families_answer_from_real_servers(tab: chromium.Tab, real: tuple[str, str]) -> None:
+    dlm, ar = real
+    assert httpx.get(dlm).json() == {"status": "alive"}
+    opened(tab, f"{dlm}/?other={ar}")
+    assert tab.run("document.querySelector('#prompt').value") == "She saw a [[8]] sank."
+    generate(tab)
+    first, second = (f"article[data-family='{family}']" for family in ("masked diffusion", "autoregressive"))
+    for column in (first, second):
+        assert text_of(tab, f"{column} .counts .tokens") == "8"
+        assert text_of(tab, f"{column} .replay output") == "pass 8 of 8"
+        assert text_of(tab, f"{column} .truth").endswith("red boat")
+        shown = f'[...document.querySelectorAll("{column} .canvas .cell")]'
+        assert tab.run(f"{shown}.length") == 8 and tab.run(f"{shown}.every((cell) => cell.dataset.level)")
+    assert text_of(tab, f"{first} .canvas").endswith(".") and tab.run("document.querySelectorAll('.mask').length") == 1
+    assert "c/a/seed-0" in text_of(tab, f"{first} .card") and "sha256:" in text_of(tab, f"{first} .card")
+    put(tab, prompt="She saw [[2-3]] and [[2]].", confidence_threshold="0.5", block_length="2", cache="dual")
+    generate(tab)
+    assert text_of(tab, f"{first} .counts .tokens") in ("4", "5")
+    put(tab, prompt="She saw ", max_tokens="8", temperature="0", steps="2", confidence_threshold="")
+    generate(tab)
+    assert text_of(tab, f"{first} .counts .tokens") == "8"
+    assert text_of(tab, "#faults") == ""
+    assert tab.complaints() == []
+
+
+def test_a_real_server_s_errors_are_shown(tab: chromium.Tab, real: tuple[str, str]) -> None:
+    opened(tab, real[0])
+    put(tab, prompt="x" * 100)
+    generate(tab)
+    assert "context_length_exceeded" in text_of(tab, "#faults") and "32 tokens" in text_of(tab, "#faults")
+    put(tab, prompt="x", top_p="0")
+    generate(tab)
+    assert tab.run("document.querySelector('[aria-invalid]').id") == "top_p"

@@ -62,7 +62,7 @@ def test_samples_continue_held_out_text_of_the_study(tmp_path: Path) -> None:
     store = open_store(str(tmp_path))
     assert held_out_passages(store) == [EXAMPLE_PASSAGE]
     texts = [("\x1b[2J four words or more", "two words"), ("a", "b c"), ("He had never seen the ", "sea before.")]
-    texts.append(("er the hill. The dog ran into the pa", "rk again."))  # an item is cut anywhere
+    texts.append(("er the hill. The dog ran into the pa", "rk again. And th"))  # an item is cut anywhere
     items = [
         ClozeItem(
             id=str(number),
@@ -77,7 +77,7 @@ def test_samples_continue_held_out_text_of_the_study(tmp_path: Path) -> None:
     store.publish("tasks/domain-cloze/x")
     assert held_out_passages(store, 6) == [
         ("He had never seen the ", "sea before."),
-        ("The dog ran into the ", "park again."),
+        ("The dog ran into the ", "park again. And"),
     ]
 
 

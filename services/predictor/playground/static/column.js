@@ -78,7 +78,7 @@ export class Column {
       return `${this.name}: ${answer.tokens} tokens in ${answer.passes} forward passes, ${seconds(answer.total)}. It wrote: ${answer.texts.join(" … ")}`;
     } finally {
       this.root.removeAttribute("aria-busy");
-      this.#measure(answer);
+      if (answer.first !== null) this.#measure(answer);
       this.#ready();
     }
   }
