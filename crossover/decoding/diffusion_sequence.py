@@ -92,7 +92,8 @@ class DiffusionSequence(DecodingSequence):
         probability_PV = np.exp(logp_PV)
         if order == "margin":
             best_P2 = np.partition(probability_PV, -2, axis=-1)[:, -2:]
-            return np.abs(best_P2[:, 1] - best_P2[:, 0])
+            margin_P: Floats = best_P2[:, 1] - best_P2[:, 0]
+            return margin_P
         entropy_P: Floats = -(probability_PV * np.where(probability_PV > 0, logp_PV, 0.0)).sum(axis=-1)
         return -entropy_P
 

@@ -12,6 +12,7 @@ from crossover.decoding.generation_request import Generation, Infilling
 from crossover.decoding.inference_model import InferenceModel
 from crossover.decoding.key_value_cache import PrefixCache
 from crossover.decoding.masked_sequence import MaskedSequence
+from crossover.decoding.segment import Segment
 from crossover.errors import RequestError
 
 
@@ -67,7 +68,8 @@ def step(model: InferenceModel, sequences: Sequence[DecodingSequence], prefixes:
     """
     prefixes.next_step()
     result = Step()
-    batch, room = [], rows
+    batch: list[tuple[DecodingSequence, list[Segment]]] = []
+    room = rows
     for sequence in sorted(sequences, key=lambda sequence: sequence.least_rows > 1):
         if batch and sequence.least_rows > room:
             continue

@@ -34,10 +34,12 @@ def choose(logits_PV: Floats, sampling: Sampling, draw: np.random.Generator) -> 
     Returns:
         Token ids (P,).
     """
+    chosen: Tokens
     if sampling.temperature == 0:
-        return logits_PV.argmax(axis=-1)
+        chosen = logits_PV.argmax(axis=-1)
+        return chosen
     kept_PV = _truncated(log_softmax(logits_PV / sampling.temperature), sampling)
-    chosen: Tokens = (kept_PV + draw.gumbel(size=kept_PV.shape)).argmax(axis=-1)
+    chosen = (kept_PV + draw.gumbel(size=kept_PV.shape)).argmax(axis=-1)
     return chosen
 
 

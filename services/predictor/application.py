@@ -6,6 +6,7 @@ import argparse
 import logging
 from pathlib import Path
 
+import torch
 from crossover_services.predictor.engine_client import EngineClient
 from crossover_services.predictor.engine_metrics import EngineCollector
 from crossover_services.predictor.kserve_model import CrossoverModel
@@ -22,6 +23,7 @@ from kserve.protocol.rest.server import RESTServer
 from prometheus_client import REGISTRY
 
 from crossover.decoding.engine import Engine, EngineLimits
+from crossover.errors import WorkspaceError
 from crossover.training.checkpoint import load_checkpoint
 from crossover.training.checkpoint_info import checkpoint_digest
 
@@ -36,16 +38,18 @@ class Application(RESTServer):
 
     Raises:
         CheckpointError: incomplete, altered, or not a checkpoint.
-        WorkspaceError: the file of examples holds none.
+        WorkspaceError: there is no such device, or the file of examples holds none.
     """
 
     def __init__(self, options: argparse.Namespace, checkpoint: Path, metrics: Metrics) -> None:
         for name in ("kserve", "kserve.trace", "uvicorn.error"):
             logging.getLogger(name).setLevel(logging.WARNING)
         self.app: FastAPI = model_server.app
-        transformer, info = load_checkpoint(checkpoint)
+        transformer, info = load_checkpoint(checkpoint, device=_device(options.device))
         limits = EngineLimits(running=options.max_running, waiting=options.max_queue, memory_bytes=options.memory)
-        self._engine = Engine(transformer, limits)
+        precision = None if options.dtype == "auto" else options.dtype
+        self._engine = Engine(transformer, limits, precision=precision)
+        self._engine.warm_up()
         REGISTRY.register(EngineCollector(self._engine.state))
         client = EngineClient(self._engine, metrics, options.timeout)
         identity = {
@@ -73,3 +77,15 @@ class Application(RESTServer):
     def close(self) -> None:
         """Stop the engine."""
         self._engine.close()
+
+
+def _device(name: str) -> str:
+    """The device, after a look whether it is there."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise WorkspaceError(
+            "serve.no-gpu",
+            field="--device",
+            problem="there is no GPU that this torch can use",
+            remedy="serve on the CPU, or install a torch for this GPU's driver",
+        )
+    return name

@@ -172,7 +172,7 @@ def decode_tensors(body: bytes, json_length: str | None, model_name: str) -> Inf
 
 
 def _length(header: str, whole: int) -> int:
-    if not header.isascii() or not header.isdigit() or int(header) > whole:
+    if not header.isascii() or not header.isdigit() or len(header) > 18 or int(header) > whole:
         raise malformed(
             "Inference-Header-Content-Length", f"{header[:60]!r} is no number of bytes up to the body's {whole}"
         )

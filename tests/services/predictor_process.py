@@ -41,7 +41,8 @@ class Predictor:
 
 def command(checkpoint: Path | str, *flags: str) -> list[str]:
     """The command line of a predictor."""
-    return [sys.executable, "-m", "crossover_services.predictor", "--checkpoint", str(checkpoint), "--port", "0", *flags]
+    module = [sys.executable, "-m", "crossover_services.predictor"]
+    return [*module, "--checkpoint", str(checkpoint), "--port", "0", *flags]
 
 
 @contextmanager

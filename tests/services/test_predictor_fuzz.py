@@ -1,4 +1,4 @@
-"""No input gives a 5xx: schemathesis on the OpenAI-style routes, hypothesis on KServe v1, v2 and its binary extension."""
+"""No input gives a 5xx: schemathesis on the OpenAI-style routes, hypothesis on KServe v1, v2 and binary tensors."""
 
 from __future__ import annotations
 
@@ -106,3 +106,29 @@ def test_no_binary_tensor_gives_a_server_error(server: httpx.Client, **given_: A
     length = str(len(head)) if given_["length"] is None else given_["length"]
     headers = {"content-type": "application/octet-stream", "inference-header-content-length": length.encode()}
     refused_or_answered(server.post("/v2/models/crossover/infer", content=head + given_["rest"], headers=headers))
+
+
+HUGE = b"9" * 5000
+"""An integer that Python does not convert from or to text."""
+BODIES = {
+    "/v1/completions": b'{"model": "crossover", "prompt": %s}',
+    "/v1/infill": b'{"model": "crossover", "parts": [%s, {"hole": %s}]}',
+    "/v1/models/crossover:predict": b'{"instances": [{"prompt": [%s], "stop": %s}]}',
+    "/v2/models/crossover/infer": b'{"inputs": [{"name": "prompt", "datatype": "BYTES", "shape": [1], "data": [%s]}]}',
+}
+WRONG = {
+    "huge": HUGE,
+    "negative": b"-" + HUGE,
+    "infinite": b"1e400",
+    "nan": b"NaN",
+    "surrogate": b'"\\ud83d"',
+    "nested": b"[" * 3000,
+    "not UTF-8": b'"\xff"',
+}
+
+
+@pytest.mark.parametrize("value", WRONG.values(), ids=list(WRONG))
+@pytest.mark.parametrize("path", BODIES)
+def test_no_value_gives_a_server_error(server: httpx.Client, path: str, value: bytes) -> None:
+    answer = server.post(path, content=BODIES[path].replace(b"%s", value))
+    assert answer.status_code == 400, answer.text

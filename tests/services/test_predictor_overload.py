@@ -1,4 +1,4 @@
-"""What the predictor does with clients that send too much, too slowly, or leave, and with more requests than it holds."""
+"""What the predictor does with clients that send too much, too slowly, or leave, and with too many requests."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from http.client import HTTPConnection
 
@@ -131,16 +132,17 @@ def test_a_full_queue_is_429_in_every_protocol(server: Predictor) -> None:
     """One runs, one waits, the next is refused."""
     prompt = {"name": "prompt", "datatype": "BYTES", "shape": [1], "data": ["x"]}
     bodies = ({"model": "crossover", "prompt": "x"}, {"instances": ["x"]}, {"inputs": [prompt]})
-    stream = LONG | {"stream": True}
-    with httpx.stream("POST", server.url + ROUTES[0], json=stream) as running:
-        next(running.iter_lines())
-        with httpx.Client() as second, second.stream("POST", server.url + ROUTES[0], json=stream):
-            until(lambda: count(server, "crossover_waiting_requests") == 1)
-            for route, body in zip(ROUTES, bodies, strict=True):
-                refused = httpx.post(server.url + route, json=body)
-                assert refused.status_code == 429, refused.text
-                assert int(refused.headers["retry-after"]) > 0
-                assert "request.queue-full" in message(refused)
+    with ThreadPoolExecutor(2) as pool:
+        served = [pool.submit(httpx.post, server.url + ROUTES[0], json=LONG, timeout=60) for _ in range(2)]
+        until(lambda: count(server, "crossover_waiting_requests") == 1)
+        for route, body in zip(ROUTES, bodies, strict=True):
+            refused = httpx.post(server.url + route, json=body)
+            assert refused.status_code == 429, refused.text
+            assert int(refused.headers["retry-after"]) > 0
+            assert "request.queue-full" in message(refused)
+        stream = httpx.post(server.url + ROUTES[0], json=bodies[0] | {"stream": True})
+        assert stream.status_code == 429, stream.text
+        assert [answer.result().status_code for answer in served] == [200, 200]
 
 
 def test_a_deadline_is_408(server: Predictor) -> None:

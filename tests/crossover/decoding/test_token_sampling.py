@@ -17,7 +17,7 @@ LOGITS = np.log(np.array([[0.5, 0.3, 0.15, 0.05]]))
 
 def shares(**fields: Any) -> list[float]:  # noqa: ANN401 - any field
     tokens = choose(LOGITS.repeat(DRAWS, axis=0), Sampling(**fields), np.random.default_rng(0))
-    return (np.bincount(tokens, minlength=4) / DRAWS).tolist()
+    return [count / DRAWS for count in np.bincount(tokens, minlength=4).tolist()]
 
 
 @pytest.mark.parametrize(
