@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from crossover.commands.command_options import workspace_at
-from crossover.commands.serve_samples import EXAMPLE_PASSAGE, held_out_passages, show_samples
+from crossover.commands.serve_samples import EXAMPLE_PASSAGE, examples, held_out_passages, show_samples
 from crossover.errors import CrossoverError, WorkspaceError
 from crossover.stages.stage_manifests import AnalysisRef, DeploymentRef
 from crossover.stages.workspace import STUDY_FILE
@@ -32,9 +32,23 @@ def serve(options: argparse.Namespace) -> int:
     checkpoint = find_checkpoint(place, options.arm)
     if options.trial:
         return _try(place, checkpoint)
+    flags = ["--host", options.host, "--port", str(options.port), *_examples(place, checkpoint)]
+    flags += [flag for origin in options.allow_origin for flag in ("--allow-origin", origin)]
     sys.stdout.flush()
     # in place of this process, so that signals reach the server itself, which ends its streams before it stops
-    os.execv(sys.executable, [*_command(checkpoint), "--host", options.host, "--port", str(options.port)])  # noqa: S606
+    os.execv(sys.executable, [*_command(checkpoint), *flags])  # noqa: S606
+
+
+def _examples(place: str, checkpoint: Path) -> list[str]:
+    """`--examples` with the workspace's held-out text, in a file without a name, which the server inherits."""
+    if checkpoint == Path(place):
+        return []
+    with tempfile.TemporaryFile() as file:
+        file.write(examples(open_store(place)).encode())
+        file.seek(0)
+        descriptor = os.dup(file.fileno())
+    os.set_inheritable(descriptor, True)
+    return ["--examples", f"/dev/fd/{descriptor}"]
 
 
 def _command(checkpoint: Path) -> list[str]:

@@ -9,13 +9,11 @@ import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from itertools import zip_longest
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from crossover.data import tokenizer
 from crossover.data.task_items import TaskItems
 from crossover.errors import CrossoverError
-from crossover.files import write_json
 from crossover.storage import ArtifactStore
 from crossover.study.study_parts import DOMAIN_CLOZE
 
@@ -66,9 +64,9 @@ def held_out_passages(store: ArtifactStore, count: int = 1) -> list[Passage]:
     return running[:: -(-len(running) // count)]
 
 
-def write_examples(path: Path, store: ArtifactStore) -> None:
-    """Write passages to the file that the predictor's `--examples` reads."""
-    write_json(path, [passage._asdict() for passage in held_out_passages(store, EXAMPLES)])
+def examples(store: ArtifactStore) -> str:
+    """The passages that the predictor's page offers, as the JSON of its flag `--examples`."""
+    return json.dumps([passage._asdict() for passage in held_out_passages(store, EXAMPLES)])
 
 
 def _whole_words(prompt: str, continuation: str) -> Passage:

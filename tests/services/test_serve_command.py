@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
+import httpx
 import pytest
 
 from crossover.commands.serve_command import find_checkpoint
@@ -94,3 +97,23 @@ def test_an_empty_folder_has_nothing_to_serve(arm: str | None, tmp_path: Path) -
 )
 def test_text_for_a_terminal(text: str, shown: str) -> None:
     assert readable(text) == shown
+
+
+def test_serve_hands_held_out_text_and_origins_to_the_page(workspace: Path) -> None:
+    items = [
+        ClozeItem(id="0", cluster="d", context=tuple(b"She saw a red boat on "), options=(tuple(b"the lake."),), gold=0)
+    ]
+    store = open_store(str(workspace))
+    write_cloze_items(store.path("tasks/domain-cloze/x"), items)
+    store.publish("tasks/domain-cloze/x")
+    command = [sys.executable, "-m", "crossover.cli", "serve", str(workspace), "--port", "0"]
+    command += ["--allow-origin", "http://a.example"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            url = process.stdout.readline().split()[-1]
+            answer = httpx.get(f"{url}/playground/examples.json", headers={"Origin": "http://a.example"})
+        finally:
+            process.terminate()
+    assert answer.json() == [{"prompt": "She saw a red boat on ", "continuation": "the lake."}]
+    assert answer.headers["access-control-allow-origin"] == "http://a.example"
