@@ -230,6 +230,8 @@ def _add_result_verbs(verbs: "_Verbs[argparse.ArgumentParser]") -> None:  # noqa
     serve.add_argument("--arm", help="serve the best checkpoint of this arm instead of the promoted one")
     serve.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1)")
     serve.add_argument("--port", type=int, default=8080, help="port; 0 selects a free one (default 8080)")
+    text = "let pages of this origin call the server, whose own page then shows it too; may be repeated"
+    serve.add_argument("--allow-origin", action="append", default=[], metavar="ORIGIN", help=text)
     serve.add_argument("--try", dest="trial", action="store_true", help="serve, send sample requests, print, stop")
     report = _verb(verbs, "report", "print a study's verdicts and the path of its report", "report_command")
     report.add_argument("workspace", metavar="WORKSPACE", help="folder of the study, or its file")

@@ -13,6 +13,7 @@ from crossover_services.predictor.kserve_model import CrossoverModel
 from crossover_services.predictor.kserve_routes import RequestDataPlane, add_error_handlers, kserve_routes
 from crossover_services.predictor.openai_chat import chat_template
 from crossover_services.predictor.openai_routes import OpenAIRoutes
+from crossover_services.predictor.playground.playground_routes import playground_router, read_examples
 from crossover_services.predictor.request_metrics import Metrics
 from fastapi import FastAPI
 from kserve import model_server
@@ -37,7 +38,7 @@ class Application(RESTServer):
 
     Raises:
         CheckpointError: incomplete, altered, or not a checkpoint.
-        WorkspaceError: there is no such device.
+        WorkspaceError: there is no such device, or the file of examples holds none.
     """
 
     def __init__(self, options: argparse.Namespace, checkpoint: Path, metrics: Metrics) -> None:
@@ -64,6 +65,7 @@ class Application(RESTServer):
         super().__init__("kserve.model_server:app", data_plane, ModelRepositoryExtension(models), options.port)
         self.title = f"{info.arm} ({info.family})"
         routes = OpenAIRoutes(options.model_name, client, identity, chat_template(checkpoint))
+        self.app.include_router(playground_router(read_examples(options.examples) if options.examples else ()))
         self.app.include_router(routes.router())
         self.app.include_router(kserve_routes(data_plane))
         self.create_application()
