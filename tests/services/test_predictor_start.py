@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import socket
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from crossover_services.predictor import application
 from crossover_services.predictor.checkpoint_source import fetch_checkpoint
 from crossover_services.predictor.server_options import server_options
 
@@ -182,3 +184,17 @@ def test_senseless_flags_are_refused(flags: tuple[str, str], capsys: pytest.Capt
         server_options(["--checkpoint", "c", *flags])
     assert caught.value.code == 2
     assert flags[0] in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("setting", "quota", "threads"), [("0", 1.5, 2), ("0", math.inf, 4), ("3", 1.5, 3), ("9", 1, 4)]
+)
+def test_threads_are_those_of_the_container(
+    setting: str, quota: float, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a machine where torch would take 4."""
+    monkeypatch.setenv("CROSSOVER_THREADS", setting)
+    get_settings.cache_clear()
+    monkeypatch.setattr(application, "cpu_quota", lambda: quota)
+    monkeypatch.setattr("torch.get_num_threads", lambda: 4)
+    assert application.cpu_threads() == threads
