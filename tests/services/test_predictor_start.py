@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 import socket
 import subprocess
@@ -186,15 +185,13 @@ def test_senseless_flags_are_refused(flags: tuple[str, str], capsys: pytest.Capt
     assert flags[0] in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("setting", "quota", "threads"), [("0", 1.5, 2), ("0", math.inf, 4), ("3", 1.5, 3), ("9", 1, 4)]
-)
+@pytest.mark.parametrize(("setting", "cores", "threads"), [("0", 2, 2), ("0", 8, 4), ("3", 2, 3), ("9", 2, 4)])
 def test_threads_are_those_of_the_container(
-    setting: str, quota: float, threads: int, monkeypatch: pytest.MonkeyPatch
+    setting: str, cores: int, threads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a machine where torch would take 4."""
+    """Where torch would take 4, as it knows the machine and not the container."""
     monkeypatch.setenv("CROSSOVER_THREADS", setting)
     get_settings.cache_clear()
-    monkeypatch.setattr(application, "cpu_quota", lambda: quota)
+    monkeypatch.setattr(application, "available_cores", lambda: cores)
     monkeypatch.setattr("torch.get_num_threads", lambda: 4)
     assert application.cpu_threads() == threads
