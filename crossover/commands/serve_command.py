@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from crossover.commands.command_options import workspace_at
-from crossover.commands.serve_samples import EXAMPLE_PASSAGE, held_out_passage, show_samples
+from crossover.commands.serve_samples import EXAMPLE_PASSAGE, examples, held_out_passages, show_samples
 from crossover.errors import CrossoverError, WorkspaceError
 from crossover.stages.stage_manifests import AnalysisRef, DeploymentRef
 from crossover.stages.workspace import STUDY_FILE
@@ -22,6 +22,9 @@ from crossover.study.study_config import StudyConfig
 
 START_SECONDS = 60.0
 STOP_SECONDS = 35.0
+HANDED_ON = ("grpc_port", "device", "dtype", "memory", "max_queue", "timeout")
+TRIED = 2
+"""Passages that `--try` shows."""
 
 
 def serve(options: argparse.Namespace) -> int:
@@ -30,9 +33,27 @@ def serve(options: argparse.Namespace) -> int:
     checkpoint = find_checkpoint(place, options.arm)
     if options.trial:
         return _try(place, checkpoint)
+    flags = ["--host", options.host, "--port", str(options.port), *_examples(place, checkpoint)]
+    flags += [flag for origin in options.allow_origin for flag in ("--allow-origin", origin)]
+    for name in HANDED_ON:
+        if (value := getattr(options, name)) is not None:
+            flags += [f"--{name.replace('_', '-')}", value]
+    flags += ["--log-prompts"] if options.log_prompts else []
     sys.stdout.flush()
     # in place of this process, so that signals reach the server itself, which ends its streams before it stops
-    os.execv(sys.executable, [*_command(checkpoint), "--host", options.host, "--port", str(options.port)])  # noqa: S606
+    os.execv(sys.executable, [*_command(checkpoint), *flags])  # noqa: S606
+
+
+def _examples(place: str, checkpoint: Path) -> list[str]:
+    """`--examples` with the workspace's held-out text, in a file without a name, which the server inherits."""
+    if checkpoint == Path(place):
+        return []
+    with tempfile.TemporaryFile() as file:
+        file.write(examples(open_store(place)).encode())
+        file.seek(0)
+        descriptor = os.dup(file.fileno())
+    os.set_inheritable(descriptor, True)
+    return ["--examples", f"/dev/fd/{descriptor}"]
 
 
 def _command(checkpoint: Path) -> list[str]:
@@ -84,12 +105,12 @@ def _analysis(store: ArtifactStore) -> AnalysisRef | None:
 def _try(place: str, checkpoint: Path) -> int:
     """Show samples of the checkpoint; if it cannot fill holes, also of the workspace's best DLM."""
     store = None if checkpoint == Path(place) else open_store(place)
-    passage = held_out_passage(store) if store else EXAMPLE_PASSAGE
+    passages = held_out_passages(store, TRIED) if store else [EXAMPLE_PASSAGE]
     arms = [_diffusion_arm(store)] if store else []
     for folder in (checkpoint, *(find_checkpoint(place, arm) for arm in arms if arm)):
         with serving(folder) as url:
             print(f"serving {folder} on {url}")
-            if show_samples(url, passage):
+            if show_samples(url, passages):
                 return 0
     print("this model cannot fill holes; a masked diffusion model can")
     return 0

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
+import time
+import urllib.error
 import urllib.request
+from collections.abc import Sequence
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 from crossover.data import tokenizer
 from crossover.data.task_items import TaskItems
+from crossover.errors import CrossoverError
 from crossover.storage import ArtifactStore
 from crossover.study.study_parts import DOMAIN_CLOZE
 
@@ -15,9 +21,13 @@ SAMPLE_TOKENS = 32
 SAMPLES = 4
 """Samples requested for one prompt; the first that is not blank is shown."""
 SAMPLE_TEMPERATURE = 0.8
-HOLE_TOKENS = 2
-PASSES = (1, 4, 16)
-"""Forward passes that one continuation is requested in, and as many as it has tokens."""
+EXAMPLES = 6
+"""Passages that the playground offers."""
+HOLE_BYTES = 16
+PASSES = (1, 4, 8)
+"""Forward passes that a hole is requested in, and as many as it has tokens."""
+FAST = {"confidence_threshold": 0.9, "cache": "dual"}
+SEED = 0
 SMALL_PARAMETERS = 10_000_000
 
 
@@ -32,17 +42,41 @@ EXAMPLE_PASSAGE = Passage("    def __init__(se", "lf, name):\n        self.name 
 """For checkpoints without a study at hand."""
 
 
-def held_out_passage(store: ArtifactStore) -> Passage:
-    """A passage that no run of a study was trained on: the first item of its domain cloze that is running text."""
+def held_out_passages(store: ArtifactStore, count: int = 1) -> list[Passage]:
+    """Passages that no run of a study was trained on: items of its domain cloze, running text before other text.
+
+    Args:
+        store: of the study.
+        count: at most so many, of documents far apart.
+
+    Returns:
+        `EXAMPLE_PASSAGE` alone where the study has no such task.
+    """
     names = [name for name in store.names(f"tasks/{DOMAIN_CLOZE}") if not name.endswith(".json")]
     if not names:
-        return EXAMPLE_PASSAGE
+        return [EXAMPLE_PASSAGE]
     items = TaskItems.open(store.fetch(names[0])).documents()
     passages = [
-        Passage(tokenizer.decode(list(item["context"])), tokenizer.decode(list(item["options"][item["gold"]])))
+        _whole_words(tokenizer.decode(list(item["context"])), tokenizer.decode(list(item["options"][item["gold"]])))
         for _, item in items
     ]
-    return next((passage for passage in passages if _is_running_text(passage)), passages[0])
+    running = [passage for passage in passages if _is_running_text(passage)] or passages[:1]
+    return running[:: -(-len(running) // count)]
+
+
+def examples(store: ArtifactStore) -> str:
+    """The passages that the predictor's page offers, as the JSON of its flag `--examples`."""
+    return json.dumps([passage._asdict() for passage in held_out_passages(store, EXAMPLES)])
+
+
+def _whole_words(prompt: str, continuation: str) -> Passage:
+    """The parts of an item, which is cut anywhere, from a sentence's begin on, and of whole words."""
+    sentence = re.search(r"[.!?][\"'”’]?\s+", prompt[: len(prompt) // 2])
+    begun = re.search(r"\w*$", prompt)
+    word = begun[0] if begun and continuation[:1].isalnum() else ""
+    continuation = re.sub(r"(?<=\s)\w+$", "", word + continuation).rstrip()  # its last word is cut as well
+    whole = prompt[sentence.end() if sentence else 0 : len(prompt) - len(word)]
+    return Passage(whole, continuation)
 
 
 def _is_running_text(passage: Passage) -> bool:
@@ -52,36 +86,31 @@ def _is_running_text(passage: Passage) -> bool:
     return shown and len(passage.prompt.split()) >= 4 and len(passage.continuation.split()) >= 2
 
 
-def show_samples(url: str, passage: Passage = EXAMPLE_PASSAGE) -> bool:
-    """Request a completion, and an infilled hole where the model can do it, and print both beside the true text.
+def show_samples(url: str, passages: Sequence[Passage] = (EXAMPLE_PASSAGE,)) -> bool:
+    """Request continuations, and holes where the model can fill them, and print them beside the true text.
 
-    A DLM writes the completion left to right, one token a forward pass: committing its most confident tokens first
-    fills the text with what is likely everywhere, which in code is spaces.
+    A DLM continues a text from left to right: committing its most confident tokens first fills the text with what is
+    likely everywhere, which in code is spaces.
 
     Args:
         url: base URL of a predictor.
-        passage: whose second part is requested.
+        passages: whose second parts are requested.
 
     Returns:
         Whether the model can fill holes.
+
+    Raises:
+        CrossoverError: the predictor refuses a request.
     """
     card = _call(f"{url}/v1/models")["data"][0]
-    length = card["max_length"]
-    request = {
-        "prompt": passage.prompt[-(length // 2) :],
-        "max_tokens": min(SAMPLE_TOKENS, length // 2),
-        "temperature": SAMPLE_TEMPERATURE,
-        "n": SAMPLES,
-    }
-    if card["family"] != "autoregressive":
-        request["block_length"] = 1
-    _show(url, request, card["family"], passage.continuation)
+    half, order = card["max_length"] // 2, {} if card["family"] == "autoregressive" else {"order": "left-to-right"}
+    for passage in passages:
+        _show_continuation(url, card["family"], passage, half, order)
     if card["infill"]:
-        hole, suffix = passage.continuation[:HOLE_TOKENS], passage.continuation[HOLE_TOKENS:][: length // 4]
-        prompt = passage.prompt[-(length // 4) :]
-        request = {"prompt": prompt, "suffix": suffix, "max_tokens": HOLE_TOKENS, "temperature": 0}
-        _show(url, request, card["family"], hole)
-        _show_passes(url, prompt, passage.continuation[: length // 4])
+        holes = [_hole(passage, half) for passage in passages]
+        for hole in holes:
+            _show_infill(url, hole)
+        _show_passes(url, holes)
     if card["parameters"] < SMALL_PARAMETERS:
         print(
             f"  a model of {card['parameters']:,} parameters writes no sensible text yet; what the study compares are "
@@ -90,33 +119,79 @@ def show_samples(url: str, passage: Passage = EXAMPLE_PASSAGE) -> bool:
     return bool(card["infill"])
 
 
-def _show(url: str, request: dict[str, Any], family: str, truth: str) -> None:
-    """Send one request and print its first sample that is not blank, between ⟦ and ⟧."""
-    response = _call(f"{url}/v1/completions", {"model": "crossover", **request})
+def _show_continuation(url: str, family: str, passage: Passage, half: int, order: dict[str, str]) -> None:
+    """Print the first sample that is not blank, between ⟦ and ⟧."""
+    request = {
+        "prompt": _bytes(passage.prompt, slice(-half, None)),
+        "max_tokens": min(SAMPLE_TOKENS, half),
+        "temperature": SAMPLE_TEMPERATURE,
+        "n": SAMPLES,
+        "seed": SEED,
+    }
+    response = _call(f"{url}/v1/completions", {"model": "crossover", **request, **order})
     samples = [choice["text"] for choice in response["choices"]]
     number = next((i for i, text in enumerate(samples) if text.strip()), 0)
-    kind = "infill" if "suffix" in request else "completion"
-    which = f"sample {number + 1} of {len(samples)}, " if len(samples) > 1 else ""
-    passes = response["usage"]["forward_passes"]
     print(
-        f"  {kind} ({family}, temperature {request['temperature']:g}): {which}{passes} forward passes; "
-        f"the held-out text has {truth!r}"
+        f"  completion ({family}, temperature {SAMPLE_TEMPERATURE:g}, seed {SEED + number}); "
+        f"the held-out text has {passage.continuation!r}"
     )
-    for line in f"{request['prompt']}⟦{readable(samples[number])}⟧{request.get('suffix', '')}".rstrip("\n").split("\n"):
+    _show_text(f"{request['prompt']}⟦{readable(samples[number])}⟧")
+
+
+class _Hole(NamedTuple):
+    """A text with a hole."""
+
+    before: str
+    truth: str
+    after: str
+
+    def request(self, fields: dict[str, Any]) -> dict[str, Any]:
+        parts = [self.before, {"hole": len(self.truth.encode())}, self.after]
+        return {"model": "crossover", "parts": parts, "temperature": 0, "seed": SEED} | fields
+
+
+def _hole(passage: Passage, half: int) -> _Hole:
+    """The first part of a passage's continuation, with text of the passage around it that the context holds."""
+    size = min(HOLE_BYTES, half // 2)
+    truth = _bytes(passage.continuation, slice(size))
+    after = _bytes(passage.continuation[len(truth) :], slice(half // 2))
+    return _Hole(_bytes(passage.prompt, slice(-half, None)), truth, after)
+
+
+def _bytes(text: str, part: slice) -> str:
+    """So many bytes of a text, which are no more tokens, without halves of characters."""
+    return text.encode()[part].decode(errors="ignore")
+
+
+def _show_infill(url: str, hole: _Hole) -> None:
+    choice = _call(f"{url}/v1/infill", hole.request({}))["choices"][0]
+    print(f"  infill (temperature 0); the held-out text has {hole.truth!r}")
+    _show_text(f"{hole.before}⟦{readable(choice['holes'][0]['text'])}⟧{hole.after}")
+
+
+def _show_passes(url: str, holes: Sequence[_Hole]) -> None:
+    """The same holes in ever more forward passes, and by confidence: what they cost, and what one gains."""
+    print("  the same holes in so many forward passes each, with the share of characters as in the held-out text:")
+    size = max(len(hole.truth.encode()) for hole in holes)
+    settings: list[dict[str, Any]] = [{"steps": steps} for steps in (*(p for p in PASSES if p < size), 0)]
+    for fields in (*settings, FAST):
+        began = time.perf_counter()
+        answers = [_call(f"{url}/v1/infill", hole.request(fields)) for hole in holes]
+        milliseconds = 1000 * (time.perf_counter() - began) / len(holes)
+        passes = sum(answer["usage"]["forward_passes"] for answer in answers) / len(holes)
+        pairs = [
+            (written, true)
+            for answer, hole in zip(answers, holes, strict=True)
+            for written, true in zip_longest(answer["choices"][0]["holes"][0]["text"], hole.truth)
+        ]
+        equal = sum(written == true for written, true in pairs) / len(pairs)
+        name = "" if "steps" in fields else ", ".join(f"{field} {value}" for field, value in fields.items())
+        print(f"    {passes:>5.1f} passes, {milliseconds:>5.0f} ms: {equal:>4.0%} {name}".rstrip())
+
+
+def _show_text(text: str) -> None:
+    for line in text.rstrip("\n").split("\n"):
         print(f"    | {line}")
-
-
-def _show_passes(url: str, prompt: str, truth: str) -> None:
-    """One continuation in 1, 4 and 16 forward passes and in one a token: what a DLM gains by more of them."""
-    size = len(truth.encode())
-    print("  a continuation in so many forward passes, the most confident tokens first (temperature 0):")
-    for steps in sorted({steps for steps in PASSES if steps < size} | {size}):
-        request = {"prompt": prompt, "max_tokens": size, "temperature": 0, "steps": steps}
-        response = _call(f"{url}/v1/completions", {"model": "crossover", **request})
-        text = response["choices"][0]["text"]
-        equal = sum(written == true for written, true in zip(text, truth, strict=False))
-        passes, shown = response["usage"]["forward_passes"], readable(text).replace("\n", "\\n")
-        print(f"    {passes:>3}: {equal} of {len(truth)} characters as in the held-out text: ⟦{shown}⟧")
 
 
 def readable(text: str) -> str:
@@ -129,6 +204,9 @@ def readable(text: str) -> str:
 def _call(url: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data=data, headers={"Content-Type": "application/json"})  # noqa: S310
-    with urllib.request.urlopen(request, timeout=60) as response:  # noqa: S310 - our own server on loopback
-        answer: dict[str, Any] = json.load(response)
+    try:
+        with urllib.request.urlopen(request, timeout=60) as response:  # noqa: S310 - our own server on loopback
+            answer: dict[str, Any] = json.load(response)
+    except urllib.error.HTTPError as error:
+        raise CrossoverError(f"the predictor answers HTTP {error.code}: {error.read().decode()}") from error
     return answer

@@ -49,7 +49,12 @@ def _serve(options: argparse.Namespace) -> None:
         address = f"{options.host}:{options.grpc_port}"
         grpc = GrpcServer(address, application.dataplane, application.model_repository_extension, log, options.max_body)
     server = make_server(
-        application.app, log, most_body_bytes=options.max_body, read_seconds=options.read_timeout, grpc=grpc
+        application.app,
+        log,
+        most_body_bytes=options.max_body,
+        read_seconds=options.read_timeout,
+        grpc=grpc,
+        origins=options.allow_origin,
     )
     with listen(options.host, options.port, backlog=512) as listener:
         port = listener.getsockname()[1]

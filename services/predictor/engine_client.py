@@ -68,7 +68,7 @@ class EngineClient:
         tickets: dict[int, Ticket] = {}
 
         def deliver(index: int, event: Event) -> None:
-            self.metrics.event(event)
+            self.metrics.event(event, (id(queue), index))
             queue.put_nowait((index, event))
 
         try:

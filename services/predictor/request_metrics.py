@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram
 
@@ -98,13 +98,3 @@ class Metrics:
             self.first.observe(timing.first)
         self.queued.observe(timing.queued)
         self.seconds.observe(timing.total)
-
-    def completed(self, completions: Sequence[Completion], seconds: float) -> None:
-        """Until the routes call the engine's client."""
-        for completion in completions:
-            self._finished(completion, Timing(0.0, 0.0, seconds))
-
-    @property
-    def requests(self) -> Counter:
-        """Until the routes call the engine's client."""
-        return Counter("crossover_old", "", ["code"], registry=None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
+from collections.abc import Sequence
 from types import FrameType
 
 import uvicorn
@@ -12,6 +13,7 @@ from crossover_services.predictor.access_log import AccessLog, HttpAccessLog
 from crossover_services.predictor.draining import Draining, DrainingMiddleware
 from crossover_services.predictor.grpc_server import GrpcServer
 from crossover_services.predictor.http_limits import RequestLimits
+from crossover_services.predictor.playground.playground_routes import add_cors
 from crossover_services.predictor.slow_clients import timed_protocol
 from starlette.types import ASGIApp
 
@@ -63,7 +65,13 @@ class Server(uvicorn.Server):
 
 
 def make_server(
-    app: ASGIApp, log: AccessLog, *, most_body_bytes: int, read_seconds: float, grpc: GrpcServer | None
+    app: ASGIApp,
+    log: AccessLog,
+    *,
+    most_body_bytes: int,
+    read_seconds: float,
+    grpc: GrpcServer | None,
+    origins: Sequence[str] = (),
 ) -> Server:
     """The server of an application.
 
@@ -73,11 +81,12 @@ def make_server(
         most_body_bytes: of a body; larger ones are refused.
         read_seconds: for the headers of a request, and for its body.
         grpc: served beside it; None for none.
+        origins: whose pages may call it.
     """
     draining = Draining()
     guarded = RequestLimits(DrainingMiddleware(app, draining), most_body_bytes, read_seconds)
     config = uvicorn.Config(
-        HttpAccessLog(guarded, log),
+        HttpAccessLog(add_cors(guarded, origins), log),
         http=timed_protocol(read_seconds),
         ws="none",
         log_config=None,

@@ -66,6 +66,11 @@ def server_options(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--read-timeout", type=seconds, default=READ_SECONDS, metavar="SECONDS", help=text)
     text = "largest body of a request, such as 10MB; larger ones get HTTP 413"
     parser.add_argument("--max-body", type=size, default=MOST_BODY_BYTES, metavar="SIZE", help=text)
+    parser.add_argument(
+        "--examples", type=Path, metavar="FILE", help="held-out text that the page at / offers, as JSON"
+    )
+    text = "let pages of this origin call the server, so that its page shows both; may be repeated, * is every origin"
+    parser.add_argument("--allow-origin", action="append", default=[], metavar="ORIGIN", help=text)
     return parser.parse_args(arguments)
 
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import fields
 from typing import Any
 
 import crossover_services.registry.app
 import pytest
+from crossover_services.predictor.engine_metrics import EngineCollector
 from crossover_services.predictor.request_metrics import Metrics
 from crossover_services.registry.access_control import AccessRules
 from fastapi.testclient import TestClient
 from prometheus_client import CollectorRegistry, generate_latest
 
+from crossover.decoding.engine import EngineState
 from crossover.registry import Registry
 from tests.charts.rendering import CHART, ROOT, find, render, values_of
 
@@ -34,8 +37,8 @@ OF_KUBE_STATE_METRICS = {
 def exposed(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
     """Names of all series that the registry and the predictor have."""
     own = CollectorRegistry()
-    predictor = Metrics(own)
-    predictor.requests.labels(code="200")
+    Metrics(own).answered("/", 200)
+    own.register(EngineCollector(lambda: EngineState(**dict.fromkeys((x.name for x in fields(EngineState)), 0))))
     path = tmp_path_factory.mktemp("metrics") / "r.sqlite"
     with Registry.open(f"sqlite:///{path}") as registry:
         app = crossover_services.registry.app.create_app(registry, AccessRules(open=True))

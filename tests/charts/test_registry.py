@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from crossover_services.predictor.__main__ import _arguments as predictor_arguments
+from crossover_services.predictor.server_options import server_options
 from crossover_services.registry.__main__ import _arguments as registry_arguments
 
 from crossover.cli import build_parser
@@ -106,8 +106,8 @@ def test_commands_are_those_that_the_programs_take(monkeypatch: pytest.MonkeyPat
                 monkeypatch.setattr("sys.argv", ["serve", *args[2:]])
                 assert registry_arguments().port == 8090
             elif name == "kserve-container":
-                monkeypatch.setattr("sys.argv", ["predictor", *args])
-                assert predictor_arguments().max_queue == 256
+                options = server_options(args)
+                assert (options.max_queue, options.grpc_port, options.timeout) == (256, 8081, 600)
             elif name in ("migration", "purge", "compact", "upload"):
                 build_parser().parse_args(args)
 
@@ -153,10 +153,25 @@ def test_kserve_gets_what_a_restricted_namespace_lets_in() -> None:
     assert runtime["supportedModelFormats"] == [
         {"name": "crossover", "version": "1", "autoSelect": True, "priority": 1}
     ]
-    assert runtime["protocolVersions"] == ["v2", "v1"]
+    assert runtime["protocolVersions"] == ["v2", "grpc-v2", "v1"]
     (served,) = runtime["containers"]
     assert (served["name"], "--model-name={{.Name}}" in served["args"]) == ("kserve-container", True)
     assert served["readinessProbe"]["httpGet"]["path"] == "/v2/models/{{.Name}}/ready"
+    assert [(port["name"], port["containerPort"]) for port in served["ports"]] == [("http1", 8080), ("grpc", 8081)]
+
+
+def test_a_runtime_without_grpc_has_one_port() -> None:
+    """Knative refuses two."""
+    objects = render({**EVERYTHING, "kserve": {**EVERYTHING["kserve"], "runtime": {"grpcPort": 0}}})
+    runtime = find(objects, "ServingRuntime")["spec"]
+    assert runtime["protocolVersions"] == ["v2", "v1"]
+    (served,) = runtime["containers"]
+    assert [port["name"] for port in served["ports"]] == ["http1"]
+    assert server_options(served["args"]).grpc_port == 0
+    policies = [o for o in objects if o["kind"] == "NetworkPolicy" and o["metadata"]["name"].endswith("-predictor")]
+    assert policies
+    for policy in policies:
+        assert policy["spec"]["ingress"] == [{"ports": [{"port": 8080, "protocol": "TCP"}]}]
 
 
 def test_a_training_runtime_starts_torchrun() -> None:

@@ -1,4 +1,4 @@
-"""A server of a random checkpoint of each family, for the whole session."""
+"""For the whole session: a server of a random checkpoint of each family, and a browser."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from crossover.model.transformer import Transformer
 from crossover.training.checkpoint import save_checkpoint
 from crossover.training.checkpoint_info import MANIFEST, CheckpointInfo
 from tests.conftest import tiny_model
+from tests.services import chromium
 
 
 def write_checkpoint(
@@ -53,6 +54,15 @@ def ar_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def dlm_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with serving(write_checkpoint(tmp_path_factory.mktemp("dlm") / "c", causal=False)) as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[chromium.Tab]:
+    program = chromium.found()
+    if program is None:
+        pytest.skip("no Chromium on this machine; CI has one")
+    with chromium.tab(program, tmp_path_factory.mktemp("profile")) as opened:
+        yield opened
 
 
 @pytest.fixture(params=["ar_url", "dlm_url"])

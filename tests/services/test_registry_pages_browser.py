@@ -57,15 +57,6 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         thread.join()
 
 
-@pytest.fixture(scope="module")
-def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[chromium.Tab]:
-    program = chromium.found()
-    if program is None:
-        pytest.skip("no Chromium on this machine; CI has one")
-    with chromium.tab(program, tmp_path_factory.mktemp("profile")) as opened:
-        yield opened
-
-
 @pytest.mark.parametrize("address", PAGES)
 def test_no_complaints_and_no_barriers(tab: chromium.Tab, base: str, address: str) -> None:
     """axe-core checks WCAG's A and AA rules: contrast, names, headings, landmarks, tables."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
+import httpx
 import pytest
 
 from crossover.commands.serve_command import find_checkpoint
-from crossover.commands.serve_samples import EXAMPLE_PASSAGE, held_out_passage, readable
+from crossover.commands.serve_samples import EXAMPLE_PASSAGE, held_out_passages, readable
 from crossover.data.domain_cloze import ClozeItem
 from crossover.data.task_items import write_cloze_items
 from crossover.errors import WorkspaceError
@@ -58,10 +61,11 @@ def test_the_promoted_checkpoint_or_an_arm_s_best(workspace: Path) -> None:
 
 
 def test_samples_continue_held_out_text_of_the_study(tmp_path: Path) -> None:
-    """The first item that is running text; the example where the study has no such task."""
+    """Running text, from a sentence's begin and cut between words; the example where the study has no such task."""
     store = open_store(str(tmp_path))
-    assert held_out_passage(store) == EXAMPLE_PASSAGE
+    assert held_out_passages(store) == [EXAMPLE_PASSAGE]
     texts = [("\x1b[2J four words or more", "two words"), ("a", "b c"), ("He had never seen the ", "sea before.")]
+    texts.append(("er the hill. The dog ran into the pa", "rk again. And th"))  # an item is cut anywhere
     items = [
         ClozeItem(
             id=str(number),
@@ -74,7 +78,10 @@ def test_samples_continue_held_out_text_of_the_study(tmp_path: Path) -> None:
     ]
     write_cloze_items(store.path("tasks/domain-cloze/x"), items)
     store.publish("tasks/domain-cloze/x")
-    assert held_out_passage(store) == ("He had never seen the ", "sea before.")
+    assert held_out_passages(store, 6) == [
+        ("He had never seen the ", "sea before."),
+        ("The dog ran into the ", "park again. And"),
+    ]
 
 
 @pytest.mark.parametrize("arm", [None, "ar"])
@@ -90,3 +97,30 @@ def test_an_empty_folder_has_nothing_to_serve(arm: str | None, tmp_path: Path) -
 )
 def test_text_for_a_terminal(text: str, shown: str) -> None:
     assert readable(text) == shown
+
+
+def test_serve_hands_held_out_text_and_origins_to_the_page(workspace: Path) -> None:
+    items = [
+        ClozeItem(id="0", cluster="d", context=tuple(b"She saw a red boat on "), options=(tuple(b"the lake."),), gold=0)
+    ]
+    store = open_store(str(workspace))
+    write_cloze_items(store.path("tasks/domain-cloze/x"), items)
+    store.publish("tasks/domain-cloze/x")
+    command = [sys.executable, "-m", "crossover.cli", "serve", str(workspace), "--port", "0"]
+    command += ["--allow-origin", "http://a.example", "--dtype", "bf16", "--max-queue", "7", "--log-prompts"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            url = process.stdout.readline().split()[-1]
+            answer = httpx.get(f"{url}/playground/examples.json", headers={"Origin": "http://a.example"})
+            card = httpx.get(f"{url}/v1/models").json()["data"][0]
+            body = {"model": "crossover", "prompt": "shown", "max_tokens": 2}
+            assert httpx.post(f"{url}/v1/completions", json=body).status_code == 200
+        finally:
+            process.terminate()  # SIGTERM to `crossover serve` ends the server, which it has become
+            _, log = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert card["dtype"] == "bf16"
+    assert '"prompts": ["shown"]' in log
+    assert answer.json() == [{"prompt": "She saw a red boat on ", "continuation": "the lake."}]
+    assert answer.headers["access-control-allow-origin"] == "http://a.example"
