@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from crossover_services.predictor import application
 from crossover_services.predictor.checkpoint_source import fetch_checkpoint
 from crossover_services.predictor.server_options import server_options
 
@@ -182,3 +183,15 @@ def test_senseless_flags_are_refused(flags: tuple[str, str], capsys: pytest.Capt
         server_options(["--checkpoint", "c", *flags])
     assert caught.value.code == 2
     assert flags[0] in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("setting", "cores", "threads"), [("0", 2, 2), ("0", 8, 4), ("3", 2, 3), ("9", 2, 4)])
+def test_threads_are_those_of_the_container(
+    setting: str, cores: int, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where torch would take 4, as it knows the machine and not the container."""
+    monkeypatch.setenv("CROSSOVER_THREADS", setting)
+    get_settings.cache_clear()
+    monkeypatch.setattr(application, "available_cores", lambda: cores)
+    monkeypatch.setattr("torch.get_num_threads", lambda: 4)
+    assert application.cpu_threads() == threads
