@@ -128,7 +128,8 @@ OPENAI_BODIES: dict[str, object] = {
     "prompt: asks for 1024 completions, and the server's queue holds 256": COMPLETION | {"prompt": ["x"] * 64, "n": 16},
     "seed: should be less than": COMPLETION | {"seed": 2**63},
     "stop: is neither text nor a list of texts: ['a', 1]": COMPLETION | {"stop": ["a", 1]},
-    "2 fields are wrong:\n  n: should be less than or equal to 16, found 99\n  max_tokens: ": COMPLETION | {"max_tokens": "x", "n": 99},
+    "2 fields are wrong:\n  n: should be less than or equal to 16, found 99\n  max_tokens: ": COMPLETION
+    | {"max_tokens": "x", "n": 99},
     "body: has no fields (name: value): 3": 3,
 }
 BODIES = [

@@ -135,10 +135,10 @@ def test_malformed_tensors_over_grpc_are_invalid_arguments(served: Served, kserv
             request = pb.ModelInferRequest(model_name="crossover", inputs=[prompt], raw_input_contents=raw)
             with pytest.raises(grpc.RpcError) as caught:
                 stub.ModelInfer(request)
-            assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT, raw  # type: ignore[attr-defined]
+            assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT, raw
         with pytest.raises(grpc.RpcError) as caught:
             stub.RepositoryModelUnload(pb.RepositoryModelUnloadRequest(model_name="crossover"))
-        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT  # type: ignore[attr-defined]
+        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
 def test_triton_s_clients(served: Served) -> None:
