@@ -42,6 +42,8 @@ class Application(RESTServer):
         WorkspaceError: there is no such device, or the file of examples holds none.
     """
 
+    dataplane: RequestDataPlane
+
     def __init__(self, options: argparse.Namespace, checkpoint: Path, metrics: Metrics) -> None:
         for name in ("kserve", "kserve.trace", "uvicorn.error"):
             logging.getLogger(name).setLevel(logging.WARNING)
