@@ -2,7 +2,7 @@
 
     python -m benchmarks.serving                                       random weights of preset 14m: speed only
     python -m benchmarks.serving --checkpoint AR --checkpoint DLM --workspace WS
-    python -m benchmarks.serving --only ar --repeats 1 --requests 8    a part of it, quickly
+    python -m benchmarks.serving --only ar --weights fp32 --repeats 1   a part of it, quickly
 
 Every peer loads the same checkpoint; peers alternate within one run, and tables have medians of the rounds. Only
 generated tokens are counted, by the server's own usage: no prompts, no padding. Prompts are all different, so that no
@@ -69,7 +69,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--workspace", type=Path, help="of the study whose held-out text the DLM fills")
     parser.add_argument("--preset", default="14m", help="of random weights, without --checkpoint")
     parser.add_argument("--only", nargs="+", choices=tuple(PARTS), default=tuple(PARTS))
-    parser.add_argument("--repeats", type=int, default=5, help="rounds over all peers")
+    parser.add_argument("--weights", nargs="+", choices=DTYPES, default=DTYPES, help="types of matrix products")
+    parser.add_argument("--repeats", type=int, default=3, help="rounds over all peers")
     parser.add_argument("--requests", type=int, default=16, help="of a peer in a round; a quarter at concurrency 1")
     parser.add_argument("--tokens", type=int, default=64, help="that a request generates")
     parser.add_argument("--prompt-tokens", type=int, default=64)
@@ -106,7 +107,7 @@ def measure_ar(folder: Path, options: argparse.Namespace) -> None:
     """Tokens per second of an autoregressive model, by concurrency and type of its weights."""
     print("## Autoregressive: tokens/s\n")
     prompts, lines = Prompts(options.prompt_tokens), []
-    for dtype in DTYPES:
+    for dtype in options.weights:
         engine, peer = serving_peers.load_engine(folder, dtype), TransformersPeer(folder, dtype)
         with serving_peers.server(folder, dtype) as url:
             for at_once, target in TARGETS.items():
@@ -159,7 +160,7 @@ def measure_clients(folder: Path, options: argparse.Namespace) -> None:
     print(f"\n## {options.clients} streaming clients\n")
     prompts = Prompts(options.prompt_tokens)
     lines = []
-    for dtype in DTYPES:
+    for dtype in options.weights:
         with serving_peers.server(folder, dtype) as url:
             for _ in range(options.repeats):
                 bodies = [body(prompt, options.tokens) for prompt in prompts.take(2 * options.clients)]
@@ -172,32 +173,32 @@ def measure_clients(folder: Path, options: argparse.Namespace) -> None:
 
 
 def measure_overhead(folder: Path, _: argparse.Namespace) -> None:
-    """What HTTP adds to a request of the engine: one client, the two alternating request by request."""
-    print("\n## HTTP over the engine alone\n")
+    """What HTTP adds to a request: the client's time beside the engine's within the server, and the engine's alone."""
+    print("\n## HTTP over the engine alone, one client\n")
     prompts = Prompts(16)
-    seconds: dict[str, list[float]] = {"engine": [], "server": []}
+    alone, over_http = [], []
     engine = serving_peers.load_engine(folder, "fp32")
     with serving_peers.server(folder, "fp32") as url:
         client = Client(url)
-        for _ in range(OVERHEAD_REQUESTS):
-            one, other = prompts.take(2)
-            seconds["engine"].append(
-                timed(lambda p=one: len(engine_answers(engine, [greedy(p, OVERHEAD_TOKENS)]))).seconds
-            )
-            began = time.perf_counter()
+        client.ask(body(prompts.take(1)[0], OVERHEAD_TOKENS))
+        before = serving_peers.engine_seconds(url)
+        for _ in range(OVERHEAD_REQUESTS):  # alternating, so that both meet the same machine
+            (one, other), began = prompts.take(2), time.perf_counter()
+            engine_answers(engine, [greedy(one, OVERHEAD_TOKENS)])
+            between = time.perf_counter()
             client.ask(body(other, OVERHEAD_TOKENS))
-            seconds["server"].append(time.perf_counter() - began)
+            alone.append(between - began)
+            over_http.append(time.perf_counter() - between)
+        within = (serving_peers.engine_seconds(url) - before) / OVERHEAD_REQUESTS
     engine.close()
-    engine_ms, server_ms = (1000 * statistics.median(seconds[name][5:]) for name in ("engine", "server"))
-    error = 1000 * float(np.std(np.subtract(seconds["server"], seconds["engine"])[5:], ddof=1))
-    error *= 1.25 / (OVERHEAD_REQUESTS - 5) ** 0.5  # of a median
-    print(
-        markdown(
-            ("engine alone, ms", "over HTTP, ms", "difference, ms", "standard error", "target"),
-            [[f"{engine_ms:.2f}", f"{server_ms:.2f}", f"{server_ms - engine_ms:.2f}", f"{error:.2f}", "1"]],
-        )
-    )
-    print(f"\n{OVERHEAD_REQUESTS} requests of {OVERHEAD_TOKENS} tokens each; medians.")
+    head = ("mean of", "engine, ms", "over HTTP, ms", "difference, ms", "target")
+    means = (1000 * statistics.fmean(alone), 1000 * within, 1000 * statistics.fmean(over_http))
+    rows = [
+        ("the engine within the server, the same requests", means[1]),
+        ("the engine in a process of its own", means[0]),
+    ]
+    print(markdown(head, [[n, f"{own:.2f}", f"{means[2]:.2f}", f"{means[2] - own:.2f}", "1"] for n, own in rows]))
+    print(f"\n{OVERHEAD_REQUESTS} requests of {OVERHEAD_TOKENS} tokens each, not streamed, on a kept connection.")
 
 
 def measure_dlm(folder: Path, options: argparse.Namespace) -> None:
@@ -206,7 +207,7 @@ def measure_dlm(folder: Path, options: argparse.Namespace) -> None:
     texts = serving_diffusion.texts_for(options.workspace, options.passages, length)
     source = f"held-out text of {options.workspace.name}" if options.workspace else "random text: only speed counts"
     tokens = min(options.tokens, length // 2)
-    for dtype in DTYPES:
+    for dtype in options.weights:
         engine = serving_peers.load_engine(folder, dtype)
         for name, head, lines in serving_diffusion.tables(engine, texts, tokens, options.repeats):
             print(f"\n## Masked diffusion, {dtype}, {name}\n")

@@ -105,8 +105,16 @@ def measure(engine: Engine, requests: dict[str, list[Any]], repeats: int) -> dic
     return rows
 
 
-def table(rows: dict[str, Row], truth: Sequence[Sequence[tuple[int, ...]]]) -> tuple[list[str], list[list[str]]]:
-    """Head and lines: speed beside the plain sampler's, agreement with it and with the true text."""
+def table(
+    rows: dict[str, Row], truth: Sequence[Sequence[tuple[int, ...]]], *, by_hole: bool
+) -> tuple[list[str], list[list[str]]]:
+    """Head and lines: speed beside the plain sampler's, agreement with it and with the true text.
+
+    Args:
+        rows: by setting.
+        truth: of each passage, what its holes hold.
+        by_hole: the loss is of holes that are wholly as in the text; else of tokens.
+    """
     head = [
         "setting",
         "tokens/s",
@@ -116,7 +124,7 @@ def table(rows: dict[str, Row], truth: Sequence[Sequence[tuple[int, ...]]]) -> t
         "tokens as in the text",
         "holes as in the text",
     ]
-    head += ["loss, points (standard error)"]
+    head += [f"loss of {'holes' if by_hole else 'tokens'}, points (standard error)"]
     plain = rows[PLAIN]
     base = statistics.median(m.rate for m in plain.measured)
     lines = []
@@ -124,7 +132,7 @@ def table(rows: dict[str, Row], truth: Sequence[Sequence[tuple[int, ...]]]) -> t
         rate = statistics.median(m.rate for m in row.measured)
         passes = sum(a.forward_passes for a in row.answers) / sum(len(a.tokens) for a in row.answers)
         tokens, exact = _scores(row.answers, truth)
-        loss = 100 * (_scores(plain.answers, truth)[0] - tokens)
+        loss = 100 * (_scores(plain.answers, truth)[by_hole] - (tokens, exact)[by_hole])
         error = loss.std(ddof=1) / np.sqrt(len(loss)) if len(loss) > 1 else float("nan")
         same = np.mean([x == y for a, b in zip(row.answers, plain.answers, strict=True) for x, y in _pairs(a, b)])
         lines.append([name, f"{rate:,.0f}", f"{rate / base:.1f}", f"{passes:.2f}", f"{same:.1%}"])
@@ -164,11 +172,11 @@ def tables(
     made = []
     filled = {name: [with_holes(text, fields) for text in texts] for name, fields in SETTINGS.items()}
     rows = measure(engine, {name: [p.infilling for p in passages] for name, passages in filled.items()}, repeats)
-    made.append((f"holes of {HOLE} tokens", *table(rows, [p.truth for p in filled[PLAIN]])))
+    made.append((f"holes of {HOLE} tokens", *table(rows, [p.truth for p in filled[PLAIN]], by_hole=True)))
     asked = {name: [continued(text, tokens, fields) for text in texts] for name, fields in SETTINGS.items()}
     rows = measure(engine, asked, repeats)
     truth = [(tuple(text[-tokens:]),) for text in texts]
-    made.append((f"continuations of {tokens} tokens", *table(rows, truth)))
+    made.append((f"continuations of {tokens} tokens", *table(rows, truth, by_hole=False)))
     return made
 
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ from crossover.data import tokenizer
 from crossover.decoding.engine import Engine
 from crossover.decoding.engine_events import Event, Failed, Finished
 from crossover.decoding.generation_request import Completion, Generation, Infilling
+from crossover.decoding.packed_linear import Precision
 from crossover.training.checkpoint import load_checkpoint
 
 Prompt = tuple[int, ...]
@@ -162,6 +164,13 @@ class Client:
         if response.status != 200:
             raise RuntimeError(str(answer))
         return int(answer["usage"]["completion_tokens"])
+
+
+def engine_seconds(url: str) -> float:
+    """Seconds that requests were in a server's engine, from submission to the last token, by its own metrics."""
+    with urllib.request.urlopen(f"{url}/metrics") as response:  # noqa: S310 - our own server on loopback
+        lines = response.read().decode().splitlines()
+    return float(next(line.split()[1] for line in lines if line.startswith("crossover_request_seconds_sum")))
 
 
 def whole(url: str, bodies: Sequence[dict[str, Any]], concurrency: int) -> int:
