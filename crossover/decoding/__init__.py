@@ -1,4 +1,4 @@
-"""Text generation with models of both families: batches, streams, and infilling with a DLM."""
+"""Text generation with models of both families: requests, their decoding state, and the engine that batches them."""
 
 from crossover.decoding.generation_request import Completion, Generation
 

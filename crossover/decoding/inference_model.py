@@ -39,7 +39,7 @@ class InferenceModel:
         self.model, self.config, self.precision = model, model.config, precision
         self.dtype, self.device = COMPUTE[precision], model.lm_head.weight.device
         self._layers = [_Layer(block, model, precision) for block in model.model.layers if isinstance(block, Block)]
-        self._head = linear(model.lm_head.weight, precision)
+        self._head = linear(model.lm_head.weight * model.model.norm.weight, precision)
         half = model.config.head_dim // 2
         self._cos_LK = model.cos_LK
         self._sin_LK = torch.cat((-model.sin_LK[:, :half], model.sin_LK[:, half:]), dim=-1)
@@ -99,7 +99,7 @@ class InferenceModel:
         picked[:wanted] = np.concatenate(
             [segment.wanted_P + begin for segment, begin in zip(segments, offsets[:-1], strict=True)]
         )
-        hidden_ND = self.model.model.norm(x_ND[torch.from_numpy(picked).to(self.device)]).to(self.dtype)
+        hidden_ND = _normed(x_ND[torch.from_numpy(picked).to(self.device)], self.config.norm_eps).to(self.dtype)
         logits_NV = suppress(self._head(hidden_ND)[:wanted].float(), self.model.mask_id)
         return np.split(logits_NV.cpu().numpy().astype(np.float64), np.cumsum(counts)[:-1])
 
@@ -167,38 +167,48 @@ class _Layer:
 
     def __init__(self, block: Block, model: Transformer, precision: Precision) -> None:
         config, attention = model.config, block.self_attn
-        self._block, self._dtype, self._eps = block, COMPUTE[precision], config.norm_eps
+        self._mlp, self._dtype, self._eps = block.mlp, COMPUTE[precision], config.norm_eps
         self._shape = (3, config.num_heads, config.head_dim)
-        self._qkv = linear(
-            torch.cat((attention.q_proj.weight, attention.k_proj.weight, attention.v_proj.weight)), precision
-        )
+        qkv = torch.cat((attention.q_proj.weight, attention.k_proj.weight, attention.v_proj.weight))
+        self._qkv = linear(qkv * block.input_layernorm.weight, precision)
         self._out = linear(attention.o_proj.weight, precision)
         self._gain_21K = torch.stack((attention.q_norm.weight, attention.k_norm.weight)).detach()[:, None]
-        self._feed_forward = _feed_forward(block.mlp, precision) if isinstance(block.mlp, FeedForward) else None
+        self._experts_gain = block.post_attention_layernorm.weight
+        self._feed_forward = (
+            _feed_forward(block.mlp, block.post_attention_layernorm.weight, precision)
+            if isinstance(block.mlp, FeedForward)
+            else None
+        )
 
     def forward(self, x_ND: Tensor, cos: Tensor, sin: Tensor, index: int, batch: _Batch) -> Tensor:
         """Output (N, D)."""
-        qkv = self._qkv(self._block.input_layernorm(x_ND).to(self._dtype)).view(-1, *self._shape)
-        qk = F.rms_norm(qkv[:, :2].float(), self._shape[2:], None, self._eps) * self._gain_21K
+        qkv = self._qkv(_normed(x_ND, self._eps).to(self._dtype)).view(-1, *self._shape)
+        qk = _normed(qkv[:, :2].float(), self._eps) * self._gain_21K
         qk = torch.addcmul(qk * cos, qk.roll(self._shape[2] // 2, -1), sin).to(self._dtype)
         mixed_NHK = batch.attend(qk[:, 0], torch.stack((qk[:, 1], qkv[:, 2]), dim=1), index)
-        x_ND = x_ND + self._out(mixed_NHK.flatten(1)).float()
-        normed = self._block.post_attention_layernorm(x_ND)
+        x_ND = x_ND + self._out(mixed_NHK.flatten(1))
+        normed = _normed(x_ND, self._eps)
         if self._feed_forward is not None:
-            return x_ND + self._feed_forward(normed.to(self._dtype)).float()
-        return x_ND + self._experts(normed, batch)
+            return x_ND + self._feed_forward(normed.to(self._dtype))
+        return x_ND + self._experts(normed * self._experts_gain, batch)
 
     def _experts(self, x_ND: Tensor, batch: _Batch) -> Tensor:
         """A mixture of experts, a segment at a time: how rows are grouped by expert depends on the rows beside them."""
-        assert isinstance(self._block.mlp, MixtureOfExperts)  # noqa: S101 - blocks have one of the two
-        experts = self._block.mlp
+        assert isinstance(self._mlp, MixtureOfExperts)  # noqa: S101 - blocks have one of the two
+        experts = self._mlp
         with torch.autocast(x_ND.device.type, torch.bfloat16, enabled=self._dtype == torch.bfloat16):
             parts = [experts(part[None])[0][0].float() for part in x_ND[: sum(batch.lengths)].split(batch.lengths)]
         return torch.cat([*parts, x_ND.new_zeros(batch.padding, x_ND.shape[1])])
 
 
-def _feed_forward(module: FeedForward, precision: Precision) -> Linear:
-    both = linear(torch.cat((module.gate_proj.weight, module.up_proj.weight)), precision)
+def _normed(x: Tensor, eps: float) -> Tensor:
+    """RMS normalization without its gain, which the next product's weight has: half the operations of `F.rms_norm`."""
+    norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    return x * torch.rsqrt(norm.square() / x.shape[-1] + eps)
+
+
+def _feed_forward(module: FeedForward, gain_D: Tensor, precision: Precision) -> Linear:
+    both = linear(torch.cat((module.gate_proj.weight, module.up_proj.weight)) * gain_D, precision)
     down = linear(module.down_proj.weight, precision)
 
     def forward(x_ND: Tensor) -> Tensor:
