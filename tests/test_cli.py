@@ -33,7 +33,7 @@ FROZEN = {
     "comparisons alpha early late json",
     "promote": "study out registry kubernetes namespace endpoint force_conflicts replicas canary dry_run",
     "rollback": "study registry namespace endpoint force_conflicts",
-    "serve": "place arm host port allow_origin trial",
+    "serve": "place arm host port allow_origin grpc_port device dtype memory max_queue timeout log_prompts trial",
     "report": "workspace picture json",
     "advise": "workspace unique_tokens parameters flops epochs json",
     "import": "files study wide unique_tokens run_pattern runs skip_other_runs tokens_per_step tokens_metric out "

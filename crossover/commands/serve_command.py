@@ -22,6 +22,7 @@ from crossover.study.study_config import StudyConfig
 
 START_SECONDS = 60.0
 STOP_SECONDS = 35.0
+HANDED_ON = ("grpc_port", "device", "dtype", "memory", "max_queue", "timeout")
 TRIED = 2
 """Passages that `--try` shows."""
 
@@ -34,6 +35,10 @@ def serve(options: argparse.Namespace) -> int:
         return _try(place, checkpoint)
     flags = ["--host", options.host, "--port", str(options.port), *_examples(place, checkpoint)]
     flags += [flag for origin in options.allow_origin for flag in ("--allow-origin", origin)]
+    for name in HANDED_ON:
+        if (value := getattr(options, name)) is not None:
+            flags += [f"--{name.replace('_', '-')}", value]
+    flags += ["--log-prompts"] if options.log_prompts else []
     sys.stdout.flush()
     # in place of this process, so that signals reach the server itself, which ends its streams before it stops
     os.execv(sys.executable, [*_command(checkpoint), *flags])  # noqa: S606

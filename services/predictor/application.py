@@ -24,6 +24,7 @@ from prometheus_client import REGISTRY
 
 from crossover.decoding.engine import Engine, EngineLimits
 from crossover.errors import WorkspaceError
+from crossover.settings import available_cores, get_settings
 from crossover.training.checkpoint import load_checkpoint
 from crossover.training.checkpoint_info import checkpoint_digest
 
@@ -41,10 +42,13 @@ class Application(RESTServer):
         WorkspaceError: there is no such device, or the file of examples holds none.
     """
 
+    dataplane: RequestDataPlane
+
     def __init__(self, options: argparse.Namespace, checkpoint: Path, metrics: Metrics) -> None:
         for name in ("kserve", "kserve.trace", "uvicorn.error"):
             logging.getLogger(name).setLevel(logging.WARNING)
         self.app: FastAPI = model_server.app
+        torch.set_num_threads(cpu_threads())
         transformer, info = load_checkpoint(checkpoint, device=_device(options.device))
         limits = EngineLimits(running=options.max_running, waiting=options.max_queue, memory_bytes=options.memory)
         precision = None if options.dtype == "auto" else options.dtype
@@ -77,6 +81,11 @@ class Application(RESTServer):
     def close(self) -> None:
         """Stop the engine."""
         self._engine.close()
+
+
+def cpu_threads() -> int:
+    """CPU threads of the engine: torch knows the cores of the machine, and not the limit of the container."""
+    return min(torch.get_num_threads(), get_settings().threads or available_cores())
 
 
 def _device(name: str) -> str:

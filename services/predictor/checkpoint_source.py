@@ -27,10 +27,10 @@ def fetch_checkpoint(place: str, digest: str = "", registry: str = "") -> Path:
 
     Raises:
         CheckpointError: not a checkpoint of ours, or not the one that is wanted.
-        StorageError: the object store cannot be read, or has another digest.
+        StorageError: the object store cannot be read.
         RegistryError: the registry cannot be read.
     """
-    folder = _fetch(place.removeprefix("file://"), digest)
+    folder = _fetch(place.removeprefix("file://"))
     manifest = _manifest(folder)
     actual = checkpoint_digest(folder)
     if digest and actual != digest:
@@ -50,11 +50,11 @@ def fetch_checkpoint(place: str, digest: str = "", registry: str = "") -> Path:
     return folder
 
 
-def _fetch(place: str, digest: str) -> Path:
+def _fetch(place: str) -> Path:
     if "://" not in place:
         return Path(place)
     parent, _, name = place.rstrip("/").rpartition("/")
-    return open_store(parent).fetch(name, digest or None)
+    return open_store(parent).fetch(name)
 
 
 def _manifest(folder: Path) -> dict[str, Any]:

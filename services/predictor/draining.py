@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from crossover.errors import ServerStoppingError
 
-OPEN = frozenset({"/metrics", "/v2/health/live", "/"})
+OPEN = frozenset({"/metrics", "/v2/health/live"})
 """Routes that answer until the end: a pod that drains is alive."""
 LINGER_SECONDS = 2.0
 """For connections that are open and idle: a request on its way gets an answer, which a closed one would reset."""

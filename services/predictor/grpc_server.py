@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Never
 
 import grpc
 from crossover_services.predictor.access_log import AccessLog
@@ -63,7 +63,7 @@ class GrpcServer:
         self._server = grpc.aio.server(interceptors=[_Interceptor(self._log)], options=options)
         grpc_predict_v2_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(self._servicer, self._server)
         try:
-            port = self._server.add_insecure_port(self._address)
+            port: int = self._server.add_insecure_port(self._address)
         except RuntimeError as error:
             raise WorkspaceError(
                 "serve.cannot-listen",
@@ -115,10 +115,11 @@ class _Interceptor(ExceptionToStatusInterceptor):
         request_or_iterator: Any,  # noqa: ANN401 - a message
         context: grpc.aio.ServicerContext,
         method_name: str,
-    ) -> None:
+    ) -> Never:
         """Answer with the status of the error."""
         if isinstance(ex, RequestError):
             await context.abort(CODES.get(status_of(ex), grpc.StatusCode.INVALID_ARGUMENT), str(ex))
         if isinstance(ex, ModelNotFound):  # which KServe logs with a traceback
             await context.abort(grpc.StatusCode.NOT_FOUND, ex.reason)
         await super().handle_exception(ex, request_or_iterator, context, method_name)
+        raise ex  # which `abort` has done already

@@ -9,7 +9,7 @@ from crossover_services.predictor.kserve_routes import RequestDataPlane
 from crossover_services.predictor.request_fields import malformed
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
 from kserve.protocol.grpc.servicer import InferenceServicer
-from kserve.protocol.infer_type import InferInput, InferRequest
+from kserve.protocol.infer_type import InferInput, InferRequest, InferResponse
 
 
 class Servicer(InferenceServicer):
@@ -36,16 +36,17 @@ class Servicer(InferenceServicer):
         """Complete every element of the input `prompt`."""
         self._check_version(request.model_name, request.model_version)
         response, _ = await self._data_plane.infer(request.model_name, _request(request), {})
-        message: pb.ModelInferResponse = response.to_grpc()
+        assert isinstance(response, InferResponse)  # noqa: S101 - of v2
+        message = response.to_grpc()
         if request.outputs:
             _select(message, [output.name for output in request.outputs])
         return message
 
-    async def RepositoryModelLoad(self, request: Any, context: Any) -> None:  # noqa: ANN401 - as gRPC has it
+    async def RepositoryModelLoad(self, request: Any, context: Any) -> Any:  # noqa: ANN401 - as gRPC has it
         """Refused: the server has one model."""
         raise malformed("model_name", "cannot be loaded: this server has one model")
 
-    async def RepositoryModelUnload(self, request: Any, context: Any) -> None:  # noqa: ANN401 - as gRPC has it
+    async def RepositoryModelUnload(self, request: Any, context: Any) -> Any:  # noqa: ANN401 - as gRPC has it
         """Refused: the server has one model."""
         raise malformed("model_name", "cannot be unloaded: this server has one model")
 

@@ -53,6 +53,7 @@ class InferBody(RequestBody):
     """POST /infer of KServe v2."""
 
     id: str | None = None
+    model_name: str | None = Field(default=None, description="Ignored, as KServe does: the address names the model.")
     parameters: dict[str, Any] = Field(default={})
     inputs: list[Tensor]
     outputs: list[Output] = Field(default=[])

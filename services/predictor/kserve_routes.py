@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from cloudevents.sdk.converters.util import has_binary_headers
@@ -105,19 +106,20 @@ def kserve_routes(plane: RequestDataPlane) -> APIRouter:
             remedy="start a server for another checkpoint",
         )
 
-    for path, route in (
-        (one, plane.model_metadata),
-        (versioned, metadata_of_version),
-        (f"{versioned}/ready", ready_version),
-    ):
-        router.add_api_route(path, route, methods=["GET"], response_model=None)
-    for path, route in (
-        (f"{one}/infer", infer),
-        (f"{versioned}/infer", infer_version),
-        ("/v1/models/{model_name}:explain", explain),
-        ("/v2/repository/models/{model_name}/{verb}", repository),
-    ):
-        router.add_api_route(path, route, methods=["POST"], response_model=None)
+    gets: dict[str, Callable[..., object]] = {
+        one: plane.model_metadata,
+        versioned: metadata_of_version,
+        f"{versioned}/ready": ready_version,
+    }
+    posts: dict[str, Callable[..., object]] = {
+        f"{one}/infer": infer,
+        f"{versioned}/infer": infer_version,
+        "/v1/models/{model_name}:explain": explain,
+        "/v2/repository/models/{model_name}/{verb}": repository,
+    }
+    for method, routes in (("GET", gets), ("POST", posts)):
+        for path, route in routes.items():
+            router.add_api_route(path, route, methods=[method], response_model=None)
     return router
 
 

@@ -35,11 +35,10 @@ from crossover.errors import CheckpointError, RequestError
 def _content(value: object) -> str:
     """The text of a message, also where it is given in parts."""
     parts = value if isinstance(value, list) else [{"type": "text", "text": value}]
-    for part in parts:
-        text = part.get("text") if isinstance(part, dict) and part.get("type") == "text" else None
-        if not isinstance(text, str):
-            raise ValueError(f"is not text: {str(part if isinstance(value, list) else value)[:60]}")
-    return "".join(part["text"] for part in parts)
+    texts = [part.get("text") for part in parts if isinstance(part, dict) and part.get("type") == "text"]
+    if len(texts) < len(parts) or not all(isinstance(text, str) for text in texts):
+        raise ValueError(f"is not text: {str(value)[:60]}")
+    return "".join(map(str, texts))
 
 
 _TEXT_PART = {

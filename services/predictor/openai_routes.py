@@ -16,6 +16,7 @@ from crossover_services.predictor.openai_score import ScoreRequest, score
 from crossover_services.predictor.request_fields import parse_body
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, StreamingResponse
+from pydantic import BaseModel
 
 from crossover.errors import RequestError
 
@@ -127,7 +128,7 @@ class OpenAIRoutes:
         )
 
 
-def inlined(model: type[ChoiceFields | ScoreRequest]) -> Json:
+def inlined(model: type[BaseModel]) -> Json:
     """The JSON schema of a body without references, which a route's description cannot hold."""
     schema = model.model_json_schema()
     definitions = schema.pop("$defs", {})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from crossover_services.predictor.http_limits import MOST_BODY_BYTES, READ_SECONDS
@@ -24,7 +25,7 @@ def size(text: str) -> int:
     return int(float(match[1]) * UNITS[match[2] or ""])
 
 
-def _at_least(least: int) -> object:
+def _at_least(least: int) -> Callable[[str], int]:
     def count(text: str) -> int:
         if not text.isdecimal() or int(text) < least:
             raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} on")

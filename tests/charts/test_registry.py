@@ -153,10 +153,25 @@ def test_kserve_gets_what_a_restricted_namespace_lets_in() -> None:
     assert runtime["supportedModelFormats"] == [
         {"name": "crossover", "version": "1", "autoSelect": True, "priority": 1}
     ]
-    assert runtime["protocolVersions"] == ["v2", "v1"]
+    assert runtime["protocolVersions"] == ["v2", "grpc-v2", "v1"]
     (served,) = runtime["containers"]
     assert (served["name"], "--model-name={{.Name}}" in served["args"]) == ("kserve-container", True)
     assert served["readinessProbe"]["httpGet"]["path"] == "/v2/models/{{.Name}}/ready"
+    assert [(port["name"], port["containerPort"]) for port in served["ports"]] == [("http1", 8080), ("grpc", 8081)]
+
+
+def test_a_runtime_without_grpc_has_one_port() -> None:
+    """Knative refuses two."""
+    objects = render({**EVERYTHING, "kserve": {**EVERYTHING["kserve"], "runtime": {"grpcPort": 0}}})
+    runtime = find(objects, "ServingRuntime")["spec"]
+    assert runtime["protocolVersions"] == ["v2", "v1"]
+    (served,) = runtime["containers"]
+    assert [port["name"] for port in served["ports"]] == ["http1"]
+    assert server_options(served["args"]).grpc_port == 0
+    policies = [o for o in objects if o["kind"] == "NetworkPolicy" and o["metadata"]["name"].endswith("-predictor")]
+    assert policies
+    for policy in policies:
+        assert policy["spec"]["ingress"] == [{"ports": [{"port": 8080, "protocol": "TCP"}]}]
 
 
 def test_a_training_runtime_starts_torchrun() -> None:

@@ -19,7 +19,7 @@ COMMANDS = {
     "registry": (["crossover"], ["registry", "serve", "--host", "0.0.0.0", "--port", "8090"]),  # noqa: S104
     "predictor": (
         ["python", "-m", "crossover_services.predictor"],
-        ["--checkpoint", "/mnt/models", "--host", "0.0.0.0", "--port", "8080"],  # noqa: S104
+        ["--checkpoint", "/mnt/models", "--host", "0.0.0.0", "--port", "8080", "--grpc-port", "8081"],  # noqa: S104
     ),
 }
 ABSENT = {"training": {"kserve"}, "registry": {"torch", "triton", "kserve", "kfp"}, "predictor": {"kfp", "alembic"}}

@@ -40,7 +40,7 @@ def test_schemathesis_finds_no_server_error(server: httpx.Client, route: str) ->
     operations = list(schema.get_all_operations())
     assert operations
     for operation in operations:
-        strategy = operation.ok().as_strategy()
+        strategy = operation.ok().as_strategy()  # type: ignore[union-attr]
 
         @FEW
         @given(case=strategy)
@@ -104,7 +104,8 @@ def test_no_binary_tensor_gives_a_server_error(server: httpx.Client, **given_: A
     tensor = {"name": "prompt", "shape": given_["shape"], "datatype": given_["datatype"], "parameters": parameters}
     head = json.dumps({"inputs": [tensor]}).encode()
     length = str(len(head)) if given_["length"] is None else given_["length"]
-    headers = {"content-type": "application/octet-stream", "inference-header-content-length": length.encode()}
+    names = (b"content-type", b"inference-header-content-length")
+    headers = dict(zip(names, (b"application/octet-stream", length.encode()), strict=True))
     refused_or_answered(server.post("/v2/models/crossover/infer", content=head + given_["rest"], headers=headers))
 
 

@@ -97,7 +97,7 @@ BAD: dict[str, Any] = {
     "parts: is neither a number of tokens": ["ab", {"hole": "4"}],
     "parts: 300 is no token id": ["ab", {"hole": 1}, {"tokens": [300]}],
     "combinations of lengths": ["ab", {"hole": [1, 9]}, "c", {"hole": [1, 9]}],
-    "parts: list should have at least 1 item": [],
+    "parts: value should have at least 1 item": [],
 }
 
 

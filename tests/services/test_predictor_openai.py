@@ -263,7 +263,7 @@ def test_penalties_make_other_tokens_likelier(client: OpenAI, penalty: str) -> N
     fields: dict[str, Any] = {"model": "crossover", "prompt": "ab", "max_tokens": 8, "temperature": 0}
     fields |= {"logit_bias": {"120": 100, "121": 100}}
     plain = client.completions.create(**fields).choices[0].text
-    penalised = client.completions.create(**fields, **{penalty: 10.0}).choices[0].text
+    penalised = client.completions.create(**(fields | {penalty: 10.0})).choices[0].text
     assert set(penalised) == {"x", "y"}
     assert penalised != plain
 

@@ -13,6 +13,7 @@ from http.client import HTTPConnection
 
 import httpx
 import pytest
+from openai import OpenAI
 
 from tests.conftest import tiny_model
 from tests.services.conftest import write_checkpoint
@@ -142,6 +143,8 @@ def test_a_full_queue_is_429_in_every_protocol(server: Predictor) -> None:
             assert "request.queue-full" in message(refused)
         stream = httpx.post(server.url + ROUTES[0], json=bodies[0] | {"stream": True})
         assert stream.status_code == 429, stream.text
+        with OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=20) as client:  # asks again by itself
+            assert client.completions.create(model="crossover", prompt="x", max_tokens=2).usage is not None
         assert [answer.result().status_code for answer in served] == [200, 200]
 
 

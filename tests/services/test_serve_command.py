@@ -107,13 +107,20 @@ def test_serve_hands_held_out_text_and_origins_to_the_page(workspace: Path) -> N
     write_cloze_items(store.path("tasks/domain-cloze/x"), items)
     store.publish("tasks/domain-cloze/x")
     command = [sys.executable, "-m", "crossover.cli", "serve", str(workspace), "--port", "0"]
-    command += ["--allow-origin", "http://a.example"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    command += ["--allow-origin", "http://a.example", "--dtype", "bf16", "--max-queue", "7", "--log-prompts"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
             url = process.stdout.readline().split()[-1]
             answer = httpx.get(f"{url}/playground/examples.json", headers={"Origin": "http://a.example"})
+            card = httpx.get(f"{url}/v1/models").json()["data"][0]
+            body = {"model": "crossover", "prompt": "shown", "max_tokens": 2}
+            assert httpx.post(f"{url}/v1/completions", json=body).status_code == 200
         finally:
-            process.terminate()
+            process.terminate()  # SIGTERM to `crossover serve` ends the server, which it has become
+            _, log = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert card["dtype"] == "bf16"
+    assert '"prompts": ["shown"]' in log
     assert answer.json() == [{"prompt": "She saw a red boat on ", "continuation": "the lake."}]
     assert answer.headers["access-control-allow-origin"] == "http://a.example"
