@@ -8,10 +8,12 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
 
 START_SECONDS = 120.0
 
@@ -74,13 +76,12 @@ def predictor(checkpoint: Path | str, folder: Path, *flags: str) -> Iterator[Pre
             process.kill()
 
 
-def until(condition: object, seconds: float = 20.0) -> None:
-    """Wait for a condition, a callable.
+def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
+    """Wait for a condition.
 
     Raises:
         AssertionError: it did not come true in time.
     """
-    assert callable(condition)
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited in vain"
@@ -92,3 +93,13 @@ def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
         return port
+
+
+def infer_message(max_tokens: int, prompt: bytes = b"x") -> pb.ModelInferRequest:
+    """A request of KServe's gRPC for so many tokens."""
+    tensor = pb.ModelInferRequest.InferInputTensor(name="prompt", datatype="BYTES", shape=[1])
+    tensor.contents.bytes_contents.append(prompt)
+    message = pb.ModelInferRequest(model_name="crossover", inputs=[tensor])
+    message.parameters["max_tokens"].int64_param = max_tokens
+    message.parameters["ignore_eos"].bool_param = True
+    return message

@@ -17,7 +17,7 @@ from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceSt
 
 from tests.conftest import tiny_model
 from tests.services.conftest import write_checkpoint
-from tests.services.predictor_process import Predictor, free_port, predictor, until
+from tests.services.predictor_process import Predictor, free_port, infer_message, predictor, until
 
 CLIENTS = 16
 SHORT = {"model": "crossover", "prompt": "x", "max_tokens": 200, "temperature": 0, "ignore_eos": True, "stream": True}
@@ -115,11 +115,7 @@ def test_readiness_falls_at_once_and_what_runs_is_finished(server: Predictor) ->
 
 def test_grpc_drains_too(checkpoint: Path, tmp_path: Path) -> None:
     port = free_port()
-    tensor = pb.ModelInferRequest.InferInputTensor(name="prompt", datatype="BYTES", shape=[1])
-    tensor.contents.bytes_contents.append(b"x")
-    request = pb.ModelInferRequest(model_name="crossover", inputs=[tensor])
-    request.parameters["max_tokens"].int64_param = 2000
-    request.parameters["ignore_eos"].bool_param = True
+    request = infer_message(2000)
     with (
         predictor(checkpoint, tmp_path, "--grpc-port", str(port)) as server,
         grpc.insecure_channel(f"127.0.0.1:{port}") as channel,

@@ -20,7 +20,7 @@ from crossover.decoding import Completion
 from crossover.decoding.engine_events import Failed, Finished, Piece, Timing
 from crossover.errors import CancelledRequestError, DeadlineError
 from tests.services.conftest import write_checkpoint
-from tests.services.predictor_process import Predictor, free_port, predictor, until
+from tests.services.predictor_process import Predictor, free_port, infer_message, predictor, until
 
 V1 = "/v1/models/{model_name}:predict"
 PROMPT = {"name": "prompt", "datatype": "BYTES", "shape": [1], "data": ["ab"]}
@@ -117,10 +117,7 @@ def test_a_request_without_an_id_gets_one(server: Predictor) -> None:
 
 def test_grpc_calls_are_counted_and_logged(server: Predictor, grpc_port: int) -> None:
     before = counters(server)
-    tensor = pb.ModelInferRequest.InferInputTensor(name="prompt", datatype="BYTES", shape=[1])
-    tensor.contents.bytes_contents.append(b"ab")
-    request = pb.ModelInferRequest(model_name="crossover", inputs=[tensor])
-    request.parameters["max_tokens"].int64_param = 2
+    request = infer_message(2, b"ab")
     wrong = pb.ModelInferRequest(model_name="crossover")
     with grpc.insecure_channel(f"127.0.0.1:{grpc_port}") as channel:
         stub = GRPCInferenceServiceStub(channel)

@@ -11,13 +11,15 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from http.client import HTTPConnection
 
+import grpc
 import httpx
 import pytest
+from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
 from openai import OpenAI
 
 from tests.conftest import tiny_model
 from tests.services.conftest import write_checkpoint
-from tests.services.predictor_process import Predictor, predictor, until
+from tests.services.predictor_process import Predictor, free_port, infer_message, predictor, until
 
 LONG = {"model": "crossover", "prompt": "x", "max_tokens": 4000, "temperature": 0, "ignore_eos": True}
 ROUTES = ("/v1/completions", "/v1/models/crossover:predict", "/v2/models/crossover/infer")
@@ -25,11 +27,16 @@ MOST_BYTES = 100_000
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Predictor]:
+def grpc_port() -> int:
+    return free_port()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, grpc_port: int) -> Iterator[Predictor]:
     folder = tmp_path_factory.mktemp("overload")
     checkpoint = write_checkpoint(folder / "c", model=tiny_model(causal=True, vocab=259, length=4096))
     limits = ("--max-body", "100KB", "--read-timeout", "1", "--max-running", "1", "--max-queue", "1")
-    with predictor(checkpoint, folder, *limits) as started:
+    with predictor(checkpoint, folder, *limits, "--grpc-port", str(grpc_port)) as started:
         yield started
 
 
@@ -127,6 +134,23 @@ def test_work_for_a_client_that_left_ends(server: Predictor, stream: bool) -> No
     (line,) = [x for x in map(json.loads, server.log().splitlines()) if x["request_id"] == f"left-{stream}"]
     assert line["client_left"]
     assert line["status"] == (200 if stream else 499)
+
+
+def test_work_for_a_grpc_client_that_left_ends(server: Predictor, grpc_port: int) -> None:
+    cancelled = 'crossover_completions_total{outcome="cancelled"}'
+    before = count(server, cancelled)
+    with grpc.insecure_channel(f"127.0.0.1:{grpc_port}") as channel:
+        call = GRPCInferenceServiceStub(channel).ModelInfer.future(infer_message(4000), timeout=60)
+        until(lambda: count(server, "crossover_running_requests") == 1)
+        call.cancel()
+        until(lambda: count(server, cancelled) == before + 1)
+    assert '"route": "grpc:ModelInfer", "status": "CANCELLED"' in server.log()
+
+
+def test_a_message_that_is_too_large_is_refused_by_grpc(server: Predictor, grpc_port: int) -> None:
+    with grpc.insecure_channel(f"127.0.0.1:{grpc_port}") as channel, pytest.raises(grpc.RpcError) as caught:
+        GRPCInferenceServiceStub(channel).ModelInfer(infer_message(1, b" " * 2 * MOST_BYTES), timeout=30)
+    assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 def test_a_full_queue_is_429_in_every_protocol(server: Predictor) -> None:
