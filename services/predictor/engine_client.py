@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
+from functools import partial
 from typing import TYPE_CHECKING
 
 from crossover_services.predictor.access_log import note_completion, note_prompt
@@ -71,15 +72,14 @@ class EngineClient:
             self.metrics.event(event, (id(queue), index))
             queue.put_nowait((index, event))
 
+        def report(index: int, event: Event) -> None:
+            if not loop.is_closed():  # the server has stopped, and the engine fails what is left
+                loop.call_soon_threadsafe(deliver, index, event)
+
         try:
             for i, request in enumerate(requests):
                 note_prompt(request)
-                tickets[i] = self.engine.submit(
-                    request,
-                    lambda event, i=i: loop.call_soon_threadsafe(deliver, i, event),
-                    deadline=deadline,
-                    canvas=canvas,
-                )
+                tickets[i] = self.engine.submit(request, partial(report, i), deadline=deadline, canvas=canvas)
             while tickets:
                 index, event = await queue.get()
                 if isinstance(event, Finished | Failed):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, MutableMapping
 from types import SimpleNamespace
 from typing import Any, cast
+from unittest.mock import AsyncMock
 
 import pytest
 from crossover_services.predictor.engine_client import EngineClient
+from crossover_services.predictor.openai_answers import Chunks, event_stream
+from starlette.requests import ClientDisconnect
 
 from crossover.decoding.engine import Engine, EngineLimits
 from crossover.decoding.engine_events import Event, Finished, Piece
@@ -28,6 +31,7 @@ class Silent:
         if len(self.submitted) == 2:
             raise ServerBusyError("request.queue-full", field="server", problem="is full", remedy="wait")
         self.submitted.append(request)
+        self.on_event = on_event
         return request
 
     def cancel(self, ticket: object) -> None:
@@ -35,7 +39,8 @@ class Silent:
 
 
 def client_of(engine: Engine | Silent, events: list[Event] | None = None) -> EngineClient:
-    metrics: Any = SimpleNamespace(event=([] if events is None else events).append)
+    seen = [] if events is None else events
+    metrics: Any = SimpleNamespace(event=lambda event, *_: seen.append(event))
     return EngineClient(cast(Engine, engine), metrics)
 
 
@@ -95,3 +100,27 @@ def test_other_work_returns_its_items(engine: Engine) -> None:
 def test_a_failure_is_raised(engine: Engine) -> None:
     with pytest.raises(RequestError):
         asyncio.run(client_of(engine).complete([Generation(prompt="x", suffix="y")]))
+
+
+def test_a_client_that_leaves_a_stream_cancels_its_requests() -> None:
+    """Starlette leaves the generator of a response to the garbage collector; the requests must end at once."""
+    silent = Silent()
+    requests = [Generation(prompt="a"), Generation(prompt="b")]
+    chunks = Chunks({}, (), lambda index, event: [{"text": index}], include_usage=False, choices=1)
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.body":
+            raise OSError
+
+    async def leave() -> None:
+        events = client_of(silent).stream(requests)
+        task = asyncio.create_task(event_stream(events, chunks))
+        while not silent.submitted:
+            await asyncio.sleep(0)
+        silent.on_event(Piece("x"))
+        response = await task
+        with pytest.raises(ClientDisconnect):
+            await response({"type": "http", "asgi": {"spec_version": "2.4"}}, AsyncMock(), send)
+        assert silent.cancelled == requests
+
+    asyncio.run(leave())
