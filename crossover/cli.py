@@ -231,6 +231,13 @@ def _add_result_verbs(verbs: "_Verbs[argparse.ArgumentParser]") -> None:  # noqa
     serve.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1)")
     serve.add_argument("--port", type=int, default=8080, help="port; 0 selects a free one (default 8080)")
     serve.add_argument("--try", dest="trial", action="store_true", help="serve, send sample requests, print, stop")
+    text = "write a checkpoint as a model folder for transformers, vLLM and SGLang; of a DLM with its loader"
+    export = _verb(verbs, "export-model", text, "export_command", "train")
+    export.set_defaults(function="export_model")
+    export.add_argument("place", metavar="PLACE", help="a workspace or a checkpoint folder")
+    export.add_argument("folder", metavar="OUT", help="a new folder")
+    export.add_argument("--arm", help="export the best checkpoint of this arm instead of the promoted one")
+    export.add_argument("--dtype", choices=("fp32", "bf16"), default="fp32", help="of the weights (default fp32)")
     report = _verb(verbs, "report", "print a study's verdicts and the path of its report", "report_command")
     report.add_argument("workspace", metavar="WORKSPACE", help="folder of the study, or its file")
     report.add_argument("--picture", metavar="FILE", help="also write the figure of the verdict to this SVG file")
