@@ -1,17 +1,47 @@
-"""What the request bodies of all protocols share: the sampling fields, and errors that name the field at fault."""
+"""JSON bodies of all protocols: how they are read, and errors that name the field at fault."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, WithJsonSchema, model_validator
 
-from crossover.decoding import Generation
+from crossover.data import tokenizer
 from crossover.errors import RequestError
 from crossover.field_faults import field_faults
 
 BodyT = TypeVar("BodyT", bound=BaseModel)
-DIFFUSION_FIELDS = ("steps", "block_length", "order")
+Tokens = tuple[int, ...]
+Text = str | Tokens
+"""A text, or its token ids."""
+
+
+def _is_tokens(value: object) -> bool:
+    return isinstance(value, list | tuple) and all(type(item) is int and item >= 0 for item in value)
+
+
+def parse_text(value: object) -> Text:
+    """A text, or token ids.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, list | tuple) or not value or not _is_tokens(value):
+        raise ValueError(f"is neither text nor a list of token ids: {str(value)[:60]}")
+    if unknown := [item for item in value if item >= tokenizer.VOCAB_SIZE]:
+        raise ValueError(f"{unknown[0]} is no token id: they are below {tokenizer.VOCAB_SIZE}")
+    return tuple(value)
+
+
+def _prompts(value: object) -> list[Text]:
+    """One prompt or several, each a text or token ids, as a list."""
+    if isinstance(value, str) or (isinstance(value, list) and value and _is_tokens(value)):
+        return [parse_text(value)]
+    if not isinstance(value, list):
+        raise ValueError(f"is neither text, a list of texts, token ids nor a list of them: {str(value)[:60]}")
+    return [parse_text(item) for item in value]
 
 
 def _texts(value: object) -> list[str]:
@@ -22,59 +52,28 @@ def _texts(value: object) -> list[str]:
     return texts
 
 
-Texts = Annotated[list[str], BeforeValidator(_texts)]
+_STRING: dict[str, Any] = {"type": "string"}
+_IDS: dict[str, Any] = {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1}
+
+
+def _one_or_many(*kinds: dict[str, Any]) -> WithJsonSchema:
+    return WithJsonSchema({"anyOf": [*kinds, *({"type": "array", "items": kind, "minItems": 1} for kind in kinds)]})
+
+
+TextField = Annotated[Text, BeforeValidator(parse_text), WithJsonSchema({"anyOf": [_STRING, _IDS]})]
+PromptsField = Annotated[list[Text], BeforeValidator(_prompts), _one_or_many(_STRING, _IDS)]
+TextsField = Annotated[list[str], BeforeValidator(_texts), _one_or_many(_STRING)]
 
 
 class RequestBody(BaseModel):
     """A JSON object: null is the default, and an unknown field is refused."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod
     def _without_nulls(cls, body: Any) -> Any:  # noqa: ANN401 - any JSON value
         return {k: v for k, v in body.items() if v is not None} if isinstance(body, dict) else body
-
-
-class SamplingFields(RequestBody):
-    """How a completion is sampled; see `Generation`."""
-
-    max_tokens: int = Field(default=16, ge=1, le=4096)
-    temperature: float = Field(default=0.0, ge=0, le=10)
-    top_p: float = Field(default=1.0, gt=0, le=1)
-    seed: int = Field(default=0, ge=0, lt=2**63)
-    stop: Texts = []
-    steps: int = Field(default=0, ge=0, description="DLM: forward passes; 0 is one per token.")
-    block_length: int = Field(
-        default=0, ge=0, description="DLM: tokens of a block, completed before the next; 0 is one block."
-    )
-    order: Literal["confidence", "random"] = "confidence"
-
-    def generation(self, prompt: str, suffix: str | None, *, causal: bool, choice: int = 0) -> Generation:
-        """The request for one prompt; each choice has a seed of its own.
-
-        Raises:
-            RequestError: the model is causal, and a field has a meaning for diffusion models only.
-        """
-        if causal and (names := [name for name in DIFFUSION_FIELDS if name in self.model_fields_set]):
-            raise RequestError(
-                "request.diffusion-only",
-                field=names[0],
-                problem="only diffusion models have it: an autoregressive model generates token by token",
-                remedy=f"leave {names[0]} out, or serve a diffusion model",
-            )
-        return Generation(
-            prompt=prompt,
-            suffix=suffix,
-            max_tokens=self.max_tokens,
-            temperature=self.temperature,
-            top_p=self.top_p,
-            seed=self.seed + choice,
-            stop=tuple(self.stop),
-            steps=self.steps,
-            block_length=self.block_length,
-            order=self.order,
-        )
 
 
 def parse_body(model: type[BodyT], content: object, place: str = "") -> BodyT:
