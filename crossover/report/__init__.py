@@ -4,6 +4,7 @@ Altair, vl-convert and Jinja are imported when a page is rendered, not before.
 """
 
 from crossover.report.advice_lines import because, choice_sentence
+from crossover.report.serving_lines import serving_lines
 from crossover.report.answer import answer
 from crossover.report.report_data import CellReport, CorpusFacts, Fact, ReportContext, RunRow, Sample
 from crossover.report.report_files import ReportFiles, write_report
