@@ -34,6 +34,7 @@ FROZEN = {
     "promote": "study out registry kubernetes namespace endpoint force_conflicts replicas canary dry_run",
     "rollback": "study registry namespace endpoint force_conflicts",
     "serve": "place arm host port trial",
+    "measure-serving": "study out registry concurrency repeats tokens block_length confidence_threshold cache json",
     "export-model": "place folder arm dtype",
     "report": "workspace picture json",
     "advise": "workspace unique_tokens parameters flops epochs json",

@@ -59,6 +59,7 @@ COMMANDS: dict[str, list[str]] = {
     "submit": ["submit", "nowhere.yaml"],
     "doctor": ["doctor"],
     "serve": ["serve", "nowhere"],
+    "measure-serving": ["measure-serving", "nowhere.yaml"],
     "export-model": ["export-model", "nowhere", "exported"],
     "report": ["report", "nowhere"],
     "advise": ["advise", "nowhere"],

@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from crossover.analysis.across.cross_cell_result import Overview
 from crossover.analysis.analysis_result import Analysis
+from crossover.analysis.serving_crossing import ServingComparison
 
 
 class _Record(BaseModel):

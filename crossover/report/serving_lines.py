@@ -38,9 +38,8 @@ def _order(serving: ServingComparison, crossing: ServingCrossing, candidate: Ser
         return f"Neither is clearly faster throughout, nor overtakes once, {span}."
     first, second = (dlm, ar) if crossing.outcome == "baseline overtakes" else (ar, dlm)
     interval = f"95 % interval by the repeats {crossing.low:.3g} to {crossing.high:.3g}"
-    return (
-        f"{first} serves more tokens a second at few concurrent requests, {second} from {crossing.at:.3g} on ({interval})."
-    )
+    place = f"{second} from {crossing.at:.3g} on ({interval})"
+    return f"{first} serves more tokens a second at few concurrent requests, {place}."
 
 
 def _places(serving: ServingComparison) -> tuple[float, ...]:
@@ -53,9 +52,8 @@ def _cost(serving: ServingComparison, concurrency: float) -> str:
     parts = []
     for served in (serving.baseline, serving.candidate):
         tokens = served.rate_at(concurrency) / serving.cores
-        parts.append(
-            f"{arm_label(served.arm)} {tokens:.3g} tokens/s and {tokens / serving.answer_tokens:.3g} requests/s per core"
-        )
+        requests = tokens / serving.answer_tokens
+        parts.append(f"{arm_label(served.arm)} {tokens:.3g} tokens/s and {requests:.3g} requests/s per core")
     where = _ONE if concurrency == 1 else f"{concurrency:.3g} concurrent requests"
     return f"Serving cost at {where}: {', '.join(parts)}."
 
