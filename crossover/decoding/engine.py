@@ -4,96 +4,78 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Literal
 
-from crossover.decoding import generate_text
-from crossover.decoding.engine_events import Event, Failed, Finished, Piece, Timing
-from crossover.decoding.generation_request import Completion, Generation, Infilling
-from crossover.errors import RequestError, ServerBusyError
+from crossover.decoding.decoding_sequence import DecodingSequence
+from crossover.decoding.engine_events import Event, Failed, Finished, Timing
+from crossover.decoding.engine_limits import Capabilities, EngineLimits, EngineState
+from crossover.decoding.free_memory import free_memory
+from crossover.decoding.generation_request import Generation, Hole, Infilling
+from crossover.decoding.inference_model import InferenceModel
+from crossover.decoding.key_value_cache import PrefixCache
+from crossover.decoding.packed_linear import Precision, default_precision
+from crossover.decoding.stepping import start, step
+from crossover.decoding.text_pieces import token_ids
+from crossover.errors import (
+    CancelledRequestError,
+    DeadlineError,
+    PromptTooLongError,
+    RequestError,
+    ServerBusyError,
+    ServerStoppingError,
+)
 from crossover.model.transformer import Transformer
 
+__all__ = ["Capabilities", "Engine", "EngineLimits", "EngineState", "Ticket"]
 
-@dataclass(frozen=True, kw_only=True)
-class EngineLimits:
-    """What bounds the engine's memory and queue.
-
-    Args:
-        running: requests that are decoded at once.
-        waiting: requests that wait before further ones are refused.
-        memory_bytes: of keys, values and activations; a request that would not fit waits. 0 takes half of what is free.
-        rows: tokens in one forward pass, over all requests.
-    """
-
-    running: int = 64
-    waiting: int = 256
-    memory_bytes: int = 0
-    rows: int = 1024
-
-
-@dataclass(frozen=True, kw_only=True)
-class Capabilities:
-    """What a model can do, for `/v1/models`."""
-
-    family: Literal["autoregressive", "masked diffusion", "block diffusion"]
-    infill: bool
-    """`suffix` and holes."""
-    prompt_logprobs: bool
-    max_length: int
-    """Tokens of prompt, suffix and completion together."""
-    block_length: int
-    """Of a block diffusion model; 0 otherwise."""
-    parameters: int
-    dtype: str
-    """Of the weights in matrix products: fp32, bf16 or int8."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class EngineState:
-    """Gauges and counters since the start."""
-
-    running: int
-    waiting: int
-    memory_used: int
-    memory_limit: int
-    steps: int
-    """Forward passes of the engine, each over a batch."""
-    rows: int
-    """Tokens in these passes, over all requests."""
-    sequences: int
-    """Requests in these passes, summed: over `steps` it is the mean batch size."""
-    cached_tokens: int
-    """Tokens of prompts that were not computed again."""
+PREFIX_SHARE = 0.25
+"""Of the memory, for the beginnings of earlier prompts."""
+OVERTAKING_SECONDS = 2.0
+"""How long smaller requests may go before one that does not fit into the memory yet."""
+IDLE_SECONDS = 0.5
 
 
 class Ticket:
     """A submitted request; `Engine.cancel` takes it."""
 
     def __init__(
-        self, request: Generation | Infilling, on_event: Callable[[Event], None], deadline: float | None
+        self,
+        sequence: DecodingSequence,
+        on_event: Callable[[Event], None],
+        deadline: float | None,
     ) -> None:
-        self.request, self.on_event, self.deadline = request, on_event, deadline
+        self.sequence, self.on_event, self.deadline = sequence, on_event, deadline
         self.submitted = time.monotonic()
+        self.started = self.first = 0.0
         self.cancelled = False
 
 
 class Engine:
     """Decodes requests in one thread; every method may be called from any thread.
 
+    A request holds the memory of its keys and values from its first forward pass to its end; one for which there is
+    none waits.
+
     Args:
         model: of either family.
         limits: of memory and queue.
+        precision: of matrix products; None is the device's default.
     """
 
-    def __init__(self, model: Transformer, limits: EngineLimits | None = None) -> None:
+    def __init__(
+        self, model: Transformer, limits: EngineLimits | None = None, *, precision: Precision | None = None
+    ) -> None:
         self.model, self.limits = model, limits or EngineLimits()
-        self._waiting: deque[Ticket] = deque()
-        self._work: deque[tuple[Iterator[object], Callable[[object], None]]] = deque()
-        self._wake = threading.Condition()
-        self._stopping = False
-        self._running = 0
+        device = model.lm_head.weight.device
+        self._inference = InferenceModel(model, precision or default_precision(device), self.limits.rows)
+        self._memory = self.limits.memory_bytes or free_memory(device) // 2
+        self._prefixes = PrefixCache(int(PREFIX_SHARE * self._memory))
+        self._lock = threading.Condition()
+        self._waiting: list[Ticket] = []
+        self._running: list[Ticket] = []
+        self._work: list[tuple[Iterator[object], Callable[[object], None]]] = []
+        self._draining = self._closed = False
+        self._steps = self._rows = self._sequences = self._cached = 0
         self._thread = threading.Thread(target=self._loop, name="engine", daemon=True)
         self._thread.start()
 
@@ -108,7 +90,7 @@ class Engine:
             max_length=config.max_length,
             block_length=block,
             parameters=config.parameters,
-            dtype="fp32",
+            dtype=self._inference.precision,
         )
 
     def submit(
@@ -134,12 +116,21 @@ class Engine:
             ServerBusyError: the queue is full.
             ServerStoppingError: the engine drains.
         """
-        del canvas
-        if not isinstance(request, Generation):
-            raise RequestError("request.infill-unsupported", field="parts", problem="not yet", remedy="wait")
-        generate_text.start(self.model, request)
-        ticket = Ticket(request, on_event, deadline)
-        with self._wake:
+        self._check_length(request)
+        sequence = start(self._inference, request, self._prefixes)
+        if canvas:
+            sequence.canvas = []
+        if sequence.memory_bytes > self._for_sequences:
+            raise RequestError(
+                "request.too-large",
+                field="max_tokens",
+                problem=f"keys and values of {sequence.positions} tokens take {sequence.memory_bytes} bytes, and the "
+                f"server has {self._for_sequences}",
+                remedy="ask for fewer tokens, or start the server with a larger --memory",
+            )
+        ticket = Ticket(sequence, on_event, deadline)
+        with self._lock:
+            self._refuse_if_stopping()
             if len(self._waiting) >= self.limits.waiting:
                 raise ServerBusyError(
                     "request.queue-full",
@@ -148,12 +139,14 @@ class Engine:
                     remedy="ask again later, or start the server with a larger --max-queue",
                 )
             self._waiting.append(ticket)
-            self._wake.notify()
+            self._lock.notify_all()
         return ticket
 
     def cancel(self, ticket: Ticket) -> None:
-        """Stop decoding a request; it ends with `Failed`, unless it has ended. Its memory is free at once."""
+        """Stop decoding a request; it ends with `Failed`, unless it has ended."""
         ticket.cancelled = True
+        with self._lock:
+            self._lock.notify_all()
 
     def run(self, work: Iterator[object], on_result: Callable[[object], None]) -> None:
         """Run other work that needs the model, such as scoring, in the engine's thread, in turns with decoding.
@@ -161,62 +154,225 @@ class Engine:
         Args:
             work: each item of it is one turn, and should take little time.
             on_result: called in the engine's thread with every item, then with StopIteration, or with the error.
+
+        Raises:
+            ServerBusyError: too much of it waits.
+            ServerStoppingError: the engine drains.
         """
-        with self._wake:
+        with self._lock:
+            self._refuse_if_stopping()
+            if len(self._work) >= self.limits.waiting:
+                raise ServerBusyError(
+                    "request.queue-full",
+                    field="server",
+                    problem=f"{len(self._work)} texts are waiting to be scored",
+                    remedy="ask again later",
+                )
             self._work.append((work, on_result))
-            self._wake.notify()
+            self._lock.notify_all()
 
     def state(self) -> EngineState:
         """Gauges and counters."""
-        return EngineState(
-            running=self._running,
-            waiting=len(self._waiting),
-            memory_used=0,
-            memory_limit=0,
-            steps=0,
-            rows=0,
-            sequences=0,
-            cached_tokens=0,
-        )
+        with self._lock:
+            return EngineState(
+                running=len(self._running),
+                waiting=len(self._waiting),
+                memory_used=self._used + self._prefixes.used,
+                memory_limit=self._memory,
+                steps=self._steps,
+                rows=self._rows,
+                sequences=self._sequences,
+                cached_tokens=self._cached,
+            )
 
-    def drain(self) -> None:
-        """Accept no more requests; those submitted are decoded."""
-        self._stopping = True
+    def warm_up(self) -> None:
+        """Decode a few tokens, so that the first request does not wait for what happens once."""
+        done = threading.Event()
+        request = Generation(prompt="", max_tokens=min(4, self.model.config.max_length), ignore_eos=True)
+        self.submit(request, lambda event: done.set() if isinstance(event, Finished | Failed) else None)
+        done.wait()
+
+    def drain(self, timeout: float | None = None) -> bool:
+        """Accept no more requests; those submitted are decoded.
+
+        Args:
+            timeout: seconds to wait for them; None does not wait.
+
+        Returns:
+            Whether all are finished.
+        """
+        with self._lock:
+            self._draining = True
+            return self._lock.wait_for(self._is_idle, timeout) if timeout is not None else self._is_idle()
 
     def close(self, timeout: float = 5.0) -> None:
         """Stop: requests that are not finished fail with ServerStoppingError."""
-        with self._wake:
-            self._stopping = True
-            self._wake.notify()
+        with self._lock:
+            self._draining = self._closed = True
+            self._lock.notify_all()
         self._thread.join(timeout)
+
+    @property
+    def _for_sequences(self) -> int:
+        return self._memory - self._prefixes.memory_bytes
+
+    @property
+    def _used(self) -> int:
+        return sum(ticket.sequence.memory_bytes for ticket in self._running)
+
+    def _is_idle(self) -> bool:
+        return not self._waiting and not self._running and not self._work
+
+    def _refuse_if_stopping(self) -> None:
+        if self._draining:
+            raise _stopping()
+
+    def _check_length(self, request: Generation | Infilling) -> None:
+        if isinstance(request, Infilling):
+            given = sum(len(token_ids(part)) for part in request.parts if not isinstance(part, Hole))
+            asked = sum(part.tokens for part in request.parts if isinstance(part, Hole))
+        else:
+            given = len(token_ids(request.prompt)) + len(token_ids(request.suffix or ""))
+            asked = request.max_tokens
+        if given + asked > self.model.config.max_length:
+            raise PromptTooLongError(
+                "request.prompt-too-long",
+                field="parts" if isinstance(request, Infilling) else "prompt",
+                problem=f"{given} tokens of text and {asked} to generate are {given + asked}, and the model's context "
+                f"is {self.model.config.max_length} tokens",
+                remedy="shorten the text, or ask for fewer tokens",
+            )
 
     def _loop(self) -> None:
         while True:
-            with self._wake:
-                while not self._waiting and not self._work:
-                    if self._stopping:
-                        return
-                    self._wake.wait(0.1)
-                ticket = self._waiting.popleft() if self._waiting else None
-                work = self._work.popleft() if self._work and ticket is None else None
+            with self._lock:
+                self._lock.wait_for(lambda: self._closed or not self._is_idle(), IDLE_SECONDS)
+                if self._closed:
+                    break
+                self._drop()
+                self._admit()
+                work = self._work.pop(0) if self._work else None
+            if self._running:
+                self._step()
             if work:
-                for item in work[0]:
-                    work[1](item)
-                work[1](StopIteration())
-            if ticket:
-                self._decode(ticket)
+                self._turn(*work)
+            with self._lock:
+                self._lock.notify_all()
+        for ticket in [*self._running, *self._waiting]:
+            ticket.on_event(Failed(_stopping()))
+        for _, on_result in self._work:
+            on_result(_stopping())
 
-    def _decode(self, ticket: Ticket) -> None:
-        began = time.monotonic()
-        assert isinstance(ticket.request, Generation)  # noqa: S101
-        first = 0.0
-        try:
-            for piece in generate_text.stream(self.model, ticket.request):
-                first = first or time.monotonic() - ticket.submitted
-                if isinstance(piece, Completion):
-                    timing = Timing(began - ticket.submitted, first, time.monotonic() - ticket.submitted)
-                    ticket.on_event(Finished(piece, timing))
-                else:
-                    ticket.on_event(Piece(piece))
-        except Exception as error:  # reported to the caller
+    def _drop(self) -> None:
+        """Take out what was cancelled, and what is late."""
+        now = time.monotonic()
+        for ticket in [*self._running, *self._waiting]:
+            if ticket.cancelled:
+                self._remove(
+                    ticket,
+                    CancelledRequestError("request.cancelled", field="client", problem="went away", remedy="ask again"),
+                )
+            elif ticket.deadline is not None and now > ticket.deadline:
+                self._remove(
+                    ticket,
+                    DeadlineError(
+                        "request.deadline",
+                        field="timeout",
+                        problem=f"not finished {now - ticket.submitted:.1f} s after it was received",
+                        remedy="ask for fewer tokens, or give more time",
+                    ),
+                )
+
+    def _remove(self, ticket: Ticket, error: Exception | None = None) -> None:
+        (self._running if ticket in self._running else self._waiting).remove(ticket)
+        ticket.sequence.cache = None
+        if error is not None:
             ticket.on_event(Failed(error))
+
+    def _admit(self) -> None:
+        """Begin waiting requests in their order; for a while smaller ones may overtake one that does not fit."""
+        used, now = self._used, time.monotonic()
+        for ticket in list(self._waiting):
+            if len(self._running) >= self.limits.running:
+                return
+            needed = ticket.sequence.memory_bytes
+            if used + needed > self._for_sequences:
+                if now - ticket.submitted > OVERTAKING_SECONDS:
+                    return
+                continue
+            self._waiting.remove(ticket)
+            self._running.append(ticket)
+            ticket.started = now
+            used += needed
+            try:
+                ticket.sequence.begin()
+            except (MemoryError, RuntimeError) as error:  # torch reports a failed allocation so
+                self._remove(ticket, _out_of_memory(error))
+
+    def _step(self) -> None:
+        tickets = {id(ticket.sequence): ticket for ticket in self._running}
+        try:
+            done = step(self._inference, [t.sequence for t in self._running], self._prefixes, self.limits.rows)
+        except Exception as error:  # of the forward pass: nobody can go on; reported to every caller
+            with self._lock:
+                for ticket in list(self._running):
+                    self._remove(ticket, error)
+            return
+        self._steps, self._rows = self._steps + 1, self._rows + done.rows
+        self._sequences += len(done.advanced) + len(done.failed)
+        for sequence in done.advanced:
+            self._report(tickets[id(sequence)])
+        with self._lock:
+            for sequence, failure in done.failed:
+                self._remove(tickets[id(sequence)], failure)
+            moved = [tickets[id(sequence)] for sequence in done.advanced]
+            for ticket in moved:
+                self._running.remove(ticket)
+            self._running += [ticket for ticket in moved if not ticket.sequence.done]
+
+    def _report(self, ticket: Ticket) -> None:
+        sequence, now = ticket.sequence, time.monotonic()
+        for canvas in sequence.canvas or ():
+            ticket.on_event(canvas)
+        if sequence.canvas:
+            sequence.canvas = []
+        piece = sequence.take_piece()
+        if piece or sequence.done:
+            ticket.first = ticket.first or now
+        if piece:
+            ticket.on_event(piece)
+        if sequence.done:
+            sequence.cache = None
+            self._cached += sequence.cached_tokens
+            begun = ticket.submitted
+            timing = Timing(ticket.started - begun, ticket.first - begun, now - begun)
+            ticket.on_event(Finished(sequence.completion(), timing))
+
+    def _turn(self, work: Iterator[object], on_result: Callable[[object], None]) -> None:
+        """One item of other work; what is left of it goes to the end of the line."""
+        try:
+            item: object = next(work)
+        except StopIteration:
+            on_result(StopIteration())
+            return
+        except Exception as error:  # reported to the caller
+            on_result(error)
+            return
+        on_result(item)
+        with self._lock:
+            self._work.append((work, on_result))
+
+
+def _stopping() -> ServerStoppingError:
+    return ServerStoppingError(
+        "request.server-stopping", field="server", problem="is stopping", remedy="ask again: another one takes over"
+    )
+
+
+def _out_of_memory(error: Exception) -> ServerBusyError:
+    return ServerBusyError(
+        "request.out-of-memory",
+        field="server",
+        problem=f"has no memory for this request ({str(error).splitlines()[0]})",
+        remedy="ask again later, or start the server with a smaller --memory",
+    )

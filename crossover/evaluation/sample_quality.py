@@ -57,8 +57,7 @@ def write_samples(model: Transformer, count: int, length: int, seed: int = 0) ->
         Token ids of each sample, shape (L,), without EOS.
     """
     requests = [
-        Generation(prompt="", max_tokens=length, temperature=1.0, seed=seed + i, order="random")
-        for i in range(count)
+        Generation(prompt="", max_tokens=length, temperature=1.0, seed=seed + i, order="random") for i in range(count)
     ]
     return [np.asarray(completion.tokens, dtype=np.int64) for completion in generate(model, requests)]
 

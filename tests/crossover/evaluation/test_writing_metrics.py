@@ -1,7 +1,9 @@
 """What models write: variety, copies of the training text, and passages known by heart."""
 
 import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,12 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crossover.data.tokenizer import BOS, EOS, encode
+from crossover.decoding import generate_text
+from crossover.decoding.inference_model import InferenceModel
+from crossover.decoding.key_value_cache import KeyValueCache
+from crossover.decoding.segment import Segment
 from crossover.errors import CheckpointError, StudyError
 from crossover.evaluation import memorisation, writing_metrics
 from crossover.evaluation.memorisation import extraction, ngram_hashes, overlap
 from crossover.evaluation.sample_quality import matched_held_out, perplexity, quality, write_samples
 from crossover.evaluation.writing_metrics import measure_writing
-from crossover.model.transformer import Readout, Transformer
+from crossover.model.transformer import Transformer
 from crossover.study.study_parts import EvaluationConfig
 from crossover.training.checkpoint import load_checkpoint
 from crossover.training.checkpoint_info import CheckpointInfo
@@ -30,36 +36,63 @@ def rows(texts: tuple[str, ...]) -> np.ndarray:
     return np.stack([encode(text[:LENGTH]) for text in texts])
 
 
-def memorised(*, causal: bool) -> Transformer:
-    """A model that knows four texts by heart, by construction: what its training would reach depends on the processor.
+class KnowsByHeart(InferenceModel):
+    """Knows four texts by construction: what a training would reach depends on the processor.
 
     A token has a logit of 20 where a text has it that agrees with all that the position sees, and of 0 elsewhere.
     """
-    model = tiny_model(causal=causal, vocab=259, length=LENGTH, seed=1)
-    texts_NL = torch.from_numpy(rows(TEXTS).astype(np.int64))
 
-    def forward(
-        tokens_BL: torch.Tensor, visible_BL: torch.Tensor | None = None, *, readout: Readout | None = None
-    ) -> torch.Tensor:
-        length = tokens_BL.shape[1]
-        known_NL = texts_NL[:, :length]
-        if causal:  # the input is shifted: BOS, then the tokens before
-            known_NL = torch.cat((torch.full((len(texts_NL), 1), BOS), texts_NL), dim=1)[:, :length]
-        agrees_BNL = (tokens_BL[:, None] == known_NL) | (tokens_BL[:, None] == model.mask_id)
-        if visible_BL is not None:
-            agrees_BNL |= ~visible_BL[:, None]
-        fits_BNL = agrees_BNL.cumprod(2).bool() if causal else agrees_BNL.all(dim=2, keepdim=True).expand_as(agrees_BNL)
-        one_hot_NLV = torch.nn.functional.one_hot(texts_NL[:, :length], 259).float()
-        logits_BLV = 20 * torch.einsum("bnl,nlv->blv", fits_BNL.float(), one_hot_NLV).clamp(max=1)
-        return logits_BLV if readout is None else readout(logits_BLV, torch.eye(259), None)
+    def __init__(self, model: Transformer, **options: Any) -> None:  # noqa: ANN401 - as the class has them
+        super().__init__(model, **options)
+        self._read: dict[int, np.ndarray] = {}
 
-    model.forward = forward  # type: ignore[assignment]
-    return model
+    def new_cache(self, positions: int) -> KeyValueCache:
+        cache = super().new_cache(positions)
+        self._read[id(cache)] = np.zeros(positions, dtype=np.int64)
+        return cache
+
+    def forward(self, segments: Sequence[Segment]) -> list[np.ndarray]:
+        return [self._logits_of(segment) for segment in segments]
+
+    def _logits_of(self, segment: Segment) -> np.ndarray:
+        tokens_L, end = segment.tokens_L, segment.start + len(segment.tokens_L)
+        if segment.cache is not None:
+            self._read[id(segment.cache)][segment.start : end] = tokens_L
+            tokens_L = self._read[id(segment.cache)][:end]
+        known_NL = texts_NL = rows(TEXTS)[:, : len(tokens_L)].astype(np.int64)
+        if self.model.causal:  # the input is shifted: BOS, then the tokens before
+            known_NL = np.hstack((np.full((len(texts_NL), 1), BOS), rows(TEXTS)))[:, : len(tokens_L)]
+        agrees_NL = (tokens_L == known_NL) | (tokens_L == self.model.mask_id)
+        fits_NL = (
+            np.cumprod(agrees_NL, axis=1) if self.model.causal else agrees_NL.all(axis=1, keepdims=True) * agrees_NL
+        )
+        logits_LV = np.zeros((len(tokens_L), 259))
+        for text, fits in zip(texts_NL, fits_NL, strict=True):
+            places = np.flatnonzero(fits[: len(text)])
+            logits_LV[places, text[places]] = 20.0
+        return logits_LV[segment.start + segment.wanted_P]
+
+
+@pytest.fixture
+def by_heart(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Transformer]:
+    """Makes models that decode as `KnowsByHeart`."""
+    known: list[Transformer] = []
+
+    def prepared(model: Transformer, **options: Any) -> InferenceModel:  # noqa: ANN401 - as the class has them
+        kind = KnowsByHeart if any(model is one for one in known) else InferenceModel
+        return kind(model, **options)
+
+    def make(*, causal: bool) -> Transformer:
+        known.append(tiny_model(causal=causal, vocab=259, length=LENGTH, seed=1))
+        return known[-1]
+
+    monkeypatch.setattr(generate_text, "InferenceModel", prepared)
+    return make
 
 
 @pytest.mark.parametrize("causal", [True, False])
-def test_what_is_known_by_heart_comes_out_and_nothing_else(causal: bool) -> None:
-    model, other = memorised(causal=causal), rows(("zz top band is me", "12345678901234567"))
+def test_what_is_known_by_heart_comes_out_and_nothing_else(causal: bool, by_heart: Callable[..., Transformer]) -> None:
+    model, other = by_heart(causal=causal), rows(("zz top band is me", "12345678901234567"))
     known = extraction(model, rows(TEXTS), 4)
     assert (known.exact, known.tokens, known.passages) == (1.0, 1.0, 4)
     unknown = extraction(model, other, 2)
@@ -149,17 +182,17 @@ def test_perplexity_is_that_of_an_even_scorer() -> None:
         perplexity(scorer, [np.arange(9)], scorer)
 
 
-def test_probes_stand_beside_their_controls(tmp_path: Path) -> None:
+def test_probes_stand_beside_their_controls(tmp_path: Path, by_heart: Callable[..., Transformer]) -> None:
     save_model(tmp_path / "scorer", causal=True, length=LENGTH)
     config = EvaluationConfig(samples=6, passages=4, scorer=str(tmp_path / "scorer"))
     held_out = rows(("zz top band is me", "12345678901234567"))
-    values = {m.metric: m for m in measure_writing(memorised(causal=True), rows(TEXTS), held_out, config)}
+    values = {m.metric: m for m in measure_writing(by_heart(causal=True), rows(TEXTS), held_out, config)}
     assert values["extraction_rate"].value == 1.0
     assert values["heldout_extraction_rate"].value == 0.0
     assert values["sample_copied_8"].value > values["heldout_copied_8"].value == 0.0
     assert values["sample_perplexity"].value > 1
     assert {m.estimator for m in values.values()} == {"none"}
-    assert measure_writing(memorised(causal=True), rows(TEXTS), held_out, EvaluationConfig(samples=0, passages=0)) == []
+    assert measure_writing(by_heart(causal=True), rows(TEXTS), held_out, EvaluationConfig(samples=0, passages=0)) == []
     save_model(tmp_path / "dlm", causal=False, length=LENGTH)
     save_model(tmp_path / "same", causal=True, length=LENGTH)
     for name, error, words in (
@@ -183,21 +216,16 @@ def test_samples_come_from_the_models_own_distribution(causal: bool) -> None:
     assert quality(texts).entropy == pytest.approx(even, abs=0.1)
 
 
-def test_a_diffusion_model_is_not_sharpened_by_its_surest_places() -> None:
+def test_a_diffusion_model_is_not_sharpened_by_its_surest_places(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two tokens, one at 0.8 everywhere and independently: eight in ten, whatever the place."""
     model = tiny_model(causal=False, vocab=259, length=LENGTH)
-    with torch.no_grad():
-        model.lm_head.weight.zero_()
-    logits = torch.full((259,), -1e4)
+    logits = np.full(259, -1e4)
     logits[65], logits[66] = np.log(0.8), np.log(0.2)
 
-    def forward(
-        tokens_BL: torch.Tensor, visible_BL: torch.Tensor | None = None, *, readout: Readout | None = None
-    ) -> torch.Tensor:
-        assert readout is not None
-        return readout(logits.expand(*tokens_BL.shape, 259), torch.eye(259), None)
+    def forward(_: InferenceModel, segments: Sequence[Segment]) -> list[np.ndarray]:
+        return [np.tile(logits, (len(segment.wanted_P), 1)) for segment in segments]
 
-    model.forward = forward  # type: ignore[assignment]
+    monkeypatch.setattr(InferenceModel, "forward", forward)
     tokens = np.concatenate(write_samples(model, 60, LENGTH))
     assert (tokens == 65).mean() == pytest.approx(0.8, abs=4 * np.sqrt(0.16 / len(tokens)))
 
