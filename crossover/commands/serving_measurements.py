@@ -23,6 +23,8 @@ from crossover.cpu_quota import cpu_quota
 from crossover.errors import CrossoverError
 from crossover.stages.stage_manifests import Candidate
 
+LEAST_REQUESTS = 8
+"""Of one measurement."""
 AGREEMENT_PROMPTS = 8
 """Whose greedy answers are compared with those of exact decoding."""
 _GREEDY = {"temperature": 0.0, "ignore_eos": True}
@@ -109,7 +111,7 @@ def _rates(
     results: dict[tuple[str, int], list[LoadResult]] = {}
     for repeat in range(plan.repeats):
         for concurrency in plan.concurrency:
-            texts = list(islice(supply, max(4, 2 * concurrency)))
+            texts = list(islice(supply, max(LEAST_REQUESTS, 2 * concurrency)))
             for name in _turned(list(sides), repeat):
                 result = _load(sides[name], texts, tokens, concurrency)
                 results.setdefault((name, concurrency), []).append(result)

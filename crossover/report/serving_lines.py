@@ -20,6 +20,7 @@ def serving_lines(serving: ServingComparison | None) -> tuple[str, ...]:
         f"Quality by {serving.baseline.metric}: {ar} {fmt.number(serving.baseline.quality)}, {dlm} "
         f"{fmt.number(serving.candidate.quality)}. {dlm} decodes with {_setting(serving.candidate)}, which gives "
         f"{100 * serving.agreement:.3g} % of the tokens that exact decoding gives.",
+        _rates(serving),
         *(_cost(serving, concurrency) for concurrency in _places(serving)),
         f"Measured {serving.measured_at} on {serving.device} with {serving.cores:g} cores: prompts of "
         f"{serving.prompt_tokens} held-out tokens, answers of {serving.answer_tokens}, "
@@ -42,6 +43,21 @@ def _order(serving: ServingComparison, crossing: ServingCrossing, candidate: Ser
     return f"{first} serves more tokens a second at few concurrent requests, {place}."
 
 
+def _rates(serving: ServingComparison) -> str:
+    rows = {arm_label(served.arm): served for served in (serving.baseline, serving.candidate)}
+    rows |= {f"{arm_label(serving.exact.arm)} exactly": serving.exact}
+    at = ", ".join(str(rate.concurrency) for rate in serving.baseline.rates)
+    speeds = (f"{name} {', '.join(_figure(rate.mean) for rate in served.rates)}" for name, served in rows.items())
+    waits = (
+        f"{name} {_figure(1000 * served.rates[0].first_token_p50)} and {_figure(1000 * served.rates[-1].first_token_p50)}"
+        for name, served in rows.items()
+    )
+    return (
+        f"Tokens/s at {at} concurrent requests: {'; '.join(speeds)}. Median milliseconds to the first token or block "
+        f"at the fewest and the most: {'; '.join(waits)}."
+    )
+
+
 def _places(serving: ServingComparison) -> tuple[float, ...]:
     """Concurrencies whose cost is told: the lowest, and the crossing."""
     at = serving.crossing.at
@@ -53,10 +69,14 @@ def _cost(serving: ServingComparison, concurrency: float) -> str:
     for served in (serving.baseline, serving.candidate):
         tokens = served.rate_at(concurrency) / serving.cores
         requests = tokens / serving.answer_tokens
-        parts.append(f"{arm_label(served.arm)} {tokens:.3g} tokens/s and {requests:.3g} requests/s per core")
+        parts.append(f"{arm_label(served.arm)} {_figure(tokens)} tokens/s and {_figure(requests)} requests/s per core")
     where = _ONE if concurrency == 1 else f"{concurrency:.3g} concurrent requests"
     return f"Serving cost at {where}: {', '.join(parts)}."
 
 
 def _setting(served: Served) -> str:
     return ", ".join(f"{name} {value}" for name, value in served.setting.items())
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
