@@ -63,8 +63,10 @@ class Attention(nn.Module):
     def __init__(self, config: CrossoverDLMConfig) -> None:
         super().__init__()
         size, self.heads = config.hidden_size, config.num_attention_heads
-        for name in ("q_proj", "k_proj", "v_proj", "o_proj"):
-            setattr(self, name, nn.Linear(size, size, bias=False))
+        self.q_proj = nn.Linear(size, size, bias=False)
+        self.k_proj = nn.Linear(size, size, bias=False)
+        self.v_proj = nn.Linear(size, size, bias=False)
+        self.o_proj = nn.Linear(size, size, bias=False)
         self.q_norm = RMSNorm(size // self.heads, config.rms_norm_eps)
         self.k_norm = RMSNorm(size // self.heads, config.rms_norm_eps)
 
@@ -147,7 +149,8 @@ class Block(nn.Module):
         """Output (B, L, D)."""
         x_BLD = x_BLD + self.self_attn(self.input_layernorm(x_BLD), table, mask)
         normed = self.post_attention_layernorm(x_BLD)
-        return x_BLD + (self.mlp(normed, visible_BL) if isinstance(self.mlp, MixtureOfExperts) else self.mlp(normed))
+        fed: Tensor = self.mlp(normed, visible_BL) if isinstance(self.mlp, MixtureOfExperts) else self.mlp(normed)
+        return x_BLD + fed
 
 
 class Body(nn.Module):
@@ -170,7 +173,7 @@ class CrossoverMaskedDiffusionLM(PreTrainedModel):
         super().__init__(config)
         self.model = Body(config)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
-        self.post_init()
+        self.post_init()  # type: ignore[no-untyped-call]
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor | None = None, return_dict: bool = True

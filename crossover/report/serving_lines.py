@@ -49,7 +49,7 @@ def _rates(serving: ServingComparison) -> str:
     at = ", ".join(str(rate.concurrency) for rate in serving.baseline.rates)
     speeds = (f"{name} {', '.join(_figure(rate.mean) for rate in served.rates)}" for name, served in rows.items())
     waits = (
-        f"{name} {_figure(1000 * served.rates[0].first_token_p50)} and {_figure(1000 * served.rates[-1].first_token_p50)}"
+        f"{name} {' and '.join(_figure(1000 * served.rates[i].first_token_p50) for i in (0, -1))}"
         for name, served in rows.items()
     )
     return (
