@@ -161,12 +161,14 @@ def test_the_harness_scores_over_http_as_it_does_in_process(served: Served) -> N
     """`local-completions` gives the scores of `crossover lm-eval`."""
     if not served.causal:
         pytest.skip("a diffusion model has no echo with logprobs: /v1/score and `crossover lm-eval` score it")
-    pairs = [("The cat", " sat"), ("The cat", " ran off"), ("1 + 1 =", " 2"), ("ü", "ber")]
+    pairs = [("The cat", " sat"), ("The cat", " ran off"), ("1 + 1 =", " 2"), ("ü", "ber"), ("", "none")]
     requests = [
         Instance(request_type="loglikelihood", doc={}, arguments=pair, idx=i, metadata=("t", i, 1))
         for i, pair in enumerate(pairs)
     ]
     inside = CrossoverLM(str(served.checkpoint)).loglikelihood(requests, disable_tqdm=True)
+    whole = [Instance("loglikelihood_rolling", {}, ("a whole text",), 0, ("t", 0, 1))]
+    (expected_sum,) = CrossoverLM(str(served.checkpoint)).loglikelihood_rolling(whole, disable_tqdm=True)
     for tokenized in (True, False):
         remote = LocalCompletionsAPI(
             base_url=f"{served.http}/v1/completions",
@@ -177,7 +179,10 @@ def test_the_harness_scores_over_http_as_it_does_in_process(served: Served) -> N
             max_length=32,
             batch_size=2,
         )
-        outside = remote.loglikelihood(requests, disable_tqdm=True)
-        for (value, greedy), (expected, expected_greedy) in zip(outside, inside, strict=True):
+        compared = requests if tokenized else requests[:-1]
+        outside = remote.loglikelihood(compared, disable_tqdm=True)
+        for (value, greedy), (expected, expected_greedy) in zip(outside, inside, strict=tokenized):
             assert value == pytest.approx(expected, abs=1e-4)
             assert greedy is expected_greedy
+        if tokenized:  # as text, a prompt cannot begin with BOS
+            assert remote.loglikelihood_rolling(whole, disable_tqdm=True)[0] == pytest.approx(expected_sum, abs=1e-3)
