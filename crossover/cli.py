@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from crossover import __version__
+from crossover.commands.serving_flags import add_serving_flags
 from crossover.extras import install_hint, missing_module
 from crossover.failures import exit_code_of
 from crossover.termination import terminable
@@ -249,17 +250,7 @@ def _add_result_verbs(verbs: "_Verbs[argparse.ArgumentParser]") -> None:  # noqa
     measure = _verb(verbs, "measure-serving", text, "measure_serving_command", "train", "registry", "serve")
     measure.set_defaults(function="measure_serving")
     _add_study(measure)
-    text = "clients at once, rising (default 1,2,4,8,16,32)"
-    measure.add_argument("--concurrency", metavar="N,N,…", default="1,2,4,8,16,32", help=text)
-    measure.add_argument("--repeats", type=int, default=3, help="of each concurrency (default 3)")
-    text = "of an answer and of a prompt, at most half of the context (default 64)"
-    measure.add_argument("--tokens", type=int, default=64, help=text)
-    measure.add_argument("--block-length", type=int, default=32, help="of the DLM's decoding (default 32)")
-    text = "of the DLM's decoding: also commit tokens that are at least so likely (default 0.9)"
-    measure.add_argument("--confidence-threshold", type=float, default=0.9, help=text)
-    text = "of the DLM's decoding (default dual)"
-    measure.add_argument("--cache", choices=("exact", "prefix", "dual"), default="dual", help=text)
-    measure.add_argument("--json", action="store_true", help="print as JSON")
+    add_serving_flags(measure)
     text = "write a checkpoint as a model folder for transformers, vLLM and SGLang; of a DLM with its loader"
     export = _verb(verbs, "export-model", text, "export_command", "train")
     export.set_defaults(function="export_model")
