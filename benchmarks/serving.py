@@ -182,7 +182,7 @@ def measure_overhead(folder: Path, _: argparse.Namespace) -> None:
         client = Client(url)
         client.ask(body(prompts.take(1)[0], OVERHEAD_TOKENS))
         before = serving_peers.engine_seconds(url)
-        for _ in range(OVERHEAD_REQUESTS):  # alternating, so that both meet the same machine
+        for _round in range(OVERHEAD_REQUESTS):  # alternating, so that both meet the same machine
             (one, other), began = prompts.take(2), time.perf_counter()
             engine_answers(engine, [greedy(one, OVERHEAD_TOKENS)])
             between = time.perf_counter()

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -75,9 +76,12 @@ def engine_answers(
     answers: dict[int, Completion] = {}
     waiting = iter(enumerate(requests))
 
+    def arrived(i: int, event: Event) -> None:
+        events.put((i, event))
+
     def submit() -> None:
         for i, request in waiting:
-            engine.submit(request, lambda event, i=i: events.put((i, event)))
+            engine.submit(request, partial(arrived, i))
             return
 
     for _ in range(concurrency):

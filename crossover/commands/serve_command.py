@@ -20,7 +20,7 @@ from crossover.stages.workspace import STUDY_FILE
 from crossover.storage import ArtifactStore, open_store
 from crossover.study.study_config import StudyConfig
 
-START_SECONDS = 60.0
+START_SECONDS = 120.0
 STOP_SECONDS = 35.0
 HANDED_ON = ("grpc_port", "device", "dtype", "memory", "max_queue", "timeout")
 TRIED = 2

@@ -323,6 +323,7 @@ def test_both_families_answer_from_real_servers(tab: chromium.Tab, real: tuple[s
     assert httpx.get(dlm).json() == {"status": "alive"}
     opened(tab, f"{dlm}/?other={ar}")
     assert tab.run("document.querySelector('#prompt').value") == "She saw a [[8]] sank."
+    put(tab, seed="0")
     generate(tab)
     first, second = (f"article[data-family='{family}']" for family in ("masked diffusion", "autoregressive"))
     for column in (first, second):
