@@ -245,6 +245,28 @@ def _add_result_verbs(verbs: "_Verbs[argparse.ArgumentParser]") -> None:  # noqa
     serve.add_argument("--allow-origin", action="append", default=[], metavar="ORIGIN", help=text)
     _add_server_flags(serve)
     serve.add_argument("--try", dest="trial", action="store_true", help="serve, send sample requests, print, stop")
+    text = "measure what serving costs, and from how many concurrent requests on AR serves more than the DLM"
+    measure = _verb(verbs, "measure-serving", text, "measure_serving_command", "train", "registry", "serve")
+    measure.set_defaults(function="measure_serving")
+    _add_study(measure)
+    text = "clients at once, rising (default 1,2,4,8,16,32)"
+    measure.add_argument("--concurrency", metavar="N,N,…", default="1,2,4,8,16,32", help=text)
+    measure.add_argument("--repeats", type=int, default=3, help="of each concurrency (default 3)")
+    text = "of an answer and of a prompt, at most half of the context (default 64)"
+    measure.add_argument("--tokens", type=int, default=64, help=text)
+    measure.add_argument("--block-length", type=int, default=32, help="of the DLM's decoding (default 32)")
+    text = "of the DLM's decoding: also commit tokens that are at least so likely (default 0.9)"
+    measure.add_argument("--confidence-threshold", type=float, default=0.9, help=text)
+    text = "of the DLM's decoding (default dual)"
+    measure.add_argument("--cache", choices=("exact", "prefix", "dual"), default="dual", help=text)
+    measure.add_argument("--json", action="store_true", help="print as JSON")
+    text = "write a checkpoint as a model folder for transformers, vLLM and SGLang; of a DLM with its loader"
+    export = _verb(verbs, "export-model", text, "export_command", "train")
+    export.set_defaults(function="export_model")
+    export.add_argument("place", metavar="PLACE", help="a workspace or a checkpoint folder")
+    export.add_argument("folder", metavar="OUT", help="a new folder")
+    export.add_argument("--arm", help="export the best checkpoint of this arm instead of the promoted one")
+    export.add_argument("--dtype", choices=("fp32", "bf16"), default="fp32", help="of the weights (default fp32)")
     report = _verb(verbs, "report", "print a study's verdicts and the path of its report", "report_command")
     report.add_argument("workspace", metavar="WORKSPACE", help="folder of the study, or its file")
     report.add_argument("--picture", metavar="FILE", help="also write the figure of the verdict to this SVG file")

@@ -34,6 +34,8 @@ FROZEN = {
     "promote": "study out registry kubernetes namespace endpoint force_conflicts replicas canary dry_run",
     "rollback": "study registry namespace endpoint force_conflicts",
     "serve": "place arm host port allow_origin grpc_port device dtype memory max_queue timeout log_prompts trial",
+    "measure-serving": "study out registry concurrency repeats tokens block_length confidence_threshold cache json",
+    "export-model": "place folder arm dtype",
     "report": "workspace picture json",
     "advise": "workspace unique_tokens parameters flops epochs json",
     "import": "files study wide unique_tokens run_pattern runs skip_other_runs tokens_per_step tokens_metric out "

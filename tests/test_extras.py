@@ -59,6 +59,8 @@ COMMANDS: dict[str, list[str]] = {
     "submit": ["submit", "nowhere.yaml"],
     "doctor": ["doctor"],
     "serve": ["serve", "nowhere"],
+    "measure-serving": ["measure-serving", "nowhere.yaml"],
+    "export-model": ["export-model", "nowhere", "exported"],
     "report": ["report", "nowhere"],
     "advise": ["advise", "nowhere"],
     "import": ["import", "nowhere.csv", "--study", "theirs"],
@@ -162,7 +164,7 @@ def test_a_verb_needs_no_extra_that_it_does_not_declare(tmp_path: Path) -> None:
         *(["registry", "upgrade"], ["registry", "query", "SELECT 1"], ["compile", "--out", "pipeline.yaml"]),
         *(["registry", "backup", "b.zip"], ["registry", "restore", "b.zip", "--registry", "sqlite:///restored.sqlite"]),
         ["registry", "export", "--parquet", "exported"],
-        *(["serve", "ws", "--try"], ["lm-eval", "--help"]),
+        *(["serve", "ws", "--try"], ["export-model", "ws", "model"], ["lm-eval", "--help"]),
         ["init", "stories.jsonl", "--hours", "100", "--model", "pico", "--seeds", "2", "--epochs", "1"],
     ]
     groups: dict[tuple[str, ...], list[list[str]]] = {}

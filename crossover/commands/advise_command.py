@@ -37,7 +37,7 @@ def advise(options: argparse.Namespace) -> int:
     from crossover.analysis.across.budget_advice import advise as advise_on
     from crossover.analysis.across.budget_advice import advise_all
     from crossover.analysis.across.next_experiments import without_edits
-    from crossover.report import because, choice_sentence
+    from crossover.report import because, choice_sentence, serving_lines
 
     workspace = workspace_at(options.workspace)
     context = read_report(report_json(workspace))
@@ -72,6 +72,12 @@ def advise(options: argparse.Namespace) -> int:
             | {"because": because(context, advice), "text": choice_sentence(context, advice)}
             for advice in results
         ]
+        if context.serving:
+            serving = {
+                "serving": context.serving.model_dump(mode="json"),
+                "serving_text": serving_lines(context.serving),
+            }
+            rows = [row | serving for row in rows]
         print(json.dumps(rows, indent=1, ensure_ascii=False))
         return 0
     for advice in results:
@@ -84,6 +90,7 @@ def advise(options: argparse.Namespace) -> int:
         print(f"  Cheapest experiment that could change this: {advice.cheapest}")
         for other in advice.alternatives:
             print(f"  Or: {other}")
+    print("".join(f"{sentence}\n" for sentence in serving_lines(context.serving)), end="")
     return 0
 
 

@@ -47,9 +47,10 @@ def print_report(path: Path) -> None:
     Args:
         path: of report.json.
     """
-    from crossover.report import headline
+    from crossover.report import headline, serving_lines
 
-    print("\n".join((*headline(read_report(path)), "", f"Report:  {path.with_suffix('.html')}")))
+    context = read_report(path)
+    print("\n".join((*headline(context), *serving_lines(context.serving), "", f"Report:  {path.with_suffix('.html')}")))
 
 
 def read_report(path: Path) -> ReportContext:

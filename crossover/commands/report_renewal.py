@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from crossover.commands.command_options import study_file
+from crossover.stages.serving_record import read_serving
 from crossover.stages.workspace import STUDY_FILE
 from crossover.storage import open_store
 from crossover.study.changed_fields import changed_fields, dotted_fields
@@ -41,6 +42,9 @@ def renewal_note(place: str, workspace: str, context: ReportContext) -> str:
         return (
             f"The analysis is of an earlier revision of this study{fields}; {command} (`crossover plan` has the price)."
         )
+    measured = read_serving(open_store(workspace))
+    if measured and (context.serving is None or context.serving.measured_at < measured.measured_at):
+        return f"Serving was measured after this report was written: `crossover analyse {place}` adds it."
     if any(not advice.experiments for advice in context.overview.advice):
         return f"Written by an earlier version of the advice: run `crossover analyse {place}` to renew the page."
     return ""

@@ -42,7 +42,7 @@ FLOATING = frozenset(
         *("flops", "seconds", "value", "stderr", "epochs", "p_adjusted"),
         *("crossing_at", "crossing_low", "crossing_high"),
         *("early_difference", "early_low", "early_high", "late_difference", "late_low", "late_high"),
-        *("tokens_per_second", "first_token_p50", "first_token_p99", "quality", "quality_stderr"),
+        *("tokens_per_second", "first_token_p50", "first_token_p99", "quality", "quality_stderr", "agreement"),
     }
 )
 TIMES = frozenset(

@@ -26,7 +26,7 @@ QUERY_SECONDS = 60.0
 _CURSOR = "crossover_query"
 VIEWS = (
     *("v_curves", "v_runs", "v_verdicts", "v_deployments", "v_attempts", "v_datasets"),
-    *("v_evaluations", "v_serving", "v_superseded"),
+    *("v_evaluations", "v_serving", "v_superseded", "v_serving_crossovers"),
 )
 _TIMEOUTS = ("interrupted", "canceling statement due to statement timeout")
 _UNKNOWN = re.compile(r"""(?:no such |^)(table|relation|column):? "?(.+?)"?(?: does not exist|$)""")

@@ -308,6 +308,23 @@ class Registry(Transactions):
             row = {"run_id": run, "measured_at": self.now()} | vars(measurement)
             connection.execute(insert(s.ServingMeasurementRow).values(**row))
 
+    def record_serving_crossover(self, study_digest: str, comparison: Mapping[str, Any]) -> None:
+        """Append where one family overtakes the other in serving.
+
+        Args:
+            study_digest: of a registered study.
+            comparison: the JSON of `crossover.analysis.serving_crossing.ServingComparison`.
+        """
+        baseline, candidate, crossing = (comparison[name] for name in ("baseline", "candidate", "crossing"))
+        values = {"baseline": baseline["arm"], "baseline_checkpoint": baseline["checkpoint_digest"]}
+        values |= {"candidate": candidate["arm"], "candidate_checkpoint": candidate["checkpoint_digest"]}
+        values |= {f"crossing_{name}": crossing.get(name) for name in ("at", "low", "high")}
+        values |= {"setting": candidate["setting"], "outcome": crossing["outcome"], "result": dict(comparison)}
+        values |= {name: comparison[name] for name in ("device", "agreement")} | {"measured_at": self.now()}
+        with self.writing() as connection:
+            study = study_id(connection, study_digest, self.namespace)
+            connection.execute(insert(s.ServingCrossoverRow).values(study_id=study, **values))
+
     def delete_study(self, name: str, *, actor: str) -> int:
         """Hide a study with all its revisions; see `study_deletion.delete_study`."""
         return delete_study(self, name, actor=actor)

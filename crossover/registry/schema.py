@@ -283,6 +283,29 @@ class ServingMeasurementRow(Base):
     measured_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
 
 
+class ServingCrossoverRow(Base):
+    """From how many concurrent requests on one family serves more tokens a second; append-only."""
+
+    __tablename__ = "serving_crossover"
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("study.id"))
+    baseline: Mapped[str] = mapped_column(String(100))
+    candidate: Mapped[str] = mapped_column(String(100))
+    baseline_checkpoint: Mapped[str] = mapped_column(String(80))
+    candidate_checkpoint: Mapped[str] = mapped_column(String(80))
+    setting: Mapped[dict[str, object]] = mapped_column(JSON)
+    """Of the candidate's decoder, as the predictor takes it."""
+    device: Mapped[str] = mapped_column(String(250))
+    outcome: Mapped[str] = mapped_column(String(40))
+    crossing_at: Mapped[float | None] = mapped_column(Float(53))
+    crossing_low: Mapped[float | None] = mapped_column(Float(53))
+    crossing_high: Mapped[float | None] = mapped_column(Float(53))
+    agreement: Mapped[float] = mapped_column(Float(53))
+    """Share of the candidate's greedy tokens that exact decoding gives as well."""
+    result: Mapped[dict[str, object]] = mapped_column(JSON)
+    measured_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+
+
 class IngestRequestRow(Base):
     """A write that was answered under a client's key: the same key and body get the same answer again."""
 
@@ -325,4 +348,5 @@ Index("ix_event_at", EventRow.at)
 Index("ix_study_run_run_id", StudyRunRow.run_id)
 Index("ix_analysis_study_id", AnalysisRow.study_id, AnalysisRow.cell)
 Index("ix_deployment_study_id", DeploymentRow.study_id)
+Index("ix_serving_crossover_study_id", ServingCrossoverRow.study_id)
 Index("ix_serving_measurement_run_id", ServingMeasurementRow.run_id)

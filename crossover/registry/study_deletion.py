@@ -119,7 +119,7 @@ def purge_study(
             remove(uri, digest)
         analyses = select(s.AnalysisRow.id).where(s.AnalysisRow.study_id.in_(still))
         series = select(s.SeriesRow.id).where(s.SeriesRow.run_id.in_(runs))
-        of_studies = (s.AnalysisRow, s.DeploymentRow, s.DatasetRow, s.StudyRunRow)
+        of_studies = (s.AnalysisRow, s.DeploymentRow, s.ServingCrossoverRow, s.DatasetRow, s.StudyRunRow)
         of_runs = (s.AttemptRow, s.CheckpointRow, s.ItemScoresRow, s.ServingMeasurementRow, s.SeriesRow)
         conditions: list[tuple[Any, ColumnElement[bool]]] = [
             (s.VerdictRow, s.VerdictRow.analysis_id.in_(analyses)),

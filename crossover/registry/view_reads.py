@@ -23,6 +23,7 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "v_datasets": ("study_digest", "dataset_digest"),
     "v_evaluations": ("study_digest", "cell", "arm", "seed", "task", "score", "estimator", "draws", "step"),
     "v_serving": ("measured_at", "study_digest", "cell", "arm", "seed", "step", "concurrency"),
+    "v_serving_crossovers": ("measured_at", "study_digest", "baseline_checkpoint", "candidate_checkpoint"),
     "v_superseded": ("study_digest", "cell", "arm", "seed", "metric", "estimator", "draws", "attempt", "step"),
 }
 """The columns that tell a view's rows apart within a namespace, in the order of its pages."""

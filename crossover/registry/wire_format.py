@@ -291,6 +291,44 @@ class ServingBody(_Body):
         return ServingMeasurement(**dict(self))
 
 
+class ServedPart(_Open):
+    """A checkpoint as it was served."""
+
+    arm: Annotated[Text, Field(min_length=1, max_length=100)]
+    checkpoint_digest: Annotated[str, Field(pattern=DIGEST, max_length=80)]
+    setting: dict[str, Any]
+
+
+class ServingCrossingPart(_Open):
+    """From how many concurrent requests on one is faster."""
+
+    outcome: Annotated[Text, Field(min_length=1, max_length=40)]
+    at: Amount | None = None
+    low: Amount | None = None
+    high: Amount | None = None
+
+
+class ServingComparisonPart(_Open):
+    """The JSON of `crossover.analysis.serving_crossing.ServingComparison`, of this version or a neighbouring one."""
+
+    device: Name
+    agreement: Annotated[float, Field(ge=0, le=1)]
+    baseline: ServedPart
+    candidate: ServedPart
+    crossing: ServingCrossingPart
+
+
+class ServingCrossoverBody(_Body):
+    """Where one family overtakes the other in serving."""
+
+    comparison: ServingComparisonPart
+
+    @field_validator("comparison", mode="before")
+    @classmethod
+    def _without_zero_bytes(cls, value: object) -> object:
+        return _storable(value)
+
+
 class SqlBody(_Body):
     """One SELECT."""
 

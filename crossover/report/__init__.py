@@ -9,6 +9,7 @@ from crossover.report.report_data import CellReport, CorpusFacts, Fact, ReportCo
 from crossover.report.report_files import ReportFiles, write_report
 from crossover.report.report_markdown import render_markdown
 from crossover.report.report_page import render_html, render_picture
+from crossover.report.serving_lines import serving_lines
 from crossover.report.terminal_lines import headline
 from crossover.report.verdict_lines import line as verdict_line
 
@@ -27,6 +28,7 @@ __all__ = [
     "render_html",
     "render_markdown",
     "render_picture",
+    "serving_lines",
     "verdict_line",
     "write_report",
 ]

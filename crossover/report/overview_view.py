@@ -21,6 +21,7 @@ from crossover.report import (
 )
 from crossover.report.published_laws import PUBLISHED_LAWS
 from crossover.report.report_data import CellReport, ReportContext
+from crossover.report.serving_lines import serving_lines
 
 Render = Callable[..., str]
 """As `svg_rendering.render`."""
@@ -43,6 +44,7 @@ class StudyView:
     """The parts of a page that are not of one cell; empty parts are not shown."""
 
     advice: report_tables.Table
+    serving: tuple[str, ...]
     maps: tuple[report_view.FigureView, ...]
     slopes: report_tables.Table
     unfitted: str
@@ -66,6 +68,7 @@ def build(context: ReportContext, draw: Draw | None = None) -> StudyView:
     maps = tuple(drawn for drawn in drawings if drawn is not None)
     return StudyView(
         advice=advice_lines.advice(context),
+        serving=serving_lines(context.serving),
         maps=maps,
         slopes=overview_tables.slopes(overview.movements, plan),
         unfitted="" if first is None or first.slopes else first.reason,

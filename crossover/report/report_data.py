@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from crossover.analysis.across.cross_cell_result import Overview
 from crossover.analysis.analysis_result import Analysis
+from crossover.analysis.serving_crossing import ServingComparison
 
 
 class _Record(BaseModel):
@@ -100,6 +101,7 @@ class ReportContext(_Record):
     version: str = Field(description="The version of Crossover.")
     notes: tuple[str, ...] = ()
     samples: dict[str, tuple[Sample, ...]] = Field(default_factory=dict, description="Arm name to its samples.")
+    serving: ServingComparison | None = Field(default=None, description="None where it was not measured.")
     sql: str = Field(default="", description="A command to look further in the registry.")
     upper_bound_metrics: tuple[str, ...] | None = Field(
         default=None, exclude=True, description="Of reports of earlier versions; not read."

@@ -12,6 +12,7 @@ from crossover.report.answer import answer
 from crossover.report.method_limits import method_limits
 from crossover.report.report_data import ReportContext
 from crossover.report.report_page import all_notes
+from crossover.report.serving_lines import serving_lines
 from crossover.report.terminal_lines import HALF_NAMES
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~&])")
@@ -31,7 +32,8 @@ def render_markdown(context: ReportContext) -> str:
     for advice in advice_lines.advice(context).rows:
         facts, choose, because, cheapest = (_text(part) for part in advice)
         lines += [f"- {facts}: **{choose}** {because} What could change this, cheapest first: {cheapest}"]
-    lines += [""] * bool(context.overview.advice)
+    lines += [f"- {_text(sentence)}" for sentence in serving_lines(context.serving)]
+    lines += [""] * bool(context.overview.advice or context.serving)
     for cell in context.cells:
         analysis = cell.analysis
         head = analysis.headline

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from crossover.analysis.across.cross_cell_result import NextRun
 from crossover.analysis.analysis_plan import Comparison
+from crossover.analysis.serving_crossing import ServingComparison
 from crossover.errors import WorkspaceError
 from crossover.files import read_json, write_json
 from crossover.study.identity import RunId
@@ -239,6 +240,13 @@ class DeploymentRef(Manifest):
     digest: str
     candidate: Candidate
     reason: str
+
+
+class ServingRef(Manifest):
+    """What serving the study's checkpoints costs, as it was last measured."""
+
+    kind: Literal["serving-ref"] = "serving-ref"
+    comparison: ServingComparison
 
 
 def require_study(manifest: AnyManifest, digest: str, place: str) -> AnyManifest:

@@ -22,6 +22,7 @@ from crossover.report.report_data import CellReport, CorpusFacts, Fact, Referenc
 from crossover.settings import get_settings
 from crossover.stages.evaluated_runs import EvaluatedRun
 from crossover.stages.run_health import health_of
+from crossover.stages.serving_record import serving_of
 from crossover.stages.study_context import StudyContext
 from crossover.study.study_config import StudyConfig
 from crossover.training.run_spec import cell_model
@@ -57,6 +58,7 @@ def study_report(
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         version=crossover.__version__,
         samples=dict(samples),
+        serving=serving_of(context.store, runs),
         sql='crossover registry query "SELECT * FROM v_verdicts"',
     )
 

@@ -82,6 +82,10 @@ async def _diffusion(body: dict[str, Any]) -> AsyncIterator[str]:
         canvas = [_token(position) for position in positions]
         yield _event(choices=[{"index": 0, "canvas": canvas, "forward_passes": number + 1}])
         await asyncio.sleep(0)
+    if body.get("remask"):
+        masked = [_token(0) | {"text": None, "probability": None}]
+        yield _event(choices=[{"index": 0, "canvas": masked, "forward_passes": len(ORDER)}])
+        yield _event(choices=[{"index": 0, "canvas": [_token(0)], "forward_passes": len(ORDER) + 1}])
     last = {"index": 0, "finish_reason": "length", "seed": 7}
     yield _event(choices=[last | ({"text": "…", "holes": [HOLE]} if "parts" in body else {"text": TEXT})])
     yield _event(choices=[], usage={"completion_tokens": 6, "forward_passes": len(ORDER)})

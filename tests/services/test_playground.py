@@ -187,6 +187,19 @@ def test_holes_are_slots_that_fill_and_can_be_seen_again(tab: chromium.Tab, base
     assert tab.complaints() == []
 
 
+def test_a_token_that_is_masked_again(tab: chromium.Tab, base: str) -> None:
+    opened(tab, base)
+    put(tab, prompt=HOLED, remask="0.2")
+    generate(tab)
+    assert text_of(tab, ".replay output") == "pass 5 of 5"
+    assert tab.run("document.querySelector('.canvas .cell').title") == "“ä”, 10 %, pass 5"
+    tab.run(
+        "{ const r = document.querySelector('[type=range]'); r.value = 5; r.dispatchEvent(new Event('input')); } null"
+    )
+    assert text_of(tab, ".replay output") == "pass 4 of 5"
+    assert tab.run("document.querySelectorAll('.canvas .mask').length") == 1
+
+
 def test_the_keyboard_walks_over_tokens(tab: chromium.Tab, base: str) -> None:
     opened(tab, base)
     put(tab, prompt=HOLED)

@@ -313,6 +313,23 @@ def test_what_serving_costs_is_recorded_and_read(api: Api) -> None:
     assert api.post("/runs/sha256:other/serving", body).status_code == 404
 
 
+def test_a_serving_crossover_is_recorded_and_read(api: Api) -> None:
+    names = ("baseline", "candidate")
+    sides: dict[str, Any] = {name: {"arm": name, "checkpoint_digest": "sha256:c", "setting": {}} for name in names}
+    crossing = {"outcome": "baseline overtakes", "at": 5.5, "low": 4, "high": 8, "more": [1]}
+    body = {"device": "cpu", "agreement": 0.9, "crossing": crossing, **sides}
+    place = f"/studies/{STUDY}/serving-crossovers"
+    for _ in range(2):
+        assert api.post(place, {"comparison": body}, key="once").status_code == 201
+    (row,) = api.get("/serving_crossovers", newest=1, outcome="baseline overtakes").json()["rows"]
+    assert (row["crossing_at"], row["crossing_low"], row["crossing_high"], row["agreement"]) == (5.5, 4, 8, 0.9)
+    assert (row["baseline"], row["candidate"], row["study"]) == ("baseline", "candidate", "demo")
+    refused: tuple[dict[str, Any], ...] = ({"agreement": 2}, {"device": ""}, {"crossing": {}}, {"baseline": {}})
+    for wrong in refused:
+        assert api.post(place, {"comparison": body | wrong}).status_code == 422
+    assert api.post("/studies/sha256:other/serving-crossovers", {"comparison": body}).status_code == 404
+
+
 def test_a_study_is_deleted_and_brought_back(api: Api) -> None:
     assert api.post("/deletions", {"name": "demo"}).json() == {"revisions": 1}
     assert api.get("/runs").json()["rows"] == []

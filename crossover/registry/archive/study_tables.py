@@ -24,6 +24,7 @@ FORMAT = 1
 TABLES: tuple[type[s.Base], ...] = (
     *(s.StudyRow, s.DatasetRow, s.RunRow, s.StudyRunRow, s.AttemptRow, s.MetricRow, s.SeriesRow, s.PointRow),
     *(s.CheckpointRow, s.ItemScoresRow, s.AnalysisRow, s.VerdictRow, s.DeploymentRow, s.ServingMeasurementRow),
+    s.ServingCrossoverRow,
 )
 """Each behind those that it refers to."""
 REFERENCES = {"study_id": "study", "run_id": "run", "metric_id": "metric_def", "series_id": "series"} | {

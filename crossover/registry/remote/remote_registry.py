@@ -166,6 +166,11 @@ class RemoteRegistry:
         body = vars(measurement) | {"decoding": dict(measurement.decoding)}
         self._post(f"/runs/{_quoted(run_digest)}/serving", body)
 
+    def record_serving_crossover(self, study_digest: str, comparison: Mapping[str, Any]) -> None:
+        """See `Registry.record_serving_crossover`."""
+        body = {"comparison": dict(comparison)}
+        self._post(f"/studies/{_quoted(study_digest)}/serving-crossovers", body)
+
     def delete_study(self, name: str, *, actor: str) -> int:
         """See `Registry.delete_study`."""
         return int(self._post("/deletions", {"name": name})["revisions"])

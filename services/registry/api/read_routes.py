@@ -22,7 +22,16 @@ from crossover.registry.wire_format import SqlBody, number_json
 
 Sql = Annotated[Caller, Depends(Allowed("sql", everywhere=True))]
 View = Literal[
-    "curves", "runs", "verdicts", "deployments", "attempts", "datasets", "evaluations", "serving", "superseded"
+    "curves",
+    "runs",
+    "verdicts",
+    "deployments",
+    "attempts",
+    "datasets",
+    "evaluations",
+    "serving",
+    "superseded",
+    "serving_crossovers",
 ]
 _TYPES = {"json": "application/json", "csv": "text/csv", "arrow": "application/vnd.apache.arrow.stream"}
 _FILTERS = {
@@ -34,6 +43,7 @@ _FILTERS = {
     "datasets": {"dataset_digest"},
     "evaluations": {"cell", "arm", "seed", "task", "run_digest"},
     "serving": {"cell", "arm", "seed", "run_digest"},
+    "serving_crossovers": {"outcome", "newest"},
     "superseded": {"cell", "arm", "seed", "metric", "estimator"},
 }
 router = APIRouter()

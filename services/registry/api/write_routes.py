@@ -254,3 +254,22 @@ def record_deployment(
         record_event(registry, caller.name, "deployment.create", f"{study} {body.run_digest} step {body.step}")
 
     return _once(request, registry, key, write)
+
+
+@router.post(
+    "/studies/{study}/serving-crossovers",
+    tags=["verdicts"],
+    status_code=201,
+    responses=links(201, rows_of("serving_crossovers", study_digest="$request.path.study")),
+)
+def record_serving_crossover(
+    request: Request,
+    study: StudyDigest,
+    body: w.ServingCrossoverBody,
+    registry: TeamRegistry,
+    _: Writer,
+    key: Key = None,
+) -> Answer:
+    """Append where one family overtakes the other in serving."""
+    comparison = body.comparison.model_dump(mode="json", exclude_unset=True)
+    return _once(request, registry, key, lambda: registry.record_serving_crossover(study, comparison))

@@ -41,6 +41,12 @@ ANALYSIS = {
     "later keys": {"z": 1, "a": [1.0, 1, None, "ü\t", 12345678901234567890]},
 }
 
+CROSSOVER = {
+    **{"device": "cpu", "agreement": 0.1 + 0.2, "crossing": {"outcome": "baseline overtakes", "at": 1e2 / 3}},
+    **{name: {"arm": name, "checkpoint_digest": name, "setting": {"ü": 1}} for name in ("baseline", "candidate")},
+    "later keys": [1.0, None],
+}
+
 
 def fill(registry: Registry) -> None:
     """A row in every table of the schema, with values that formats like to spoil."""
@@ -59,6 +65,7 @@ def fill(registry: Registry) -> None:
     registry.record_points(RUN, MetricDef("arc_accuracy", "share", "higher", "exact", 0), points(3))
     cost = ServingMeasurement(3, "sha256:c", {"steps": 8, "ü": None}, "cpu", 4, 100, 1 / 3, quality=0.1 + 0.2)
     registry.record_serving(RUN, cost)
+    registry.record_serving_crossover(STUDY, CROSSOVER)
     packed = register(registry, RunId("u10-nano", "ar", 7))
     registry.start_attempt(packed, started_step=0).finish("done")
     for metric in (BPB, MetricDef("loss", "nats", "lower", "exact", 0)):

@@ -33,6 +33,7 @@ VIEWS = {
     "v_datasets": "dataset_digest",
     "v_evaluations": "task, step",
     "v_serving": "step",
+    "v_serving_crossovers": "measured_at",
 }
 
 

@@ -31,6 +31,8 @@ COLUMNS = {
     "v_serving": "study study_digest cell arm seed step checkpoint_digest decoding device concurrency requests "
     "tokens_per_second first_token_p50 first_token_p99 quality_metric quality quality_stderr measured_at run_digest "
     "namespace",
+    "v_serving_crossovers": "study study_digest baseline candidate baseline_checkpoint candidate_checkpoint setting "
+    "device outcome crossing_at crossing_low crossing_high agreement measured_at newest namespace",
     "v_superseded": "study study_digest cell arm seed metric unit direction estimator draws step tokens flops seconds "
     "value state stderr attempt epochs namespace",
 }

@@ -12,7 +12,8 @@ from crossover.registry import Registry
 
 ODD_TEXTS = "SELECT NULL AS nil, 'say \"hi\"' AS quotes, 'a,b' AS comma, 'two\nlines' AS newline, 0.1 AS number"
 TWO_ROWS = "SELECT 1 AS one UNION SELECT 2 ORDER BY 1"
-VIEWS = "v_curves, v_runs, v_verdicts, v_deployments, v_attempts, v_datasets, v_evaluations, v_serving, v_superseded"
+VIEWS = "v_curves, v_runs, v_verdicts, v_deployments, v_attempts, v_datasets, v_evaluations, v_serving, v_superseded, "
+VIEWS += "v_serving_crossovers"
 TABLES = f"{VIEWS}, analysis, attempt, checkpoint, dataset, deployment, event, item_scores"
 FORMATS = {"table": "  one\n-----\n    1\n", "json": '[\n {\n  "one": 1\n }\n]\n', "csv": "one\n1\n"}
 

@@ -58,7 +58,16 @@ def with_login(postgres: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Regis
 
 
 def test_a_login_of_its_own_reads_the_views_alone(with_login: Registry) -> None:
-    for view in ("v_curves", "v_runs", "v_verdicts", "v_evaluations", "v_serving", "v_superseded", "v_attempts"):
+    for view in (
+        "v_curves",
+        "v_runs",
+        "v_verdicts",
+        "v_evaluations",
+        "v_serving",
+        "v_superseded",
+        "v_serving_crossovers",
+        "v_attempts",
+    ):
         assert with_login.query(f"SELECT * FROM {view}").rows
     for sql in SECRETS:
         with pytest.raises(RegistryError, match="permission denied"):

@@ -24,6 +24,7 @@ from tests.crossover.registry.conftest import BPB, RUN, STUDY, points
 from tests.crossover.registry.test_closed_runs import SetClock
 
 VIEWS = "v_curves v_superseded v_runs v_verdicts v_deployments v_attempts v_datasets v_evaluations v_serving".split()
+VIEWS.append("v_serving_crossovers")
 NOW = utc_now()
 MONTH = timedelta(days=30)
 

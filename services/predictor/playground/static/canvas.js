@@ -43,23 +43,28 @@ export class Canvas {
     return this.cells.filter((cell) => cell.text !== null).length;
   }
 
-  // One forward pass: [{position, text, probability}], text null where a token is masked again.
-  pass(updates) {
-    this.passes.push(updates);
+  // What one forward pass wrote, or masked again: [{position, text, probability}], text null where it is masked.
+  pass(updates, number = this.passes.length + 1) {
+    this.passes.push({ updates, number });
     for (const { position, text, probability } of updates) {
       while (this.growing && this.cells.length <= position) this.#add(this.growing);
-      this.#write(this.cells[position], text, probability, this.passes.length, true);
+      this.#write(this.cells[position], text, probability, number, true);
     }
   }
 
-  // What the canvas held after so many passes.
+  // The forward pass of an entry of `passes`, counted from 1; 0 is before the first.
+  number(count) {
+    return count ? this.passes[count - 1].number : 0;
+  }
+
+  // What the canvas held after so many entries of `passes`.
   replay(count) {
     const state = this.cells.map(() => [null, null, 0]);
-    this.passes.slice(0, count).forEach((updates, i) => {
-      for (const { position, text, probability } of updates) state[position] = [text, probability, i + 1];
-    });
+    for (const { updates, number } of this.passes.slice(0, count)) {
+      for (const { position, text, probability } of updates) state[position] = [text, probability, number];
+    }
     this.cells.forEach((cell, i) => {
-      this.#write(cell, ...state[i], state[i][2] === count);
+      this.#write(cell, ...state[i], state[i][2] === this.number(count));
       cell.element.hidden = cell.hidden && count === this.passes.length;
     });
   }

@@ -100,7 +100,7 @@ export class Column {
     const passes = choice.canvas ? [choice.canvas] : this.#written(choice, answer);
     for (const updates of passes.filter((each) => each.length)) {
       answer.first ??= performance.now() - answer.began;
-      this.canvas.pass(updates);
+      this.canvas.pass(updates, choice.forward_passes);
     }
     answer.passes = choice.forward_passes ?? answer.passes;
     if (!answer.counted && !answer.holes) answer.tokens = this.canvas.written;
@@ -151,7 +151,7 @@ export class Column {
 
   #show(count) {
     this.#at("input").value = count;
-    this.#at("output").textContent = `pass ${count} of ${this.canvas.passes.length}`;
+    this.#at("output").textContent = `pass ${this.canvas.number(count)} of ${this.canvas.number(this.canvas.passes.length)}`;
     if (this.canvas.passes.length) this.canvas.replay(count);
   }
 

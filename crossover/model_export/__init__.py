@@ -1,0 +1,1 @@
+"""Checkpoints for other programs: folders that transformers, vLLM and SGLang load without Crossover."""
