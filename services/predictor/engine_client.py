@@ -100,7 +100,12 @@ class EngineClient:
             Exception: what the work raises.
         """
         loop, queue = asyncio.get_running_loop(), asyncio.Queue[object]()
-        self.engine.run(work, lambda result: loop.call_soon_threadsafe(queue.put_nowait, result))
+
+        def report(result: object) -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(queue.put_nowait, result)
+
+        self.engine.run(work, report)
         results: list[object] = []
         while not isinstance(result := await queue.get(), Exception):
             results.append(result)
