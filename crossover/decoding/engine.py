@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
+from crossover.data import tokenizer
 from crossover.decoding.decoding_sequence import DecodingSequence
 from crossover.decoding.engine_events import Event, Failed, Finished, Timing
 from crossover.decoding.engine_limits import Capabilities, EngineLimits, EngineState
@@ -122,7 +123,7 @@ class Engine:
             sequence.canvas = []
         if sequence.memory_bytes > self._for_sequences:
             raise RequestError(
-                "request.too-large",
+                "request.memory-exceeded",
                 field="max_tokens",
                 problem=f"keys and values of {sequence.positions} tokens take {sequence.memory_bytes} bytes, and the "
                 f"server has {self._for_sequences}",
@@ -232,7 +233,9 @@ class Engine:
             given = sum(len(token_ids(part)) for part in request.parts if not isinstance(part, Hole))
             asked = sum(part.tokens for part in request.parts if isinstance(part, Hole))
         else:
-            given = len(token_ids(request.prompt)) + len(token_ids(request.suffix or ""))
+            prompt = token_ids(request.prompt)
+            has_bos = self.model.causal and len(prompt) > 0 and prompt[0] == tokenizer.BOS
+            given = len(prompt) - has_bos + len(token_ids(request.suffix or ""))
             asked = request.max_tokens
         if given + asked > self.model.config.max_length:
             raise PromptTooLongError(
