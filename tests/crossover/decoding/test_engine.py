@@ -314,3 +314,16 @@ def test_a_stream_has_the_log_probability_of_every_token(engines: list[Engine]) 
     streamed = [item for event in answer.events if isinstance(event, Piece) for item in event.logprobs]
     assert streamed == completion.logprobs
     assert len(streamed) == len(completion.tokens) == 60
+
+
+def test_a_receiver_that_fails_costs_its_own_request_only(engines: list[Engine]) -> None:
+    engine = Engine(AR)
+    engines.append(engine)
+
+    def closed(_: Event) -> None:
+        raise RuntimeError("the event loop is closed")
+
+    engine.submit(Generation(prompt="x", max_tokens=90, ignore_eos=True), closed)
+    engine.run(iter(range(1000)), closed)
+    assert len(slow(engine).completion().tokens) == 90
+    assert engine.drain(timeout=WAIT)
