@@ -12,6 +12,7 @@ prefix is reused. Clients run on the same cores as the server. Prints Markdown.
 from __future__ import annotations
 
 import argparse
+import math
 import platform
 import statistics
 import tempfile
@@ -30,6 +31,8 @@ from benchmarks.serving_peers import Client, Measured, Prompt, TransformersPeer,
 from crossover.commands.serving_load import run_load
 from crossover.data import tokenizer
 from crossover.decoding.engine import Engine
+from crossover.decoding.generation_request import Completion, Generation
+from crossover.decoding.packed_linear import Precision
 from crossover.model.model_presets import preset
 from crossover.model.transformer import Transformer
 from crossover.settings import available_cores
@@ -37,6 +40,7 @@ from crossover.training.checkpoint import save_checkpoint
 from crossover.training.checkpoint_info import CheckpointInfo, read_info
 
 DTYPES = ("fp32", "bf16")
+PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16", "int8")
 TARGETS = {1: 1.3, 8: 3.0}
 """Times the tokens per second of transformers, by concurrency."""
 OURS = ("server, streaming", "server", "engine alone")
@@ -201,6 +205,31 @@ def measure_overhead(folder: Path, _: argparse.Namespace) -> None:
     print(f"\n{OVERHEAD_REQUESTS} requests of {OVERHEAD_TOKENS} tokens each, not streamed, on a kept connection.")
 
 
+def measure_precision(folder: Path, options: argparse.Namespace) -> None:
+    """What lower precision costs in likelihood, and what it gains in speed."""
+    print("\n## Autoregressive, by type of the weights\n")
+    length = read_info(folder).model.max_length
+    texts = serving_diffusion.texts_for(options.workspace, options.passages, length)
+    tokens, lines, exact = min(options.tokens, length // 2), [], 0.0
+    prompts = Prompts(min(options.prompt_tokens, length - tokens))
+    for dtype in PRECISIONS:
+        engine = serving_peers.load_engine(folder, dtype)
+        scored = [Generation(prompt=tuple(t), max_tokens=0, prompt_logprobs=True, logprobs=0) for t in texts]
+        nats = [x.logprob for a in engine_answers(engine, scored) for x in a.prompt_logprobs if x.logprob is not None]
+        bits = -statistics.fmean(nats) / math.log(2)
+        exact = exact or bits
+        asked = [greedy(prompt, tokens) for prompt in prompts.take(options.requests)]
+        rates = [timed(lambda: tokens_of(engine_answers(engine, asked, 8))).rate for _ in range(options.repeats)]  # noqa: B023
+        lines.append([dtype, f"{bits:.4f}", f"{bits - exact:+.4f}", f"{statistics.median(rates):,.0f}"])
+        engine.close()
+    print(markdown(("weights", "bits a byte", "loss", "tokens/s, 8 at once"), lines))
+
+
+def tokens_of(answers: list[Completion]) -> int:
+    """Tokens that were generated."""
+    return sum(len(answer.tokens) for answer in answers)
+
+
 def measure_dlm(folder: Path, options: argparse.Namespace) -> None:
     """Speed and quality of a diffusion model's settings beside its plain sampler."""
     length = read_info(folder).model.max_length
@@ -223,6 +252,7 @@ PARTS: dict[str, Callable[[Path, argparse.Namespace], None]] = {
     "ar": measure_ar,
     "clients": measure_clients,
     "overhead": measure_overhead,
+    "precision": measure_precision,
     "dlm": measure_dlm,
 }
 

@@ -24,7 +24,7 @@ from crossover.storage import open_store
 from crossover.study.study_parts import DOMAIN_CLOZE
 
 PLAIN = "plain: one token a pass, exact"
-BLOCK = 32
+BLOCK, SMALL_BLOCK = 32, 8
 THRESHOLD = 0.9
 SETTINGS: dict[str, dict[str, Any]] = {
     PLAIN: {},
@@ -32,8 +32,13 @@ SETTINGS: dict[str, dict[str, Any]] = {
     f"prefix cache, blocks of {BLOCK}": {"block_length": BLOCK, "cache": "prefix"},
     f"dual cache, blocks of {BLOCK}": {"block_length": BLOCK, "cache": "dual"},
     f"threshold {THRESHOLD:g}": {"confidence_threshold": THRESHOLD},
-    f"both: dual cache, threshold {THRESHOLD:g}": {
+    f"dual cache, blocks of {BLOCK}, threshold {THRESHOLD:g}": {
         "block_length": BLOCK,
+        "cache": "dual",
+        "confidence_threshold": THRESHOLD,
+    },
+    f"dual cache, blocks of {SMALL_BLOCK}, threshold {THRESHOLD:g}": {
+        "block_length": SMALL_BLOCK,
         "cache": "dual",
         "confidence_threshold": THRESHOLD,
     },

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from crossover import __version__
-from crossover.commands.serving_flags import add_serving_flags
+from crossover.commands.serving_flags import add_measurement_flags, add_server_flags
 from crossover.extras import install_hint, missing_module
 from crossover.failures import exit_code_of
 from crossover.termination import terminable
@@ -224,17 +224,6 @@ def _add_kubernetes(promote: argparse.ArgumentParser) -> None:
     group.add_argument("--dry-run", action="store_true", help="only print the InferenceService as YAML")
 
 
-def _add_server_flags(serve: argparse.ArgumentParser) -> None:
-    """Those that the predictor gets as they are, and checks."""
-    serve.add_argument("--grpc-port", metavar="PORT", help="also serve KServe's gRPC there (KServe's is 8081)")
-    serve.add_argument("--device", help="cpu (the default) or cuda")
-    serve.add_argument("--dtype", help="of matrix products: auto (the default; bf16 on cuda), fp32, bf16 or int8")
-    serve.add_argument("--memory", metavar="SIZE", help="of keys and values, such as 2GiB (default: half of the free)")
-    serve.add_argument("--max-queue", metavar="N", help="requests that wait before others get HTTP 429 (default 256)")
-    serve.add_argument("--timeout", metavar="SECONDS", help="after which a request gets HTTP 408 (default 600)")
-    serve.add_argument("--log-prompts", action="store_true", help="write the prompts of requests into the log")
-
-
 def _add_result_verbs(verbs: "_Verbs[argparse.ArgumentParser]") -> None:  # noqa: UP037
     text = "serve a checkpoint over HTTP (KServe v1 and v2, OpenAI completions)"
     serve = _verb(verbs, "serve", text, "serve_command", "serve")
@@ -244,13 +233,14 @@ def _add_result_verbs(verbs: "_Verbs[argparse.ArgumentParser]") -> None:  # noqa
     serve.add_argument("--port", type=int, default=8080, help="port; 0 selects a free one (default 8080)")
     text = "let pages of this origin call the server, whose own page then shows it too; may be repeated"
     serve.add_argument("--allow-origin", action="append", default=[], metavar="ORIGIN", help=text)
-    _add_server_flags(serve)
+    add_server_flags(serve)
     serve.add_argument("--try", dest="trial", action="store_true", help="serve, send sample requests, print, stop")
     text = "measure what serving costs, and from how many concurrent requests on AR serves more than the DLM"
     measure = _verb(verbs, "measure-serving", text, "measure_serving_command", "train", "registry", "serve")
     measure.set_defaults(function="measure_serving")
     _add_study(measure)
-    add_serving_flags(measure)
+    add_measurement_flags(measure)
+    measure.add_argument("--json", action="store_true", help="print as JSON")
     text = "write a checkpoint as a model folder for transformers, vLLM and SGLang; of a DLM with its loader"
     export = _verb(verbs, "export-model", text, "export_command", "train")
     export.set_defaults(function="export_model")

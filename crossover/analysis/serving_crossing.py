@@ -8,7 +8,6 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
-from scipy import stats
 
 LEVEL = 0.95
 """Confidence of intervals."""
@@ -122,6 +121,8 @@ def serving_crossing(baseline: Sequence[ServedRate], candidate: Sequence[ServedR
 
 def _intervals(ratio_CR: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
     """Mean over the repeats (last axis) and its confidence interval by Student's t."""
+    from scipy import stats  # manifests have these records, and no stage needs it to read them
+
     repeats = ratio_CR.shape[1]
     mean = ratio_CR.mean(axis=1)
     half = stats.t.ppf((1 + LEVEL) / 2, repeats - 1) * ratio_CR.std(axis=1, ddof=1) / np.sqrt(repeats)

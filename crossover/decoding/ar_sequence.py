@@ -42,6 +42,8 @@ class ARSequence(DecodingSequence):
                 remedy="serve a masked diffusion model, or omit suffix",
             )
         prompt = token_ids(request.prompt)
+        self._given_bos = len(prompt) > 0 and prompt[0] == tokenizer.BOS  # lm-evaluation-harness sends it
+        prompt = prompt[int(self._given_bos) :]
         super().__init__(model, request, prompt)
         self._generation, self._prefixes = request, prefixes
         self._window = model.config.max_length + 1
@@ -86,7 +88,8 @@ class ARSequence(DecodingSequence):
             self.cached_tokens += reused
             if not reading:
                 self._computed = end
-        if reading and end == self._length and not self._generation.prompt_logprobs:
+        reads_prompt = self._computed < self._prompt and self._generation.prompt_logprobs
+        if reading and end == self._length and not reads_prompt:
             reading[-1].wanted_P = np.array([len(reading[-1].tokens_L) - 1])
         self._planned, self._planned_end = reading, end
         return reading
@@ -116,7 +119,9 @@ class ARSequence(DecodingSequence):
         for segment, logits_PV in zip(self._planned, logits, strict=True):
             targets = self._tokens[segment.start + 1 : min(segment.start + 1 + len(logits_PV), self._prompt)]
             scored = logprobs_of(targets.tolist(), log_softmax(logits_PV[: len(targets)]), self.request.logprobs or 0)
-            if segment.start == 0 and scored:
+            if segment.start == 0 and self._given_bos:
+                scored.insert(0, TokenLogprob(tokenizer.BOS, None))
+            elif segment.start == 0 and scored:
                 scored[0] = TokenLogprob(scored[0].token, None)
             self._prompt_logprobs += scored
 

@@ -124,7 +124,7 @@ class DecodingSequence(ABC):
     def take_piece(self) -> Piece | None:
         """Text that has become final since the last call."""
         text, begin, end = self.pieces.take()
-        return Piece(text, tuple(self.logprobs[begin:end])) if text else None
+        return Piece(text, tuple(self.logprobs[begin:end])) if text or begin < end else None
 
     def completed(
         self, prompt_tokens: int, truncated_tokens: int, *, prompt_logprobs: list[TokenLogprob] | None = None

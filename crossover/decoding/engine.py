@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
+from crossover.data import tokenizer
 from crossover.decoding.decoding_sequence import DecodingSequence
 from crossover.decoding.engine_events import Event, Failed, Finished, Timing
 from crossover.decoding.engine_limits import Capabilities, EngineLimits, EngineState
@@ -33,6 +36,7 @@ PREFIX_SHARE = 0.25
 OVERTAKING_SECONDS = 2.0
 """How long smaller requests may go before one that does not fit into the memory yet."""
 IDLE_SECONDS = 0.5
+_LOG = logging.getLogger(__name__)
 
 
 class Ticket:
@@ -73,7 +77,7 @@ class Engine:
         self._lock = threading.Condition()
         self._waiting: list[Ticket] = []
         self._running: list[Ticket] = []
-        self._work: list[tuple[Iterator[object], Callable[[object], None]]] = []
+        self._work: list[tuple[Iterator[object], Callable[[Any], None]]] = []
         self._draining = self._closed = False
         self._steps = self._rows = self._sequences = self._cached = 0
         self._thread = threading.Thread(target=self._loop, name="engine", daemon=True)
@@ -122,7 +126,7 @@ class Engine:
             sequence.canvas = []
         if sequence.memory_bytes > self._for_sequences:
             raise RequestError(
-                "request.too-large",
+                "request.memory-exceeded",
                 field="max_tokens",
                 problem=f"keys and values of {sequence.positions} tokens take {sequence.memory_bytes} bytes, and the "
                 f"server has {self._for_sequences}",
@@ -148,7 +152,7 @@ class Engine:
         with self._lock:
             self._lock.notify_all()
 
-    def run(self, work: Iterator[object], on_result: Callable[[object], None]) -> None:
+    def run(self, work: Iterator[object], on_result: Callable[[Any], None]) -> None:
         """Run other work that needs the model, such as scoring, in the engine's thread, in turns with decoding.
 
         Args:
@@ -232,7 +236,9 @@ class Engine:
             given = sum(len(token_ids(part)) for part in request.parts if not isinstance(part, Hole))
             asked = sum(part.tokens for part in request.parts if isinstance(part, Hole))
         else:
-            given = len(token_ids(request.prompt)) + len(token_ids(request.suffix or ""))
+            prompt = token_ids(request.prompt)
+            has_bos = self.model.causal and len(prompt) > 0 and prompt[0] == tokenizer.BOS
+            given = len(prompt) - has_bos + len(token_ids(request.suffix or ""))
             asked = request.max_tokens
         if given + asked > self.model.config.max_length:
             raise PromptTooLongError(
@@ -259,9 +265,9 @@ class Engine:
             with self._lock:
                 self._lock.notify_all()
         for ticket in [*self._running, *self._waiting]:
-            ticket.on_event(Failed(_stopping()))
+            _report_to(ticket.on_event, Failed(_stopping()))
         for _, on_result in self._work:
-            on_result(_stopping())
+            _report_to(on_result, _stopping())
 
     def _drop(self) -> None:
         """Take out what was cancelled, and what is late."""
@@ -287,7 +293,7 @@ class Engine:
         (self._running if ticket in self._running else self._waiting).remove(ticket)
         ticket.sequence.cache = None
         if error is not None:
-            ticket.on_event(Failed(error))
+            _report_to(ticket.on_event, Failed(error))
 
     def _admit(self) -> None:
         """Begin waiting requests in their order; for a while smaller ones may overtake one that does not fit."""
@@ -333,34 +339,43 @@ class Engine:
     def _report(self, ticket: Ticket) -> None:
         sequence, now = ticket.sequence, time.monotonic()
         for canvas in sequence.canvas or ():
-            ticket.on_event(canvas)
+            ticket.cancelled |= not _report_to(ticket.on_event, canvas)
         if sequence.canvas:
             sequence.canvas = []
         piece = sequence.take_piece()
         if piece or sequence.done:
             ticket.first = ticket.first or now
         if piece:
-            ticket.on_event(piece)
+            ticket.cancelled |= not _report_to(ticket.on_event, piece)
         if sequence.done:
             sequence.cache = None
             self._cached += sequence.cached_tokens
             begun = ticket.submitted
             timing = Timing(ticket.started - begun, ticket.first - begun, now - begun)
-            ticket.on_event(Finished(sequence.completion(), timing))
+            _report_to(ticket.on_event, Finished(sequence.completion(), timing))
 
-    def _turn(self, work: Iterator[object], on_result: Callable[[object], None]) -> None:
+    def _turn(self, work: Iterator[object], on_result: Callable[[Any], None]) -> None:
         """One item of other work; what is left of it goes to the end of the line."""
+        result: object
         try:
-            item: object = next(work)
+            result, ended = next(work), False
         except StopIteration:
-            on_result(StopIteration())
-            return
+            result, ended = StopIteration(), True
         except Exception as error:  # reported to the caller
-            on_result(error)
-            return
-        on_result(item)
-        with self._lock:
-            self._work.append((work, on_result))
+            result, ended = error, True
+        if _report_to(on_result, result) and not ended:
+            with self._lock:
+                self._work.append((work, on_result))
+
+
+def _report_to(receive: Callable[[Any], None], event: object) -> bool:
+    """Call back; whether that worked: a caller's fault, such as a closed event loop, does not end the engine."""
+    try:
+        receive(event)
+    except Exception:
+        _LOG.exception("the receiver of a request's events failed")
+        return False
+    return True
 
 
 def _stopping() -> ServerStoppingError:

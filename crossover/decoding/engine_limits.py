@@ -13,7 +13,7 @@ class EngineLimits:
     Args:
         running: requests that are decoded at once.
         waiting: requests that wait before further ones are refused.
-        memory_bytes: of keys, values and activations; a request that would not fit waits. 0 takes half of what is free.
+        memory_bytes: of keys and values; a request that would not fit waits. 0 takes half of what is free.
         rows: tokens in one forward pass, over all requests.
     """
 

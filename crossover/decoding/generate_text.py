@@ -15,6 +15,8 @@ MAX_BATCH = 32
 """Requests that are decoded at once."""
 ROWS = 1024
 """Positions in one forward pass."""
+PREFIX_BYTES = 2**28
+"""Of beginnings that prompts share, such as the examples of a task."""
 
 
 def generate(model: Transformer, requests: Sequence[Generation | Infilling]) -> list[Completion]:
@@ -23,7 +25,7 @@ def generate(model: Transformer, requests: Sequence[Generation | Infilling]) -> 
     Raises:
         RequestError: the model's family does not support one of the requests.
     """
-    prepared, prefixes = InferenceModel(model, rows=ROWS), PrefixCache(0)
+    prepared, prefixes = InferenceModel(model, rows=ROWS), PrefixCache(PREFIX_BYTES)
     sequences = [start(prepared, request, prefixes) for request in requests]
     waiting, active = list(reversed(sequences)), list[DecodingSequence]()
     while waiting or active:

@@ -40,6 +40,7 @@ class InferenceModel:
         self.dtype, self.device = COMPUTE[precision], model.lm_head.weight.device
         self._layers = [_Layer(block, model, precision) for block in model.model.layers if isinstance(block, Block)]
         self._head = linear(model.lm_head.weight * model.model.norm.weight, precision)
+        self._eps = torch.tensor(model.config.norm_eps, device=self.device)
         half = model.config.head_dim // 2
         self._cos_LK = model.cos_LK
         self._sin_LK = torch.cat((-model.sin_LK[:, :half], model.sin_LK[:, half:]), dim=-1)
@@ -99,7 +100,7 @@ class InferenceModel:
         picked[:wanted] = np.concatenate(
             [segment.wanted_P + begin for segment, begin in zip(segments, offsets[:-1], strict=True)]
         )
-        hidden_ND = _normed(x_ND[torch.from_numpy(picked).to(self.device)], self.config.norm_eps).to(self.dtype)
+        hidden_ND = _normed(x_ND[torch.from_numpy(picked).to(self.device)], self._eps).to(self.dtype)
         logits_NV = suppress(self._head(hidden_ND)[:wanted].float(), self.model.mask_id)
         return np.split(logits_NV.cpu().numpy().astype(np.float64), np.cumsum(counts)[:-1])
 
@@ -123,31 +124,34 @@ class _Batch:
         self._cached = [i for i, segment in enumerate(segments) if segment.cache is not None]
         full = not model.causal and not model.block_length
         self._written: list[tuple[Tensor, ...]] = []
-        self._read: list[tuple[Tensor, ...]] = []
+        self._read: list[tuple[Tensor, ...] | None] = []
         for segment, length in zip(segments, self.lengths, strict=True):
-            if segment.cache is not None:
-                end = segment.start + length
-                both_Y2HTK = segment.cache.both_Y2HTK
-                self._written.append(both_Y2HTK[:, :, :, segment.start : end].unbind(0))
-                self._read.append(both_Y2HTK[:, :, None, :, : segment.visible if full else end].flatten(0, 1).unbind(0))
+            if segment.cache is None:
+                self._read.append(None)
+                continue
+            end = segment.start + length
+            both_Y2HTK = segment.cache.both_Y2HTK
+            self._written.append(both_Y2HTK[:, :, :, segment.start : end].unbind(0))
+            self._read.append(both_Y2HTK[:, :, None, :, : segment.visible if full else end].flatten(0, 1).unbind(0))
 
     def attend(self, q_NHK: Tensor, kv_N2HK: Tensor, layer: int) -> Tensor:
         """Write the rows' keys and values, and mix the values that each row sees; (N, H, K), zero for padding."""
         parts = [*self.lengths, *([self.padding] if self.padding else [])]
         q_parts = q_NHK.transpose(0, 1)[None].split(parts, dim=2)
         kv_parts = kv_N2HK.permute(1, 2, 0, 3).split(parts, dim=2)
-        if self._cached:
+        if self._written:
             torch._foreach_copy_([written[layer] for written in self._written], [kv_parts[i] for i in self._cached])
-        seen = [(part[0][None], part[1][None]) for part in kv_parts[: len(self.lengths)]]
-        for i, read in zip(self._cached, self._read, strict=True):
-            seen[i] = (read[2 * layer], read[2 * layer + 1])
+        seen = [
+            (kv[:1], kv[1:]) if read is None else (read[2 * layer], read[2 * layer + 1])
+            for kv, read in zip(kv_parts, self._read, strict=False)
+        ]
         mixed = [
             F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
             for q, (k, v), mask in zip(q_parts, seen, self.masks, strict=False)
         ]
-        return torch.cat([*mixed, *[torch.zeros_like(part) for part in q_parts[len(mixed) :]]], dim=2)[0].transpose(
-            0, 1
-        )
+        if self.padding:
+            mixed.append(torch.zeros_like(q_parts[-1]))
+        return torch.cat(mixed, dim=2)[0].transpose(0, 1)
 
 
 def _mask(segment: Segment, model: Transformer) -> Tensor | None:
@@ -167,7 +171,8 @@ class _Layer:
 
     def __init__(self, block: Block, model: Transformer, precision: Precision) -> None:
         config, attention = model.config, block.self_attn
-        self._mlp, self._dtype, self._eps = block.mlp, COMPUTE[precision], config.norm_eps
+        self._mlp, self._dtype = block.mlp, COMPUTE[precision]
+        self._eps = torch.tensor(config.norm_eps, device=model.lm_head.weight.device)
         self._shape = (3, config.num_heads, config.head_dim)
         qkv = torch.cat((attention.q_proj.weight, attention.k_proj.weight, attention.v_proj.weight))
         self._qkv = linear(qkv * block.input_layernorm.weight, precision)
@@ -201,10 +206,10 @@ class _Layer:
         return torch.cat([*parts, x_ND.new_zeros(batch.padding, x_ND.shape[1])])
 
 
-def _normed(x: Tensor, eps: float) -> Tensor:
+def _normed(x: Tensor, eps: Tensor) -> Tensor:
     """RMS normalization without its gain, which the next product's weight has: half the operations of `F.rms_norm`."""
     norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-    return x * torch.rsqrt(norm.square() / x.shape[-1] + eps)
+    return x * torch.addcmul(eps, norm, norm, value=1 / x.shape[-1]).rsqrt_()
 
 
 def _feed_forward(module: FeedForward, gain_D: Tensor, precision: Precision) -> Linear:

@@ -55,8 +55,8 @@ class PrefixCache:
         return True
 
     def claim(self, key: bytes) -> bool:
-        """Whether nobody else computes this chunk in the present step; the others wait for it."""
-        if key in self._claimed:
+        """Whether nobody else computes this chunk in the present step; the others wait for it, if it will be kept."""
+        if self.memory_bytes and key in self._claimed:
             return False
         self._claimed.add(key)
         return True

@@ -53,7 +53,7 @@ class Step:
     """What one forward pass did."""
 
     advanced: list[DecodingSequence] = field(default_factory=list)
-    failed: list[tuple[DecodingSequence, RequestError]] = field(default_factory=list)
+    failed: list[tuple[DecodingSequence, Exception]] = field(default_factory=list)
     rows: int = 0
 
 
@@ -83,7 +83,7 @@ def step(model: InferenceModel, sequences: Sequence[DecodingSequence], prefixes:
         end = begin + len(segments)
         try:
             sequence.advance(logits[begin:end])
-        except RequestError as error:
+        except Exception as error:  # of this request alone; reported to its caller
             result.failed.append((sequence, error))
         else:
             result.advanced.append(sequence)

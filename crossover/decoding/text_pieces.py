@@ -68,7 +68,9 @@ class TextPieces:
         ready = len(self.text) if self.ended else max(self._sent, len(self.text) - self._held)
         piece, begin = self.text[self._sent : ready], self._tokens_sent
         self._sent = ready
-        while self._tokens_sent < len(self.tokens) and (self.ended or self._end_of(self._tokens_sent) <= ready):
+        while self._tokens_sent < len(self.tokens) and (
+            self.ended or (piece and self._end_of(self._tokens_sent) <= ready)
+        ):
             self._tokens_sent += 1
         return piece, begin, self._tokens_sent
 

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from crossover.decoding.generation_request import Sampling, TokenLogprob
 
 Floats = NDArray[np.float64]
+GREEDY_BELOW = 1e-5
+"""Temperatures below it are greedy: logits divided by them would overflow."""
 Tokens = NDArray[np.int64]
 
 
@@ -35,7 +37,7 @@ def choose(logits_PV: Floats, sampling: Sampling, draw: np.random.Generator) -> 
         Token ids (P,).
     """
     chosen: Tokens
-    if sampling.temperature == 0:
+    if sampling.temperature < GREEDY_BELOW:
         chosen = logits_PV.argmax(axis=-1)
         return chosen
     kept_PV = _truncated(log_softmax(logits_PV / sampling.temperature), sampling)

@@ -31,7 +31,7 @@ HARNESS_DEVICE = "cuda:0"
 """What the harness's command passes without --device, on any machine."""
 
 
-@register_model("crossover")  # type: ignore[no-untyped-call]
+@register_model("crossover")
 class CrossoverLM(LM):
     """A checkpoint as a model of the harness.
 

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from crossover.analysis.serving_crossing import ServingComparison
-from crossover.registry.registry_records import ServingMeasurement
-from crossover.stages.evaluated_runs import EvaluatedRun
 from crossover.stages.stage_manifests import ServingRef
-from crossover.stages.study_context import StudyContext
 from crossover.storage import ANY, ArtifactStore
+
+if TYPE_CHECKING:  # the report's verb reads this record, and needs neither
+    from crossover.stages.evaluated_runs import EvaluatedRun
+    from crossover.stages.study_context import StudyContext
 
 SERVING = "serving_crossover.json"
 
 
 def leave_serving(context: StudyContext, comparison: ServingComparison) -> None:
     """Write the measurement into the workspace, in place of an earlier one, and append it to the registry."""
+    from crossover.registry.registry_records import ServingMeasurement
+
     reference = ServingRef(study=context.study.digest, comparison=comparison)
     context.store.write_document(SERVING, reference.model_dump(mode="json"), replaces=ANY)
     for served in (comparison.baseline, comparison.candidate, comparison.exact):

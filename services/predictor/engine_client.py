@@ -94,16 +94,31 @@ class EngineClient:
                 self.engine.cancel(ticket)
 
     async def run(self, work: Iterator[object]) -> list[object]:
-        """The items of other work, which the engine's thread runs in turns with decoding.
+        """The items of other work, which the engine's thread runs in turns with decoding, until the client has left.
 
         Raises:
             Exception: what the work raises.
         """
         loop, queue = asyncio.get_running_loop(), asyncio.Queue[object]()
-        self.engine.run(work, lambda result: loop.call_soon_threadsafe(queue.put_nowait, result))
+        left = False
+
+        def until_left() -> Iterator[object]:
+            for item in work:
+                yield item
+                if left:
+                    return
+
+        def report(result: object) -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(queue.put_nowait, result)
+
+        self.engine.run(until_left(), report)
         results: list[object] = []
-        while not isinstance(result := await queue.get(), Exception):
-            results.append(result)
+        try:
+            while not isinstance(result := await queue.get(), Exception):
+                results.append(result)
+        finally:
+            left = True
         if not isinstance(result, StopIteration):
             raise result
         return results

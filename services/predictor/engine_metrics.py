@@ -12,7 +12,7 @@ from crossover.decoding.engine import EngineState
 GAUGES = {
     "running_requests": ("Requests that are decoded.", "running"),
     "waiting_requests": ("Requests that wait for their first forward pass.", "waiting"),
-    "memory_used_bytes": ("Of keys, values and activations.", "memory_used"),
+    "memory_used_bytes": ("Of keys and values.", "memory_used"),
     "memory_limit_bytes": ("What requests may use of it together.", "memory_limit"),
 }
 COUNTERS = {

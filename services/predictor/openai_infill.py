@@ -32,7 +32,7 @@ MAX_PARTS = 512
 
 def _hole(value: object) -> Hole | range:
     """A hole of so many tokens, or of a length between two."""
-    bounds = value if isinstance(value, list | tuple) else [value, value]
+    bounds: list[Any] = value if isinstance(value, list) else [value, value]
     if len(bounds) != 2 or not all(type(size) is int for size in bounds):
         raise ValueError(f"is neither a number of tokens nor [least, most]: {str(value)[:60]}")
     least, most = bounds

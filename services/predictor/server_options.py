@@ -80,7 +80,7 @@ def engine_flags(parser: argparse.ArgumentParser) -> None:
     text = "requests that wait before further ones get HTTP 429"
     parser.add_argument("--max-queue", type=_at_least(1), default=256, metavar="N", help=text)
     parser.add_argument("--max-running", type=_at_least(1), default=64, metavar="N", help="requests decoded at once")
-    text = "of keys, values and activations, such as 2GiB; requests wait for it (default: half of what is free)"
+    text = "of keys and values, such as 2GiB; requests wait for it (default: half of what is free)"
     parser.add_argument("--memory", type=size, default=0, metavar="SIZE", help=text)
     text = "of matrix products; auto is bf16 on cuda, fp32 on cpu"
     parser.add_argument("--dtype", choices=["auto", "fp32", "bf16", "int8"], default="auto", help=text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator, MutableMapping
 from types import SimpleNamespace
 from typing import Any, cast
@@ -95,6 +96,24 @@ def test_a_refused_request_cancels_those_submitted_with_it() -> None:
 
 def test_other_work_returns_its_items(engine: Engine) -> None:
     assert asyncio.run(client_of(engine).run(iter([1, 2, 3]))) == [1, 2, 3]
+
+
+def test_other_work_ends_when_its_client_has_left(engine: Engine) -> None:
+    done: list[int] = []
+
+    def work() -> Iterator[int]:
+        for item in range(10_000):
+            time.sleep(0.001)
+            done.append(item)
+            yield item
+
+    async def leave() -> None:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(client_of(engine).run(work()), 0.2)
+
+    asyncio.run(leave())
+    assert engine.drain(timeout=60)
+    assert 0 < len(done) < 5_000
 
 
 def test_a_failure_is_raised(engine: Engine) -> None:

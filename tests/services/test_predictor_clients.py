@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import grpc
+import httpx
 import numpy as np
 import pytest
 from lm_eval.api.instance import Instance
@@ -158,9 +159,13 @@ def test_triton_s_clients(served: Served) -> None:
 
 
 def test_the_harness_scores_over_http_as_it_does_in_process(served: Served) -> None:
-    """`local-completions` gives the scores of `crossover lm-eval`."""
+    """`local-completions` gives the scores of `crossover lm-eval`; of a DLM it is told where those are."""
     if not served.causal:
-        pytest.skip("a diffusion model has no echo with logprobs: /v1/score and `crossover lm-eval` score it")
+        body = {"model": "crossover", "prompt": "The cat sat", "echo": True, "logprobs": 1, "max_tokens": 0}
+        refused = httpx.post(f"{served.http}/v1/completions", json=body)
+        assert refused.status_code == 400
+        assert "/v1/score" in refused.json()["error"]["message"]
+        return
     pairs = [("The cat", " sat"), ("The cat", " ran off"), ("1 + 1 =", " 2"), ("ü", "ber"), ("", "none")]
     requests = [
         Instance(request_type="loglikelihood", doc={}, arguments=pair, idx=i, metadata=("t", i, 1))

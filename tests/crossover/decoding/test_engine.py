@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from crossover.data import tokenizer
+from crossover.decoding.ar_sequence import ARSequence
 from crossover.decoding.engine import Engine, EngineLimits
 from crossover.decoding.engine_events import Canvas, Event, Failed, Finished, Piece
 from crossover.decoding.generate_text import generate
@@ -130,6 +131,11 @@ def test_prompt_logprobs_are_the_likelihood_of_the_prompt(engines: list[Engine])
     assert [item.token for item in completion.prompt_logprobs] == list(text.encode())
     assert completion.prompt_logprobs[0].logprob is None
     assert completion.tokens == []
+    request = Generation(prompt=(tokenizer.BOS, *text.encode()), max_tokens=3, prompt_logprobs=True, logprobs=1)
+    continued = submit(engines[0], request).completion()
+    assert [item.token for item in continued.prompt_logprobs] == [tokenizer.BOS, *text.encode()]
+    assert continued.prompt_logprobs[2:] == completion.prompt_logprobs[1:]
+    assert len(continued.tokens) == len(continued.logprobs) == 3
     greedy = submit(engines[0], Generation(prompt=text[:70], max_tokens=1, logprobs=1)).completion().logprobs[0]
     assert completion.prompt_logprobs[70].top[0] == pytest.approx(greedy.top[0], abs=1e-5)
     with pytest.raises(RequestError) as caught:
@@ -282,3 +288,42 @@ def test_a_fault_of_the_forward_pass_reaches_every_caller_and_the_engine_goes_on
         patched.setattr(engine._inference, "forward", broken)
         assert "no more memory" in str(slow(engine).error())
     assert len(slow(engine).completion().tokens) == 90
+
+
+def test_a_fault_of_one_request_is_its_own(engines: list[Engine], monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = Engine(AR)
+    engines.append(engine)
+    original = ARSequence.advance
+
+    def faulty(sequence: ARSequence, logits: Any) -> None:  # noqa: ANN401 - as the method has it
+        if sequence.request.seed == 13:
+            raise IndexError("of one request")
+        original(sequence, logits)
+
+    monkeypatch.setattr(ARSequence, "advance", faulty)
+    answers = [submit(engine, Generation(prompt="x", max_tokens=9, seed=seed, ignore_eos=True)) for seed in (12, 13)]
+    assert len(answers[0].completion().tokens) == 9
+    assert isinstance(answers[1].error(), IndexError)
+
+
+def test_a_stream_has_the_log_probability_of_every_token(engines: list[Engine]) -> None:
+    """Also of those that are part of a character, and of bytes that are none."""
+    engines.append(Engine(AR))
+    answer = submit(engines[0], Generation(prompt="é", max_tokens=60, temperature=1.0, logprobs=0, ignore_eos=True))
+    completion = answer.completion()
+    streamed = [item for event in answer.events if isinstance(event, Piece) for item in event.logprobs]
+    assert streamed == completion.logprobs
+    assert len(streamed) == len(completion.tokens) == 60
+
+
+def test_a_receiver_that_fails_costs_its_own_request_only(engines: list[Engine]) -> None:
+    engine = Engine(AR)
+    engines.append(engine)
+
+    def closed(_: Event) -> None:
+        raise RuntimeError("the event loop is closed")
+
+    engine.submit(Generation(prompt="x", max_tokens=90, ignore_eos=True), closed)
+    engine.run(iter(range(1000)), closed)
+    assert len(slow(engine).completion().tokens) == 90
+    assert engine.drain(timeout=WAIT)

@@ -30,6 +30,7 @@ def shares(**fields: Any) -> list[float]:  # noqa: ANN401 - any field
         ({"temperature": 1.0, "min_p": 0.2}, [0.526, 0.316, 0.158, 0]),
         ({"temperature": 0.5}, [0.685, 0.247, 0.062, 0.007]),
         ({}, [1, 0, 0, 0]),
+        ({"temperature": 1e-308}, [1, 0, 0, 0]),
     ],
     ids=str,
 )
