@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from crossover.data import tokenizer
+from crossover.decoding import engine_errors
 from crossover.decoding.decoding_sequence import DecodingSequence
 from crossover.decoding.engine_events import Event, Failed, Finished, Timing
 from crossover.decoding.engine_limits import Capabilities, EngineLimits, EngineState
@@ -19,14 +21,7 @@ from crossover.decoding.key_value_cache import PrefixCache
 from crossover.decoding.packed_linear import Precision, default_precision
 from crossover.decoding.stepping import start, step
 from crossover.decoding.text_pieces import token_ids
-from crossover.errors import (
-    CancelledRequestError,
-    DeadlineError,
-    PromptTooLongError,
-    RequestError,
-    ServerBusyError,
-    ServerStoppingError,
-)
+from crossover.errors import PromptTooLongError, RequestError, ServerBusyError
 from crossover.model.transformer import Transformer
 
 __all__ = ["Capabilities", "Engine", "EngineLimits", "EngineState", "Ticket"]
@@ -78,7 +73,7 @@ class Engine:
         self._waiting: list[Ticket] = []
         self._running: list[Ticket] = []
         self._work: list[tuple[Iterator[object], Callable[[Any], None]]] = []
-        self._draining = self._closed = False
+        self._draining = self._closed = self._turning = False
         self._steps = self._rows = self._sequences = self._cached = 0
         self._thread = threading.Thread(target=self._loop, name="engine", daemon=True)
         self._thread.start()
@@ -190,11 +185,17 @@ class Engine:
             )
 
     def warm_up(self) -> None:
-        """Decode a few tokens, so that the first request does not wait for what happens once."""
-        done = threading.Event()
+        """Decode a few tokens, so that the first request does not wait for what happens once.
+
+        Raises:
+            Exception: the model cannot be computed.
+        """
+        last: queue.SimpleQueue[Event] = queue.SimpleQueue()
         request = Generation(prompt="", max_tokens=min(4, self.model.config.max_length), ignore_eos=True)
-        self.submit(request, lambda event: done.set() if isinstance(event, Finished | Failed) else None)
-        done.wait()
+        self.submit(request, last.put)
+        while not isinstance(event := last.get(), Finished):
+            if isinstance(event, Failed):
+                raise event.error
 
     def drain(self, timeout: float | None = None) -> bool:
         """Accept no more requests; those submitted are decoded.
@@ -225,11 +226,11 @@ class Engine:
         return sum(ticket.sequence.memory_bytes for ticket in self._running)
 
     def _is_idle(self) -> bool:
-        return not self._waiting and not self._running and not self._work
+        return not self._waiting and not self._running and not self._work and not self._turning
 
     def _refuse_if_stopping(self) -> None:
         if self._draining:
-            raise _stopping()
+            raise engine_errors.stopping()
 
     def _check_length(self, request: Generation | Infilling) -> None:
         if isinstance(request, Infilling):
@@ -258,36 +259,27 @@ class Engine:
                 self._drop()
                 self._admit()
                 work = self._work.pop(0) if self._work else None
+                self._turning = work is not None
             if self._running:
                 self._step()
             if work:
                 self._turn(*work)
             with self._lock:
+                self._turning = False
                 self._lock.notify_all()
         for ticket in [*self._running, *self._waiting]:
-            _report_to(ticket.on_event, Failed(_stopping()))
+            _report_to(ticket.on_event, Failed(engine_errors.stopping()))
         for _, on_result in self._work:
-            _report_to(on_result, _stopping())
+            _report_to(on_result, engine_errors.stopping())
 
     def _drop(self) -> None:
         """Take out what was cancelled, and what is late."""
         now = time.monotonic()
         for ticket in [*self._running, *self._waiting]:
             if ticket.cancelled:
-                self._remove(
-                    ticket,
-                    CancelledRequestError("request.cancelled", field="client", problem="went away", remedy="ask again"),
-                )
+                self._remove(ticket, engine_errors.cancelled())
             elif ticket.deadline is not None and now > ticket.deadline:
-                self._remove(
-                    ticket,
-                    DeadlineError(
-                        "request.deadline",
-                        field="timeout",
-                        problem=f"not finished {now - ticket.submitted:.1f} s after it was received",
-                        remedy="ask for fewer tokens, or give more time",
-                    ),
-                )
+                self._remove(ticket, engine_errors.late(now - ticket.submitted))
 
     def _remove(self, ticket: Ticket, error: Exception | None = None) -> None:
         (self._running if ticket in self._running else self._waiting).remove(ticket)
@@ -313,7 +305,7 @@ class Engine:
             try:
                 ticket.sequence.begin()
             except (MemoryError, RuntimeError) as error:  # torch reports a failed allocation so
-                self._remove(ticket, _out_of_memory(error))
+                self._remove(ticket, engine_errors.out_of_memory(error))
 
     def _step(self) -> None:
         tickets = {id(ticket.sequence): ticket for ticket in self._running}
@@ -326,12 +318,16 @@ class Engine:
             return
         self._steps, self._rows = self._steps + 1, self._rows + done.rows
         self._sequences += len(done.advanced) + len(done.failed)
+        failed = list(done.failed)
         for sequence in done.advanced:
-            self._report(tickets[id(sequence)])
+            try:
+                self._report(tickets[id(sequence)])
+            except Exception as error:  # of this request alone
+                failed.append((sequence, error))
         with self._lock:
-            for sequence, failure in done.failed:
+            for sequence, failure in failed:
                 self._remove(tickets[id(sequence)], failure)
-            moved = [tickets[id(sequence)] for sequence in done.advanced]
+            moved = [ticket for s in done.advanced if (ticket := tickets[id(s)]) in self._running]
             for ticket in moved:
                 self._running.remove(ticket)
             self._running += [ticket for ticket in moved if not ticket.sequence.done]
@@ -376,18 +372,3 @@ def _report_to(receive: Callable[[Any], None], event: object) -> bool:
         _LOG.exception("the receiver of a request's events failed")
         return False
     return True
-
-
-def _stopping() -> ServerStoppingError:
-    return ServerStoppingError(
-        "request.server-stopping", field="server", problem="is stopping", remedy="ask again: another one takes over"
-    )
-
-
-def _out_of_memory(error: Exception) -> ServerBusyError:
-    return ServerBusyError(
-        "request.out-of-memory",
-        field="server",
-        problem=f"has no memory for this request ({str(error).splitlines()[0]})",
-        remedy="ask again later, or start the server with a smaller --memory",
-    )

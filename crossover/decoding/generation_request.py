@@ -83,7 +83,7 @@ class Unmasking:
     """How a diffusion model fills its masks; without effect in an autoregressive model.
 
     Args:
-        steps: forward passes that the answer takes; 0 is one per token, the most accurate.
+        steps: forward passes that the answer takes, at least one a block; 0 is one per token, the most accurate.
         block_length: a block of this many tokens is completed before the next one; 0 is a single block. A block
             diffusion model has its own.
         order: which masked positions of a block come first: those with the most likely token, the largest margin

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 
 from crossover.decoding.generation_request import Completion, Hole, Text
@@ -20,12 +21,7 @@ def fixed_lengths(parts: Sequence[Text | Hole | range]) -> list[tuple[Text | Hol
     Raises:
         RequestError: more combinations than are tried.
     """
-    choices: list[list[Text | Hole]] = [
-        [Hole(tokens) for tokens in part] if isinstance(part, range) else [part] for part in parts
-    ]
-    combinations = 1
-    for choice in choices:
-        combinations *= len(choice)
+    combinations = math.prod(len(part) for part in parts if isinstance(part, range))
     if not 1 <= combinations <= MAX_COMBINATIONS:
         raise RequestError(
             "request.too-many-lengths",
@@ -34,6 +30,9 @@ def fixed_lengths(parts: Sequence[Text | Hole | range]) -> list[tuple[Text | Hol
             "tried",
             remedy="give narrower ranges, or fixed lengths",
         )
+    choices: list[list[Text | Hole]] = [
+        [Hole(tokens) for tokens in part] if isinstance(part, range) else [part] for part in parts
+    ]
     return list(itertools.product(*choices))
 
 

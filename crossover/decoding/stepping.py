@@ -73,7 +73,11 @@ def step(model: InferenceModel, sequences: Sequence[DecodingSequence], prefixes:
     for sequence in sorted(sequences, key=lambda sequence: sequence.least_rows > 1):
         if batch and sequence.least_rows > room:
             continue
-        segments = sequence.segments(room)
+        try:
+            segments = sequence.segments(room)
+        except Exception as error:  # of this request alone; reported to its caller
+            result.failed.append((sequence, error))
+            continue
         if segments:
             batch.append((sequence, segments))
             room -= sum(len(segment.tokens_L) for segment in segments)

@@ -101,9 +101,26 @@ def score_items(
             _plan(model, item, draws, first + start + number)
             for number, item in enumerate(items[start : start + ITEMS_AT_ONCE])
         ]
-        _run(model, [item_input for plan in plans for item_input in plan.inputs])
+        for _ in _run(model, [item_input for plan in plans for item_input in plan.inputs]):
+            pass
         for plan in plans:
             yield plan.finish()
+
+
+def score_in_turns(
+    model: Transformer, item: Sequence[Continuation], *, draws: int, first: int = 0
+) -> Iterator[ItemLikelihoods | None]:
+    """Score one item as `score_items` does, with a pause after every batch.
+
+    Yields:
+        None after each forward pass, then the result.
+
+    Raises:
+        DataError: a continuation is longer than the model's context.
+    """
+    plan = _plan(model, item, draws, first)
+    yield from _run(model, plan.inputs)
+    yield plan.finish()
 
 
 @dataclass
@@ -269,8 +286,8 @@ def _bound(masks: _Masks, nll_KM: NDArray[np.float64]) -> tuple[float, float]:
     return total, math.sqrt(squared)
 
 
-def _run(model: Transformer, rows: list[_Input]) -> None:
-    """Compute the results of every input, in batches of similar lengths."""
+def _run(model: Transformer, rows: list[_Input]) -> Iterator[None]:
+    """Compute the results of every input, in batches of similar lengths; pauses after each."""
     rows = sorted(rows, key=lambda row: (bool(row.branches), -len(row.tokens_T)))
     start = 0
     while start < len(rows):
@@ -280,6 +297,7 @@ def _run(model: Transformer, rows: list[_Input]) -> None:
             end += 1
         _run_batch(model, rows[start:end], width)
         start = end
+        yield
 
 
 def _can_batch(model: Transformer, first: _Input, other: _Input) -> bool:

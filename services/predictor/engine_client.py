@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from crossover_services.predictor.access_log import note_completion, note_prompt
 
+from crossover.decoding import engine_errors
 from crossover.decoding.engine import Engine, Ticket
 from crossover.decoding.engine_events import Event, Failed, Finished
 from crossover.decoding.generation_request import Completion, Generation, Infilling
@@ -97,6 +98,7 @@ class EngineClient:
         """The items of other work, which the engine's thread runs in turns with decoding, until the client has left.
 
         Raises:
+            DeadlineError: it takes longer than the server's time.
             Exception: what the work raises.
         """
         loop, queue = asyncio.get_running_loop(), asyncio.Queue[object]()
@@ -115,8 +117,11 @@ class EngineClient:
         self.engine.run(until_left(), report)
         results: list[object] = []
         try:
-            while not isinstance(result := await queue.get(), Exception):
-                results.append(result)
+            async with asyncio.timeout(self.timeout):
+                while not isinstance(result := await queue.get(), Exception):
+                    results.append(result)
+        except TimeoutError as error:
+            raise engine_errors.late(self.timeout or 0.0) from error
         finally:
             left = True
         if not isinstance(result, StopIteration):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import struct
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,6 +13,7 @@ from crossover_services.predictor.request_fields import RequestBody, Text, TextF
 from kserve.protocol.infer_type import InferInput, InferRequest, RequestedOutput
 from kserve.protocol.rest.v2_datamodels import RequestInput
 from pydantic import Field
+from pydantic_core import from_json
 
 from crossover.decoding.generation_request import Generation
 
@@ -120,7 +120,7 @@ def _value(name: str, value: object) -> object:
     """A parameter, of which gRPC has scalars only: a list or an object is a JSON text."""
     if name in ("stop", "logit_bias") and isinstance(value, str) and value[:1] in ("[", "{"):
         try:
-            return json.loads(value)
+            return from_json(value)
         except ValueError:
             return value
     return value

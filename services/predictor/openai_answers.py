@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import logging
 import math
 import time
 import uuid
@@ -22,6 +23,7 @@ from crossover.decoding.engine_events import Canvas, Event, Finished
 from crossover.decoding.generation_request import Completion, Generation, TokenLogprob
 from crossover.errors import RequestError
 
+_LOG = logging.getLogger(__name__)
 Json = dict[str, Any]
 
 
@@ -92,7 +94,7 @@ def choice(generation: Generation, completion: Completion, index: int, *, echo: 
         "logprobs": Logprobs().of(listed) if logprobs else None,
         "finish_reason": completion.finish_reason,
         "seed": generation.seed,
-    } | prompt_part(generation, completion, echo=echo)
+    } | prompt_part(generation, completion, echo=echo and logprobs)
 
 
 def prompt_part(generation: Generation, completion: Completion, *, echo: bool = False) -> Json:
@@ -178,6 +180,13 @@ async def _lines(
                     yield text
         except RequestError as error:
             yield _data(openai_error(error))
+            return
+        except Exception as error:  # of the engine: the status is sent already, so the stream says it
+            _LOG.exception("a stream failed")
+            failure = RequestError(
+                "request.failed", field="server", problem=f"failed ({type(error).__name__})", remedy="ask again"
+            )
+            yield _data(openai_error(failure))
             return
     if chunks.include_usage:
         used = usage([finished[index] for index in sorted(finished)], chunks.choices)

@@ -16,6 +16,7 @@ from crossover_services.predictor.openai_answers import (
     envelope,
     event_stream,
     finite,
+    prompt_part,
     token_text,
     usage,
 )
@@ -192,7 +193,7 @@ def _choice(request: ChatRequest, index: int, generation: Generation, completion
         "logprobs": _logprobs(completion.logprobs) if request.logprobs else None,
         "finish_reason": completion.finish_reason,
         "seed": generation.seed,
-    }
+    } | prompt_part(generation, completion)
 
 
 def _logprobs(items: Iterable[TokenLogprob]) -> Json:

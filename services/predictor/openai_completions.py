@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Annotated
 
@@ -112,9 +113,14 @@ def best(completions: Sequence[Completion], generated: int, kept: int) -> list[i
         return list(range(len(completions)))
     chosen = []
     for start in range(0, len(completions), generated):
-        order = sorted(range(start, start + generated), key=lambda i: -completions[i].confidence)
+        order = sorted(range(start, start + generated), key=lambda i: _confidence(completions[i]), reverse=True)
         chosen += order[:kept]
     return chosen
+
+
+def _confidence(completion: Completion) -> float:
+    """Mean log-probability of a token; an empty completion comes last."""
+    return completion.confidence if completion.tokens else -math.inf
 
 
 class _Writer:

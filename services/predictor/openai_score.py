@@ -12,7 +12,7 @@ from crossover_services.predictor.request_fields import PromptsField, RequestBod
 from pydantic import Field
 
 from crossover.errors import PromptTooLongError
-from crossover.evaluation.continuation_scoring import ItemLikelihoods, score_items
+from crossover.evaluation.continuation_scoring import ItemLikelihoods, score_in_turns
 from crossover.evaluation.tasks import Continuation
 
 MAX_CONTINUATIONS = 64
@@ -42,9 +42,9 @@ async def score(client: EngineClient, request: ScoreRequest) -> Json:
         _check_length(i, pair, model.config.max_length)
 
     def work() -> Iterator[object]:
-        # an item each, and so a turn each: others do not wait for all. Of equal lengths they have equal masks
+        # an item each: of equal lengths they have equal masks
         for pair in pairs:
-            yield from score_items(model, [[pair]], draws=request.draws, first=request.seed)
+            yield from score_in_turns(model, [pair], draws=request.draws, first=request.seed)
 
     items = [item for item in await client.run(work()) if isinstance(item, ItemLikelihoods)]
     scores = [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import socket
 from collections.abc import Sequence
 from types import FrameType
@@ -51,7 +50,7 @@ class Server(uvicorn.Server):
         """Drain, or on a second signal stop."""
         if self._draining.begun:
             self.should_exit = True
-            self.force_exit = sig == signal.SIGINT
+            self.force_exit = True
         self._draining.begin()
 
     async def on_tick(self, counter: int) -> bool:
@@ -93,6 +92,6 @@ def make_server(
         access_log=False,
         server_header=False,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=int(GRACE_SECONDS),
+        timeout_graceful_shutdown=1,  # the drain has waited for requests already
     )
     return Server(config, draining, grpc)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Iterator, MutableMapping
 from types import SimpleNamespace
@@ -12,11 +13,12 @@ from unittest.mock import AsyncMock
 import pytest
 from crossover_services.predictor.engine_client import EngineClient
 from crossover_services.predictor.openai_answers import Chunks, event_stream
+from crossover_services.predictor.openai_completions import best
 from starlette.requests import ClientDisconnect
 
 from crossover.decoding.engine import Engine, EngineLimits
 from crossover.decoding.engine_events import Event, Finished, Piece
-from crossover.decoding.generation_request import Generation
+from crossover.decoding.generation_request import Completion, Generation
 from crossover.errors import RequestError, ServerBusyError
 from tests.conftest import tiny_model
 
@@ -143,3 +145,13 @@ def test_a_client_that_leaves_a_stream_cancels_its_requests() -> None:
         assert silent.cancelled == requests
 
     asyncio.run(leave())
+
+
+def test_the_best_of_several_is_never_an_empty_one() -> None:
+    """An empty completion has no mean log-probability."""
+    fields: dict[str, Any] = {"text": "", "finish_reason": "stop", "prompt_tokens": 1, "truncated_tokens": 0}
+    made = [
+        Completion(tokens=tokens, confidence=confidence, forward_passes=1, **fields)
+        for tokens, confidence in (([1], -1.0), ([], math.nan), ([1], -0.2))
+    ]
+    assert best(made, 3, 2) == [2, 0]

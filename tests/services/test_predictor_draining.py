@@ -132,6 +132,18 @@ def test_grpc_drains_too(checkpoint: Path, tmp_path: Path) -> None:
         assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
 
 
+def test_a_second_signal_ends_it_without_waiting(server: Predictor) -> None:
+    with httpx.stream("POST", f"{server.url}/v1/completions", json=LONG, timeout=60) as running:
+        lines = running.iter_lines()
+        next(lines)
+        server.terminate()
+        until(lambda: httpx.get(f"{server.url}/v2/models/crossover/ready").status_code == 503)
+        server.terminate()
+        server.process.wait(10)
+        with pytest.raises(httpx.HTTPError):
+            list(lines)
+
+
 def test_an_idle_server_ends(server: Predictor) -> None:
     server.terminate()
     assert server.process.wait(20) == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import httpx
@@ -107,6 +108,14 @@ def test_malformed_parts_are_refused(dlm_url: str, message: str, parts: object) 
     assert answer.status_code == 400
     assert message in answer.json()["error"]["message"]
     assert answer.json()["error"]["param"] == "parts"
+
+
+def test_too_many_lengths_are_refused_before_they_are_made(dlm_url: str) -> None:
+    began = time.monotonic()
+    answer = httpx.post(f"{dlm_url}/v1/infill", json={"model": "crossover", "parts": [{"hole": [1, 4096]}] * 200})
+    assert answer.status_code == 400
+    assert "combinations of lengths" in answer.json()["error"]["message"]
+    assert time.monotonic() - began < 0.5
 
 
 def test_texts_and_holes_longer_than_the_context_are_refused(dlm_url: str) -> None:

@@ -172,6 +172,8 @@ def test_lists_in_v2_parameters_may_be_json_texts(url: str) -> None:
     cut = full[: min(full.index(stop) for stop in stops)]
     assert completion({"stop": stops}) == completion({"stop": json.dumps(stops)}) == cut
     assert completion({"logit_bias": json.dumps({"97": 100}), "temperature": "0"}) == "a" * 12
+    for odd in ("[" * 2000, '["\\ud800"]'):  # no JSON that we read: then it is a stop text
+        assert completion({"stop": odd[:1000]}) == full
 
 
 def test_v2_has_counts_and_logprobs_and_gives_the_outputs_that_are_asked_for(url: str) -> None:

@@ -316,6 +316,20 @@ def test_a_stream_has_the_log_probability_of_every_token(engines: list[Engine]) 
     assert len(streamed) == len(completion.tokens) == 60
 
 
+def test_a_model_that_cannot_be_computed_does_not_warm_up(
+    engines: list[Engine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = Engine(AR)
+    engines.append(engine)
+
+    def broken(_: object) -> None:
+        raise RuntimeError("no such kernel")
+
+    monkeypatch.setattr(engine._inference, "forward", broken)
+    with pytest.raises(RuntimeError, match="no such kernel"):
+        engine.warm_up()
+
+
 def test_a_receiver_that_fails_costs_its_own_request_only(engines: list[Engine]) -> None:
     engine = Engine(AR)
     engines.append(engine)

@@ -12,7 +12,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from crossover.data.tokenizer import BOS, encode
 from crossover.errors import DataError
 from crossover.evaluation import continuation_scoring, scored_forward
-from crossover.evaluation.continuation_scoring import score_items
+from crossover.evaluation.continuation_scoring import score_in_turns, score_items
 from crossover.evaluation.encoded_pair import encode_pair
 from crossover.evaluation.tasks import Continuation
 from crossover.model.transformer import Transformer
@@ -43,6 +43,16 @@ def test_ar_scores_are_those_of_each_continuation_alone() -> None:
             assert scored.nll == pytest.approx(float(nll.sum()), rel=1e-5)
             assert (scored.stderr, scored.tokens, scored.draws) == (0.0, len(option), 1)
             assert greedy == bool((logits.argmax(-1).numpy() == option).all())
+
+
+def test_scoring_in_turns_pauses_after_every_pass_and_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = model_of("dlm")
+    monkeypatch.setitem(scored_forward.FEATURES_PER_FORWARD, "cpu", 16)
+    monkeypatch.setattr(scored_forward, "LEAST_POSITIONS", 1)
+    item = [Continuation("The cat", " ran off")]
+    *pauses, result = score_in_turns(model, item, draws=6, first=3)
+    assert pauses == [None] * 6
+    assert result == next(score_items(model, [item], draws=6, first=3))
 
 
 @pytest.mark.parametrize("budget", [1, 60, 100_000])
