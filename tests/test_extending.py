@@ -100,7 +100,7 @@ def test_verb(tmp_path: Path, corpus: Path, capsys: pytest.CaptureFixture[str]) 
 @pytest.mark.filterwarnings("ignore")  # of kserve's imports
 def test_http_route() -> None:
     routes = example("HTTP route")["RoutesWithVocabulary"]
-    batcher = SimpleNamespace(model=SimpleNamespace(config=SimpleNamespace(vocab_size=259)))
-    instance = routes("crossover", batcher, None, {})
+    client = SimpleNamespace(engine=SimpleNamespace(model=SimpleNamespace(config=SimpleNamespace(vocab_size=259))))
+    instance = routes("crossover", client, {}, None)
     assert "/v1/vocabulary" in [route.path for route in instance.router().routes]
     assert asyncio.run(instance.vocabulary()) == {"vocab_size": 259}
