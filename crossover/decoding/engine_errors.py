@@ -14,10 +14,11 @@ def stopping() -> ServerStoppingError:
 
 def out_of_memory(error: Exception) -> ServerBusyError:
     """Of a request whose keys and values could not be allocated."""
+    reason = (str(error).splitlines() or [type(error).__name__])[0]  # a MemoryError has no text
     return ServerBusyError(
         "request.out-of-memory",
         field="server",
-        problem=f"has no memory for this request ({str(error).splitlines()[0]})",
+        problem=f"has no memory for this request ({reason})",
         remedy="ask again later, or start the server with a smaller --memory",
     )
 

@@ -231,6 +231,19 @@ def test_requests_wait_for_memory_and_never_take_more(engines: list[Engine]) -> 
         submit(Engine(AR, EngineLimits(memory_bytes=one // 2)), Generation(prompt="x", max_tokens=90))
 
 
+def test_a_failed_allocation_is_its_request_s(engines: list[Engine], monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = Engine(AR)
+    engines.append(engine)
+
+    def full(_: int) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(engine._inference, "new_cache", full)
+        assert isinstance(slow(engine).error(), ServerBusyError)
+    assert len(slow(engine).completion().tokens) == 90
+
+
 def test_a_short_request_does_not_wait_for_a_long_one(engines: list[Engine]) -> None:
     engine = Engine(AR)
     engines.append(engine)
