@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from crossover.data import tokenizer
-from crossover.decoding import engine_errors
 from crossover.decoding.decoding_sequence import DecodingSequence
+from crossover.decoding.engine_errors import cancelled, late, out_of_memory, stopping
 from crossover.decoding.engine_events import Event, Failed, Finished, Timing
 from crossover.decoding.engine_limits import Capabilities, EngineLimits, EngineState
 from crossover.decoding.free_memory import free_memory
@@ -230,7 +230,7 @@ class Engine:
 
     def _refuse_if_stopping(self) -> None:
         if self._draining:
-            raise engine_errors.stopping()
+            raise stopping()
 
     def _check_length(self, request: Generation | Infilling) -> None:
         if isinstance(request, Infilling):
@@ -268,18 +268,18 @@ class Engine:
                 self._turning = False
                 self._lock.notify_all()
         for ticket in [*self._running, *self._waiting]:
-            _report_to(ticket.on_event, Failed(engine_errors.stopping()))
+            _report_to(ticket.on_event, Failed(stopping()))
         for _, on_result in self._work:
-            _report_to(on_result, engine_errors.stopping())
+            _report_to(on_result, stopping())
 
     def _drop(self) -> None:
         """Take out what was cancelled, and what is late."""
         now = time.monotonic()
         for ticket in [*self._running, *self._waiting]:
             if ticket.cancelled:
-                self._remove(ticket, engine_errors.cancelled())
+                self._remove(ticket, cancelled())
             elif ticket.deadline is not None and now > ticket.deadline:
-                self._remove(ticket, engine_errors.late(now - ticket.submitted))
+                self._remove(ticket, late(now - ticket.submitted))
 
     def _remove(self, ticket: Ticket, error: Exception | None = None) -> None:
         (self._running if ticket in self._running else self._waiting).remove(ticket)
@@ -305,7 +305,7 @@ class Engine:
             try:
                 ticket.sequence.begin()
             except (MemoryError, RuntimeError) as error:  # torch reports a failed allocation so
-                self._remove(ticket, engine_errors.out_of_memory(error))
+                self._remove(ticket, out_of_memory(error))
 
     def _step(self) -> None:
         tickets = {id(ticket.sequence): ticket for ticket in self._running}

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from crossover_services.predictor.access_log import note_completion, note_prompt
 
-from crossover.decoding import engine_errors
 from crossover.decoding.engine import Engine, Ticket
+from crossover.decoding.engine_errors import late
 from crossover.decoding.engine_events import Event, Failed, Finished
 from crossover.decoding.generation_request import Completion, Generation, Infilling
 
@@ -121,7 +121,7 @@ class EngineClient:
                 while not isinstance(result := await queue.get(), Exception):
                     results.append(result)
         except TimeoutError as error:
-            raise engine_errors.late(self.timeout or 0.0) from error
+            raise late(self.timeout or 0.0) from error
         finally:
             left = True
         if not isinstance(result, StopIteration):
