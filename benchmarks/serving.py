@@ -219,7 +219,7 @@ def measure_precision(folder: Path, options: argparse.Namespace) -> None:
         bits = -statistics.fmean(nats) / math.log(2)
         exact = exact or bits
         asked = [greedy(prompt, tokens) for prompt in prompts.take(options.requests)]
-        rates = [timed(lambda: tokens_of(engine_answers(engine, asked, 8))).rate for _ in range(options.repeats)]  # noqa: B023
+        rates = [timed(lambda: tokens_of(engine_answers(engine, asked, 8))).rate for _ in range(options.repeats)]  # noqa: B023 - called before the next turn
         lines.append([dtype, f"{bits:.4f}", f"{bits - exact:+.4f}", f"{statistics.median(rates):,.0f}"])
         engine.close()
     print(markdown(("weights", "bits a byte", "loss", "tokens/s, 8 at once"), lines))

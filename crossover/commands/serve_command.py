@@ -41,7 +41,7 @@ def serve(options: argparse.Namespace) -> int:
     flags += ["--log-prompts"] if options.log_prompts else []
     sys.stdout.flush()
     # in place of this process, so that signals reach the server itself, which ends its streams before it stops
-    os.execv(sys.executable, [*_command(checkpoint), *flags])  # noqa: S606
+    os.execv(sys.executable, [*_command(checkpoint), *flags])  # noqa: S606 - our own interpreter
 
 
 def _examples(place: str, checkpoint: Path) -> list[str]:

@@ -203,7 +203,7 @@ def readable(text: str) -> str:
 
 def _call(url: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data=data, headers={"Content-Type": "application/json"})  # noqa: S310
+    request = urllib.request.Request(url, data=data, headers={"Content-Type": "application/json"})  # noqa: S310 - our own server on loopback
     try:
         with urllib.request.urlopen(request, timeout=60) as response:  # noqa: S310 - our own server on loopback
             answer: dict[str, Any] = json.load(response)

@@ -72,7 +72,7 @@ class Application(RESTServer):
         self.app.include_router(playground_router(read_examples(options.examples) if options.examples else ()))
         self.app.include_router(routes.router())
         self.app.include_router(kserve_routes(data_plane))
-        self.create_application()  # type: ignore[no-untyped-call]
+        self.create_application()  # type: ignore[no-untyped-call]  # untyped there
         add_error_handlers(self.app)
 
     def _add_middlewares(self, app: FastAPI) -> None:

@@ -20,7 +20,7 @@ class Servicer(InferenceServicer):
     async def ModelMetadata(
         self,
         request: pb.ModelMetadataRequest,
-        context: Any,  # noqa: ANN401
+        context: Any,  # noqa: ANN401 - as KServe and its clients have it
     ) -> pb.ModelMetadataResponse:
         """The inputs and outputs; gRPC's message has no place for the checkpoint's run and step."""
         self._check_version(request.name, request.version)
@@ -31,7 +31,7 @@ class Servicer(InferenceServicer):
     async def ModelInfer(
         self,
         request: pb.ModelInferRequest,
-        context: Any,  # noqa: ANN401
+        context: Any,  # noqa: ANN401 - as KServe and its clients have it
     ) -> pb.ModelInferResponse:
         """Complete every element of the input `prompt`."""
         self._check_version(request.model_name, request.model_version)

@@ -39,7 +39,7 @@ class Tensor(RequestInput):
 
     name: Literal["prompt", "suffix"]
     datatype: Literal["BYTES"]
-    data: list[Any] | None = None  # type: ignore[assignment]
+    data: list[Any] | None = None  # type: ignore[assignment]  # narrower than the base class
 
 
 class Output(RequestBody):

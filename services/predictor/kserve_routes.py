@@ -78,18 +78,18 @@ def kserve_routes(plane: RequestDataPlane) -> APIRouter:
     endpoints, router = V2Endpoints(plane), APIRouter()
     one, versioned = "/v2/models/{model_name}", "/v2/models/{model_name}/versions/{version}"
 
-    async def infer(raw_request: Request, raw_response: Response, model_name: str) -> Any:  # noqa: ANN401
+    async def infer(raw_request: Request, raw_response: Response, model_name: str) -> Any:  # noqa: ANN401 - as KServe and its clients have it
         return await endpoints.infer(raw_request, raw_response, model_name, await raw_request.body())
 
-    async def infer_version(raw_request: Request, raw_response: Response, model_name: str, version: str) -> Any:  # noqa: ANN401
+    async def infer_version(raw_request: Request, raw_response: Response, model_name: str, version: str) -> Any:  # noqa: ANN401 - as KServe and its clients have it
         plane.check_version(model_name, version)
         return await infer(raw_request, raw_response, model_name)
 
-    async def metadata_of_version(model_name: str, version: str) -> Any:  # noqa: ANN401
+    async def metadata_of_version(model_name: str, version: str) -> Any:  # noqa: ANN401 - as KServe and its clients have it
         plane.check_version(model_name, version)
         return await plane.model_metadata(model_name)
 
-    async def ready_version(model_name: str, version: str) -> Any:  # noqa: ANN401
+    async def ready_version(model_name: str, version: str) -> Any:  # noqa: ANN401 - as KServe and its clients have it
         plane.check_version(model_name, version)
         return await endpoints.model_ready(model_name)
 

@@ -20,7 +20,7 @@ class TimedProtocol(HttpToolsProtocol):
     read_seconds = READ_SECONDS
     _timer: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # narrower than the base class
         """The time for the first request begins."""
         super().connection_made(transport)
         self._begin()

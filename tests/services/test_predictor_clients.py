@@ -59,7 +59,7 @@ def kserve() -> Any:  # noqa: ANN401 - the module, which parses sys.argv when it
         yield kserve
 
 
-def kserve_request(kserve: Any, texts: list[str], *, binary: bool = False, **parameters: object) -> Any:  # noqa: ANN401
+def kserve_request(kserve: Any, texts: list[str], *, binary: bool = False, **parameters: object) -> Any:  # noqa: ANN401 - as KServe and its clients have it
     tensor = kserve.InferInput("prompt", [len(texts)], "BYTES", data=texts)
     if binary:
         tensor.set_data_from_numpy(np.array(texts, dtype=np.object_), binary_data=True)
@@ -73,7 +73,7 @@ def kserve_data(answer: Any) -> dict[str, list[object]]:  # noqa: ANN401 - the c
     return {output.name: [text(value) for value in output.as_numpy().tolist()] for output in answer.outputs}
 
 
-def test_kserve_s_clients_give_equal_answers_over_every_protocol(served: Served, kserve: Any) -> None:  # noqa: ANN401
+def test_kserve_s_clients_give_equal_answers_over_every_protocol(served: Served, kserve: Any) -> None:  # noqa: ANN401 - as KServe and its clients have it
     fields: dict[str, object] = {"max_tokens": 5, "seed": 3}
 
     async def ask() -> list[dict[str, list[object]]]:
@@ -100,8 +100,8 @@ def test_kserve_s_clients_give_equal_answers_over_every_protocol(served: Served,
     assert answers[0]["prompt_tokens"] == [2, 2]
 
 
-def test_errors_are_grpc_s_status_codes(served: Served, kserve: Any) -> None:  # noqa: ANN401
-    async def code(request: Any, **options: Any) -> tuple[grpc.StatusCode, str]:  # noqa: ANN401
+def test_errors_are_grpc_s_status_codes(served: Served, kserve: Any) -> None:  # noqa: ANN401 - as KServe and its clients have it
+    async def code(request: Any, **options: Any) -> tuple[grpc.StatusCode, str]:  # noqa: ANN401 - as KServe and its clients have it
         async with kserve.InferenceGRPCClient(served.grpc) as calls:
             with pytest.raises(grpc.RpcError) as caught:
                 await calls.infer(request, **options)
@@ -124,7 +124,7 @@ def test_errors_are_grpc_s_status_codes(served: Served, kserve: Any) -> None:  #
     assert asyncio.run(code(wrong))[0] is grpc.StatusCode.INVALID_ARGUMENT
 
 
-def test_malformed_tensors_over_grpc_are_invalid_arguments(served: Served, kserve: Any) -> None:  # noqa: ANN401
+def test_malformed_tensors_over_grpc_are_invalid_arguments(served: Served, kserve: Any) -> None:  # noqa: ANN401 - as KServe and its clients have it
     from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
     from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
 

@@ -40,7 +40,7 @@ def test_schemathesis_finds_no_server_error(server: httpx.Client, route: str) ->
     operations = list(schema.get_all_operations())
     assert operations
     for operation in operations:
-        strategy = operation.ok().as_strategy()  # type: ignore[union-attr]
+        strategy = operation.ok().as_strategy()  # type: ignore[union-attr]  # hypothesis: an operation was found
 
         @FEW
         @given(case=strategy)
@@ -66,7 +66,7 @@ def refused_or_answered(answer: httpx.Response) -> None:
 
 @FEW
 @given(body=VALUES | st.fixed_dictionaries({"instances": st.lists(VALUES | FIELDS, max_size=3)}), fields=FIELDS)
-def test_no_body_of_v1_gives_a_server_error(server: httpx.Client, body: Any, fields: dict[str, Any]) -> None:  # noqa: ANN401
+def test_no_body_of_v1_gives_a_server_error(server: httpx.Client, body: Any, fields: dict[str, Any]) -> None:  # noqa: ANN401 - as KServe and its clients have it
     for content in (body, {"instances": [{"prompt": "x"} | fields]}):
         encoded = json.dumps(content).encode("utf-8", "surrogatepass")
         refused_or_answered(server.post("/v1/models/crossover:predict", content=encoded))
@@ -99,7 +99,7 @@ def test_no_body_of_v2_gives_a_server_error(server: httpx.Client, **fields: Any)
     shape=st.lists(st.integers(-1, 3), max_size=2),
     datatype=st.sampled_from(["BYTES", "INT32"]),
 )
-def test_no_binary_tensor_gives_a_server_error(server: httpx.Client, **given_: Any) -> None:  # noqa: ANN401
+def test_no_binary_tensor_gives_a_server_error(server: httpx.Client, **given_: Any) -> None:  # noqa: ANN401 - as KServe and its clients have it
     parameters = {"binary_data_size": given_["size"]}
     tensor = {"name": "prompt", "shape": given_["shape"], "datatype": given_["datatype"], "parameters": parameters}
     head = json.dumps({"inputs": [tensor]}).encode()

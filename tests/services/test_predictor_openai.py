@@ -44,16 +44,16 @@ def test_several_prompts_and_choices_with_logprobs(client: OpenAI) -> None:
 
 def test_a_stream_adds_up_and_ends_with_usage(client: OpenAI, url: str, ar_url: str) -> None:
     fields = {"model": "crossover", "prompt": "ab", "max_tokens": 8, "temperature": 0}
-    whole = client.completions.create(**fields)  # type: ignore[call-overload]
+    whole = client.completions.create(**fields)  # type: ignore[call-overload]  # fields of every overload
     extra = {} if url == ar_url else {"block_length": 2}
     chunks = list(
-        client.completions.create(**fields, stream=True, stream_options={"include_usage": True}, extra_body=extra)  # type: ignore[call-overload]
+        client.completions.create(**fields, stream=True, stream_options={"include_usage": True}, extra_body=extra)  # type: ignore[call-overload]  # fields of every overload
     )
     assert len({chunk.id for chunk in chunks}) == 1
     assert chunks[-1].usage.completion_tokens == 8
     assert chunks[-2].choices[0].finish_reason in ("length", "stop")
     text = "".join(choice.text for chunk in chunks for choice in chunk.choices)
-    blocks = client.completions.create(**fields, extra_body=extra)  # type: ignore[call-overload]
+    blocks = client.completions.create(**fields, extra_body=extra)  # type: ignore[call-overload]  # fields of every overload
     assert text == blocks.choices[0].text
     assert whole.choices[0].finish_reason == blocks.choices[0].finish_reason
 

@@ -24,6 +24,7 @@ from crossover.errors import (
     ServerBusyError,
     ServerStoppingError,
 )
+from crossover.model.transformer import Transformer
 from tests.crossover.decoding.test_inference_model import model_of
 
 WAIT = 120.0
@@ -94,7 +95,7 @@ def engines() -> Iterator[list[Engine]]:
 
 
 @EVERY
-def test_an_answer_is_the_same_alone_and_among_others(model: Any, engines: list[Engine]) -> None:  # noqa: ANN401
+def test_an_answer_is_the_same_alone_and_among_others(model: Transformer, engines: list[Engine]) -> None:
     """To the bit: tokens and log-probabilities, with other batch sizes, other rows a pass, and prompts seen before."""
     asked = requests(24)
     alone = [generate(model, [request])[0] for request in asked]
@@ -162,7 +163,7 @@ def test_holes_are_filled_between_given_texts(engines: list[Engine]) -> None:
 
 
 @EVERY
-def test_eos_can_be_banned_or_put_off(model: Any) -> None:  # noqa: ANN401
+def test_eos_can_be_banned_or_put_off(model: Transformer) -> None:
     """With a bias that makes EOS certain, it comes as soon as it may."""
     fields: dict[str, Any] = {"prompt": "x", "max_tokens": 12, "logit_bias": {tokenizer.EOS: 1e6}}
     lengths = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 
 from crossover.data import tokenizer
 from crossover.decoding.inference_model import InferenceModel
+from crossover.decoding.packed_linear import Precision
 from crossover.decoding.row_sizes import RowSizes
 from crossover.decoding.segment import Segment
 from crossover.model.model_presets import preset
@@ -47,8 +49,8 @@ def without_mask(logits: np.ndarray) -> np.ndarray:
 
 @FAMILIES
 @pytest.mark.parametrize("experts", [False, True], ids=["dense", "experts"])
-def test_logits_are_those_of_the_training_model(fields: dict[str, int], experts: bool) -> None:
-    model = model_of(experts=experts, **fields)  # type: ignore[arg-type]
+def test_logits_are_those_of_the_training_model(fields: dict[str, Any], experts: bool) -> None:
+    model = model_of(experts=experts, **fields)
     wanted = np.array([0, 5, LENGTH - 1])
     (logits,) = InferenceModel(model).forward([Segment(TOKENS, wanted_P=wanted)])
     np.testing.assert_allclose(
@@ -64,8 +66,8 @@ def test_logits_are_those_of_the_training_model(fields: dict[str, int], experts:
     ],
     ids=["ar", "block"],
 )
-def test_what_is_cached_equals_what_is_computed_at_once(fields: dict[str, int], parts: list[int]) -> None:
-    model = model_of(**fields)  # type: ignore[arg-type]
+def test_what_is_cached_equals_what_is_computed_at_once(fields: dict[str, Any], parts: list[int]) -> None:
+    model = model_of(**fields)
     prepared = InferenceModel(model)
     cache = prepared.new_cache(LENGTH)
     logits = [
@@ -90,8 +92,10 @@ def test_a_masked_model_sees_the_cached_rest_of_the_sequence() -> None:
 @FAMILIES
 @pytest.mark.parametrize("experts", [False, True], ids=["dense", "experts"])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_a_segment_has_the_same_bits_beside_any_others(fields: dict[str, int], experts: bool, precision: str) -> None:
-    prepared = InferenceModel(model_of(experts=experts, **fields), precision, rows=256)  # type: ignore[arg-type]
+def test_a_segment_has_the_same_bits_beside_any_others(
+    fields: dict[str, Any], experts: bool, precision: Precision
+) -> None:
+    prepared = InferenceModel(model_of(experts=experts, **fields), precision, rows=256)
     segment = Segment(TOKENS[:32], wanted_P=np.array([31]))
     single = Segment(TOKENS[3:4], wanted_P=np.array([0]))
     alone = [prepared.forward([one])[0] for one in (segment, single)]
@@ -102,9 +106,9 @@ def test_a_segment_has_the_same_bits_beside_any_others(fields: dict[str, int], e
 
 
 @pytest.mark.parametrize("precision", ["bf16", "int8"])
-def test_lower_precision_stays_near(precision: str) -> None:
+def test_lower_precision_stays_near(precision: Precision) -> None:
     model = model_of(causal=True)
-    (logits,) = InferenceModel(model, precision).forward([Segment(TOKENS, wanted_P=np.arange(LENGTH))])  # type: ignore[arg-type]
+    (logits,) = InferenceModel(model, precision).forward([Segment(TOKENS, wanted_P=np.arange(LENGTH))])
     exact = without_mask(reference(model, TOKENS))
     error = np.abs(without_mask(logits) - exact).mean() / exact.std()
     assert 0 < error < {"bf16": 0.05, "int8": 0.1}[precision]

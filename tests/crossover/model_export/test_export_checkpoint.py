@@ -183,7 +183,7 @@ def test_the_card_s_examples_unmask_as_our_server_does(
     scope: dict[str, Any] = {"FOLDER": str(tmp_path / "out")}
     exec(first, scope)  # noqa: S102 - the card's own example
     filled = scope["model"].fill_masks(scope["tokens"])[0].tolist()
-    exec(second, scope)  # noqa: S102
+    exec(second, scope)  # noqa: S102 - the card's own example
     assert tokenizer.decode(filled) in capsys.readouterr().out
     assert scope["tokens"][0].tolist() == filled
     assert not {tokenizer.EOS, tokenizer.MASK} & set(filled)
