@@ -4,7 +4,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-EXTRAS := train,serve,registry,service,pipelines,cluster
+EXTRAS := data,train,serve,registry,service,pipelines,cluster
 CONSTRAINTS := constraints.txt
 # Where PyTorch's wheels without CUDA are, for a machine without a GPU: docs/installing.md
 TORCH_INDEX_URL ?=

@@ -18,9 +18,9 @@ from crossover.data.corpus_sources import SourceCounts, documents
 from crossover.data.task_packs import Pack
 from crossover.evaluation import tasks
 from crossover.evaluation.tasks import Scored
-from crossover.study import arms, study_parts
+from crossover.study import arms, data_config
+from crossover.study.data_config import DataConfig
 from crossover.study.load_study import parse_study
-from crossover.study.study_parts import DataConfig
 
 PAGE = (Path(__file__).parents[1] / "docs" / "extending.md").read_text("utf-8")
 SECTIONS = dict(re.findall(r"^## A new ([^\n]+)\n.*?```python\n(.*?)```", PAGE, re.DOTALL | re.MULTILINE))
@@ -62,7 +62,7 @@ def test_arm() -> None:
 
 def test_corpus_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     example("corpus source")
-    monkeypatch.setattr(study_parts, "SOURCES", (*study_parts.SOURCES, "markdown:"))
+    monkeypatch.setattr(data_config, "SOURCES", (*data_config.SOURCES, "markdown:"))
     (tmp_path / "page.md").write_text("# Title\n\n## One\nfirst\n\n## Two\nsecond\n")
     config = DataConfig(source=f"markdown:{tmp_path}/*.md")
     assert [text for _, text in documents(config, SourceCounts())] == ["# Title", "One\nfirst", "Two\nsecond"]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from crossover.errors import DataError
-from crossover.study.study_parts import DataConfig
+from crossover.study.data_config import DataConfig
 
 _STDLIB_LEFT_OUT = {
     "test",

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from crossover.data.corpus_sources import SourceCounts, matching_files, source_bytes, unpacked
 from crossover.data.split_corpus import distinct_documents, document_tokens
 from crossover.errors import DataError
-from crossover.study.study_parts import SOURCES, DataConfig
+from crossover.study.data_config import SOURCES, DataConfig
 
 PACKED = (".gz", ".xz")
 JSON_LINES = (".jsonl", ".ndjson")

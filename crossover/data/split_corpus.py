@@ -21,7 +21,7 @@ from crossover.data.corpus_sources import SourceCounts, documents, source_bytes
 from crossover.data.dataset import TOKEN
 from crossover.files import workspace_error
 from crossover.progress import MEBIBYTE, byte_meter
-from crossover.study.study_parts import DataConfig
+from crossover.study.data_config import DataConfig
 
 PROGRESS_BYTES = 8 * MEBIBYTE
 """Corpora above it show their progress."""

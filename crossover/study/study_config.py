@@ -17,14 +17,9 @@ from crossover.files import digest_of
 from crossover.metric_catalogue import metric_of
 from crossover.model.model_presets import PRESETS
 from crossover.study.arms import Arm, Recipe, resolve_arm
-from crossover.study.study_parts import (
-    DOMAIN_CLOZE,
-    DataConfig,
-    EvaluationConfig,
-    GridConfig,
-    StudyPart,
-    TrainingConfig,
-)
+from crossover.study.data_config import DataConfig
+from crossover.study.study_part import StudyPart
+from crossover.study.study_parts import DOMAIN_CLOZE, EvaluationConfig, GridConfig, TrainingConfig
 
 DEFAULT_METRICS = ("validation_bpb", f"{DOMAIN_CLOZE}_accuracy", f"{DOMAIN_CLOZE}_margin")
 """What arms are compared on when a study names no metric; the first is the primary one."""

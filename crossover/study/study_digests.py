@@ -17,9 +17,9 @@ from collections.abc import Mapping, Sequence
 from crossover.analysis.analysis_plan import AnalysisPlan
 from crossover.files import digest_of
 from crossover.model.model_presets import PRESETS
+from crossover.study.data_config import DataConfig
 from crossover.study.identity import RunId
 from crossover.study.study_config import StudyConfig
-from crossover.study.study_parts import DataConfig
 
 DATASET_VERSION = 2
 """Raise when the same corpus and settings would give other examples."""

@@ -1,50 +1,16 @@
-"""The sections of a study: data, grid, training and evaluation, with their limits and defaults."""
+"""The sections of a study: grid, training and evaluation, with their limits and defaults."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from crossover.field_faults import NAME_PATTERN, unknown_name
 from crossover.model.model_presets import model_presets
+from crossover.study.study_part import StudyPart
 
 DOMAIN_CLOZE = "domain-cloze"
-SOURCES = ("stdlib:", "text:", "jsonl:")
-
-
-class StudyPart(BaseModel):
-    """A section of a study: frozen, and unknown fields are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class DataConfig(StudyPart):
-    """The corpus and how it becomes tokens."""
-
-    source: str = Field(
-        default="stdlib:",
-        description="`stdlib:` is the running interpreter's standard library; `text:GLOB` one document a file; "
-        "`jsonl:GLOB` one document a line. `.gz` and `.xz` are read as they are.",
-    )
-    text_field: str = Field(default="text", description="The field of a JSON line that holds the document.")
-    separator: str = Field(default="", description="Cut each text file into documents at this string.")
-    undecodable: Literal["refuse", "skip"] = Field(
-        default="refuse", description="What to do with a document that is not UTF-8; skipped ones are counted."
-    )
-    tokenizer: Literal["bytes"] = Field(default="bytes", description="Byte level: 256 bytes, BOS, EOS and MASK.")
-    sequence_length: int = Field(default=64, ge=8, le=8192, description="Tokens in one training example.")
-    validation_fraction: float = Field(default=0.1, gt=0, lt=0.9, description="Share of documents held out.")
-    validation_tokens: int = Field(default=8192, ge=64, description="Held-out tokens that the loss is measured on.")
-
-    @field_validator("source")
-    @classmethod
-    def _scheme_is_known(cls, source: str) -> str:
-        if not source.startswith(SOURCES):
-            raise ValueError(f"unknown source {source!r}; start it with one of {', '.join(SOURCES)}")
-        if source in ("text:", "jsonl:"):
-            raise ValueError(f"{source!r} names no file; write for example {source}corpus/*.txt")
-        return source
 
 
 def _known_model(name: str) -> str:

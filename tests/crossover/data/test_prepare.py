@@ -20,8 +20,8 @@ from crossover.data.task_packs import Pack, read_pack
 from crossover.data.tokenizer import EOS, decode, encode, hugging_face_json
 from crossover.errors import DataError, WorkspaceError
 from crossover.files import digest_of_file
+from crossover.study.data_config import DataConfig
 from crossover.study.study_config import StudyConfig
-from crossover.study.study_parts import DataConfig
 from tests.conftest import write_corpus
 
 

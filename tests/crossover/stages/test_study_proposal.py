@@ -19,9 +19,9 @@ from crossover.settings import Settings
 from crossover.stages import study_proposal as module
 from crossover.stages.study_proposal import Proposal, propose_study
 from crossover.stages.waiting_time import StageSeconds
+from crossover.study.data_config import DataConfig
 from crossover.study.load_study import load_study, parse_study
 from crossover.study.study_config import StudyConfig
-from crossover.study.study_parts import DataConfig
 
 
 def survey(tokens: int) -> CorpusSurvey:
