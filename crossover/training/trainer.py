@@ -146,6 +146,7 @@ class Trainer:
             seed=spec.seed,
             length=spec.study.data.sequence_length,
             world=self.world,
+            document_end=spec.document_end,
         )
 
     def _start(self) -> _State:
@@ -329,6 +330,7 @@ class Trainer:
             model=self.engine.model.config,
             block_length=arm.block_length,
             expert_choice=arm.expert_choice,
+            document_end=self.spec.document_end,
             skipped=tuple(sorted(self.skipped)),
         )
 
