@@ -164,7 +164,8 @@ class Transformer(nn.Module):
         Args:
             tokens_BL: token ids, L at most max_length + 1 (one more for BOS).
             visible_BL: False where a token is padding and must not be attended to; None without padding.
-            mask_LL: attention mask, True where a key (column) is visible; default: the family's own.
+            mask_LL: attention mask, True where a key (column) is visible, or one for each example, (B, 1, L, L);
+                default: the family's own.
             positions_L: RoPE position of each token; default: its index.
             attention: mask and RoPE tables, in place of the three arguments above.
             dropout: applied to the output of each residual branch; None for none.

@@ -231,7 +231,13 @@ class Trainer:
         """One optimizer step, and its numbers."""
         self._writer.poll()
         began = time.perf_counter()
-        batch = batch_at(self.spec.seed, state.step, batch_size=self.config.batch_size, examples=len(self.examples))
+        batch = batch_at(
+            self.spec.seed,
+            state.step,
+            batch_size=self.config.batch_size,
+            examples=len(self.examples),
+            random_lengths=self.config.random_lengths,
+        )
         losses = self.engine.gradients(state.step, batch, self.examples)
         rate = learning_rate(self.config, state.step, self.total_steps, state.branch)
         if state.step in self.skipped:

@@ -18,10 +18,11 @@ from torch.nn import functional as F
 
 from crossover.counter_rng import Stream, generator
 from crossover.data import tokenizer
+from crossover.model.attention import causal_mask
 from crossover.model.dropout import Dropout
 from crossover.model.transformer import Transformer
 from crossover.study.arms import Arm
-from crossover.training.batch_order import Batch
+from crossover.training.batch_order import Batch, cut_places
 from crossover.training.chunked_loss import weighted_nll
 from crossover.training.token_masking import block_lengths, example_noise, training_masks
 
@@ -36,6 +37,8 @@ class Microbatch(NamedTuple):
     scored: Tensor | None
     """Flat indices into (n x L) of the tokens with a nonzero weight; None computes the logits of all tokens."""
     dropout: Dropout | None
+    cuts_n: Tensor | None = None
+    """First token of the second sequence of each example that is cut in two, 0 where it is whole; None if all are."""
 
 
 @dataclass(frozen=True)
@@ -92,8 +95,11 @@ class TrainingObjective:
             device: of the tensors.
         """
         weights_nL, scored = None, None
+        cuts_n = cut_places(batch, slots, length=self.length, block_length=self.arm.block_length)
         if self.arm.causal:
             inputs_nT = self._shifted(batch, slots, tokens_nL)
+            if cuts_n is not None:
+                inputs_nT[np.flatnonzero(cuts_n), cuts_n[cuts_n > 0]] = tokenizer.BOS
         else:
             masked_nL, weights_nL = training_masks(
                 seed=self.seed,
@@ -103,6 +109,7 @@ class TrainingObjective:
                 length=self.length,
                 mask_sampling=self.arm.mask_sampling,
                 block_length=self.arm.block_length,
+                cuts_n=cuts_n,
             )
             inputs_nT = np.where(masked_nL, tokenizer.MASK, tokens_nL)
             if self.arm.block_length:
@@ -114,6 +121,7 @@ class TrainingObjective:
             None if weights_nL is None else _sent(weights_nL, device),
             None if scored is None else _sent(scored, device),
             self._dropout(batch, slots, device),
+            None if cuts_n is None else _sent(cuts_n, device),
         )
 
     def _shifted(self, batch: Batch, slots: slice, tokens_nL: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -165,12 +173,25 @@ def sum_of_losses(model: torch.nn.Module, part: Microbatch, arm: Arm, mask_id: i
         extra = torch.zeros(2, device=nll.device) if router is None else router.sum(dim=0)
         return torch.cat((nll[None], extra))
 
-    if not arm.block_length:
-        losses: Tensor = model(part.inputs_nT, dropout=part.dropout, readout=readout)
-        return losses
-    mask_TT, positions_T = clean_and_noisy(length, arm.block_length, part.inputs_nT.device)
-    losses = model(part.inputs_nT, mask_LL=mask_TT, positions_L=positions_T, dropout=part.dropout, readout=readout)
+    mask, positions_T = _visible(part, arm, length)
+    losses: Tensor = model(part.inputs_nT, mask_LL=mask, positions_L=positions_T, dropout=part.dropout, readout=readout)
     return losses
+
+
+def _visible(part: Microbatch, arm: Arm, length: int) -> tuple[Tensor | None, Tensor | None]:
+    """Attention mask (T, T), or (n, 1, T, T) where an example is cut, and positions (T,); None is the model's own."""
+    device, mask, positions_T = part.inputs_nT.device, None, None
+    if arm.block_length:
+        mask, positions_T = clean_and_noisy(length, arm.block_length, device)
+    if part.cuts_n is None:
+        return mask, positions_T
+    if arm.causal:
+        mask = causal_mask(length, device)
+    # RoPE is relative, so the second sequence need not be numbered from 0
+    second_nL = torch.arange(length, device=device) >= part.cuts_n[:, None]
+    second_nT = second_nL.repeat(1, part.inputs_nT.shape[1] // length)
+    same_n1TT = (second_nT[:, :, None] == second_nT[:, None, :])[:, None]
+    return same_n1TT if mask is None else same_n1TT & mask, positions_T
 
 
 def clean_and_noisy(length: int, block_length: int, device: torch.device) -> tuple[Tensor, Tensor]:
