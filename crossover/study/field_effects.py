@@ -59,6 +59,7 @@ FIELD_EFFECTS: dict[str, Effects] = {
             "training.schedule",
             "training.decay_fraction",
             "training.final_rate",
+            "training.random_lengths",
             "training.weight_decay",
             "training.beta1",
             "training.beta2",

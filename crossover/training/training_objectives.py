@@ -22,7 +22,7 @@ from crossover.model.attention import document_numbers
 from crossover.model.dropout import Dropout
 from crossover.model.transformer import Transformer
 from crossover.study.arms import Arm
-from crossover.training.batch_order import Batch
+from crossover.training.batch_order import Batch, cut_places
 from crossover.training.chunked_loss import weighted_nll
 from crossover.training.token_masking import block_lengths, example_noise, training_masks
 
@@ -35,7 +35,7 @@ class Microbatch(NamedTuple):
     weights_nL: Tensor | None
     """Weight of each token's NLL, float32; None where all are 1."""
     documents_nT: Tensor | None
-    """Number of each position's document, where attention stays within documents."""
+    """Number of each position's document, within which it attends; None where an example is one sequence."""
     scored: Tensor | None
     """Flat indices into (n x L) of the tokens with a nonzero weight; None computes the logits of all tokens."""
     dropout: Dropout | None
@@ -97,7 +97,8 @@ class TrainingObjective:
             device: of the tensors.
         """
         weights_nL, scored = None, None
-        documents_nT = self._documents(tokens_nL)
+        cuts_n = cut_places(batch, slots, length=self.length, block_length=self.arm.block_length)
+        documents_nT = self._documents(tokens_nL, cuts_n)
         if self.arm.causal:
             inputs_nT = self._shifted(batch, slots, tokens_nL, documents_nT)
         else:
@@ -109,6 +110,7 @@ class TrainingObjective:
                 length=self.length,
                 mask_sampling=self.arm.mask_sampling,
                 block_length=self.arm.block_length,
+                cuts_n=cuts_n,
             )
             inputs_nT = np.where(masked_nL, tokenizer.MASK, tokens_nL)
             if self.arm.block_length:
@@ -140,11 +142,16 @@ class TrainingObjective:
             inputs_nL[:, 1:][documents_nL[:, 1:] != documents_nL[:, :-1]] = tokenizer.BOS
         return inputs_nL
 
-    def _documents(self, tokens_nL: NDArray[np.int64]) -> NDArray[np.int32] | None:
-        if self.document_end is None:
+    def _documents(self, tokens_nL: NDArray[np.int64], cuts_n: NDArray[np.int64] | None) -> NDArray[np.int32] | None:
+        """Number of each token's document in its example, where a cut begins another; None if all attend to all."""
+        numbers_nL = np.zeros(tokens_nL.shape, dtype=np.int32)
+        if self.document_end is None and cuts_n is None:
             return None
-        numbers: NDArray[np.int32] = document_numbers(torch.from_numpy(tokens_nL), self.document_end).numpy()
-        return numbers
+        if self.document_end is not None:
+            numbers_nL += document_numbers(torch.from_numpy(tokens_nL), self.document_end).numpy()
+        if cuts_n is not None:
+            numbers_nL += np.arange(self.length) >= cuts_n[:, None]
+        return numbers_nL
 
     def _dropout(self, batch: Batch, slots: slice, device: torch.device) -> Dropout | None:
         if not self.arm.dropout:
@@ -186,11 +193,10 @@ def sum_of_losses(model: torch.nn.Module, part: Microbatch, arm: Arm, mask_id: i
         extra = torch.zeros(2, device=nll.device) if router is None else router.sum(dim=0)
         return torch.cat((nll[None], extra))
 
-    if not arm.block_length:
-        losses: Tensor = model(part.inputs_nT, documents_BL=part.documents_nT, dropout=part.dropout, readout=readout)
-        return losses
-    mask_TT, positions_T = clean_and_noisy(length, arm.block_length, part.inputs_nT.device)
-    losses = model(
+    mask_TT, positions_T = None, None
+    if arm.block_length:
+        mask_TT, positions_T = clean_and_noisy(length, arm.block_length, part.inputs_nT.device)
+    losses: Tensor = model(
         part.inputs_nT,
         documents_BL=part.documents_nT,
         mask_LL=mask_TT,
