@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from crossover.data import tokenizer
 from crossover.data.corpus_sources import SourceCounts, documents, source_bytes
 from crossover.data.dataset import TOKEN
+from crossover.data.packing import PackedExamples, packed
 from crossover.files import workspace_error
 from crossover.progress import MEBIBYTE, byte_meter
 from crossover.study.data_config import DataConfig
@@ -56,14 +57,11 @@ class SplitSide:
             return np.empty(0, dtype=TOKEN)
         return np.memmap(self.scratch.name, dtype=TOKEN, mode="r")
 
-    def example_starts(self, length: int) -> NDArray[np.int64]:
-        """Where each whole example starts in the scratch file, in order of documents. Shape (examples,)."""
+    def examples(self, data: DataConfig) -> AbstractContextManager[PackedExamples]:
+        """The side's documents as examples; see `packing.packed`."""
         lengths = np.asarray(self.lengths, dtype=np.int64)
-        examples = lengths // length
-        document = np.repeat(np.arange(len(lengths)), examples)
-        within = np.arange(examples.sum()) - np.repeat(np.cumsum(examples) - examples, examples)
-        starts: NDArray[np.int64] = (np.cumsum(lengths) - lengths)[document] + within * length
-        return starts
+        scratch = Path(self.scratch.name).parent
+        return packed(self.tokens(), lengths, data.sequence_length, data.packing, scratch)
 
 
 @dataclass(frozen=True)

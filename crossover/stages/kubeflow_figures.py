@@ -101,8 +101,9 @@ def data_card(study: StudyConfig, manifest: DatasetManifest) -> str:
         "Documents": f"{manifest.documents:,}: {manifest.train_documents:,} to train on, "
         f"{manifest.validation_documents:,} held out",
         "Left out": f"{manifest.duplicates_dropped:,} exact duplicates, {manifest.undecodable_dropped:,} not UTF-8, "
-        f"{manifest.empty_dropped:,} empty; {manifest.tail_tokens_dropped:,} tokens of tails",
-        "Training tokens": f"{manifest.available_tokens:,}, in examples of {manifest.sequence_length}",
+        f"{manifest.empty_dropped:,} empty; {manifest.tail_tokens_dropped:,} tokens that fill no example",
+        "Training tokens": f"{manifest.available_tokens:,}, in examples of {manifest.sequence_length}; "
+        f"{manifest.joined_tokens:,} in examples of joined documents, none padded",
         "Held-out tokens": f"{manifest.validation_examples * manifest.sequence_length:,}",
         "Tokenizer": f"{manifest.tokenizer}, {manifest.bytes_per_token:.2f} bytes a token",
         "Unique tokens of the cells": ", ".join(f"{budget.tokens:,}" for budget in manifest.budgets),

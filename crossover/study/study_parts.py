@@ -54,6 +54,12 @@ class TrainingConfig(StudyPart):
     final_rate: float = Field(
         default=0.0, ge=0, lt=1, description="Rate at the end of a decay, as a share of the peak."
     )
+    random_lengths: float = Field(
+        default=0.01,
+        ge=0,
+        le=1,
+        description="Share of the examples that are cut at random into two sequences, in all arms.",
+    )
     weight_decay: float = Field(default=0.1, ge=0, description="Decoupled decay of matrices; norms have none.")
     beta1: float = Field(default=0.9, ge=0, lt=1)
     beta2: float = Field(default=0.95, ge=0, lt=1)

@@ -36,6 +36,8 @@ class RunSpec:
 
     examples: str = ""
     """Digest of the training examples of the cell's budget."""
+    document_end: int | None = None
+    """Id of the token that ends a document, where attention stays within the documents of an example."""
 
     @property
     def id(self) -> RunId:

@@ -138,14 +138,10 @@ class Trainer:
             self._writer.close()
 
     def _build(self) -> TrainEngine:
-        spec = self.spec
+        spec, length = self.spec, self.spec.study.data.sequence_length
+        shape, arm = cell_model(spec.study, spec.cell), spec.study.arm(spec.arm)
         return TrainEngine(
-            self.config,
-            cell_model(spec.study, spec.cell),
-            spec.study.arm(spec.arm),
-            seed=spec.seed,
-            length=spec.study.data.sequence_length,
-            world=self.world,
+            self.config, shape, arm, seed=spec.seed, length=length, world=self.world, document_end=spec.document_end
         )
 
     def _start(self) -> _State:
@@ -231,7 +227,13 @@ class Trainer:
         """One optimizer step, and its numbers."""
         self._writer.poll()
         began = time.perf_counter()
-        batch = batch_at(self.spec.seed, state.step, batch_size=self.config.batch_size, examples=len(self.examples))
+        batch = batch_at(
+            self.spec.seed,
+            state.step,
+            batch_size=self.config.batch_size,
+            examples=len(self.examples),
+            random_lengths=self.config.random_lengths,
+        )
         losses = self.engine.gradients(state.step, batch, self.examples)
         rate = learning_rate(self.config, state.step, self.total_steps, state.branch)
         if state.step in self.skipped:
@@ -329,6 +331,7 @@ class Trainer:
             model=self.engine.model.config,
             block_length=arm.block_length,
             expert_choice=arm.expert_choice,
+            document_end=self.spec.document_end,
             skipped=tuple(sorted(self.skipped)),
         )
 
