@@ -105,9 +105,9 @@ class Trainer:
         world: World = World(),  # noqa: B008 - frozen, and stands for "alone"
     ) -> None:
         self.spec, self.examples, self.folder, self.recorder, self.on_step = spec, examples, folder, recorder, on_step
-        self.world, self.config = world, spec.study.training
+        self.world, self.config = world, spec.training
         self.path = run_schedule(self.config, spec.milestones)
-        self.total_steps = spec.study.total_steps(spec.cell)
+        self.total_steps = spec.milestones[-1]
         self.tokens_per_step = self.config.batch_size * spec.study.data.sequence_length
         self.skipped: set[int] = set()
         self._rollbacks = 0
