@@ -30,10 +30,12 @@ def items(context: ReportContext, analysis: Analysis) -> Table:
         (
             t.task,
             t.score,
-            f"{fmt.number(t.baseline_mean)} ± {fmt.number(t.baseline_stderr)}",
-            f"{fmt.number(t.candidate_mean)} ± {fmt.number(t.candidate_stderr)}",
+            fmt.with_error(t.baseline_mean, t.baseline_stderr, t.pairs),
+            fmt.with_error(t.candidate_mean, t.candidate_stderr, t.pairs),
             reference_levels.words(context, f"{t.task}_{t.score}").removeprefix("chance ") or _NONE,
-            verdict_lines.mean_words(t.difference, t.interval),
+            verdict_lines.mean_words(t.difference, t.interval)
+            if t.pairs > 1
+            else f"{fmt.number(t.difference, sign=True)}, no interval",
             "not tested" if t.p_adjusted is None else fmt.p_value(t.p_adjusted),
             str(t.pairs),
             f"{t.items:,}",
