@@ -70,6 +70,7 @@ def health(context: ReportContext) -> Table:
             _number(h.mfu, lambda v: f"{100 * v:.1f} %"),
             _number(h.gradient_norm, fmt.number),
             _number(h.largest_gradient_norm, fmt.number),
+            _number(h.clipped_steps, lambda v: f"{100 * v:.1f} %"),
             str(h.loss_spikes),
             str(h.not_finite),
         )
@@ -77,7 +78,17 @@ def health(context: ReportContext) -> Table:
         for r in cell.runs
         if (h := r.health) is not None
     )
-    head = ("Run", "Restarts", "Tokens a second", "MFU", "Gradient norm", "Largest", "Loss spikes", "Losses not finite")
+    head = (
+        "Run",
+        "Restarts",
+        "Tokens a second",
+        "MFU",
+        "Gradient norm",
+        "Largest",
+        "Clipped steps",
+        "Loss spikes",
+        "Losses not finite",
+    )
     return Table("How the runs went: medians over training; a spike stands far above its neighbours", head, rows)
 
 

@@ -12,6 +12,7 @@ Family = Literal["AR", "DLM"]
 ObjectiveKind = Literal["next-token", "masked", "block-masked"]
 MaskSampling = Literal["exact-count", "bernoulli"]
 Schedule = Literal["constant", "wsd", "cosine"]
+DropoutPlace = Literal["residual", "mlp"]
 
 Factor = Literal["any-order modelling", "Monte Carlo augmentation"]
 
@@ -29,7 +30,11 @@ class Recipe(BaseModel):
     batch_size: int | None = Field(default=None, ge=1, description="In place of `training.batch_size`; runs end alike.")
     warmup_steps: int | None = Field(default=None, ge=0, description="In place of `training.warmup_steps`.")
     schedule: Schedule | None = Field(default=None, description="In place of `training.schedule`.")
-    dropout: Ratio | None = Field(default=None, description="Share of features zeroed after each residual branch.")
+    dropout: Ratio | None = Field(default=None, description="Share of features zeroed after residual branches.")
+    dropout_place: DropoutPlace | None = Field(
+        default=None,
+        description="After attention and feed-forward (`residual`), or after the feed-forward alone (`mlp`).",
+    )
     input_mask: Ratio | None = Field(default=None, description="Share of an AR arm's input tokens shown as MASK.")
     mask_sampling: MaskSampling | None = Field(
         default=None, description="How a masked arm draws masks: `exact-count` (stratified) or `bernoulli` (plain 1/t)."
@@ -54,6 +59,7 @@ class Arm(BaseModel):
     warmup_steps: int | None = None
     schedule: Schedule | None = None
     dropout: float = 0.0
+    dropout_place: DropoutPlace = "residual"
     input_mask: float = 0.0
     mask_sampling: MaskSampling = "exact-count"
     block_length: int = 0

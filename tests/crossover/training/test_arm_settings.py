@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,17 +13,25 @@ from crossover.registry import Registry
 from crossover.settings import get_settings
 from crossover.stages.analyse_stage import SCHEDULE_NOTES, _schedule_note
 from crossover.stages.study_report import _training_facts
+from crossover.study.arms import Recipe, resolve_arm
 from crossover.study.identity import RunId
 from crossover.study.load_study import parse_study
 from crossover.study.study_config import StudyConfig
 from crossover.study.study_digests import run_digest
+from crossover.training.batch_order import batch_at
 from crossover.training.checkpoint_info import read_info
 from crossover.training.planner import plan_study
 from crossover.training.recorder import NoRecorder, Progress
 from crossover.training.run_spec import RunSpec
 from crossover.training.trainer import Trainer
+from crossover.training.training_objectives import TrainingObjective
+from tests.conftest import tiny_model
 from tests.crossover.stages.trained_study import run_stages
 from tests.crossover.training.saved import saved_milestones
+
+
+CLIP = 1.2
+"""Within the norms of the tiny study's gradients."""
 
 
 class Rates(NoRecorder):
@@ -140,3 +149,59 @@ def test_a_study_with_settings_of_an_arm_is_analysed(tiny_study: StudyConfig, tm
     assert [row[0] for row in rows] == ["ar", "dlm"]
     assert (rows[1][1], rows[1][2]) == (2 * rows[0][1], rows[0][2])
     assert [tokens for arm, tokens in points if arm == "ar"] == [tokens for arm, tokens in points if arm == "dlm"]
+
+
+def test_mlp_dropout_spares_attention() -> None:
+    arms = {place: resolve_arm("x", Recipe(base="ar-dropout", dropout_place=place)) for place in ("residual", "mlp")}
+    drops = {}
+    for place, arm in arms.items():
+        part = TrainingObjective(arm, 8, 0).microbatch(
+            0,
+            batch_at(0, 0, batch_size=2, examples=2),
+            slice(0, 2),
+            np.zeros((2, 8), dtype=np.int64),
+            sparse=False,
+            device=torch.device("cpu"),
+        )
+        model = tiny_model(causal=True, vocab=259, length=8)
+        block = model.model.layers[0]
+        outputs: dict[str, torch.Tensor] = {}
+        block.post_attention_layernorm.register_forward_pre_hook(lambda _, inputs, to=outputs: to.update(x=inputs[0]))
+        with torch.inference_mode():
+            dropped = model(part.inputs_nT, dropout=part.dropout)
+            inside = outputs["x"].clone()
+            plain = model(part.inputs_nT)
+        drops[place] = (torch.equal(inside, outputs["x"]), torch.equal(dropped, plain))
+    assert drops == {"residual": (False, False), "mlp": (True, False)}
+
+
+def test_the_share_of_clipped_steps_is_recorded_and_resumed(
+    tiny_study: StudyConfig, examples: np.ndarray, tmp_path: Path
+) -> None:
+    class Norms(NoRecorder):
+        def __init__(self) -> None:
+            self.values: dict[str, dict[int, float]] = {"gradient_norm": {}, "clipped_steps": {}}
+
+        def point(self, at: Progress, metric: str, value: float) -> None:
+            self.values.get(metric, {})[at.step] = value
+
+    def train(folder: Path, stop_at: int = 0) -> dict[str, dict[int, float]]:
+        def interrupt(step: int, total: int, loss: float) -> None:
+            if step == stop_at:
+                raise KeyboardInterrupt
+
+        norms = Norms()
+        training = tiny_study.training.model_copy(update={"gradient_clip": CLIP})
+        study = tiny_study.model_copy(update={"training": training})
+        Trainer(RunSpec(study=study, cell=study.cells[1], arm="ar", seed=0), examples, folder, norms, interrupt).run()
+        return norms.values
+
+    whole = train(tmp_path / "whole")
+    above = np.array([norm > CLIP for norm in whole["gradient_norm"].values()])
+    assert 0 < above.mean() < 1
+    np.testing.assert_allclose(list(whole["clipped_steps"].values()), above.cumsum() / np.arange(1, len(above) + 1))
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "cut", stop_at=23)
+    rest = train(tmp_path / "cut")["clipped_steps"]
+    assert rest
+    assert rest == {step: share for step, share in whole["clipped_steps"].items() if step in rest}
