@@ -67,7 +67,7 @@ class Block(nn.Module):
     ) -> tuple[Tensor, Tensor | None]:
         """Output (B, L, D), and the router losses (2,) of a sparse block, else None."""
         attended = self.self_attn(self.input_layernorm(x_BLD), context)
-        x_BLD = x_BLD + (attended if dropout is None else dropout(attended, 0))
+        x_BLD = x_BLD + (attended if dropout is None or not dropout.attention else dropout(attended, 0))
         normed, losses = self.post_attention_layernorm(x_BLD), None
         if isinstance(self.mlp, MixtureOfExperts):
             fed, losses = self.mlp(normed, visible_BL)

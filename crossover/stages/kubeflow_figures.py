@@ -115,11 +115,11 @@ def data_card(study: StudyConfig, manifest: DatasetManifest) -> str:
 
 def training_table(study: StudyConfig, trained: RunsRef) -> str:
     """The trained runs, as a table in Markdown."""
-    tokens = study.training.batch_size * study.data.sequence_length
-    lines = [
-        f"| {run.id.cell} | {run.id.arm} | {run.id.seed} | {run.checkpoints[-1].step:,} "
-        f"| {run.checkpoints[-1].step * tokens:,} | {len(run.checkpoints)} | `{run.digest[:12]}` |"
-        for run in trained.runs
-    ]
+    lines = []
+    for run in trained.runs:
+        last = run.checkpoints[-1].step
+        tokens = last * study.tokens_per_step(run.id.arm)
+        counts = f"{last:,} | {tokens:,} | {len(run.checkpoints)}"
+        lines.append(f"| {run.id.cell} | {run.id.arm} | {run.id.seed} | {counts} | `{run.digest[:12]}` |")
     head = ("| cell | arm | seed | steps | tokens | checkpoints | run |", "|---|---|---|---|---|---|---|")
     return "\n".join((f"# Trained runs of {study.name}", "", *head, *lines)) + "\n"

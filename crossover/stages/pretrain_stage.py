@@ -186,8 +186,8 @@ def _publish_missing(context: StudyContext, spec: RunSpec) -> None:
 @contextmanager
 def _progress(study: StudyConfig, spec: RunSpec, started: int) -> Iterator[Callable[[int, int, float], None]]:
     """A meter over the run's steps, fed by the trainer."""
-    schedule = run_schedule(study.training, spec.milestones)
-    tokens = study.training.batch_size * study.data.sequence_length
+    schedule = run_schedule(spec.training, spec.milestones)
+    tokens = study.tokens_per_step(spec.arm)
     with Meter("pretrain", spec.key, schedule.steps, initial=schedule.steps_before(started)) as meter:
         began, last, first = time.monotonic(), schedule.steps_before(started), schedule.steps_before(started)
 

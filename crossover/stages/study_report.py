@@ -118,6 +118,14 @@ def _training_facts(study: StudyConfig) -> list[Fact]:
             f"weight decay {training.weight_decay:g}, clip {training.gradient_clip:g}",
         ),
     ]
+    own = {name: study.arm(name).own_training for name in study.arms}
+    if any(own.values()):
+        listed = {
+            name: ", ".join(f"{field.replace('_', ' ')} {value}" for field, value in settings.items())
+            for name, settings in own.items()
+        }
+        text = "; ".join(f"{name}: {settings}" for name, settings in listed.items() if settings)
+        facts.append(Fact(label="Settings of single arms", value=text))
     if "DLM" in families:
         masks = f"{evaluation.nelbo_draws} frozen stratified masks an example"
         facts += [

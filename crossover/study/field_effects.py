@@ -60,7 +60,6 @@ FIELD_EFFECTS: dict[str, Effects] = {
             "training.decay_fraction",
             "training.final_rate",
             "training.random_lengths",
-            "training.weight_decay",
             "training.beta1",
             "training.beta2",
             "training.gradient_clip",
@@ -78,6 +77,7 @@ FIELD_EFFECTS: dict[str, Effects] = {
         ),
         _RUNS,
     ),
+    "training.weight_decay": _GRID,  # arms with a decay of their own keep their runs
     "evaluation.nelbo_draws": _EVALUATION,
     "evaluation.nelbo_stderr": _EVALUATION,
     "evaluation.chain_rule_examples": _EVALUATION,

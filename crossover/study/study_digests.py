@@ -58,8 +58,8 @@ def run_digest(study: StudyConfig, run: RunId, examples: str) -> str:
             "resample": study.data.resample,
             "model": PRESETS[cell.model],
             "arm": study.arm(run.arm).model_dump(mode="json", exclude={"description"}),
-            "training": study.training.model_dump(mode="json"),
-            "milestones": list(study.evaluation_steps(cell)),
+            "training": study.training_of(run.arm).model_dump(mode="json"),
+            "milestones": list(study.evaluation_steps(cell, run.arm)),
         }
     )
 

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from crossover.field_faults import NAME_PATTERN, unknown_name
 from crossover.model.model_presets import model_presets
+from crossover.study.arms import Schedule
 from crossover.study.study_part import StudyPart
 
 DOMAIN_CLOZE = "domain-cloze"
@@ -46,7 +47,7 @@ class TrainingConfig(StudyPart):
     )
     learning_rate: float = Field(default=3e-3, gt=0, description="Peak rate.")
     warmup_steps: int = Field(default=10, ge=0, description="Steps of linear warm-up.")
-    schedule: Literal["constant", "wsd", "cosine"] = Field(
+    schedule: Schedule = Field(
         default="constant",
         description="`wsd` ends each measured point on its own decay branch; under `cosine` only the last is a budget.",
     )

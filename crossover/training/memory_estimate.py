@@ -80,7 +80,7 @@ def step_memory(config: TrainingConfig, shape: ModelConfig, arm: Arm, *, length:
     """Estimate the memory of a training step on one device.
 
     Args:
-        config: training settings of the study; its device need not be present.
+        config: training settings of the arm; its device need not be present.
         shape: architecture of the model.
         arm: the recipe.
         length: tokens of text per example.

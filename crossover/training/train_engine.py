@@ -51,7 +51,7 @@ class TrainEngine:
     """One model in training.
 
     Args:
-        config: training settings of the study.
+        config: training settings of the arm (`StudyConfig.training_of`).
         shape: architecture of the model.
         arm: the recipe.
         seed: the run's seed.
@@ -100,7 +100,7 @@ class TrainEngine:
         self.model.train()
         self.model.reset_buffers(self.device)
         self.parameters = dict(self.model.named_parameters())
-        self.optimizers = build_optimizers(self.parameters.items(), config, arm)
+        self.optimizers = build_optimizers(self.parameters.items(), config)
         self._norm = torch.zeros(())
         forward = shape.forward_flops(
             keys=self.objective.visible_keys,

@@ -160,7 +160,8 @@ class TrainingObjective:
             generator(self.seed, Stream.DROPOUT, epoch=int(epoch), example=int(example)).integers(-(2**31), 2**31)
             for epoch, example in zip(batch.epochs_B[slots], batch.examples_B[slots], strict=True)
         ]
-        return Dropout(self.arm.dropout, _sent(np.array(keys, dtype=np.int32), device))
+        keys_n = _sent(np.array(keys, dtype=np.int32), device)
+        return Dropout(self.arm.dropout, keys_n, attention=self.arm.dropout_place == "residual")
 
 
 def _sent(array: NDArray[Any], device: torch.device) -> Tensor:

@@ -91,7 +91,7 @@ def test_each_part_has_an_exact_count_of_its_own_and_other_rows_keep_theirs() ->
         resolve_arm("ar", None),
         resolve_arm("ar-masked-input", None),
         resolve_arm("dlm", None),
-        resolve_arm("dlm-bernoulli", Recipe(base="dlm", mask_sampling="bernoulli")),
+        resolve_arm("dlm-bernoulli", None),
         resolve_arm("bd", Recipe(block_length=4)),
         resolve_arm("dlm-fixed-order", None),
     ],
