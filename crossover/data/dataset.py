@@ -12,8 +12,9 @@ from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from crossover.data.cleaning.cleaning_counts import CleaningCounts
 from crossover.errors import DataError
 from crossover.files import digest_of, read_json, verify_files
 
@@ -61,6 +62,8 @@ class DatasetManifest(BaseModel):
     tail_tokens_dropped: int
     available_tokens: int
     validation_examples: int
+    cleaning: CleaningCounts = Field(default_factory=CleaningCounts)
+    """What each step of the cleaning took in and left out; the histograms of the data card."""
     budgets: tuple[Budget, ...]
     files: dict[str, str]
 

@@ -69,6 +69,7 @@ def prepare_dataset(study: StudyConfig, corpus: SplitCorpus, folder: Path) -> Da
         tail_tokens_dropped=int(sum(train.lengths)) - len(starts["train"]) * length,
         available_tokens=len(starts["train"]) * length,
         validation_examples=held_rows,
+        cleaning=corpus.counts.cleaning,
         budgets=tuple(_budgets(study, folder)),
         files={name: digest_of_file(folder / name) for name in (TRAIN, VALIDATION)},
     )
