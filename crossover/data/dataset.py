@@ -13,9 +13,10 @@ from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from crossover.counter_rng import Stream, generator
+from crossover.data.cleaning.cleaning_counts import CleaningCounts
 from crossover.errors import DataError
 from crossover.files import digest_of, read_json, verify_files
 
@@ -73,6 +74,8 @@ class DatasetManifest(BaseModel):
     """Id of the token that ends a document, where attention stays within the documents of an example."""
     resampled: bool
     """Whether each seed is trained on a sample of its own of train.bin."""
+    cleaning: CleaningCounts = Field(default_factory=CleaningCounts)
+    """What each step of the cleaning took in and left out; the histograms of the data card."""
     budgets: tuple[Budget, ...]
     files: dict[str, str]
 

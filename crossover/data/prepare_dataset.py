@@ -77,6 +77,7 @@ def prepare_dataset(study: StudyConfig, corpus: SplitCorpus, folder: Path) -> Da
         validation_examples=held_rows,
         document_end=tokenizer.EOS if _holds_several(study, joined + held_joined) else None,
         resampled=study.data.resample,
+        cleaning=corpus.counts.cleaning,
         budgets=tuple(_budgets(study, folder)),
         files={name: digest_of_file(folder / name) for name in (TRAIN, VALIDATION)},
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,9 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crossover.data import tokenizer
+from crossover.data.cleaning.clean_documents import clean_documents
+from crossover.data.cleaning.exact_duplicates import drop_repeated_units, text_digest
+from crossover.data.cleaning.normalisation import text_bytes
 from crossover.data.corpus_sources import SourceCounts, documents, source_bytes
 from crossover.data.dataset import TOKEN
+from crossover.data.document_spool import Document
 from crossover.data.packing import PackedExamples, packed
+from crossover.data.quality_tiers import select_tier
 from crossover.files import workspace_error
 from crossover.progress import MEBIBYTE, byte_meter
 from crossover.study.data_config import DataConfig
@@ -108,8 +113,12 @@ class SplitDocument(NamedTuple):
     held_out: bool
 
 
+Stage = Callable[[Iterator[Document]], Iterator[Document]]
+"""Documents in a fixed order to documents in the same order, fewer or changed; it may keep them in a spool between."""
+
+
 def distinct_documents(data: DataConfig, counts: SourceCounts) -> Generator[SplitDocument, None, None]:
-    """The documents of a corpus without exact duplicates, with progress.
+    """The documents of a corpus, cleaned, without exact duplicates, of the tier that is asked for, with progress.
 
     Args:
         data: what to read and how.
@@ -117,20 +126,56 @@ def distinct_documents(data: DataConfig, counts: SourceCounts) -> Generator[Spli
 
     Raises:
         DataError: the source names no files, or holds what is not text.
+        WorkspaceError: the scratch folder cannot be written, or the disk is full.
     """
-    seen: set[bytes] = set()
+    stream = _source_documents(data, counts)
+    for stage in _stages(data, counts):
+        stream = stage(stream)
+    for document in stream:
+        counts.cleaning.bytes_kept.add(text_bytes(document.text))
+        digest = text_digest(document.text)
+        yield SplitDocument(document.name, document.text, digest, is_held_out(digest, data))
+
+
+def is_held_out(digest: bytes, data: DataConfig) -> bool:
+    """The side of a document: of its digest alone, so that it stays there when the corpus grows."""
+    return int.from_bytes(digest[16:24], "big") < data.validation_fraction * 2**64
+
+
+def _stages(data: DataConfig, counts: SourceCounts) -> list[Stage]:
+    """What documents go through between their source and the split, in this order."""
+    stages: list[Stage] = [lambda documents: clean_documents(documents, data.cleaning, counts.cleaning)]
+    if data.deduplication.exact != "document":
+        stages.append(lambda documents: drop_repeated_units(documents, data.deduplication, counts.cleaning.repeats))
+    stages.append(lambda documents: _unequal_documents(documents, counts))
+    if data.quality.scorer != "none":
+        stages.append(
+            lambda documents: select_tier(
+                documents, data.quality, lambda one: is_held_out(text_digest(one.text), data), counts.cleaning.tiers
+            )
+        )
+    return stages
+
+
+def _source_documents(data: DataConfig, counts: SourceCounts) -> Iterator[Document]:
     shown = 0
     with byte_meter("read", data.source, source_bytes(data), least=PROGRESS_BYTES) as advance:
         for name, text in documents(data, counts):
             advance(counts.bytes_read - shown)
             shown = counts.bytes_read
-            digest = hashlib.sha256(text.encode()).digest()
-            if digest[:16] in seen:
-                counts.duplicates += 1
-                continue
-            seen.add(digest[:16])
-            held_out = int.from_bytes(digest[16:24], "big") < data.validation_fraction * 2**64
-            yield SplitDocument(name, text, digest, held_out)
+            yield Document(name, text)
+
+
+def _unequal_documents(documents: Iterator[Document], counts: SourceCounts) -> Iterator[Document]:
+    """Every document but those that stood before."""
+    seen: set[bytes] = set()
+    for document in documents:
+        digest = text_digest(document.text)[:16]
+        if digest in seen:
+            counts.duplicates += 1
+        else:
+            seen.add(digest)
+            yield document
 
 
 def _read(data: DataConfig, train: SplitSide, validation: SplitSide) -> SplitCorpus:

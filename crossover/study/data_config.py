@@ -6,6 +6,9 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
+from crossover.study.cleaning_config import CleaningConfig
+from crossover.study.deduplication_config import DeduplicationConfig
+from crossover.study.quality_config import QualityConfig
 from crossover.study.study_part import StudyPart
 
 Packing = Literal["document", "stream"]
@@ -42,6 +45,10 @@ class DataConfig(StudyPart):
     )
     validation_fraction: float = Field(default=0.1, gt=0, lt=0.9, description="Share of documents held out.")
     validation_tokens: int = Field(default=8192, ge=64, description="Held-out tokens that the loss is measured on.")
+
+    cleaning: CleaningConfig = CleaningConfig()
+    deduplication: DeduplicationConfig = DeduplicationConfig()
+    quality: QualityConfig = QualityConfig()
 
     @field_validator("source")
     @classmethod
