@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from crossover.data.overlap_counts import NearCounts, OverlapCounts, overlap_lines, overlap_warnings
 from crossover.errors import DataError
 from crossover.files import digest_of, read_json, verify_files
 
@@ -53,6 +54,8 @@ class DatasetManifest(BaseModel):
     duplicates_dropped: int
     empty_dropped: int
     undecodable_dropped: int
+    near: NearCounts = NearCounts()
+    contamination: tuple[OverlapCounts, ...] = ()
     train_documents: int
     validation_documents: int
     train_bytes: int
@@ -68,6 +71,16 @@ class DatasetManifest(BaseModel):
     def digest(self) -> str:
         """SHA-256 over the manifest, hence over every file."""
         return digest_of(self.model_dump(mode="json"))
+
+    @property
+    def overlap(self) -> tuple[str, ...]:
+        """What was found of near-duplicates and contamination, in words."""
+        return tuple(overlap_lines(self.near, self.contamination, self.validation_documents))
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What readers of a result must know of it."""
+        return tuple(overlap_warnings(self.near, self.contamination))
 
     def budget(self, unique_tokens: int) -> Budget:
         """The budget of so many unique tokens.

@@ -1,6 +1,7 @@
 """A corpus as it is read once: exact duplicates dropped, split by document, tokenised.
 
-Which side a document is on depends on its own text only, so that it stays there when the corpus grows.
+Which side a document is on depends on its own text only, so that it stays there when the corpus grows, or on the first
+text of its cluster of near-duplicates (`data.deduplication.near`).
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from numpy.typing import NDArray
 from crossover.data import tokenizer
 from crossover.data.corpus_sources import SourceCounts, documents, source_bytes
 from crossover.data.dataset import TOKEN
+from crossover.data.disjoint_split import NO_TASKS, TaskTexts, fill_sides
+from crossover.data.overlap_counts import NearCounts, OverlapCounts
 from crossover.files import workspace_error
 from crossover.progress import MEBIBYTE, byte_meter
 from crossover.study.data_config import DataConfig
@@ -75,15 +78,18 @@ class SplitCorpus:
     counts: SourceCounts
     content: str
     """SHA-256 over the digests of the distinct documents, in the order that they were read."""
+    near: NearCounts
+    contamination: tuple[OverlapCounts, ...]
 
 
 @contextmanager
-def read_corpus(data: DataConfig, scratch: Path) -> Iterator[SplitCorpus]:
-    """Read a corpus and put each distinct document on the side that its own digest says.
+def read_corpus(data: DataConfig, scratch: Path, tasks: TaskTexts = NO_TASKS) -> Iterator[SplitCorpus]:
+    """Read a corpus and put each distinct document on the side that its own digest or its cluster's says.
 
     Args:
         data: what to read and how.
         scratch: folder for the tokens while the context is open.
+        tasks: items whose n-grams are looked for in the training documents.
 
     Raises:
         DataError: the source names no files, or holds what is not text.
@@ -95,7 +101,7 @@ def read_corpus(data: DataConfig, scratch: Path) -> Iterator[SplitCorpus]:
             tempfile.NamedTemporaryFile(dir=scratch, prefix=".train.") as train_file,
             tempfile.NamedTemporaryFile(dir=scratch, prefix=".validation.") as validation_file,
         ):
-            yield _read(data, SplitSide(train_file), SplitSide(validation_file))
+            yield _read(data, SplitSide(train_file), SplitSide(validation_file), scratch, tasks)
     except OSError as error:
         raise workspace_error(scratch, error) from error
 
@@ -135,9 +141,16 @@ def distinct_documents(data: DataConfig, counts: SourceCounts) -> Generator[Spli
             yield SplitDocument(name, text, digest, held_out)
 
 
-def _read(data: DataConfig, train: SplitSide, validation: SplitSide) -> SplitCorpus:
-    counts, content = SourceCounts(), hashlib.sha256()
-    for document in distinct_documents(data, counts):
-        content.update(document.digest)
-        (validation if document.held_out else train).add(document.name, document.text)
-    return SplitCorpus(train, validation, counts, f"sha256:{content.hexdigest()}")
+def _read(data: DataConfig, train: SplitSide, validation: SplitSide, scratch: Path, tasks: TaskTexts) -> SplitCorpus:
+    passes: list[tuple[SourceCounts, hashlib._Hash]] = []
+
+    def read() -> Iterator[SplitDocument]:
+        counts, content = SourceCounts(), hashlib.sha256()
+        passes.append((counts, content))
+        for document in distinct_documents(data, counts):
+            content.update(document.digest)
+            yield document
+
+    near, contamination = fill_sides(data, read, train, validation, scratch, tasks)
+    counts, content = passes[-1]
+    return SplitCorpus(train, validation, counts, f"sha256:{content.hexdigest()}", near, contamination)

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
+from crossover.study.near_config import ContaminationConfig, DeduplicationConfig
 from crossover.study.study_part import StudyPart
 
 SOURCES = ("stdlib:", "text:", "jsonl:")
@@ -28,6 +29,8 @@ class DataConfig(StudyPart):
     sequence_length: int = Field(default=64, ge=8, le=8192, description="Tokens in one training example.")
     validation_fraction: float = Field(default=0.1, gt=0, lt=0.9, description="Share of documents held out.")
     validation_tokens: int = Field(default=8192, ge=64, description="Held-out tokens that the loss is measured on.")
+    deduplication: DeduplicationConfig = DeduplicationConfig()
+    contamination: ContaminationConfig = ContaminationConfig()
 
     @field_validator("source")
     @classmethod

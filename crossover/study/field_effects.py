@@ -40,6 +40,13 @@ FIELD_EFFECTS: dict[str, Effects] = {
     "data.sequence_length": _TOKENS,
     "data.validation_fraction": _CORPUS,
     "data.validation_tokens": Effects(dataset="all", evaluations="new", analysis="all"),
+    **dict.fromkeys(
+        (
+            *(f"data.deduplication.{field}" for field in ("near", "similarity", "unit", "shingle", "hashes", "bands")),
+            *(f"data.contamination.{field}" for field in ("mode", "ngram", "overlap", "tasks")),
+        ),
+        _CORPUS,
+    ),
     "grid.unique_tokens": Effects("all", "", "new", "new", "all"),
     "grid.models": _GRID,
     "arms": _GRID,
