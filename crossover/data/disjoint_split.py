@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from crossover.data.contamination import ContaminationCheck
+from crossover.data.contamination import ContaminationCheck, batches
 from crossover.data.deduplication.near_duplicates import NearDuplicates, split_by_cluster
 from crossover.data.overlap_counts import NAMES, NearCounts, OverlapCounts
 from crossover.study.data_config import DataConfig
@@ -52,21 +52,21 @@ def fill_sides(
     first, own_sides = _clusters(data, read, scratch)
     held_out, kept = split_by_cluster(own_sides, first, data.deduplication.near)
     near_dropped = int((~kept).sum())
-    held_out_texts = (
-        (document.name, document.text)
-        for number, document in enumerate(read())
-        if held_out[number] and kept[number]
-    )
+    measured = held_out & kept
+    held_out_texts = ((document.name, document.text) for number, document in enumerate(read()) if measured[number])
     check = ContaminationCheck(data.contamination, held_out_texts, tasks)
-    for number, document in enumerate(read()):
-        if not kept[number]:
-            continue
-        if held_out[number]:
-            validation.add(document.name, document.text)
-        elif check.drops(document.name, document.text):
-            kept[number] = False
-        else:
-            train.add(document.name, document.text)
+    for batch in batches(((number, document.name), document.text) for number, document in enumerate(read())):
+        training = [(name, text) for (number, name), text in batch if kept[number] and not held_out[number]]
+        dropped = iter(check.dropped(training))
+        for (number, name), text in batch:
+            if not kept[number]:
+                continue
+            if held_out[number]:
+                validation.add(name, text)
+            elif next(dropped):
+                kept[number] = False
+            else:
+                train.add(name, text)
     near = _near_counts(data.deduplication.near, first, held_out, kept, train.names, validation.names)
     return near.model_copy(update={"dropped": near_dropped}), check.counts()
 

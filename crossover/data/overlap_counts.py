@@ -96,4 +96,3 @@ def overlap_warnings(near: NearCounts, contamination: tuple[OverlapCounts, ...])
                 "training documents. Set data.contamination.mode to drop"
                 + ("." if counts.target == HELD_OUT else f" with {counts.target} in data.contamination.tasks.")
             )
-

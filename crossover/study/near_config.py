@@ -23,14 +23,19 @@ class DeduplicationConfig(StudyPart):
         "side; `drop` keeps one document of each cluster.",
     )
     similarity: float = Field(
-        default=0.8, ge=0.5, lt=1, description="Jaccard similarity of shingles from which documents are near-duplicates."
+        default=0.8,
+        ge=0.5,
+        lt=1,
+        description="Jaccard similarity of shingles from which documents are near-duplicates.",
     )
     unit: Literal["words", "characters"] = Field(
         default="words", description="What shingles consist of; `characters` for languages without spaces."
     )
     shingle: int = Field(default=5, ge=1, le=64, description="Words or characters in a shingle.")
     hashes: int = Field(default=120, ge=16, le=1024, description="Hashes of a signature; four bytes each.")
-    bands: int = Field(default=20, ge=1, le=256, description="Bands that a signature is cut into; they divide `hashes`.")
+    bands: int = Field(
+        default=20, ge=1, le=256, description="Bands that a signature is cut into; they divide `hashes`."
+    )
 
     @model_validator(mode="after")
     def _bands_find_the_similar(self) -> Self:

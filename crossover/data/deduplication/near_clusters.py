@@ -98,4 +98,3 @@ def _buckets(keys_D: Hashes, order_D: Indices) -> tuple[Indices, Indices]:
     bucket = np.cumsum(np.diff(keys, prepend=keys[:1]) != 0)
     shared = np.bincount(bucket, minlength=1)[bucket] > 1 if len(bucket) else bucket.astype(np.bool_)
     return bucket[shared], order_D[by_key[shared]]
-

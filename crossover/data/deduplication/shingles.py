@@ -101,7 +101,9 @@ def shingles(texts: Sequence[str], unit: Unit, size: int) -> tuple[Hashes, NDArr
     if not len(short):
         return hashes, of_text
     ends = np.cumsum(lengths)
-    whole = [ngram_hashes(units[ends[d] - lengths[d] : ends[d]], owners[: lengths[d]] * 0, int(lengths[d])) for d in short]
+    whole = [
+        ngram_hashes(units[ends[d] - lengths[d] : ends[d]], owners[: lengths[d]] * 0, int(lengths[d])) for d in short
+    ]
     of_text = np.concatenate([of_text, short])
     order = np.argsort(of_text, kind="stable")
     return np.concatenate([hashes, *(hash_ for hash_, _ in whole)])[order], of_text[order]
@@ -132,6 +134,8 @@ def _leave_out_punctuation(bytes_B: NDArray[np.uint8], inside: NDArray[np.bool_]
     """Mark U+0080–00BF, U+2000–206F and U+3000–303F as no part of words."""
     first, second = bytes_B[:-1], bytes_B[1:]
     two = np.flatnonzero(first == 0xC2)
-    three = np.flatnonzero(((first == 0xE2) & ((second == 0x80) | (second == 0x81))) | ((first == 0xE3) & (second == 0x80)))
+    three = np.flatnonzero(
+        ((first == 0xE2) & ((second == 0x80) | (second == 0x81))) | ((first == 0xE3) & (second == 0x80))
+    )
     for places, length in ((two, 2), (three, 3)):
         inside[places[:, None] + np.arange(length)] = False

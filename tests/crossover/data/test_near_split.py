@@ -29,7 +29,9 @@ def notices(folder: Path) -> Path:
 
 def prepare(folder: Path, budget: int = 16384, **data: dict[str, object]) -> Dataset:
     raw = {"source": f"jsonl:{notices(folder)}", "validation_fraction": 0.2, "validation_tokens": 4096, **data}
-    study = StudyConfig.model_validate({"name": "nd", "data": raw, "grid": {"unique_tokens": [budget], "models": ["pico"]}})
+    study = StudyConfig.model_validate(
+        {"name": "nd", "data": raw, "grid": {"unique_tokens": [budget], "models": ["pico"]}}
+    )
     with read_corpus(study.data, folder / "scratch") as corpus:
         return prepare_dataset(study, corpus, folder / "dataset")
 
