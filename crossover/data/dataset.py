@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from crossover.counter_rng import Stream, generator
 from crossover.data.cleaning.cleaning_counts import CleaningCounts
+from crossover.data.overlap_counts import NearCounts, OverlapCounts, overlap_lines, overlap_warnings
 from crossover.errors import DataError
 from crossover.files import digest_of, read_json, verify_files
 
@@ -56,6 +57,8 @@ class DatasetManifest(BaseModel):
     duplicates_dropped: int
     empty_dropped: int
     undecodable_dropped: int
+    near: NearCounts = NearCounts()
+    contamination: tuple[OverlapCounts, ...] = ()
     train_documents: int
     validation_documents: int
     train_bytes: int
@@ -83,6 +86,16 @@ class DatasetManifest(BaseModel):
     def digest(self) -> str:
         """SHA-256 over the manifest, hence over every file."""
         return digest_of(self.model_dump(mode="json"))
+
+    @property
+    def overlap(self) -> tuple[str, ...]:
+        """What was found of near-duplicates and contamination, in words."""
+        return tuple(overlap_lines(self.near, self.contamination, self.validation_documents))
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What readers of a result must know of it."""
+        return tuple(overlap_warnings(self.near, self.contamination))
 
     def budget(self, unique_tokens: int) -> Budget:
         """The budget of so many unique tokens.

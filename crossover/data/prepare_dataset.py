@@ -65,6 +65,8 @@ def prepare_dataset(study: StudyConfig, corpus: SplitCorpus, folder: Path) -> Da
         duplicates_dropped=corpus.counts.duplicates,
         empty_dropped=corpus.counts.empty,
         undecodable_dropped=corpus.counts.undecodable,
+        near=corpus.near,
+        contamination=corpus.contamination,
         train_documents=len(train.names),
         validation_documents=len(validation.names),
         train_bytes=train.bytes,

@@ -1,6 +1,7 @@
 """A corpus as it is read once: exact duplicates dropped, split by document, tokenised.
 
-Which side a document is on depends on its own text only, so that it stays there when the corpus grows.
+Which side a document is on depends on its own text only, so that it stays there when the corpus grows, or on the first
+text of its cluster of near-duplicates (`data.deduplication.near`).
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ from crossover.data.cleaning.exact_duplicates import drop_repeated_units, text_d
 from crossover.data.cleaning.normalisation import text_bytes
 from crossover.data.corpus_sources import SourceCounts, documents, source_bytes
 from crossover.data.dataset import TOKEN
-from crossover.data.document_spool import Document
+from crossover.data.disjoint_split import NO_TASKS, TaskTexts, fill_sides
+from crossover.data.document_spool import Document, DocumentSpool
+from crossover.data.overlap_counts import NearCounts, OverlapCounts
 from crossover.data.packing import PackedExamples, packed
 from crossover.data.quality_tiers import select_tier
 from crossover.files import workspace_error
@@ -78,15 +81,18 @@ class SplitCorpus:
     counts: SourceCounts
     content: str
     """SHA-256 over the digests of the distinct documents, in the order that they were read."""
+    near: NearCounts
+    contamination: tuple[OverlapCounts, ...]
 
 
 @contextmanager
-def read_corpus(data: DataConfig, scratch: Path) -> Iterator[SplitCorpus]:
-    """Read a corpus and put each distinct document on the side that its own digest says.
+def read_corpus(data: DataConfig, scratch: Path, tasks: TaskTexts = NO_TASKS) -> Iterator[SplitCorpus]:
+    """Read a corpus and put each distinct document on the side that its own digest or its cluster's says.
 
     Args:
         data: what to read and how.
         scratch: folder for the tokens while the context is open.
+        tasks: items whose n-grams are looked for in the training documents.
 
     Raises:
         DataError: the source names no files, or holds what is not text.
@@ -98,7 +104,7 @@ def read_corpus(data: DataConfig, scratch: Path) -> Iterator[SplitCorpus]:
             tempfile.NamedTemporaryFile(dir=scratch, prefix=".train.") as train_file,
             tempfile.NamedTemporaryFile(dir=scratch, prefix=".validation.") as validation_file,
         ):
-            yield _read(data, SplitSide(train_file), SplitSide(validation_file))
+            yield _read(data, SplitSide(train_file), SplitSide(validation_file), scratch, tasks)
     except OSError as error:
         raise workspace_error(scratch, error) from error
 
@@ -133,8 +139,12 @@ def distinct_documents(data: DataConfig, counts: SourceCounts) -> Generator[Spli
         stream = stage(stream)
     for document in stream:
         counts.cleaning.bytes_kept.add(text_bytes(document.text))
-        digest = text_digest(document.text)
-        yield SplitDocument(document.name, document.text, digest, is_held_out(digest, data))
+        yield _split_document(document, data)
+
+
+def _split_document(document: Document, data: DataConfig) -> SplitDocument:
+    digest = text_digest(document.text)
+    return SplitDocument(document.name, document.text, digest, is_held_out(digest, data))
 
 
 def is_held_out(digest: bytes, data: DataConfig) -> bool:
@@ -178,9 +188,15 @@ def _unequal_documents(documents: Iterator[Document], counts: SourceCounts) -> I
             yield document
 
 
-def _read(data: DataConfig, train: SplitSide, validation: SplitSide) -> SplitCorpus:
+def _read(data: DataConfig, train: SplitSide, validation: SplitSide, scratch: Path, tasks: TaskTexts) -> SplitCorpus:
     counts, content = SourceCounts(), hashlib.sha256()
-    for document in distinct_documents(data, counts):
-        content.update(document.digest)
-        (validation if document.held_out else train).add(document.name, document.text)
-    return SplitCorpus(train, validation, counts, f"sha256:{content.hexdigest()}")
+    with DocumentSpool(scratch) as spool:
+        for document in distinct_documents(data, counts):
+            content.update(document.digest)
+            spool.append(document.name, document.text)
+
+        def read() -> Iterator[SplitDocument]:
+            return (_split_document(document, data) for document in spool)
+
+        near, contamination = fill_sides(data, read, train, validation, scratch, tasks)
+    return SplitCorpus(train, validation, counts, f"sha256:{content.hexdigest()}", near, contamination)

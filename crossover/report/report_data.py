@@ -64,6 +64,7 @@ class CorpusFacts(_Record):
     train_tokens: int
     validation_tokens: int
     duplicates_dropped: int
+    overlap: tuple[str, ...] = Field(default=(), description="Near-duplicates and contamination, in words.")
     digest: str
 
 

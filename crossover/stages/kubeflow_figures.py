@@ -102,6 +102,7 @@ def data_card(study: StudyConfig, manifest: DatasetManifest) -> str:
         f"{manifest.validation_documents:,} held out",
         "Left out": f"{manifest.duplicates_dropped:,} exact duplicates, {manifest.undecodable_dropped:,} not UTF-8, "
         f"{manifest.empty_dropped:,} empty; {manifest.tail_tokens_dropped:,} tokens that fill no example",
+        "Overlap of the sides": "; ".join(manifest.overlap) or "not counted",
         "Training tokens": f"{manifest.available_tokens:,}, in examples of {manifest.sequence_length}; "
         f"{manifest.joined_tokens:,} in examples of joined documents, none padded",
         "Held-out tokens": f"{manifest.validation_examples * manifest.sequence_length:,}",
@@ -110,7 +111,26 @@ def data_card(study: StudyConfig, manifest: DatasetManifest) -> str:
         "Digest": f"`{manifest.digest}`",
     }
     lines = [f"| {name} | {value} |" for name, value in rows.items()]
-    return "\n".join((f"# Data of {study.name}", "", "| | |", "|---|---|", *lines)) + "\n"
+    warnings = [f"\n**{warning}**" for warning in manifest.warnings]
+    return (
+        "\n".join(
+            (f"# Data of {study.name}", "", "| | |", "|---|---|", *lines, *warnings, *_overlap_examples(manifest))
+        )
+        + "\n"
+    )
+
+
+def _overlap_examples(manifest: DatasetManifest) -> list[str]:
+    """The first documents that were found, by name."""
+    found = {"Near-duplicates: held out, trained on": manifest.near.examples} | {
+        f"Contaminated training documents, and what of {counts.target} they hold": counts.examples
+        for counts in manifest.contamination
+    }
+    return [
+        f"\n{title}:\n\n" + "\n".join(f"- `{one}`, `{other}`" for one, other in pairs)
+        for title, pairs in found.items()
+        if pairs
+    ]
 
 
 def training_table(study: StudyConfig, trained: RunsRef) -> str:

@@ -8,6 +8,7 @@ from pydantic import Field, field_validator
 
 from crossover.study.cleaning_config import CleaningConfig
 from crossover.study.deduplication_config import DeduplicationConfig
+from crossover.study.near_config import ContaminationConfig
 from crossover.study.quality_config import QualityConfig
 from crossover.study.study_part import StudyPart
 
@@ -45,9 +46,9 @@ class DataConfig(StudyPart):
     )
     validation_fraction: float = Field(default=0.1, gt=0, lt=0.9, description="Share of documents held out.")
     validation_tokens: int = Field(default=8192, ge=64, description="Held-out tokens that the loss is measured on.")
-
     cleaning: CleaningConfig = CleaningConfig()
     deduplication: DeduplicationConfig = DeduplicationConfig()
+    contamination: ContaminationConfig = ContaminationConfig()
     quality: QualityConfig = QualityConfig()
 
     @field_validator("source")

@@ -6,10 +6,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from crossover.study.study_part import StudyPart
+from crossover.study.near_config import NearConfig
 
 
-class DeduplicationConfig(StudyPart):
+class DeduplicationConfig(NearConfig):
     """Of equal documents, paragraphs or lines the first in the order of the source stays."""
 
     exact: Literal["document", "paragraph", "line"] = Field(

@@ -61,6 +61,8 @@ FIELD_EFFECTS: dict[str, Effects] = {
             "data.deduplication.minimum_characters",
             "data.quality.scorer",
             "data.quality.tier",
+            *(f"data.deduplication.{field}" for field in ("near", "similarity", "unit", "shingle", "hashes", "bands")),
+            *(f"data.contamination.{field}" for field in ("mode", "ngram", "overlap", "tasks")),
         ),
         _CORPUS,
     ),
