@@ -26,7 +26,6 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.objective_noise import BATCH, STEPS, small_engine, standard_library
-from crossover.data import tokenizer
 from crossover.data.prepare_dataset import prepare_cloze, prepare_dataset
 from crossover.data.split_corpus import read_corpus
 from crossover.data.task_packs import evenly, find_pack, read_pack
@@ -42,6 +41,7 @@ from crossover.stages.evaluation_parts import evaluation_inputs, planned_parts
 from crossover.study.arms import Family
 from crossover.study.load_study import load_study
 from crossover.study.study_parts import DOMAIN_CLOZE
+from crossover.tokenization.byte_tokenizer import MASK
 from crossover.training.batch_order import batch_at
 from crossover.training.checkpoint import save_checkpoint
 from crossover.training.checkpoint_info import CheckpointInfo, step_folder
@@ -82,7 +82,7 @@ def _items(folder: Path, task: str, count: int) -> list[list[Continuation]]:
 
 
 def _model(name: str, *, causal: bool) -> Transformer:
-    model = Transformer(preset(name, vocab_size=259, max_length=LENGTH), causal=causal, mask_id=tokenizer.MASK)
+    model = Transformer(preset(name, vocab_size=259, max_length=LENGTH), causal=causal, mask_id=MASK)
     model.initialise(torch.Generator().manual_seed(0))
     return model.eval()
 

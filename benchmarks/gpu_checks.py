@@ -21,7 +21,6 @@ import numpy as np
 import torch
 from torch._dynamo.utils import counters
 
-from crossover.data import tokenizer
 from crossover.decoding import Generation
 from crossover.decoding.generate_text import generate
 from crossover.evaluation.held_out_likelihood import chain_rule_nll, exact_nll, frozen_masks, nelbo
@@ -30,6 +29,7 @@ from crossover.model.transformer import Transformer
 from crossover.study.arms import ARMS, Arm, Recipe, resolve_arm
 from crossover.study.load_study import parse_study
 from crossover.study.study_parts import TrainingConfig
+from crossover.tokenization.byte_tokenizer import MASK, VOCAB_SIZE
 from crossover.training.batch_order import batch_at
 from crossover.training.distributed import World
 from crossover.training.recorder import NoRecorder, Progress
@@ -52,12 +52,12 @@ class Case(NamedTuple):
 
     model: str
     arm: Arm
-    vocab_size: int = tokenizer.VOCAB_SIZE
+    vocab_size: int = VOCAB_SIZE
 
     @property
     def name(self) -> str:
         """Model, arm, and the vocabulary if it is not that of bytes."""
-        return f"{self.model} {self.arm.name}" + (", chunked loss" if self.vocab_size > tokenizer.VOCAB_SIZE else "")
+        return f"{self.model} {self.arm.name}" + (", chunked loss" if self.vocab_size > VOCAB_SIZE else "")
 
 
 EXPERT_CHOICE = resolve_arm("expert-choice", Recipe(base="dlm", expert_choice=True))
@@ -193,13 +193,13 @@ def check_resume(device: str) -> list[str]:
 
 def _models(causal: bool, block_length: int, expert_choice: bool, device: str) -> tuple[Transformer, Transformer]:
     size, length = ("mini", 128) if device == "cuda" else ("pico", 32)
-    shape = preset("mini-moe" if expert_choice else size, vocab_size=tokenizer.VOCAB_SIZE, max_length=length)
+    shape = preset("mini-moe" if expert_choice else size, vocab_size=VOCAB_SIZE, max_length=length)
     models = []
     for kind in ("cpu", device):
         model = Transformer(
             shape.model_copy(update={"init_std": 0.1}),
             causal=causal,
-            mask_id=tokenizer.MASK,
+            mask_id=MASK,
             block_length=block_length,
             expert_choice=expert_choice,
         )

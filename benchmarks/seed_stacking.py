@@ -19,12 +19,12 @@ import torch
 from torch.func import functional_call, stack_module_state, vmap
 from torch.nn import functional as F
 
-from crossover.data import tokenizer
 from crossover.model.model_presets import preset
 from crossover.model.transformer import Transformer
 from crossover.settings import available_cores
 from crossover.study.arms import ARMS
 from crossover.study.study_parts import TrainingConfig
+from crossover.tokenization.byte_tokenizer import MASK, VOCAB_SIZE
 from crossover.training.batch_order import batch_at
 from crossover.training.distributed import World
 from crossover.training.run_spec import pair_generator
@@ -62,7 +62,7 @@ def main() -> int:
 def _one_by_one(device: str) -> float:
     fields = {"batch_size": BATCH, "device": device, "precision": "fp32", "compile": False}  # as the stacked model
     config = TrainingConfig.model_validate(fields)
-    shape = preset(MODEL, vocab_size=tokenizer.VOCAB_SIZE, max_length=LENGTH)
+    shape = preset(MODEL, vocab_size=VOCAB_SIZE, max_length=LENGTH)
     engine = TrainEngine(config, shape, ARMS["dlm"], seed=0, length=LENGTH, world=World())
     engine.set_weights(engine.model.draws(pair_generator(0)))
     examples = torch.randint(0, 256, (512, LENGTH)).to(torch.uint16).numpy()
@@ -76,8 +76,8 @@ def _one_by_one(device: str) -> float:
 
 
 def _stacked(device: str) -> float:
-    shape = preset(MODEL, vocab_size=tokenizer.VOCAB_SIZE, max_length=LENGTH)
-    models = [Transformer(shape, causal=False, mask_id=tokenizer.MASK) for _ in range(SEEDS)]
+    shape = preset(MODEL, vocab_size=VOCAB_SIZE, max_length=LENGTH)
+    models = [Transformer(shape, causal=False, mask_id=MASK) for _ in range(SEEDS)]
     for seed, model in enumerate(models):
         model.initialise(pair_generator(seed))
     parameters, buffers = stack_module_state([model.to(device) for model in models])

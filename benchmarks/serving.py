@@ -29,13 +29,13 @@ from benchmarks import serving_diffusion, serving_peers
 from benchmarks.calibration.detectors import markdown
 from benchmarks.serving_peers import Client, Measured, Prompt, TransformersPeer, body, engine_answers, greedy, timed
 from crossover.commands.serving_load import run_load
-from crossover.data import tokenizer
 from crossover.decoding.engine import Engine
 from crossover.decoding.generation_request import Completion, Generation
 from crossover.decoding.packed_linear import Precision
 from crossover.model.model_presets import preset
 from crossover.model.transformer import Transformer
 from crossover.settings import available_cores
+from crossover.tokenization.byte_tokenizer import MASK, VOCAB_SIZE
 from crossover.training.checkpoint import save_checkpoint
 from crossover.training.checkpoint_info import CheckpointInfo, read_info
 
@@ -85,8 +85,8 @@ def _options() -> argparse.Namespace:
 
 def random_checkpoint(folder: Path, family: str, name: str) -> Path:
     """A checkpoint of a family with random weights."""
-    config = preset(name, vocab_size=tokenizer.VOCAB_SIZE, max_length=LENGTH)
-    model = Transformer(config, causal=family == "AR", mask_id=tokenizer.MASK)
+    config = preset(name, vocab_size=VOCAB_SIZE, max_length=LENGTH)
+    model = Transformer(config, causal=family == "AR", mask_id=MASK)
     model.initialise(torch.Generator().manual_seed(0))
     info = CheckpointInfo.model_validate(
         {"run": "random", "run_digest": "", "arm": family.lower(), "family": family, "seed": 0, "step": 0}

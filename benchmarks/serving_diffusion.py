@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.serving_peers import Measured, engine_answers, timed
-from crossover.data import tokenizer
 from crossover.data.task_items import TaskItems
 from crossover.decoding.engine import Engine
 from crossover.decoding.generation_request import Completion, Generation, Hole, Infilling, Text
 from crossover.storage import open_store
 from crossover.study.study_parts import DOMAIN_CLOZE
+from crossover.tokenization.byte_tokenizer import BOS
 
 PLAIN = "plain: one token a pass, exact"
 BLOCK, SMALL_BLOCK = 32, 8
@@ -194,5 +194,5 @@ def tables(
 def texts_for(workspace: Path | None, count: int, length: int) -> list[bytes]:
     """Held-out text of the workspace, or random text without one."""
     texts = held_out(str(workspace), count, length) if workspace else random_text(count, length)
-    assert all(max(text, default=0) < tokenizer.BOS for text in texts)
+    assert all(max(text, default=0) < BOS for text in texts)
     return texts

@@ -25,11 +25,11 @@ from urllib.parse import urlsplit
 import torch
 
 from crossover.commands.serving_load import run_load
-from crossover.data import tokenizer
 from crossover.decoding.engine import Engine
 from crossover.decoding.engine_events import Event, Failed, Finished
 from crossover.decoding.generation_request import Completion, Generation, Infilling
 from crossover.decoding.packed_linear import Precision
+from crossover.tokenization.byte_tokenizer import BOS, EOS
 from crossover.training.checkpoint import load_checkpoint
 
 Prompt = tuple[int, ...]
@@ -207,7 +207,7 @@ class TransformersPeer:
         """Tokens of greedy answers, static batches of so many prompts of equal length, one batch after another."""
         made = 0
         for start in range(0, len(prompts), batch):
-            rows = [[tokenizer.BOS, *prompt] for prompt in prompts[start : start + batch]]
+            rows = [[BOS, *prompt] for prompt in prompts[start : start + batch]]
             ids = torch.tensor(rows)
             with torch.inference_mode():
                 answer = self.model.generate(
@@ -216,7 +216,7 @@ class TransformersPeer:
                     max_new_tokens=tokens,
                     min_new_tokens=tokens,
                     do_sample=False,
-                    pad_token_id=tokenizer.EOS,
+                    pad_token_id=EOS,
                 )
             made += (answer.shape[1] - ids.shape[1]) * len(rows)
         return made

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 from crossover.commands.command_options import workspace_at
 from crossover.commands.report_command import read_report, report_json
 from crossover.commands.report_renewal import renewal_note
-from crossover.data.tokenizer import VOCAB_SIZE
 from crossover.errors import StudyError
 from crossover.field_faults import did_you_mean
 from crossover.model.model_presets import model_presets, preset
 from crossover.stages.workspace import STUDY_FILE
 from crossover.storage import open_store
+from crossover.tokenization.byte_tokenizer import VOCAB_SIZE
 
 if TYPE_CHECKING:
     from crossover.analysis.across.cross_cell_result import Advice

@@ -12,7 +12,6 @@ import numpy as np
 from crossover.commands.command_options import registry_of, study_of, workspace_of
 from crossover.commands.serving_measurements import ServingPlan, measure_crossover
 from crossover.commands.stage_commands import ANALYSIS, handed
-from crossover.data import tokenizer
 from crossover.data.dataset import Dataset
 from crossover.errors import StudyError
 from crossover.stages.serving_record import leave_serving
@@ -110,6 +109,6 @@ def _folder(context: StudyContext, chosen: Candidate) -> Path:
 def _prompts(context: StudyContext) -> Sequence[Sequence[int]]:
     """Held-out examples as token ids, without the marks between documents."""
     dataset = Dataset.open(context.store.fetch(f"datasets/{short(dataset_digest(context.study))}"))
-    rows = [np.asarray(row)[np.asarray(row) < tokenizer.BOS] for row in dataset.validation()]
+    rows = [np.asarray(row)[dataset.tokenizer.is_text(row)] for row in dataset.validation()]
     longest = max(map(len, rows))
     return [row.tolist() for row in rows if len(row) > longest // 2]

@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from crossover.data.tokenizer import VOCAB_SIZE
 from crossover.errors import StageFailedError, UserError
 from crossover.model.model_presets import preset
 from crossover.progress import parse_event
 from crossover.study.identity import RunId
 from crossover.study.study_config import StudyConfig
+from crossover.tokenization.byte_tokenizer import VOCAB_SIZE
 
 TRAINING_SHARE = 0.7
 """Approximate fraction of a run's time that is training, until both have been timed."""

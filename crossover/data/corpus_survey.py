@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crossover.data.corpus_sources import SourceCounts, matching_files, source_bytes, unpacked
-from crossover.data.split_corpus import distinct_documents, document_tokens
+from crossover.data.split_corpus import distinct_documents
 from crossover.errors import DataError
 from crossover.study.data_config import SOURCES, DataConfig
+from crossover.tokenization.byte_tokenizer import BYTES
 
 PACKED = (".gz", ".xz")
 JSON_LINES = (".jsonl", ".ndjson")
@@ -83,7 +84,7 @@ def _survey(data: DataConfig) -> CorpusSurvey:
     counts = SourceCounts()
     lengths: dict[bool, list[int]] = {False: [], True: []}
     for document in distinct_documents(data, counts):
-        lengths[document.held_out].append(len(document_tokens(document.text)))
+        lengths[document.held_out].append(len(BYTES.encode(document.text)) + 1)
     sides = {side: np.asarray(tokens, dtype=np.int64) for side, tokens in lengths.items()}
     return CorpusSurvey(data, counts, source_bytes(data), sides[False], sides[True])
 

@@ -1,13 +1,15 @@
 """A prepared corpus on disk, and its manifest.
 
-train.bin       uint16 (examples, L): the largest budget; every smaller budget is a prefix of it, hence nested;
+train.bin       uint16 or uint32 (examples, L): the largest budget; every smaller one is a prefix of it, hence nested;
                 all examples of the corpus, where each seed draws a sample of its own
-validation.bin  uint16 (examples, L): held-out documents
+validation.bin  the same (examples, L): held-out documents
+tokenizer.json  of the ids
 manifest.json   digests, counts, settings; written last
 """
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 from typing import Literal, Self
 
@@ -20,10 +22,11 @@ from crossover.data.cleaning.cleaning_counts import CleaningCounts
 from crossover.data.overlap_counts import NearCounts, OverlapCounts, overlap_lines, overlap_warnings
 from crossover.errors import DataError
 from crossover.files import digest_of, read_json, verify_files
+from crossover.tokenization.named_tokenizers import tokenizer_in
+from crossover.tokenization.tokenizer import Tokenizer
 
 MANIFEST = "manifest.json"
 TRAIN, VALIDATION = "train.bin", "validation.bin"
-TOKEN = np.dtype("<u2")
 
 
 class Budget(BaseModel):
@@ -63,7 +66,12 @@ class DatasetManifest(BaseModel):
     validation_documents: int
     train_bytes: int
     validation_bytes: int
+    vocab_size: int
+    """Rows of the vocabulary, BOS, EOS and MASK included."""
     bytes_per_token: float
+    """Of train.bin; EOS counts as one byte."""
+    held_out_bytes_per_token: float
+    """Of validation.bin: what turns nats a token into bits a byte."""
     tail_tokens_dropped: int
     """Tokens at the training side's end that fill no example."""
     available_tokens: int
@@ -141,7 +149,12 @@ class Dataset:
             )
         return cls(folder, manifest)
 
-    def train(self, unique_tokens: int, seed: int = 0) -> NDArray[np.uint16]:
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """Of the ids."""
+        return tokenizer_in(self.folder, self.manifest.tokenizer)
+
+    def train(self, unique_tokens: int, seed: int = 0) -> NDArray[np.unsignedinteger]:
         """Examples (n, L) of a budget: a prefix of all, or of the seed's own order of them, copied to memory."""
         rows, count = self._rows(TRAIN, self.manifest.train_examples), self.manifest.budget(unique_tokens).examples
         if not self.manifest.resampled:
@@ -149,9 +162,11 @@ class Dataset:
         order = generator(seed, Stream.RESAMPLING).permutation(len(rows))
         return np.asarray(rows[order[:count]])
 
-    def validation(self) -> NDArray[np.uint16]:
+    def validation(self) -> NDArray[np.unsignedinteger]:
         """Held-out examples (n, L)."""
         return self._rows(VALIDATION, self.manifest.validation_examples)
 
-    def _rows(self, name: str, rows: int) -> NDArray[np.uint16]:
-        return np.memmap(self.folder / name, dtype=TOKEN, mode="r", shape=(rows, self.manifest.sequence_length))
+    def _rows(self, name: str, rows: int) -> NDArray[np.unsignedinteger]:
+        return np.memmap(
+            self.folder / name, dtype=self.tokenizer.dtype, mode="r", shape=(rows, self.manifest.sequence_length)
+        )

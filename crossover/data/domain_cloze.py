@@ -45,7 +45,9 @@ class HeldOut:
         sequence_length: tokens of context and option; the option is the last quarter.
     """
 
-    def __init__(self, tokens: NDArray[np.uint16], names: list[str], lengths: list[int], sequence_length: int) -> None:
+    def __init__(
+        self, tokens: NDArray[np.unsignedinteger], names: list[str], lengths: list[int], sequence_length: int
+    ) -> None:
         self.tokens, self.names, self.length = tokens, names, sequence_length
         self.option_length = max(2, sequence_length // 4)
         self.starts = np.cumsum(lengths) - np.asarray(lengths)

@@ -17,17 +17,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crossover.counter_rng import Stream, generator
-from crossover.data import tokenizer
 from crossover.data.corpus_sources import SourceCounts
-from crossover.data.dataset import MANIFEST, TOKEN, TRAIN, VALIDATION, Budget, Dataset, DatasetManifest
+from crossover.data.dataset import MANIFEST, TRAIN, VALIDATION, Budget, Dataset, DatasetManifest
 from crossover.data.domain_cloze import HeldOut, build_items
 from crossover.data.packing import PackedExamples
-from crossover.data.split_corpus import SplitCorpus, distinct_documents, document_tokens
+from crossover.data.split_corpus import SplitCorpus, distinct_documents
 from crossover.data.task_items import TaskItems, write_cloze_items
 from crossover.errors import DataError
 from crossover.files import digest_of_file, write_atomically, write_json
 from crossover.study.study_config import StudyConfig
 from crossover.study.study_digests import corpus_digest, dataset_digest
+from crossover.tokenization.byte_tokenizer import BYTES
+from crossover.tokenization.named_tokenizers import TOKENIZER_FILE, named_tokenizer
+from crossover.tokenization.tokenizer import Tokenizer
 
 
 def prepare_dataset(study: StudyConfig, corpus: SplitCorpus, folder: Path) -> Dataset:
@@ -43,16 +45,18 @@ def prepare_dataset(study: StudyConfig, corpus: SplitCorpus, folder: Path) -> Da
         WorkspaceError: the folder cannot be written, or the disk is full.
     """
     length, train, validation = study.data.sequence_length, corpus.train, corpus.validation
+    tokenizer = corpus.tokenizer
     with train.examples(study.data) as examples, validation.examples(study.data) as held_out:
         _check_enough(study, len(train.names), len(validation.names), len(examples), len(held_out))
         order = generator(0, Stream.BUDGETS, epoch=0).permutation(len(examples))
         held = generator(0, Stream.BUDGETS, epoch=1).permutation(len(held_out))
         rows = len(order) if study.data.resample else max(study.grid.unique_tokens) // length
         held_rows = min(study.data.validation_tokens // length, len(held))
-        _write_rows(folder / TRAIN, examples, order[:rows])
-        _write_rows(folder / VALIDATION, held_out, held[:held_rows])
+        train_bytes = _write_rows(folder / TRAIN, examples, order[:rows], tokenizer)
+        held_out_bytes = _write_rows(folder / VALIDATION, held_out, held[:held_rows], tokenizer)
         available, joined = len(examples), len(examples.leftovers)
         dropped, held_joined = examples.dropped, len(held_out.leftovers)
+    write_json(folder / TOKENIZER_FILE, tokenizer.hugging_face_json())
     manifest = DatasetManifest(
         request=dataset_digest(study),
         corpus=corpus_digest(study.data),
@@ -71,17 +75,19 @@ def prepare_dataset(study: StudyConfig, corpus: SplitCorpus, folder: Path) -> Da
         validation_documents=len(validation.names),
         train_bytes=train.bytes,
         validation_bytes=validation.bytes,
-        bytes_per_token=1.0,
+        vocab_size=tokenizer.vocab_size,
+        bytes_per_token=train_bytes / (rows * length),
+        held_out_bytes_per_token=held_out_bytes / (held_rows * length),
         tail_tokens_dropped=dropped,
         available_tokens=available * length,
         joined_tokens=joined * length,
         train_examples=rows,
         validation_examples=held_rows,
-        document_end=tokenizer.EOS if _holds_several(study, joined + held_joined) else None,
+        document_end=tokenizer.eos if _holds_several(study, joined + held_joined) else None,
         resampled=study.data.resample,
         cleaning=corpus.counts.cleaning,
-        budgets=tuple(_budgets(study, folder)),
-        files={name: digest_of_file(folder / name) for name in (TRAIN, VALIDATION)},
+        budgets=tuple(_budgets(study, folder, tokenizer)),
+        files={name: digest_of_file(folder / name) for name in (TRAIN, VALIDATION, TOKENIZER_FILE)},
     )
     write_json(folder / MANIFEST, manifest.model_dump(mode="json"))
     return Dataset(folder, manifest)
@@ -113,10 +119,11 @@ def check_budget(study: StudyConfig) -> None:
         DataError: it has fewer, or cannot be read.
     """
     length, tokens = study.data.sequence_length, 0
+    tokenizer = named_tokenizer(study.data.tokenizer) or BYTES  # a subword tokenizer yields no more tokens than bytes
     with closing(distinct_documents(study.data, SourceCounts())) as corpus:
         for document in corpus:
             if not document.held_out:
-                tokens += len(document_tokens(document.text))
+                tokens += len(tokenizer.encode(document.text)) + 1
                 if tokens // length >= max(study.grid.unique_tokens) // length:
                     return
     raise _budget_error(study, tokens // length)
@@ -164,17 +171,24 @@ def _holds_several(study: StudyConfig, joined: int) -> bool:
     return study.data.attention == "document" and (joined > 0 or study.data.packing == "stream")
 
 
-def _write_rows(path: Path, examples: PackedExamples, order: NDArray[np.int64]) -> None:
+def _write_rows(path: Path, examples: PackedExamples, order: NDArray[np.int64], tokenizer: Tokenizer) -> int:
+    """Write examples in an order; returns the bytes of their text."""
+    counted = 0
+
     def write(file: IO[bytes]) -> None:
+        nonlocal counted
         for block in np.array_split(order, max(1, len(order) // 65_536)):
-            file.write(np.ascontiguousarray(examples.rows(block), dtype=TOKEN).tobytes())
+            rows = examples.rows(block)
+            counted += tokenizer.byte_count(rows)
+            file.write(np.ascontiguousarray(rows).tobytes())
 
     write_atomically(path, write)
+    return counted
 
 
-def _budgets(study: StudyConfig, folder: Path) -> Iterator[Budget]:
+def _budgets(study: StudyConfig, folder: Path, tokenizer: Tokenizer) -> Iterator[Budget]:
     length = study.data.sequence_length
-    tokens = np.memmap(folder / TRAIN, dtype=TOKEN, mode="r").reshape(-1, length)
+    tokens = np.memmap(folder / TRAIN, dtype=tokenizer.dtype, mode="r").reshape(-1, length)
     for budget in study.grid.unique_tokens:
         rows = budget // length
         digest = hashlib.sha256((tokens if study.data.resample else tokens[:rows]).data).hexdigest()

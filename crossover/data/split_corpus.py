@@ -17,12 +17,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from crossover.data import tokenizer
 from crossover.data.cleaning.clean_documents import clean_documents
 from crossover.data.cleaning.exact_duplicates import drop_repeated_units, text_digest
 from crossover.data.cleaning.normalisation import text_bytes
 from crossover.data.corpus_sources import SourceCounts, documents, source_bytes
-from crossover.data.dataset import TOKEN
 from crossover.data.disjoint_split import NO_TASKS, TaskTexts, fill_sides
 from crossover.data.document_spool import Document, DocumentSpool
 from crossover.data.overlap_counts import NearCounts, OverlapCounts
@@ -31,45 +29,85 @@ from crossover.data.quality_tiers import select_tier
 from crossover.files import workspace_error
 from crossover.progress import MEBIBYTE, byte_meter
 from crossover.study.data_config import DataConfig
+from crossover.tokenization.named_tokenizers import named_tokenizer, rows_of
+from crossover.tokenization.subword_tokenizer import train_bpe
+from crossover.tokenization.tokenizer import Tokenizer
 
 PROGRESS_BYTES = 8 * MEBIBYTE
 """Corpora above it show their progress."""
-
-
-def document_tokens(text: str) -> NDArray[np.uint16]:
-    """The tokens of a document, closed by EOS. Shape (tokens,)."""
-    return np.append(tokenizer.encode(text), np.uint16(tokenizer.EOS))
+CHARACTERS_AT_ONCE = 1 << 22
+"""Of documents that are encoded together."""
 
 
 @dataclass
 class SplitSide:
-    """One side of the split: tokens in a scratch file, names and lengths of documents in memory."""
+    """One side of the split: tokens in a scratch file, names and lengths of documents in memory.
+
+    Args:
+        scratch: the file.
+        tokenizer: of the documents; None until it is trained on the documents of a side, which are spooled until then.
+    """
 
     scratch: tempfile._TemporaryFileWrapper[bytes]
+    tokenizer: Tokenizer | None
     names: list[str] = field(default_factory=list)
     lengths: list[int] = field(default_factory=list)
     bytes: int = 0
+    _texts: list[str] = field(default_factory=list)
+    _characters: int = 0
+    _spool: DocumentSpool | None = None
 
     def add(self, name: str, text: str) -> None:
         """Append a document."""
-        tokens = document_tokens(text)
-        self.scratch.write(tokens.astype(TOKEN).tobytes())
         self.names.append(name)
-        self.lengths.append(len(tokens))
-        self.bytes += len(tokens) - 1
+        self.bytes += text_bytes(text)
+        if self.tokenizer is None:
+            self._spool = self._spool or DocumentSpool(Path(self.scratch.name).parent)
+            self._spool.append(name, text)
+        else:
+            self._encode_later(text)
 
-    def tokens(self) -> NDArray[np.uint16]:
-        """All documents end to end."""
+    def texts(self) -> Iterator[str]:
+        """The documents that wait for a tokenizer."""
+        return (document.text for document in self._spool or ())
+
+    def tokenize(self, tokenizer: Tokenizer) -> None:
+        """Encode the documents that wait for a tokenizer."""
+        self.tokenizer = tokenizer
+        for text in self.texts():
+            self._encode_later(text)
+        if self._spool:
+            self._spool.close()
+            self._spool = None
+
+    def tokens(self) -> NDArray[np.unsignedinteger]:
+        """All documents end to end, each closed by EOS."""
+        assert self.tokenizer is not None  # noqa: S101 - a side is read once its documents are tokens
+        self._encode()
         self.scratch.flush()
         if not self.lengths:
-            return np.empty(0, dtype=TOKEN)
-        return np.memmap(self.scratch.name, dtype=TOKEN, mode="r")
+            return np.empty(0, dtype=self.tokenizer.dtype)
+        return np.memmap(self.scratch.name, dtype=self.tokenizer.dtype, mode="r")
+
+    def _encode_later(self, text: str) -> None:
+        self._texts.append(text)
+        self._characters += len(text)
+        if self._characters >= CHARACTERS_AT_ONCE:
+            self._encode()
+
+    def _encode(self) -> None:
+        assert self.tokenizer is not None  # noqa: S101 - as above
+        for ids in self.tokenizer.encode_batch(self._texts):
+            self.scratch.write(np.append(ids, ids.dtype.type(self.tokenizer.eos)).tobytes())
+            self.lengths.append(len(ids) + 1)
+        self._texts.clear()
+        self._characters = 0
 
     def examples(self, data: DataConfig) -> AbstractContextManager[PackedExamples]:
         """The side's documents as examples; see `packing.packed`."""
+        tokens, scratch = self.tokens(), Path(self.scratch.name).parent
         lengths = np.asarray(self.lengths, dtype=np.int64)
-        scratch = Path(self.scratch.name).parent
-        return packed(self.tokens(), lengths, data.sequence_length, data.packing, scratch)
+        return packed(tokens, lengths, data.sequence_length, data.packing, scratch)
 
 
 @dataclass(frozen=True)
@@ -78,6 +116,7 @@ class SplitCorpus:
 
     train: SplitSide
     validation: SplitSide
+    tokenizer: Tokenizer
     counts: SourceCounts
     content: str
     """SHA-256 over the digests of the distinct documents, in the order that they were read."""
@@ -104,7 +143,9 @@ def read_corpus(data: DataConfig, scratch: Path, tasks: TaskTexts = NO_TASKS) ->
             tempfile.NamedTemporaryFile(dir=scratch, prefix=".train.") as train_file,
             tempfile.NamedTemporaryFile(dir=scratch, prefix=".validation.") as validation_file,
         ):
-            yield _read(data, SplitSide(train_file), SplitSide(validation_file), scratch, tasks)
+            tokenizer = named_tokenizer(data.tokenizer)
+            sides = SplitSide(train_file, tokenizer), SplitSide(validation_file, tokenizer)
+            yield _read(data, *sides, scratch, tasks)
     except OSError as error:
         raise workspace_error(scratch, error) from error
 
@@ -199,4 +240,9 @@ def _read(data: DataConfig, train: SplitSide, validation: SplitSide, scratch: Pa
             return (_split_document(document, data) for document in spool)
 
         near, contamination = fill_sides(data, read, train, validation, scratch, tasks)
-    return SplitCorpus(train, validation, counts, f"sha256:{content.hexdigest()}", near, contamination)
+    if train.tokenizer is None:
+        trained = train_bpe(train.texts(), rows_of(data.tokenizer))
+        train.tokenize(trained)
+        validation.tokenize(trained)
+    assert train.tokenizer is not None  # noqa: S101 - named, or trained just now
+    return SplitCorpus(train, validation, train.tokenizer, counts, f"sha256:{content.hexdigest()}", near, contamination)

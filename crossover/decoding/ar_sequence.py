@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from crossover.data import tokenizer
 from crossover.decoding.decoding_sequence import DecodingSequence
 from crossover.decoding.generation_request import Completion, Generation, TokenLogprob
 from crossover.decoding.inference_model import InferenceModel
@@ -41,8 +40,8 @@ class ARSequence(DecodingSequence):
                 problem="an autoregressive model cannot attend to text after the completion",
                 remedy="serve a masked diffusion model, or omit suffix",
             )
-        prompt = token_ids(request.prompt)
-        self._given_bos = len(prompt) > 0 and prompt[0] == tokenizer.BOS  # lm-evaluation-harness sends it
+        prompt = token_ids(request.prompt, model.tokenizer)
+        self._given_bos = len(prompt) > 0 and prompt[0] == model.tokenizer.bos  # lm-evaluation-harness sends it
         prompt = prompt[int(self._given_bos) :]
         super().__init__(model, request, prompt)
         self._generation, self._prefixes = request, prefixes
@@ -50,7 +49,7 @@ class ARSequence(DecodingSequence):
         kept = prompt[max(0, len(prompt) - model.config.max_length) :]
         self._truncated = len(prompt) - len(kept)
         self._prompt = 1 + len(kept)
-        self._tokens = np.full(self._prompt + request.max_tokens, tokenizer.BOS, dtype=np.int64)
+        self._tokens = np.full(self._prompt + request.max_tokens, model.tokenizer.bos, dtype=np.int64)
         self._tokens[1 : self._prompt] = kept
         self._length = self._prompt
         self._computed = self._planned_end = 0
@@ -76,7 +75,7 @@ class ARSequence(DecodingSequence):
     def segments(self, room: int) -> list[Segment]:
         """The prompt in chunks, then one position at a time."""
         if self._length > self._window:
-            tokens = np.append(tokenizer.BOS, self._tokens[self._length + 1 - self._window : self._length])
+            tokens = np.append(self.model.tokenizer.bos, self._tokens[self._length + 1 - self._window : self._length])
             return [Segment(tokens, wanted_P=np.array([len(tokens) - 1]))]
         tokens = self._tokens[: self._length]
         if self._computed == self._length - 1 and self._computed:
@@ -120,7 +119,7 @@ class ARSequence(DecodingSequence):
             targets = self._tokens[segment.start + 1 : min(segment.start + 1 + len(logits_PV), self._prompt)]
             scored = logprobs_of(targets.tolist(), log_softmax(logits_PV[: len(targets)]), self.request.logprobs or 0)
             if segment.start == 0 and self._given_bos:
-                scored.insert(0, TokenLogprob(tokenizer.BOS, None))
+                scored.insert(0, TokenLogprob(self.model.tokenizer.bos, None))
             elif segment.start == 0 and scored:
                 scored[0] = TokenLogprob(scored[0].token, None)
             self._prompt_logprobs += scored

@@ -37,7 +37,7 @@ class BlockSequence(DiffusionSequence):
                 remedy="omit suffix, or use a masked diffusion model (arm dlm)",
             )
         self._length = model.block_length
-        canvas = masked_canvas.of_generation(request, model.config.max_length)
+        canvas = masked_canvas.of_generation(request, model.config.max_length, model.tokenizer)
         super().__init__(model, request, canvas, canvas.open_H // self._length)
         self._prefixes = prefixes
         self._given = int(self.open_H[0]) // self._length * self._length

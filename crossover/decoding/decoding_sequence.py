@@ -12,7 +12,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from crossover.counter_rng import Stream, generator
-from crossover.data import tokenizer
 from crossover.decoding.engine_events import Canvas, Piece
 from crossover.decoding.generation_request import Completion, Generation, Infilling, TokenLogprob
 from crossover.decoding.inference_model import InferenceModel
@@ -47,7 +46,7 @@ class DecodingSequence(ABC):
         self.done = False
         self.passes = 0
         self.cached_tokens = 0
-        self.pieces = TextPieces(request.stop if isinstance(request, Generation) else ())
+        self.pieces = TextPieces(model.tokenizer, request.stop if isinstance(request, Generation) else ())
         self.stopped = False
         """At EOS or a stop text."""
         self.logprobs: list[TokenLogprob] = []
@@ -102,11 +101,11 @@ class DecodingSequence(ABC):
             Token ids (P,), and the model's log-probabilities (P, V).
         """
         logp_PV = log_softmax(logits_PV)
-        logits_PV = logits_PV.copy()
+        logits_PV, tokenizer = logits_PV.copy(), self.model.tokenizer
         self.changes.apply(logits_PV)
-        logits_PV[:, [tokenizer.BOS, tokenizer.MASK]] = -np.inf
+        logits_PV[:, [tokenizer.bos, tokenizer.mask]] = -np.inf
         first = self.first_end
-        logits_PV[[index < first for index in index_P], tokenizer.EOS] = -np.inf
+        logits_PV[[index < first for index in index_P], tokenizer.eos] = -np.inf
         if np.isneginf(logits_PV.max(axis=-1)).any():
             raise RequestError(
                 "request.no-token-left",

@@ -11,16 +11,12 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from crossover.data import tokenizer
 from crossover.decoding.decoding_sequence import DecodingSequence
 from crossover.decoding.engine_events import Canvas, CanvasToken
 from crossover.decoding.generation_request import Completion, Generation, Infilling, TokenLogprob
 from crossover.decoding.inference_model import InferenceModel
 from crossover.decoding.masked_canvas import MaskedCanvas
-from crossover.decoding.text_pieces import token_bytes
 from crossover.decoding.token_sampling import Floats, logprobs_of
-
-UNKNOWN = TokenLogprob(tokenizer.MASK, None)
 
 
 class DiffusionSequence(DecodingSequence):
@@ -40,10 +36,10 @@ class DiffusionSequence(DecodingSequence):
         self, model: InferenceModel, request: Generation | Infilling, canvas: MaskedCanvas, block_H: NDArray[np.int64]
     ) -> None:
         tokens_L = canvas.tokens_L
-        super().__init__(model, request, tokens_L[tokens_L != tokenizer.MASK])
+        super().__init__(model, request, tokens_L[tokens_L != model.tokenizer.mask])
         self.board, self.tokens_L, self.open_H, self._block_H = canvas, canvas.tokens_L, canvas.open_H, block_H
         self._logp_H = np.zeros(len(self.open_H))
-        self._given_logprobs = [UNKNOWN] * len(self.open_H)
+        self._given_logprobs = [TokenLogprob(model.tokenizer.mask, None)] * len(self.open_H)
         self._final = 0
         self._remasked = -1
         self._per_pass = 1 if not request.steps else max(1, -(-len(self.open_H) // request.steps))
@@ -56,7 +52,7 @@ class DiffusionSequence(DecodingSequence):
     @property
     def masked_P(self) -> NDArray[np.int64]:
         """Indices, among the tokens to fill, of the masked ones of the first block that has any."""
-        masked = np.flatnonzero(self.tokens_L[self.open_H] == tokenizer.MASK)
+        masked = np.flatnonzero(self.tokens_L[self.open_H] == self.model.tokenizer.mask)
         first: NDArray[np.int64] = masked[self._block_H[masked] == self._block_H[masked[0]]]
         return first
 
@@ -115,7 +111,9 @@ class DiffusionSequence(DecodingSequence):
         updates = [
             CanvasToken(
                 index,
-                None if token == tokenizer.MASK else token_bytes(token).decode("utf-8", "replace"),
+                None
+                if token == self.model.tokenizer.mask
+                else self.model.tokenizer.token_bytes(token).decode("utf-8", "replace"),
                 float(np.exp(self._logp_H[index])),
             )
             for index, token in zip(index_C.tolist(), self.tokens_L[self.open_H[index_C]].tolist(), strict=True)
@@ -125,14 +123,14 @@ class DiffusionSequence(DecodingSequence):
     def _settle(self, block: int) -> None:
         """Mask again what the request wants so, then pass on what is final."""
         members = np.flatnonzero(self._block_H == block)
-        full = not (self.tokens_L[self.open_H[members]] == tokenizer.MASK).any()
+        full = not (self.tokens_L[self.open_H[members]] == self.model.tokenizer.mask).any()
         if full and self.request.remask and self._remasked != block:
             self._remasked = block
             count = int(self.request.remask * len(members))
             again = members[np.argsort(self._logp_H[members], kind="stable")[:count]]
             for token in self.tokens_L[self.open_H[again]].tolist():
                 self.changes.count(token, -1)
-            self.tokens_L[self.open_H[again]] = tokenizer.MASK
+            self.tokens_L[self.open_H[again]] = self.model.tokenizer.mask
             self._draw(again)
             full = not count
         if full or not self.request.remask:
@@ -140,7 +138,7 @@ class DiffusionSequence(DecodingSequence):
 
     def _pass_on(self) -> None:
         filled = self.tokens_L[self.open_H]
-        masked = np.flatnonzero(filled == tokenizer.MASK)
+        masked = np.flatnonzero(filled == self.model.tokenizer.mask)
         final = int(masked[0]) if masked.size else len(filled)
         new = slice(self._final, final)
         self.confidences += self._logp_H[new].tolist()
@@ -157,5 +155,5 @@ class DiffusionSequence(DecodingSequence):
         """The completion; of an `Infilling` the filled text and each hole's."""
         result = self.completed(len(self.tokens_L) - len(self.open_H), self.board.truncated)
         if isinstance(self.request, Infilling):
-            result.text, result.holes = self.board.texts()
+            result.text, result.holes = self.board.texts(self.model.tokenizer)
         return result

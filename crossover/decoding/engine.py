@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from crossover.data import tokenizer
 from crossover.decoding.decoding_sequence import DecodingSequence
 from crossover.decoding.engine_errors import cancelled, late, out_of_memory, stopping
 from crossover.decoding.engine_events import Event, Failed, Finished, Timing
@@ -233,13 +232,14 @@ class Engine:
             raise stopping()
 
     def _check_length(self, request: Generation | Infilling) -> None:
+        tokenizer = self.model.tokenizer
         if isinstance(request, Infilling):
-            given = sum(len(token_ids(part)) for part in request.parts if not isinstance(part, Hole))
+            given = sum(len(token_ids(part, tokenizer)) for part in request.parts if not isinstance(part, Hole))
             asked = sum(part.tokens for part in request.parts if isinstance(part, Hole))
         else:
-            prompt = token_ids(request.prompt)
-            has_bos = self.model.causal and len(prompt) > 0 and prompt[0] == tokenizer.BOS
-            given = len(prompt) - has_bos + len(token_ids(request.suffix or ""))
+            prompt = token_ids(request.prompt, tokenizer)
+            has_bos = self.model.causal and len(prompt) > 0 and prompt[0] == tokenizer.bos
+            given = len(prompt) - has_bos + len(token_ids(request.suffix or "", tokenizer))
             asked = request.max_tokens
         if given + asked > self.model.config.max_length:
             raise PromptTooLongError(

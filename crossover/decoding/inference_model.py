@@ -24,6 +24,7 @@ from crossover.decoding.row_sizes import RowSizes
 from crossover.decoding.segment import Segment
 from crossover.model.mixture_of_experts import MixtureOfExperts
 from crossover.model.transformer import Block, FeedForward, Transformer, suppress
+from crossover.tokenization.tokenizer import Tokenizer
 
 
 class InferenceModel:
@@ -47,6 +48,11 @@ class InferenceModel:
         self.sizes = RowSizes.every(rows)
         if self.device.type == "cpu":
             self.sizes = RowSizes.measured(self._one_layer, rows)
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """Of the model's ids."""
+        return self.model.tokenizer
 
     @property
     def block_length(self) -> int:

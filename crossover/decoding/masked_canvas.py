@@ -8,11 +8,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from crossover.data import tokenizer
 from crossover.decoding.generation_request import Generation, Hole, Infilling
 from crossover.decoding.segment import Tokens
 from crossover.decoding.text_pieces import token_ids
 from crossover.errors import PromptTooLongError, RequestError
+from crossover.tokenization.tokenizer import Tokenizer
 
 
 class MaskedCanvas(NamedTuple):
@@ -32,14 +32,14 @@ class MaskedCanvas(NamedTuple):
     open_end: bool
     """One hole at the end: the text may end in it."""
 
-    def texts(self) -> tuple[str, list[str]]:
+    def texts(self, tokenizer: Tokenizer) -> tuple[str, list[str]]:
         """The text of all tokens, and that of each hole."""
         ends = np.cumsum(self.sizes)[:-1]
         holes = np.split(self.tokens_L[self.open_H], ends)
         return tokenizer.decode(self.tokens_L), [tokenizer.decode(hole) for hole in holes]
 
 
-def of_generation(request: Generation, max_length: int) -> MaskedCanvas:
+def of_generation(request: Generation, max_length: int, tokenizer: Tokenizer) -> MaskedCanvas:
     """Prompt, a hole of `max_tokens`, suffix; what does not fit is cut off the outer ends.
 
     Raises:
@@ -53,20 +53,20 @@ def of_generation(request: Generation, max_length: int) -> MaskedCanvas:
             problem=f"this diffusion model's context is {max_length} tokens",
             remedy=f"ask for at most {max_length}",
         )
-    prompt, suffix = token_ids(request.prompt), token_ids(request.suffix or "")
+    prompt, suffix = token_ids(request.prompt, tokenizer), token_ids(request.suffix or "", tokenizer)
     left, right = truncate_both(len(prompt), len(suffix), max_length - hole)
-    canvas = _canvas((prompt[len(prompt) - left :], hole, suffix[:right]), open_end=not len(suffix))
+    canvas = _canvas((prompt[len(prompt) - left :], hole, suffix[:right]), tokenizer.mask, open_end=not len(suffix))
     return canvas._replace(truncated=len(prompt) + len(suffix) - left - right)
 
 
-def of_infilling(request: Infilling, max_length: int) -> MaskedCanvas:
+def of_infilling(request: Infilling, max_length: int, tokenizer: Tokenizer) -> MaskedCanvas:
     """The parts in their order.
 
     Raises:
         PromptTooLongError: they are longer than the context.
     """
-    parts = [part.tokens if isinstance(part, Hole) else token_ids(part) for part in request.parts]
-    canvas = _canvas(parts, open_end=False)
+    parts = [part.tokens if isinstance(part, Hole) else token_ids(part, tokenizer) for part in request.parts]
+    canvas = _canvas(parts, tokenizer.mask, open_end=False)
     if len(canvas.tokens_L) > max_length:
         given = len(canvas.tokens_L) - len(canvas.open_H)
         raise PromptTooLongError(
@@ -79,11 +79,11 @@ def of_infilling(request: Infilling, max_length: int) -> MaskedCanvas:
     return canvas
 
 
-def _canvas(parts: Sequence[Tokens | int], *, open_end: bool) -> MaskedCanvas:
+def _canvas(parts: Sequence[Tokens | int], mask: int, *, open_end: bool) -> MaskedCanvas:
     rows, holes, begin, open_H = [], [], 0, []
     for part in parts:
         if isinstance(part, int):
-            rows.append(np.full(part, tokenizer.MASK, dtype=np.int64))
+            rows.append(np.full(part, mask, dtype=np.int64))
             holes.append(part)
             open_H.append(np.arange(begin, begin + part))
         else:

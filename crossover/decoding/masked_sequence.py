@@ -26,11 +26,11 @@ class MaskedSequence(DiffusionSequence):
     generated = True
 
     def __init__(self, model: InferenceModel, request: Generation | Infilling) -> None:
-        longest = model.config.max_length
+        longest, tokenizer = model.config.max_length, model.tokenizer
         canvas = (
-            masked_canvas.of_generation(request, longest)
+            masked_canvas.of_generation(request, longest, tokenizer)
             if isinstance(request, Generation)
-            else masked_canvas.of_infilling(request, longest)
+            else masked_canvas.of_infilling(request, longest, tokenizer)
         )
         filled = len(canvas.open_H)
         super().__init__(model, request, canvas, np.arange(filled) // (min(filled, request.block_length) or filled))

@@ -7,31 +7,27 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from crossover.data import tokenizer
 from crossover.decoding.generation_request import Text
 from crossover.decoding.segment import Tokens
+from crossover.tokenization.tokenizer import Tokenizer
 
 
-def token_ids(text: Text) -> Tokens:
+def token_ids(text: Text, tokenizer: Tokenizer) -> Tokens:
     """The token ids of a text. Shape (L,)."""
     ids = tokenizer.encode(text) if isinstance(text, str) else text
     return np.asarray(ids, dtype=np.int64)
-
-
-def token_bytes(token: int) -> bytes:
-    """The bytes of a token; none of BOS, EOS and MASK."""
-    return bytes((token,)) if token < tokenizer.BOS else b""
 
 
 class TextPieces:
     """Text of a growing list of tokens.
 
     Args:
+        tokenizer: of the tokens.
         stops: texts that end it.
     """
 
-    def __init__(self, stops: Sequence[str] = ()) -> None:
-        self._stops = stops
+    def __init__(self, tokenizer: Tokenizer, stops: Sequence[str] = ()) -> None:
+        self._tokenizer, self._stops = tokenizer, stops
         self._held = max((len(stop) for stop in stops), default=1) - 1
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._begins: list[int] = []
@@ -48,13 +44,13 @@ class TextPieces:
         for token in tokens:
             if self.ended:
                 return
-            if token == tokenizer.EOS:
+            if token == self._tokenizer.eos:
                 self._append(self._decoder.decode(b"", final=True))
                 self.ended = True
                 return
             self._begins.append(len(self.text))
             self.tokens.append(token)
-            self._append(self._decoder.decode(token_bytes(token)))
+            self._append(self._decoder.decode(self._tokenizer.token_bytes(token)))
 
     def finish(self) -> None:
         """No token follows: bytes that are no whole character become U+FFFD."""

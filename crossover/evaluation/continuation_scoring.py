@@ -20,7 +20,6 @@ import torch
 from numpy.typing import NDArray
 
 from crossover.counter_rng import Stream, generator
-from crossover.data import tokenizer
 from crossover.errors import DataError
 from crossover.evaluation.encoded_pair import Tokens, encode_pair
 from crossover.evaluation.nelbo_estimator import bound_of_draws, squared_stderr
@@ -132,7 +131,7 @@ class _Plan:
 
 
 def _plan(model: Transformer, item: Sequence[Continuation], draws: int, index: int) -> _Plan:
-    pairs = [encode_pair(request.context, request.continuation) for request in item]
+    pairs = [encode_pair(request.context, request.continuation, model.tokenizer.encode) for request in item]
     longest = max(len(option) for _, option in pairs)
     budget = model.config.max_length - longest
     if budget < 0:
@@ -146,7 +145,7 @@ def _plan(model: Transformer, item: Sequence[Continuation], draws: int, index: i
     pairs = [(context[max(0, len(context) - budget) :], option) for context, option in pairs]
     characters = [_characters(request.continuation) for request in item]
     if model.causal:
-        return _causal_plan(pairs, characters, truncated)
+        return _causal_plan(model.tokenizer.bos, pairs, characters, truncated)
     return _masked_plan(model, pairs, characters, truncated, draws, index)
 
 
@@ -154,7 +153,7 @@ def _characters(text: Text) -> int:
     return len(text.strip()) if isinstance(text, str) else len(text)
 
 
-def _causal_plan(pairs: list[tuple[Tokens, Tokens]], characters: list[int], truncated: int) -> _Plan:
+def _causal_plan(bos: int, pairs: list[tuple[Tokens, Tokens]], characters: list[int], truncated: int) -> _Plan:
     """One input per context with the options as branches, or one per option where the context is short.
 
     The trunk is the context and the common prefix of all options, so that single-token options need no branch.
@@ -165,7 +164,7 @@ def _causal_plan(pairs: list[tuple[Tokens, Tokens]], characters: list[int], trun
     common = _common_prefix([option[:-1] for _, option in pairs])
     for number, (context, option) in enumerate(pairs):
         shared = len(context) >= longest
-        trunk = np.concatenate(([tokenizer.BOS], context, option[:common])).astype(np.int64)
+        trunk = np.concatenate(([bos], context, option[:common])).astype(np.int64)
         row = inputs.setdefault(trunk.tobytes() if shared else str(number).encode(), _Input(trunk))
         branch, end = option[common:-1], len(row.tokens_T)
         row.tokens_T = np.concatenate((row.tokens_T, branch))
@@ -308,7 +307,7 @@ def _can_batch(model: Transformer, first: _Input, other: _Input) -> bool:
 
 def _run_batch(model: Transformer, rows: list[_Input], width: int) -> None:
     device = device_of(model)
-    inputs_BT = np.full((len(rows), width), tokenizer.EOS, dtype=np.int64)
+    inputs_BT = np.full((len(rows), width), model.tokenizer.eos, dtype=np.int64)
     for i, row in enumerate(rows):
         inputs_BT[i, : len(row.tokens_T)] = row.tokens_T
     scored = np.concatenate([i * width + np.asarray(row.positions) for i, row in enumerate(rows)])

@@ -7,14 +7,14 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from crossover.data import tokenizer
 from crossover.evaluation.tasks.task_interface import Text
+from crossover.tokenization.byte_tokenizer import BYTES
 
 Tokens = NDArray[np.int64]
 
 
 def encode_pair(
-    context: Text, continuation: Text, encode: Callable[[str], NDArray[np.integer]] = tokenizer.encode
+    context: Text, continuation: Text, encode: Callable[[str], NDArray[np.integer]] = BYTES.encode
 ) -> tuple[Tokens, Tokens]:
     """Tokens of a context and of its continuation; concatenated they are the tokens of the full text.
 

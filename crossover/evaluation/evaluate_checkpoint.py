@@ -103,7 +103,7 @@ def _chain_rules(model: Transformer, dataset: Dataset, config: EvaluationConfig)
 
 def _nats_per_bit(dataset: Dataset) -> float:
     """What nats a token are divided by to give bits a byte."""
-    return dataset.manifest.bytes_per_token * math.log(2)
+    return dataset.manifest.held_out_bytes_per_token * math.log(2)
 
 
 def _task_scores(model: Transformer, task: TaskItems, config: EvaluationConfig) -> TaskScores:

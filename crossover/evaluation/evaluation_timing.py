@@ -7,7 +7,6 @@ import time
 
 import numpy as np
 
-from crossover.data import tokenizer
 from crossover.evaluation.held_out_likelihood import CHAIN_ORDERS, exact_nll, measured_nelbo
 from crossover.evaluation.measurement_plan import spread_steps
 from crossover.model.transformer import Transformer
@@ -45,10 +44,11 @@ def evaluation_rows(study: StudyConfig, cell: Cell, arm: Arm) -> float:
 
 def row_seconds(study: StudyConfig, cell: Cell, arm: Arm) -> float:
     """Median time of a row of one sequence length in the estimator of held-out likelihood, with an untrained model."""
+    shape = cell_model(study, cell)
     model = Transformer(
-        cell_model(study, cell),
+        shape,
         causal=arm.family == "AR",
-        mask_id=tokenizer.MASK,
+        mask_id=shape.vocab_size - 1,
         block_length=arm.block_length,
         expert_choice=arm.expert_choice,
     )

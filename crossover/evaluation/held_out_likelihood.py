@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from crossover.counter_rng import Stream, generator
-from crossover.data import tokenizer
 from crossover.evaluation.nelbo_estimator import bound_of_draws, squared_stderr
 from crossover.evaluation.scored_forward import device_of, masked_losses, rows_per_forward
 from crossover.model.transformer import Transformer
@@ -73,7 +72,9 @@ def exact_nll(model: Transformer, tokens_NL: NDArray[np.integer]) -> Likelihood:
     """Exact NLL under an AR model of examples (N, L); the first token is scored given BOS."""
     size = rows_per_forward(model, tokens_NL.shape[1])
     with torch.inference_mode():
-        parts = [ar_nll(model, batch, tokenizer.BOS).double().mean(dim=1) for batch in _batches(model, tokens_NL, size)]
+        parts = [
+            ar_nll(model, batch, model.tokenizer.bos).double().mean(dim=1) for batch in _batches(model, tokens_NL, size)
+        ]
     per_example = torch.cat(parts).cpu().numpy()
     return Likelihood(float(per_example.mean()), 0.0, "exact", 1, per_example)
 

@@ -19,7 +19,6 @@ from lm_eval.api.model import LM
 from lm_eval.api.registry import register_model
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
-from crossover.data import tokenizer
 from crossover.decoding import Generation
 from crossover.decoding.generate_text import generate
 from crossover.evaluation.continuation_scoring import ItemLikelihoods, score_items
@@ -91,10 +90,11 @@ class CrossoverLM(LM):
         return [(-scored.nll, greedy) for scored, greedy in zip(item.scored, item.greedy, strict=True)]
 
     def _windows(self, text: str) -> list[Continuation]:
+        tokenizer = self.model.tokenizer
         tokens = tokenizer.encode(text).astype(np.int64).tolist()
-        windows = get_rolling_token_windows(tokens, tokenizer.BOS, self.model.config.max_length - 1, context_len=1)
+        windows = get_rolling_token_windows(tokens, tokenizer.bos, self.model.config.max_length - 1, context_len=1)
         pairs = [make_disjoint_window(window) for window in windows]
-        return [Continuation(tuple(t for t in before if t != tokenizer.BOS), tuple(after)) for before, after in pairs]
+        return [Continuation(tuple(t for t in before if t != tokenizer.bos), tuple(after)) for before, after in pairs]
 
 
 def _document(request: Instance) -> tuple[str | None, int | None]:

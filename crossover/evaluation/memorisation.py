@@ -14,10 +14,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from crossover.data import tokenizer
 from crossover.decoding import Generation
 from crossover.decoding.generate_text import generate
 from crossover.model.transformer import Transformer
+from crossover.tokenization.tokenizer import Tokenizer
 
 Tokens = NDArray[np.integer]
 ROWS_AT_ONCE = 1 << 10
@@ -50,8 +50,8 @@ def extraction(model: Transformer, examples_nL: Tokens, passages: int) -> Extrac
         The fractions; NaN where no example can serve as a passage.
     """
     half = examples_nL.shape[1] // 2
-    rows = _plain_text(examples_nL, half, passages)
-    requests = [Generation(prompt=bytes(row[:half].tolist()).decode(), max_tokens=half) for row in rows]
+    rows = _plain_text(model.tokenizer, examples_nL, half, passages)
+    requests = [Generation(prompt=tuple(row[:half].tolist()), max_tokens=half) for row in rows]
     correct = np.zeros((len(requests), half), dtype=np.bool_)
     for i, (row, completion) in enumerate(zip(rows, generate(model, requests), strict=True)):
         generated = completion.tokens[:half]
@@ -61,20 +61,20 @@ def extraction(model: Transformer, examples_nL: Tokens, passages: int) -> Extrac
     return Extraction(float(correct.all(axis=1).mean()), float(correct.mean()), len(correct))
 
 
-def _plain_text(examples_nL: Tokens, half: int, passages: int) -> list[Tokens]:
+def _plain_text(tokenizer: Tokenizer, examples_nL: Tokens, half: int, passages: int) -> list[Tokens]:
     """Evenly spaced examples without special tokens whose first half is valid UTF-8."""
     stride = max(1, len(examples_nL) // (8 * max(1, passages)))
     candidates = []
     for row in np.asarray(examples_nL[::stride]):
-        if (row[: 2 * half] < tokenizer.BOS).all() and _is_text(row[:half]):
+        if tokenizer.is_text(row[: 2 * half]).all() and _is_text(tokenizer, row[:half]):
             candidates.append(row[: 2 * half])
     chosen = np.linspace(0, len(candidates) - 1, min(passages, len(candidates))).astype(int)
     return [candidates[i] for i in chosen]
 
 
-def _is_text(tokens_L: Tokens) -> bool:
+def _is_text(tokenizer: Tokenizer, tokens_L: Tokens) -> bool:
     try:
-        bytes(tokens_L.tolist()).decode()
+        b"".join(map(tokenizer.token_bytes, tokens_L.tolist())).decode()
     except UnicodeDecodeError:
         return False
     return True

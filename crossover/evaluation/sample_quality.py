@@ -16,12 +16,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from crossover.data import tokenizer
 from crossover.decoding import Generation
 from crossover.decoding.generate_text import generate
 from crossover.evaluation.continuation_scoring import score_items
 from crossover.evaluation.tasks import Continuation
 from crossover.model.transformer import Transformer
+from crossover.tokenization.tokenizer import Tokenizer
 
 Tokens = NDArray[np.integer]
 REPEATED = 8
@@ -98,18 +98,19 @@ def _longest_run(text: Tokens) -> int:
     return int(np.diff(edges).max(initial=0)) if len(text) else 0
 
 
-def matched_held_out(texts: Sequence[Tokens], held_out_nL: Tokens) -> list[Tokens]:
+def matched_held_out(texts: Sequence[Tokens], held_out_nL: Tokens, tokenizer: Tokenizer) -> list[Tokens]:
     """Held-out texts of the same lengths as generated ones, the control of their statistics.
 
     Args:
         texts: token ids of generated texts, none longer than a held-out example.
         held_out_nL: held-out examples, in random order.
+        tokenizer: of all of them.
 
     Returns:
         One held-out text per generated text; fewer where too few examples are free of special tokens.
     """
     longest = max((len(text) for text in texts), default=0)
-    plain = (row for row in held_out_nL if (row[:longest] < tokenizer.BOS).all())
+    plain = (row for row in held_out_nL if tokenizer.is_text(row[:longest]).all())
     return [np.asarray(row[: len(text)]).astype(np.int64) for text, row in zip(texts, plain, strict=False)]
 
 

@@ -67,7 +67,7 @@ def _samples(
     length = train_nL.shape[1]
     samples = write_samples(model, config.samples, length)
     n = min(LONGEST_NGRAM, 2 ** int(math.log2(max(1, length // 2))))
-    for prefix, texts in (("sample", samples), ("heldout", matched_held_out(samples, held_out_nL))):
+    for prefix, texts in (("sample", samples), ("heldout", matched_held_out(samples, held_out_nL, model.tokenizer))):
         result = quality(texts)
         yield f"{prefix}_entropy", result.entropy, len(texts)
         yield f"{prefix}_distinct_4", result.distinct[3], len(texts)

@@ -26,6 +26,8 @@ from crossover.model.attention import (
 from crossover.model.dropout import Dropout
 from crossover.model.mixture_of_experts import MixtureOfExperts
 from crossover.model.model_config import ModelConfig
+from crossover.tokenization.byte_tokenizer import BYTES
+from crossover.tokenization.tokenizer import Tokenizer
 
 Readout = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 """Maps (hidden states (B, L, D), head weight (V, D), router losses (layers, 2) or None) to what forward returns."""
@@ -117,6 +119,8 @@ class Transformer(nn.Module):
             )
         self.config, self.causal, self.mask_id, self.block_length = config, causal, mask_id, block_length
         self.document_end = document_end
+        self.tokenizer: Tokenizer = BYTES
+        """Between text and the ids that the model knows; whoever builds the model sets it."""
         self.checkpoint_activations = False
         self.model = _Body(config, expert_choice=expert_choice)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)

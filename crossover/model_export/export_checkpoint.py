@@ -18,10 +18,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from crossover.data import tokenizer
 from crossover.errors import CheckpointError, WorkspaceError
 from crossover.files import read_json, workspace_error, write_json, write_text
 from crossover.model_export.model_card import Provenance, model_card
+from crossover.tokenization.named_tokenizers import tokenizer_in
+from crossover.tokenization.tokenizer import Tokenizer
 from crossover.training.checkpoint import WEIGHTS
 from crossover.training.checkpoint_info import CheckpointInfo, checkpoint_digest, read_info
 
@@ -73,18 +74,20 @@ def _write(folder: Path, out: Path, info: CheckpointInfo, dtype: Dtype, corpus: 
     digest = checkpoint_digest(folder)
     provenance = Provenance(info=info, digest=digest, dtype=dtype, corpus=corpus)
     save_file(_weights(folder, info, DTYPES[dtype]), out / WEIGHTS, {"format": "pt"})
-    write_json(out / "config.json", _config(read_json(folder / "config.json"), info, dtype) | provenance.config_section)
-    causal, mask = info.family == "AR", tokenizer.SPECIAL[tokenizer.MASK]
+    tokenizer = tokenizer_in(folder)
+    config = _config(read_json(folder / "config.json"), info, dtype, tokenizer)
+    write_json(out / "config.json", config | provenance.config_section)
+    causal, mask = info.family == "AR", tokenizer.special[tokenizer.mask]
     whole = tokenizer.hugging_face_json()
     write_json(out / "tokenizer.json", _without_token(whole, mask) if causal else whole | {"post_processor": None})
     settings = tokenizer.hugging_face_config(info.model.max_length + causal)
-    settings["pad_token"] = tokenizer.SPECIAL[tokenizer.EOS]
+    settings["pad_token"] = tokenizer.special[tokenizer.eos]
     write_json(out / "tokenizer_config.json", {k: v for k, v in settings.items() if not causal or v != mask})
-    special = {"bos_token_id": tokenizer.BOS, "eos_token_id": tokenizer.EOS, "pad_token_id": tokenizer.EOS}
+    special = {"bos_token_id": tokenizer.bos, "eos_token_id": tokenizer.eos, "pad_token_id": tokenizer.eos}
     if causal:
-        write_json(out / "generation_config.json", special | {"suppress_tokens": [tokenizer.BOS]})
+        write_json(out / "generation_config.json", special | {"suppress_tokens": [tokenizer.bos]})
     else:
-        write_json(out / "generation_config.json", special | {"mask_token_id": tokenizer.MASK})
+        write_json(out / "generation_config.json", special | {"mask_token_id": tokenizer.mask})
         loader = resources.files("crossover.model_export").joinpath(f"{LOADER}.py")
         write_text(out / f"{LOADER}.py", loader.read_text("utf-8"))
     write_text(out / "README.md", model_card(provenance))
@@ -102,15 +105,15 @@ def _weights(folder: Path, info: CheckpointInfo, dtype: torch.dtype) -> dict[str
         ) from error
     if info.family == "AR":
         for name in _ROWS:
-            tensors[name] = tensors[name][: tokenizer.MASK].clone()
+            tensors[name] = tensors[name][: info.model.vocab_size - 1].clone()
     return {name: tensor.to(dtype) for name, tensor in tensors.items()}
 
 
-def _config(config: dict[str, Any], info: CheckpointInfo, dtype: Dtype) -> dict[str, Any]:
+def _config(config: dict[str, Any], info: CheckpointInfo, dtype: Dtype, tokenizer: Tokenizer) -> dict[str, Any]:
     """The checkpoint's config.json, as transformers reads it without Crossover."""
-    common = {"torch_dtype": str(DTYPES[dtype]).removeprefix("torch."), "pad_token_id": tokenizer.EOS}
+    common = {"torch_dtype": str(DTYPES[dtype]).removeprefix("torch."), "pad_token_id": tokenizer.eos}
     if info.family == "AR":
-        return config | common | {"vocab_size": tokenizer.MASK}
+        return config | common | {"vocab_size": tokenizer.mask}
     return (
         config
         | common
@@ -120,7 +123,7 @@ def _config(config: dict[str, Any], info: CheckpointInfo, dtype: Dtype) -> dict[
                 "AutoModel": f"{LOADER}.CrossoverMaskedDiffusionLM",
                 "AutoModelForMaskedLM": f"{LOADER}.CrossoverMaskedDiffusionLM",
             },
-            "mask_token_id": tokenizer.MASK,
+            "mask_token_id": tokenizer.mask,
             "block_length": info.block_length,
             "router": "expert-choice" if info.expert_choice else "token-choice",
             "num_experts": info.model.num_experts,

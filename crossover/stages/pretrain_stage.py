@@ -112,6 +112,7 @@ def pretrain_stage(context: StudyContext, reference: DatasetRef, group: Group, w
             arm=group.arm,
             seed=seed,
             examples=budget.digest,
+            tokenizer=dataset.tokenizer,
             document_end=dataset.manifest.document_end,
         )
         folder = context.store.path(run_name(spec.id, spec.digest))

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from crossover.data import tokenizer
 from crossover.data.dataset import Dataset
 from crossover.decoding import Generation
 from crossover.decoding.generate_text import generate
@@ -35,7 +34,7 @@ def draw_samples(
         For each arm `SAMPLES` continuations of up to `TOKENS` tokens; fewer where the model ends a text.
     """
     rows = dataset.validation()
-    prompts = [tokenizer.decode(rows[i * len(rows) // SAMPLES][: _half(rows.shape[1])]) for i in range(SAMPLES)]
+    prompts = [dataset.tokenizer.decode(rows[i * len(rows) // SAMPLES][: _half(rows.shape[1])]) for i in range(SAMPLES)]
     samples, name_of = {}, context.store.name_of
     # the analysis of a CUDA study may run where there is no GPU
     device = context.study.training.device if torch.cuda.is_available() else "cpu"

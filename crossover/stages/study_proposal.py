@@ -15,7 +15,6 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from crossover.data.corpus_survey import CorpusSurvey
-from crossover.data.tokenizer import VOCAB_SIZE
 from crossover.errors import StudyError
 from crossover.model.model_presets import PRESETS, preset
 from crossover.settings import Settings
@@ -23,6 +22,7 @@ from crossover.stages.run_selection import default_seeds_per_task, selected_runs
 from crossover.stages.waiting_time import StageSeconds, contention, evaluation_seconds, stage_seconds, waiting_time
 from crossover.study.load_study import parse_study
 from crossover.study.study_config import StudyConfig
+from crossover.tokenization.byte_tokenizer import VOCAB_SIZE
 from crossover.training.step_timing import measured_steps
 
 LENGTHS = (128, 64)

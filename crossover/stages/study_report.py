@@ -13,7 +13,6 @@ import numpy as np
 import crossover
 from crossover.analysis.across.cross_cell_result import Overview
 from crossover.analysis.analysis_result import Analysis
-from crossover.data import tokenizer
 from crossover.data.dataset import Dataset
 from crossover.evaluation.sample_quality import quality
 from crossover.files import read_json
@@ -155,9 +154,10 @@ def _spent(runs: Sequence[EvaluatedRun]) -> list[Fact]:
 
 def _references(study: StudyConfig, dataset: Dataset, runs: Sequence[EvaluatedRun]) -> Iterator[Reference]:
     """What needs no training: byte frequencies and gzip on the held-out examples, and guessing."""
-    tokens = dataset.validation()[dataset.validation() < tokenizer.BOS]
-    compressed = 8 * len(gzip.compress(tokens.astype(np.uint8).tobytes())) / len(tokens)
-    unigram = quality([tokens]).entropy
+    tokenizer, tokens = dataset.tokenizer, dataset.validation().ravel()
+    text = b"".join(map(tokenizer.token_bytes, tokens[tokenizer.is_text(tokens)].tolist()))
+    compressed = 8 * len(gzip.compress(text)) / len(text)
+    unigram = quality([np.frombuffer(text, dtype=np.uint8)]).entropy
     per_byte = tuple(m.name for m in study.analysis.metrics if m.unit == "bits/byte")
     for label, name, level in (
         ("Held-out bytes by their frequencies (unigram entropy)", "unigram", unigram),

@@ -14,6 +14,8 @@ from crossover.study.study_part import StudyPart
 
 Packing = Literal["document", "stream"]
 
+LEAST_ROWS = 260
+
 SOURCES = ("stdlib:", "text:", "jsonl:")
 
 
@@ -30,7 +32,12 @@ class DataConfig(StudyPart):
     undecodable: Literal["refuse", "skip"] = Field(
         default="refuse", description="What to do with a document that is not UTF-8; skipped ones are counted."
     )
-    tokenizer: Literal["bytes"] = Field(default="bytes", description="Byte level: 256 bytes, BOS, EOS and MASK.")
+    tokenizer: str = Field(
+        default="bytes",
+        pattern=r"^(bytes|bpe:[0-9]{3,6}|hf:.+)$",
+        description="`bytes`: 256 bytes, BOS, EOS and MASK; `bpe:ROWS`: byte-level BPE of so many rows in all, trained "
+        "on the training documents; `hf:NAME`: a tokenizer.json, its folder, or its name on the Hugging Face hub.",
+    )
     sequence_length: int = Field(default=64, ge=8, le=8192, description="Tokens in one training example.")
     packing: Packing = Field(
         default="document",
@@ -50,6 +57,13 @@ class DataConfig(StudyPart):
     deduplication: DeduplicationConfig = DeduplicationConfig()
     contamination: ContaminationConfig = ContaminationConfig()
     quality: QualityConfig = QualityConfig()
+
+    @field_validator("tokenizer")
+    @classmethod
+    def _rows_are_enough(cls, tokenizer: str) -> str:
+        if tokenizer.startswith("bpe:") and int(tokenizer[4:]) < LEAST_ROWS:
+            raise ValueError(f"{tokenizer} has too few rows: the 256 bytes, BOS, EOS and MASK are {LEAST_ROWS - 1}")
+        return tokenizer
 
     @field_validator("source")
     @classmethod

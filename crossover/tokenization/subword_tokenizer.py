@@ -20,7 +20,7 @@ from crossover.tokenization.byte_tokenizer import added_token, byte_symbols, sta
 from crossover.tokenization.tokenizer import Ids, Tokenizer
 
 if TYPE_CHECKING:
-    import tokenizers
+    pass
 
 BOS, EOS, MASK = "<|bos|>", "<|eos|>", "<|mask|>"
 OWN_ROWS = 3
@@ -184,5 +184,5 @@ def _bad(name: str, problem: str) -> DataError:
         "data.bad-tokenizer",
         field="data.tokenizer",
         problem=f"{name} {problem}",
-        remedy="give `bytes`, `bpe:ROWS`, or `hf:` with a byte-level tokenizer.json, its folder, or its name on the hub",
+        remedy="give `bytes`, `bpe:ROWS`, or `hf:` with a byte-level tokenizer.json, its folder, or its hub name",
     )

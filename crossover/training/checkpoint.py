@@ -18,11 +18,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from crossover.data import tokenizer
 from crossover.errors import CheckpointError
 from crossover.files import digest_of, digest_of_file, sync_folder, workspace_error, write_json
 from crossover.model.hugging_face_format import config_json, from_hugging_face, to_hugging_face
 from crossover.model.transformer import Transformer
+from crossover.tokenization.byte_tokenizer import BYTES
+from crossover.tokenization.named_tokenizers import tokenizer_in
+from crossover.tokenization.tokenizer import Tokenizer
 from crossover.training.checkpoint_info import MANIFEST, CheckpointInfo, read_info
 
 WEIGHTS = "model.safetensors"
@@ -34,6 +36,8 @@ def save_checkpoint(
     info: CheckpointInfo,
     weights: Mapping[str, Tensor],
     training_state: Mapping[str, Tensor] | None = None,
+    *,
+    tokenizer: Tokenizer = BYTES,
 ) -> str:
     """Write a checkpoint folder atomically; an existing one of that name is replaced.
 
@@ -41,6 +45,7 @@ def save_checkpoint(
         folder: its final place; the parent is made if need be.
         info: what it is of.
         weights: the model's parameters by name, on the CPU.
+        tokenizer: whose ids the model knows.
         training_state: flat tensors of the optimizer, to resume from; None for a milestone.
 
     Returns:
@@ -59,7 +64,7 @@ def save_checkpoint(
             temporary / WEIGHTS,
             save(to_hugging_face(weights), {"format": "pt"}),
         )
-        _write(temporary / "config.json", _text(_config(info)))
+        _write(temporary / "config.json", _text(_config(info, tokenizer)))
         _write(temporary / "tokenizer.json", _text(tokenizer.hugging_face_json()))
         _write(temporary / "tokenizer_config.json", _text(tokenizer.hugging_face_config(info.model.max_length)))
         if training_state is not None:
@@ -83,11 +88,11 @@ def save_checkpoint(
     return digest_of(manifest)
 
 
-def _config(info: CheckpointInfo) -> dict[str, object]:
+def _config(info: CheckpointInfo, tokenizer: Tokenizer) -> dict[str, object]:
     return config_json(
         info.model,
         family=info.family,
-        special=(tokenizer.BOS, tokenizer.EOS, tokenizer.MASK),
+        special=(tokenizer.bos, tokenizer.eos, tokenizer.mask),
         block_length=info.block_length,
         expert_choice=info.expert_choice,
     )
@@ -112,6 +117,7 @@ def load_checkpoint(folder: Path, *, device: str = "cpu") -> tuple[Transformer, 
     """
     info = read_info(folder)
     model = build_model(info).to(device)
+    model.tokenizer = tokenizer_in(folder)
     try:
         model.load_state_dict(load_weights(folder, info, device=device))
     except (SafetensorError, RuntimeError) as error:
@@ -129,7 +135,7 @@ def build_model(info: CheckpointInfo) -> Transformer:
     return Transformer(
         info.model,
         causal=info.family == "AR",
-        mask_id=tokenizer.MASK,
+        mask_id=info.model.vocab_size - 1,
         block_length=info.block_length,
         expert_choice=info.expert_choice,
         document_end=info.document_end,

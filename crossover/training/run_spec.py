@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crossover.counter_rng import Stream, generator
-from crossover.data.tokenizer import VOCAB_SIZE
 from crossover.errors import CrossoverError
 from crossover.model.model_config import ModelConfig
 from crossover.model.model_presets import preset
@@ -16,6 +15,9 @@ from crossover.study.identity import RunId
 from crossover.study.study_config import Cell, StudyConfig
 from crossover.study.study_digests import run_digest
 from crossover.study.study_parts import TrainingConfig
+from crossover.tokenization.byte_tokenizer import BYTES
+from crossover.tokenization.named_tokenizers import rows_of
+from crossover.tokenization.tokenizer import Tokenizer
 from crossover.training.checkpoint_info import latest_checkpoint, step_of
 
 if TYPE_CHECKING:
@@ -37,6 +39,8 @@ class RunSpec:
 
     examples: str = ""
     """Digest of the training examples of the cell's budget."""
+    tokenizer: Tokenizer = BYTES
+    """Whose ids the training examples are."""
     document_end: int | None = None
     """Id of the token that ends a document, where attention stays within the documents of an example."""
 
@@ -68,7 +72,7 @@ class RunSpec:
 
 def cell_model(study: StudyConfig, cell: Cell) -> ModelConfig:
     """The transformer of a cell; the same for every arm."""
-    return preset(cell.model, vocab_size=VOCAB_SIZE, max_length=study.data.sequence_length)
+    return preset(cell.model, vocab_size=rows_of(study.data.tokenizer), max_length=study.data.sequence_length)
 
 
 def pair_generator(seed: int) -> torch.Generator:

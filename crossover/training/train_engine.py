@@ -16,13 +16,14 @@ import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor
 
-from crossover.data import tokenizer
 from crossover.errors import StudyError
 from crossover.model.mixture_of_experts import Experts
 from crossover.model.model_config import ModelConfig
 from crossover.model.transformer import Transformer
 from crossover.study.arms import Arm
 from crossover.study.study_parts import TrainingConfig
+from crossover.tokenization.byte_tokenizer import BYTES
+from crossover.tokenization.tokenizer import Tokenizer
 from crossover.training import sharding
 from crossover.training.batch_order import Batch
 from crossover.training.chunked_loss import CHUNK_LOGITS, fits_unchunked
@@ -57,6 +58,7 @@ class TrainEngine:
         seed: the run's seed.
         length: tokens of text per example, L.
         document_end: id of the token that ends a document, where attention stays within documents; None otherwise.
+        tokenizer: whose ids the examples are.
         world: the process group.
 
     Raises:
@@ -73,11 +75,12 @@ class TrainEngine:
         length: int,
         world: World,
         document_end: int | None = None,
+        tokenizer: Tokenizer = BYTES,
     ) -> None:
         self.config, self.arm, self.world, self.length = config, arm, world, length
         self.device = world.device(config.device)
         self.precision_note = check_precision(self.device, config.precision)
-        self.objective = TrainingObjective(arm, length, seed, document_end)
+        self.objective = TrainingObjective(arm, length, seed, document_end, tokenizer)
         self.slots = split_slots(config, world)
         positions = (self.slots[0].stop - self.slots[0].start) * length
         self.chunk = 0 if fits_unchunked(positions, shape.vocab_size) else CHUNK_LOGITS[self.device.type]
@@ -86,11 +89,12 @@ class TrainEngine:
             self.model = Transformer(
                 shape,
                 causal=arm.causal,
-                mask_id=tokenizer.MASK,
+                mask_id=shape.vocab_size - 1,
                 block_length=arm.block_length,
                 expert_choice=arm.expert_choice,
                 document_end=document_end,
             )
+        self.model.tokenizer = tokenizer
         self.model.checkpoint_activations = config.activation_checkpointing
         if config.compile:
             _compile_blocks(self.model, self.device)
@@ -152,7 +156,7 @@ class TrainEngine:
                 copies[name] = value.to("cpu", copy=True)
         return copies
 
-    def gradients(self, step: int, batch: Batch, examples: NDArray[np.uint16]) -> StepLosses:
+    def gradients(self, step: int, batch: Batch, examples: NDArray[np.unsignedinteger]) -> StepLosses:
         """Set the parameters' gradients to those of the global batch's mean loss.
 
         Args:
@@ -193,7 +197,7 @@ class TrainEngine:
     def backward(self, part: Microbatch, slots: slice) -> Tensor:
         """Forward and backward pass of a microbatch; returns its part of the objective, nats per token."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
-            losses = sum_of_losses(self.model, part, self.arm, tokenizer.MASK, chunk=self.chunk)
+            losses = sum_of_losses(self.model, part, self.arm, self.objective.tokenizer.mask, chunk=self.chunk)
         loss, nll = self._mean(losses, slots)
         loss.backward()
         return nll

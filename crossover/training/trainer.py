@@ -90,7 +90,7 @@ class Trainer:
     def __init__(
         self,
         spec: RunSpec,
-        examples: NDArray[np.uint16],
+        examples: NDArray[np.unsignedinteger],
         folder: Path,
         recorder: Recorder,
         on_step: Callable[[int, int, float], None] = lambda step, total, loss: None,
@@ -138,7 +138,14 @@ class Trainer:
         spec, length = self.spec, self.spec.study.data.sequence_length
         shape, arm = cell_model(spec.study, spec.cell), spec.study.arm(spec.arm)
         return TrainEngine(
-            self.config, shape, arm, seed=spec.seed, length=length, world=self.world, document_end=spec.document_end
+            self.config,
+            shape,
+            arm,
+            seed=spec.seed,
+            length=length,
+            world=self.world,
+            document_end=spec.document_end,
+            tokenizer=spec.tokenizer,
         )
 
     def _start(self) -> _State:
@@ -346,11 +353,11 @@ class Trainer:
         def write() -> tuple[str, float]:
             digest = ""
             if milestone:
-                digest = save_checkpoint(measured, info, weights)
+                digest = save_checkpoint(measured, info, weights, tokenizer=self.spec.tokenizer)
                 self.recorder.keep(measured)
             began = time.perf_counter()
             if resume:
-                save_checkpoint(point, guarded, weights, tensors)
+                save_checkpoint(point, guarded, weights, tensors, tokenizer=self.spec.tokenizer)
                 self.recorder.keep(point)
             return digest, time.perf_counter() - began
 

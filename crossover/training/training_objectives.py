@@ -17,11 +17,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from crossover.counter_rng import Stream, generator
-from crossover.data import tokenizer
 from crossover.model.attention import document_numbers
 from crossover.model.dropout import Dropout
 from crossover.model.transformer import Transformer
 from crossover.study.arms import Arm
+from crossover.tokenization.byte_tokenizer import BYTES
+from crossover.tokenization.tokenizer import Tokenizer
 from crossover.training.batch_order import Batch, cut_places
 from crossover.training.chunked_loss import weighted_nll
 from crossover.training.token_masking import block_lengths, example_noise, training_masks
@@ -50,12 +51,14 @@ class TrainingObjective:
         length: tokens of text per example, L.
         seed: the run's seed.
         document_end: id of the token that ends a document, where attention stays within documents; None otherwise.
+        tokenizer: whose ids the examples are.
     """
 
     arm: Arm
     length: int
     seed: int
     document_end: int | None = None
+    tokenizer: Tokenizer = BYTES
 
     @property
     def passes(self) -> int:
@@ -112,7 +115,7 @@ class TrainingObjective:
                 block_length=self.arm.block_length,
                 cuts_n=cuts_n,
             )
-            inputs_nT = np.where(masked_nL, tokenizer.MASK, tokens_nL)
+            inputs_nT = np.where(masked_nL, self.tokenizer.mask, tokens_nL)
             if self.arm.block_length:
                 inputs_nT = np.concatenate((tokens_nL, inputs_nT), axis=1)
                 documents_nT = None if documents_nT is None else np.tile(documents_nT, 2)
@@ -136,10 +139,10 @@ class TrainingObjective:
         inputs_nL = np.roll(tokens_nL, 1, axis=1)
         if self.arm.input_mask:
             hidden = example_noise(self.seed, Stream.INPUT_MASKS, batch, slots, self.length) < self.arm.input_mask
-            inputs_nL[hidden] = tokenizer.MASK
-        inputs_nL[:, 0] = tokenizer.BOS
+            inputs_nL[hidden] = self.tokenizer.mask
+        inputs_nL[:, 0] = self.tokenizer.bos
         if documents_nL is not None:
-            inputs_nL[:, 1:][documents_nL[:, 1:] != documents_nL[:, :-1]] = tokenizer.BOS
+            inputs_nL[:, 1:][documents_nL[:, 1:] != documents_nL[:, :-1]] = self.tokenizer.bos
         return inputs_nL
 
     def _documents(self, tokens_nL: NDArray[np.int64], cuts_n: NDArray[np.int64] | None) -> NDArray[np.int32] | None:

@@ -12,7 +12,6 @@ from typing import Annotated, Any
 from crossover_services.predictor.request_fields import RequestBody, Text, TextField, TextsField, malformed
 from pydantic import AfterValidator, Field, WithJsonSchema
 
-from crossover.data import tokenizer
 from crossover.decoding.engine import Capabilities
 from crossover.decoding.generation_request import (
     MAX_LOGPROBS,
@@ -25,6 +24,7 @@ from crossover.decoding.generation_request import (
     Unmasking,
 )
 from crossover.errors import RequestError
+from crossover.tokenization.tokenizer import Tokenizer
 
 DEFAULT_MAX_TOKENS = 16
 MAX_CHOICES = 16
@@ -33,15 +33,15 @@ DIFFUSION_FIELDS = tuple(Unmasking.__dataclass_fields__)
 _SAMPLING_FIELDS = tuple(Sampling.__dataclass_fields__)
 
 
-def _in_vocabulary(bias: dict[int, float]) -> dict[int, float]:
-    if unknown := [token for token in bias if not 0 <= token < tokenizer.VOCAB_SIZE]:
-        raise ValueError(f"{unknown[0]} is no token id: they are below {tokenizer.VOCAB_SIZE}")
+def _token_ids(bias: dict[int, float]) -> dict[int, float]:
+    if unknown := [token for token in bias if token < 0]:
+        raise ValueError(f"{unknown[0]} is no token id")
     return bias
 
 
 LogitBias = Annotated[
     dict[int, Annotated[float, Field(ge=-100, le=100)]],
-    AfterValidator(_in_vocabulary),
+    AfterValidator(_token_ids),
     WithJsonSchema({"type": "object", "additionalProperties": {"type": "number", "minimum": -100, "maximum": 100}}),
 ]
 
@@ -119,6 +119,7 @@ class GenerationFields(SamplingFields):
         self,
         prompts: Sequence[Text],
         capabilities: Capabilities,
+        tokenizer: Tokenizer,
         *,
         logprobs: int | None = None,
         choices: int = 1,
@@ -129,6 +130,7 @@ class GenerationFields(SamplingFields):
         Args:
             prompts: texts or token ids.
             capabilities: of the model.
+            tokenizer: of the model.
             logprobs: alternatives to each token; None for no log-probabilities.
             choices: of each prompt.
             prompt_logprobs: those of the prompt are wanted, also where the body did not say so.
@@ -145,13 +147,13 @@ class GenerationFields(SamplingFields):
                 problem="a diffusion model has no log-probability of each token of the prompt",
                 remedy="ask /v1/score for a bound on the log-likelihood of a text, or omit it",
             )
-        kept = [self._truncated(prompt) for prompt in prompts]
+        kept = [self._truncated(prompt, tokenizer) for prompt in prompts]
         return [
             Generation(
                 **(sampling | {"seed": sampling["seed"] + choice}),
                 prompt=prompt,
                 suffix=self.suffix,
-                max_tokens=self._max_tokens(prompt, capabilities),
+                max_tokens=self._max_tokens(prompt, capabilities, tokenizer),
                 stop=tuple(self.stop),
                 prompt_logprobs=prompt_logprobs,
             )
@@ -159,16 +161,16 @@ class GenerationFields(SamplingFields):
             for choice in range(choices)
         ]
 
-    def _truncated(self, prompt: Text) -> Text:
-        if self.truncate_prompt_tokens is None or count_tokens(prompt) <= self.truncate_prompt_tokens:
+    def _truncated(self, prompt: Text, tokenizer: Tokenizer) -> Text:
+        if self.truncate_prompt_tokens is None or count_tokens(prompt, tokenizer) <= self.truncate_prompt_tokens:
             return prompt
         tokens = tokenizer.encode(prompt).tolist() if isinstance(prompt, str) else prompt
         return tuple(tokens[-self.truncate_prompt_tokens :])
 
-    def _max_tokens(self, prompt: Text, capabilities: Capabilities) -> int:
+    def _max_tokens(self, prompt: Text, capabilities: Capabilities, tokenizer: Tokenizer) -> int:
         if self.max_tokens is not None:
             return self.max_tokens
-        left = capabilities.max_length - count_tokens(prompt) - count_tokens(self.suffix or "")
+        left = capabilities.max_length - count_tokens(prompt, tokenizer) - count_tokens(self.suffix or "", tokenizer)
         return max(1, min(DEFAULT_MAX_TOKENS, left))
 
 
@@ -178,12 +180,12 @@ class CompletionRequest(GenerationFields):
     logprobs: int | None = Field(default=None, ge=0, le=MAX_LOGPROBS)
 
 
-def count_tokens(text: Text) -> int:
+def count_tokens(text: Text, tokenizer: Tokenizer) -> int:
     """Tokens of a text."""
     return len(tokenizer.encode(text)) if isinstance(text, str) else len(text)
 
 
-def text_of(text: Text) -> str:
+def text_of(text: Text, tokenizer: Tokenizer) -> str:
     """A text, or what its token ids read; special tokens have no text."""
     return text if isinstance(text, str) else tokenizer.decode(list(text))
 

@@ -15,8 +15,9 @@ from kserve.protocol.infer_type import InferOutput, InferRequest, InferResponse
 
 from crossover.decoding.generation_request import Completion, Generation
 from crossover.study.study_digests import short
+from crossover.tokenization.tokenizer import Tokenizer
 
-Answer = tuple[Generation, Completion]
+Answer = tuple[Generation, Completion, Tokenizer]
 
 
 class _Output(NamedTuple):
@@ -73,7 +74,8 @@ class CrossoverModel(Model):
 
     async def _complete(self, work: Work) -> list[Answer]:
         completions = await self.client.complete(work.generations, timeout=work.timeout)
-        return list(zip(work.generations, completions, strict=True))
+        tokenizer = self.client.engine.model.tokenizer
+        return [(*pair, tokenizer) for pair in zip(work.generations, completions, strict=True)]
 
     def validate(self, payload: Any) -> Any:  # noqa: ANN401 - as KServe has it
         """Nothing: `predict` checks every field."""
@@ -88,16 +90,18 @@ class CrossoverModel(Model):
         return [{"name": name, "datatype": output.datatype, "shape": [-1]} for name, output in OUTPUTS.items()]
 
 
-def _prediction(generation: Generation, completion: Completion) -> Json:
+def _prediction(generation: Generation, completion: Completion, tokenizer: Tokenizer) -> Json:
     names = OUTPUTS.keys() - {"logprobs"}
-    fields = {name: output.value((generation, completion)) for name, output in OUTPUTS.items() if name in names}
-    return fields | _logprobs(generation, completion)
+    fields = {
+        name: output.value((generation, completion, tokenizer)) for name, output in OUTPUTS.items() if name in names
+    }
+    return fields | _logprobs(generation, completion, tokenizer)
 
 
-def _logprobs(generation: Generation, completion: Completion) -> Json:
+def _logprobs(generation: Generation, completion: Completion, tokenizer: Tokenizer) -> Json:
     """Those of the completion and of the prompt, as far as the request has them."""
-    own = {"logprobs": Logprobs().of(completion.logprobs)} if generation.logprobs is not None else {}
-    return own | prompt_part(generation, completion)
+    own = {"logprobs": Logprobs(tokenizer).of(completion.logprobs)} if generation.logprobs is not None else {}
+    return own | prompt_part(generation, completion, tokenizer)
 
 
 def _to_tensors(name: str, version: str, request: InferRequest, answers: Sequence[Answer]) -> InferResponse:

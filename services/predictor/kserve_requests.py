@@ -113,7 +113,8 @@ def from_tensors(request: InferRequest, client: EngineClient) -> Work:
 
 
 def _generations(fields: CompletionRequest, prompts: list[Text], client: EngineClient) -> list[Generation]:
-    return fields.generations(prompts, client.engine.capabilities, logprobs=fields.logprobs)
+    engine = client.engine
+    return fields.generations(prompts, engine.capabilities, engine.model.tokenizer, logprobs=fields.logprobs)
 
 
 def _value(name: str, value: object) -> object:

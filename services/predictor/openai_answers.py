@@ -18,10 +18,10 @@ from crossover_services.predictor.request_fields import RequestBody
 from fastapi.responses import StreamingResponse
 from pydantic import Field
 
-from crossover.data import tokenizer
 from crossover.decoding.engine_events import Canvas, Event, Finished
 from crossover.decoding.generation_request import Completion, Generation, TokenLogprob
 from crossover.errors import RequestError
+from crossover.tokenization.tokenizer import Tokenizer
 
 _LOG = logging.getLogger(__name__)
 Json = dict[str, Any]
@@ -44,20 +44,22 @@ def finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def token_text(token: int) -> str:
-    """The text of one token; of a part of a character its byte, as OpenAI writes it."""
-    if token >= tokenizer.BOS:
-        return tokenizer.SPECIAL[token]
+def token_text(token: int, tokenizer: Tokenizer) -> str:
+    """The text of one token; of parts of characters their bytes, as OpenAI writes them."""
+    if token in tokenizer.special:
+        return tokenizer.special[token]
+    content = tokenizer.token_bytes(token)
     try:
-        return bytes([token]).decode()
+        return content.decode()
     except UnicodeDecodeError:
-        return f"bytes:\\x{token:02x}"
+        return "bytes:" + "".join(f"\\x{byte:02x}" for byte in content)
 
 
 class Logprobs:
     """Tokens and their log-probabilities in the form of OpenAI's completions, over the pieces of one choice."""
 
-    def __init__(self) -> None:
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._length = 0
 
@@ -66,42 +68,44 @@ class Logprobs:
         offsets = []
         for item in items:
             offsets.append(self._length)
-            if item.token < tokenizer.BOS:
-                self._length += len(self._decoder.decode(bytes([item.token])))
+            self._length += len(self._decoder.decode(self._tokenizer.token_bytes(item.token)))
         return {
-            "tokens": [token_text(item.token) for item in items],
+            "tokens": [token_text(item.token, self._tokenizer) for item in items],
             "token_logprobs": [finite(item.logprob) for item in items],
-            "top_logprobs": [_alternatives(item) for item in items],
+            "top_logprobs": [_alternatives(item, self._tokenizer) for item in items],
             "text_offset": offsets,
         }
 
 
-def _alternatives(item: TokenLogprob) -> Json | None:
+def _alternatives(item: TokenLogprob, tokenizer: Tokenizer) -> Json | None:
     """The most likely tokens, and the token itself."""
     if item.logprob is None:
         return None
-    return {token_text(token): finite(value) for token, value in (*item.top, (item.token, item.logprob))}
+    return {token_text(token, tokenizer): finite(value) for token, value in (*item.top, (item.token, item.logprob))}
 
 
-def choice(generation: Generation, completion: Completion, index: int, *, echo: bool, logprobs: bool) -> Json:
+def choice(
+    generation: Generation, completion: Completion, index: int, tokenizer: Tokenizer, *, echo: bool, logprobs: bool
+) -> Json:
     """One choice of /v1/completions."""
     before = generation.prompt if echo else ""
-    text = text_of(before) + completion.text + (text_of(generation.suffix or "") if echo else "")
+    after = generation.suffix or "" if echo else ""
+    text = text_of(before, tokenizer) + completion.text + text_of(after, tokenizer)
     listed = [*(completion.prompt_logprobs if echo else ()), *completion.logprobs]
     return {
         "index": index,
         "text": text,
-        "logprobs": Logprobs().of(listed) if logprobs else None,
+        "logprobs": Logprobs(tokenizer).of(listed) if logprobs else None,
         "finish_reason": completion.finish_reason,
         "seed": generation.seed,
-    } | prompt_part(generation, completion, echo=echo and logprobs)
+    } | prompt_part(generation, completion, tokenizer, echo=echo and logprobs)
 
 
-def prompt_part(generation: Generation, completion: Completion, *, echo: bool = False) -> Json:
+def prompt_part(generation: Generation, completion: Completion, tokenizer: Tokenizer, *, echo: bool = False) -> Json:
     """The log-probabilities of the prompt, where they were asked for and are not part of an echo."""
     if echo or not generation.prompt_logprobs:
         return {}
-    return {"prompt_logprobs": Logprobs().of(completion.prompt_logprobs)}
+    return {"prompt_logprobs": Logprobs(tokenizer).of(completion.prompt_logprobs)}
 
 
 def usage(completions: Sequence[Completion], choices: int = 1) -> Json:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -27,10 +27,10 @@ from jinja2 import Template, TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
-from crossover.data import tokenizer
 from crossover.decoding.engine_events import Canvas, Event, Finished, Piece
 from crossover.decoding.generation_request import MAX_LOGPROBS, MAX_NEW_TOKENS, Completion, Generation, TokenLogprob
 from crossover.errors import CheckpointError, RequestError
+from crossover.tokenization.tokenizer import Tokenizer
 
 
 def _content(value: object) -> str:
@@ -139,15 +139,16 @@ async def chat(client: EngineClient, template: ChatTemplate | None, request: Cha
             problem="a base model has no chat template",
             remedy="use /v1/completions",
         )
-    generations = _generations(client, template, request)
+    generations, tokenizer = _generations(client, template, request), client.engine.model.tokenizer
     if request.stream:
         body = envelope("chat.completion.chunk", "chatcmpl", request.model)
         events = client.stream(generations, timeout=request.timeout, canvas=request.canvas)
         opening = [_delta(i, {"role": "assistant", "content": ""}) for i in range(request.n)]
-        chunks = Chunks(body, opening, _writer(request, generations), request.stream_options.include_usage, request.n)
+        writer = _writer(request, generations, tokenizer)
+        chunks = Chunks(body, opening, writer, request.stream_options.include_usage, request.n)
         return await event_stream(events, chunks)
     completions = await client.complete(generations, timeout=request.timeout)
-    choices = [_choice(request, i, generations[i], completion) for i, completion in enumerate(completions)]
+    choices = [_choice(request, i, generations[i], completion, tokenizer) for i, completion in enumerate(completions)]
     body = envelope("chat.completion", "chatcmpl", request.model)
     return body | {"choices": choices, "usage": usage(completions, request.n)}
 
@@ -159,19 +160,22 @@ def _generations(client: EngineClient, template: ChatTemplate, request: ChatRequ
     if request.max_completion_tokens is not None:
         request = request.model_copy(update={"max_tokens": request.max_completion_tokens})
     check_choices(request.n, client.engine.limits.waiting, "n")
-    prompt = template.render(request.messages)
+    prompt, tokenizer = template.render(request.messages), client.engine.model.tokenizer
     return request.generations(
-        [prompt.removeprefix(tokenizer.SPECIAL[tokenizer.BOS])],  # the engine puts BOS before every prompt
+        [prompt.removeprefix(tokenizer.special[tokenizer.bos])],  # the engine puts BOS before every prompt
         client.engine.capabilities,
+        tokenizer,
         logprobs=request.top_logprobs if request.logprobs else None,
         choices=request.n,
     )
 
 
-def _writer(request: ChatRequest, generations: list[Generation]) -> Any:  # noqa: ANN401 - a function
+def _writer(
+    request: ChatRequest, generations: list[Generation], tokenizer: Tokenizer
+) -> Callable[[int, Event], Iterable[Json]]:
     def render(index: int, event: Event) -> Iterable[Json]:
         if isinstance(event, Piece):
-            listed = _logprobs(event.logprobs) if request.logprobs else None
+            listed = _logprobs(event.logprobs, tokenizer) if request.logprobs else None
             yield _delta(index, {"content": event.text}) | {"logprobs": listed}
         elif isinstance(event, Canvas):
             yield _delta(index, {}) | canvas_part(event)
@@ -186,24 +190,25 @@ def _delta(index: int, delta: Json) -> Json:
     return {"index": index, "delta": delta, "logprobs": None, "finish_reason": None}
 
 
-def _choice(request: ChatRequest, index: int, generation: Generation, completion: Completion) -> Json:
+def _choice(
+    request: ChatRequest, index: int, generation: Generation, completion: Completion, tokenizer: Tokenizer
+) -> Json:
     return {
         "index": index,
         "message": {"role": "assistant", "content": completion.text, "refusal": None},
-        "logprobs": _logprobs(completion.logprobs) if request.logprobs else None,
+        "logprobs": _logprobs(completion.logprobs, tokenizer) if request.logprobs else None,
         "finish_reason": completion.finish_reason,
         "seed": generation.seed,
-    } | prompt_part(generation, completion)
+    } | prompt_part(generation, completion, tokenizer)
 
 
-def _logprobs(items: Iterable[TokenLogprob]) -> Json:
+def _logprobs(items: Iterable[TokenLogprob], tokenizer: Tokenizer) -> Json:
+    def token(number: int, logprob: float | None) -> Json:
+        content = None if number in tokenizer.special else list(tokenizer.token_bytes(number))
+        return {"token": token_text(number, tokenizer), "logprob": finite(logprob), "bytes": content}
+
     return {
         "content": [
-            _token(item.token, item.logprob) | {"top_logprobs": [_token(*pair) for pair in item.top]} for item in items
+            token(item.token, item.logprob) | {"top_logprobs": [token(*pair) for pair in item.top]} for item in items
         ]
     }
-
-
-def _token(token: int, logprob: float | None) -> Json:
-    content = [token] if token < tokenizer.BOS else None
-    return {"token": token_text(token), "logprob": finite(logprob), "bytes": content}

@@ -26,6 +26,7 @@ from pydantic import Field
 
 from crossover.decoding.engine_events import Canvas, Event, Finished, Piece
 from crossover.decoding.generation_request import Completion, Generation
+from crossover.tokenization.tokenizer import Tokenizer
 
 MAX_PROMPTS = 256
 
@@ -79,6 +80,7 @@ class CompletionsRequest(CompletionRequest, ChoiceFields):
         return self.generations(
             self.prompt,
             client.engine.capabilities,
+            client.engine.model.tokenizer,
             logprobs=self.logprobs,
             choices=self.generated,
             prompt_logprobs=prompt_logprobs,
@@ -91,17 +93,19 @@ async def complete(client: EngineClient, request: CompletionsRequest) -> Json | 
     Raises:
         RequestError: as `EngineClient.complete` has it.
     """
-    generations = request.requests(client)
+    generations, tokenizer = request.requests(client), client.engine.model.tokenizer
     body = envelope("text_completion", "cmpl", request.model)
     if request.stream:
         events = client.stream(generations, timeout=request.timeout, canvas=request.canvas)
-        writer = _Writer(request, generations)
+        writer = _Writer(request, generations, tokenizer)
         include_usage = request.stream_options.include_usage
         return await event_stream(events, Chunks(body, writer.opening(), writer.render, include_usage, request.n))
     completions = await client.complete(generations, timeout=request.timeout)
     chosen = best(completions, request.generated, request.n)
     choices = [
-        choice(generations[i], completions[i], number, echo=request.echo, logprobs=request.logprobs is not None)
+        choice(
+            generations[i], completions[i], number, tokenizer, echo=request.echo, logprobs=request.logprobs is not None
+        )
         for number, i in enumerate(chosen)
     ]
     return body | {"choices": choices, "usage": usage(completions, request.generated)}
@@ -126,15 +130,15 @@ def _confidence(completion: Completion) -> float:
 class _Writer:
     """The choices of a stream's chunks."""
 
-    def __init__(self, request: CompletionsRequest, generations: Sequence[Generation]) -> None:
-        self._request, self._generations = request, generations
-        self._logprobs = [Logprobs() for _ in generations]
+    def __init__(self, request: CompletionsRequest, generations: Sequence[Generation], tokenizer: Tokenizer) -> None:
+        self._request, self._generations, self._tokenizer = request, generations, tokenizer
+        self._logprobs = [Logprobs(tokenizer) for _ in generations]
 
     def opening(self) -> Iterable[Json]:
         """The prompts, where they are echoed."""
         if self._request.echo:
             for index, generation in enumerate(self._generations):
-                yield _part(index, text_of(generation.prompt))
+                yield _part(index, text_of(generation.prompt, self._tokenizer))
 
     def render(self, index: int, event: Event) -> Iterable[Json]:
         """The chunks of an event."""
@@ -145,9 +149,9 @@ class _Writer:
         elif isinstance(event, Canvas):
             yield _part(index, "") | canvas_part(event)
         elif isinstance(event, Finished):
-            end = text_of(generation.suffix or "") if self._request.echo else ""
+            end = text_of(generation.suffix or "", self._tokenizer) if self._request.echo else ""
             last = {"finish_reason": event.completion.finish_reason, "seed": generation.seed}
-            yield _part(index, end) | last | prompt_part(generation, event.completion)
+            yield _part(index, end) | last | prompt_part(generation, event.completion, self._tokenizer)
 
 
 def _part(index: int, text: str) -> Json:

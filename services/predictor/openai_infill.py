@@ -26,6 +26,7 @@ from crossover.decoding.engine_events import Canvas, Event, Finished
 from crossover.decoding.generation_request import MAX_LOGPROBS, MAX_NEW_TOKENS, Completion, Hole, Infilling
 from crossover.decoding.infill_lengths import fixed_lengths, likeliest
 from crossover.errors import RequestError
+from crossover.tokenization.tokenizer import Tokenizer
 
 MAX_PARTS = 512
 
@@ -126,7 +127,7 @@ async def infill(client: EngineClient, request: InfillRequest) -> Json | Streami
     Raises:
         RequestError: as `EngineClient.complete` has it.
     """
-    groups = request.requests(client)
+    groups, tokenizer = request.requests(client), client.engine.model.tokenizer
     flat = [infilling for group in groups for infilling in group]
     if request.stream:
         events = client.stream(flat, timeout=request.timeout, canvas=request.canvas)
@@ -136,7 +137,7 @@ async def infill(client: EngineClient, request: InfillRequest) -> Json | Streami
             if isinstance(event, Canvas):
                 yield {"index": index, "finish_reason": None} | canvas_part(event)
             elif isinstance(event, Finished):
-                yield _choice(index, flat[index], event.completion, request.logprobs)
+                yield _choice(index, flat[index], event.completion, request.logprobs, tokenizer)
 
         return await event_stream(events, Chunks(body, (), render, request.stream_options.include_usage, request.n))
     completions = await client.complete(flat, timeout=request.timeout)
@@ -145,23 +146,25 @@ async def infill(client: EngineClient, request: InfillRequest) -> Json | Streami
     for index, group in enumerate(groups):
         tried = completions[index * size : (index + 1) * size]
         chosen = likeliest(tried)
-        choices.append(_choice(index, group[chosen], tried[chosen], request.logprobs))
+        choices.append(_choice(index, group[chosen], tried[chosen], request.logprobs, tokenizer))
     body = envelope("infill", "infill", request.model)
     return body | {"choices": choices, "usage": usage(completions, len(completions))}
 
 
-def _choice(index: int, infilling: Infilling, completion: Completion, logprobs: int | None) -> Json:
+def _choice(
+    index: int, infilling: Infilling, completion: Completion, logprobs: int | None, tokenizer: Tokenizer
+) -> Json:
     return {
         "index": index,
         "text": completion.text,
-        "holes": list(_holes(infilling, completion, logprobs)),
+        "holes": list(_holes(infilling, completion, logprobs, tokenizer)),
         "confidence": finite(completion.confidence),
         "finish_reason": completion.finish_reason,
         "seed": infilling.seed,
     }
 
 
-def _holes(infilling: Infilling, completion: Completion, logprobs: int | None) -> Iterable[Json]:
+def _holes(infilling: Infilling, completion: Completion, logprobs: int | None, tokenizer: Tokenizer) -> Iterable[Json]:
     """Each hole's text and tokens, their log-probabilities when they were committed, and asked-for alternatives."""
     start = 0
     sizes = [part.tokens for part in infilling.parts if isinstance(part, Hole)]
@@ -171,5 +174,5 @@ def _holes(infilling: Infilling, completion: Completion, logprobs: int | None) -
         items = completion.logprobs[own]
         hole: Json = {"text": text, "tokens": completion.tokens[own], "logprobs": [finite(i.logprob) for i in items]}
         if logprobs:
-            hole["top_logprobs"] = [{token_text(t): finite(v) for t, v in item.top} for item in items]
+            hole["top_logprobs"] = [{token_text(t, tokenizer): finite(v) for t, v in item.top} for item in items]
         yield hole

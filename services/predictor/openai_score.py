@@ -14,6 +14,7 @@ from pydantic import Field
 from crossover.errors import PromptTooLongError
 from crossover.evaluation.continuation_scoring import ItemLikelihoods, score_in_turns
 from crossover.evaluation.tasks import Continuation
+from crossover.tokenization.tokenizer import Tokenizer
 
 MAX_CONTINUATIONS = 64
 MAX_DRAWS = 1024
@@ -39,7 +40,7 @@ async def score(client: EngineClient, request: ScoreRequest) -> Json:
     model = client.engine.model
     pairs = [Continuation(request.context or "", text) for text in request.continuation]
     for i, pair in enumerate(pairs):
-        _check_length(i, pair, model.config.max_length)
+        _check_length(i, pair, model.config.max_length, model.tokenizer)
 
     def work() -> Iterator[object]:
         # an item each: of equal lengths they have equal masks
@@ -62,8 +63,8 @@ async def score(client: EngineClient, request: ScoreRequest) -> Json:
     return envelope("score", "score", request.model) | {"scores": scores}
 
 
-def _check_length(index: int, pair: tuple[Text, Text], limit: int) -> None:
-    context, continuation = (count_tokens(text) for text in pair)
+def _check_length(index: int, pair: tuple[Text, Text], limit: int, tokenizer: Tokenizer) -> None:
+    context, continuation = (count_tokens(text, tokenizer) for text in pair)
     if not continuation:
         raise malformed(f"continuation.{index}", "has no tokens")
     if context + continuation > limit:

@@ -6,7 +6,6 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, WithJsonSchema, model_validator
 
-from crossover.data import tokenizer
 from crossover.errors import RequestError
 from crossover.field_faults import field_faults
 
@@ -30,8 +29,6 @@ def parse_text(value: object) -> Text:
         return value
     if not isinstance(value, list | tuple) or not value or not _is_tokens(value):
         raise ValueError(f"is neither text nor a list of token ids: {str(value)[:60]}")
-    if unknown := [item for item in value if item >= tokenizer.VOCAB_SIZE]:
-        raise ValueError(f"{unknown[0]} is no token id: they are below {tokenizer.VOCAB_SIZE}")
     return tuple(value)
 
 

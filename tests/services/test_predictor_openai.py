@@ -13,7 +13,7 @@ import pytest
 from openai import APIError, AsyncOpenAI, BadRequestError, NotFoundError, OpenAI
 
 from crossover.commands.serve_command import serving
-from crossover.data import tokenizer
+from crossover.tokenization.byte_tokenizer import VOCAB_SIZE
 from tests.services.conftest import write_checkpoint
 
 BOTH = pytest.mark.parametrize("base", ["/v1", "/openai/v1"])
@@ -169,7 +169,7 @@ def test_token_ids_are_prompts_in_every_form(client: OpenAI) -> None:
     assert client.completions.create(prompt=[97, 98], **fields).choices == texts.choices[:1]
     assert client.completions.create(prompt=[99], **fields).choices[0].text == texts.choices[1].text
     with pytest.raises(BadRequestError, match="259 is no token id: they are below 259") as caught:
-        client.completions.create(prompt=[97, tokenizer.VOCAB_SIZE], **fields)
+        client.completions.create(prompt=[97, VOCAB_SIZE], **fields)
     assert caught.value.param == "prompt"
 
 

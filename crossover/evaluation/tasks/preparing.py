@@ -14,6 +14,7 @@ from crossover.evaluation.sandbox import require_sandbox
 from crossover.evaluation.tasks import FORMATS, Request, Task
 from crossover.files import digest_of
 from crossover.study.study_config import StudyConfig
+from crossover.tokenization.tokenizer import Tokenizer
 
 
 def items_digest(pack: Pack, study: StudyConfig) -> str:
@@ -63,12 +64,13 @@ def task_of(pack: Pack) -> Task:
     return FORMATS[pack.format]
 
 
-def prepare_pack(pack: Pack, study: StudyConfig, packs: Path, folder: Path) -> TaskItems:
+def prepare_pack(pack: Pack, study: StudyConfig, tokenizer: Tokenizer, packs: Path, folder: Path) -> TaskItems:
     """Write the chosen documents of a pack.
 
     Args:
         pack: the pack.
         study: its sequence length, and how many items it takes.
+        tokenizer: of the dataset.
         packs: the folder of packs.
         folder: of the artifact.
 
@@ -83,7 +85,7 @@ def prepare_pack(pack: Pack, study: StudyConfig, packs: Path, folder: Path) -> T
     fitting: list[tuple[int, Document]] = []
     left_out = 0
     for number, document in enumerate(_checked(pack, task, packs)):
-        if all(_least_tokens(request) <= length for request in task.requests(document, pack)):
+        if all(_least_tokens(request, tokenizer) <= length for request in task.requests(document, pack)):
             fitting.append((number, document))
         else:
             left_out += 1
@@ -114,8 +116,8 @@ def _checked(pack: Pack, task: Task, packs: Path) -> Iterator[Document]:
         yield document
 
 
-def _least_tokens(request: Request) -> int:
+def _least_tokens(request: Request, tokenizer: Tokenizer) -> int:
     """Tokens that the model must hold whatever the context."""
     if isinstance(request, Generation):
         return request.max_tokens + 1
-    return len(encode_pair(request.context, request.continuation)[1])
+    return len(encode_pair(request.context, request.continuation, tokenizer.encode)[1])

@@ -10,8 +10,8 @@ from crossover.data.dataset import Dataset
 from crossover.data.overlap_counts import HELD_OUT
 from crossover.data.prepare_dataset import prepare_dataset
 from crossover.data.split_corpus import read_corpus
-from crossover.data.tokenizer import decode
 from crossover.study.study_config import StudyConfig
+from crossover.tokenization.byte_tokenizer import BYTES
 
 WORDS = "data batch loss step model token list seed path file graph node tree value index key alpha beta gamma delta".split()
 
@@ -37,8 +37,8 @@ def prepare(folder: Path, budget: int = 16384, **data: dict[str, object]) -> Dat
 
 
 def held_out_rows_in_training(dataset: Dataset, budget: int = 16384) -> int:
-    trained = "\n".join(decode(row) for row in dataset.train(budget))
-    return sum(decode(row)[:40] in trained for row in dataset.validation())
+    trained = "\n".join(BYTES.decode(row) for row in dataset.train(budget))
+    return sum(BYTES.decode(row)[:40] in trained for row in dataset.validation())
 
 
 def test_held_out_text_in_training_is_counted_by_default(tmp_path: Path) -> None:

@@ -18,11 +18,11 @@ from crossover.data.prepare_dataset import prepare_cloze, prepare_dataset
 from crossover.data.split_corpus import read_corpus
 from crossover.data.task_items import TaskItems, write_cloze_items, write_pack_items
 from crossover.data.task_packs import Pack, read_pack
-from crossover.data.tokenizer import EOS, decode, encode, hugging_face_json
 from crossover.errors import DataError, WorkspaceError
 from crossover.files import digest_of_file
 from crossover.study.data_config import DataConfig
 from crossover.study.study_config import StudyConfig
+from crossover.tokenization.byte_tokenizer import BYTES, EOS
 from tests.conftest import write_corpus
 
 
@@ -63,8 +63,8 @@ def test_no_held_out_text_is_trained_on(tiny_study: StudyConfig, tmp_path: Path)
     dataset = prepare(tiny_study, tmp_path / "d")
     texts = {name: text for name, text in documents(tiny_study.data, SourceCounts())}
     held = dataset.validation()
-    homes = [{name for name, text in texts.items() if decode(row) in text} for row in held if EOS not in row]
-    trained = [decode(row) for row in dataset.train(1024) if EOS not in row]
+    homes = [{name for name, text in texts.items() if BYTES.decode(row) in text} for row in held if EOS not in row]
+    trained = [BYTES.decode(row) for row in dataset.train(1024) if EOS not in row]
     items = prepare_tasks(tiny_study, dataset, tmp_path / "cloze").documents()
     clusters = {item["cluster"] for _, item in items}
     train_homes = set().union(*({n for n, t in texts.items() if piece in t} for piece in trained if len(piece) > 15))
@@ -172,11 +172,11 @@ def test_normalising_is_idempotent_and_tokens_round_trip(text: str) -> None:
     text = text.encode("utf-8", "ignore").decode()
     normal = normalise(text)
     assert normalise(normal) == normal
-    assert decode(encode(normal)) == normal
+    assert BYTES.decode(BYTES.encode(normal)) == normal
 
 
 def test_hugging_face_tokenizer_names_every_byte_once() -> None:
-    model = hugging_face_json()["model"]
+    model = BYTES.hugging_face_json()["model"]
     assert isinstance(model, dict)
     vocabulary = model["vocab"]
     assert sorted(vocabulary.values()) == list(range(259))

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from crossover.data import tokenizer
 from crossover.decoding.ar_sequence import ARSequence
 from crossover.decoding.engine import Engine, EngineLimits
 from crossover.decoding.engine_events import Canvas, Event, Failed, Finished, Piece
@@ -25,6 +24,7 @@ from crossover.errors import (
     ServerStoppingError,
 )
 from crossover.model.transformer import Transformer
+from crossover.tokenization.byte_tokenizer import BOS, EOS
 from tests.crossover.decoding.test_inference_model import model_of
 
 WAIT = 120.0
@@ -132,9 +132,9 @@ def test_prompt_logprobs_are_the_likelihood_of_the_prompt(engines: list[Engine])
     assert [item.token for item in completion.prompt_logprobs] == list(text.encode())
     assert completion.prompt_logprobs[0].logprob is None
     assert completion.tokens == []
-    request = Generation(prompt=(tokenizer.BOS, *text.encode()), max_tokens=3, prompt_logprobs=True, logprobs=1)
+    request = Generation(prompt=(BOS, *text.encode()), max_tokens=3, prompt_logprobs=True, logprobs=1)
     continued = submit(engines[0], request).completion()
-    assert [item.token for item in continued.prompt_logprobs] == [tokenizer.BOS, *text.encode()]
+    assert [item.token for item in continued.prompt_logprobs] == [BOS, *text.encode()]
     assert continued.prompt_logprobs[2:] == completion.prompt_logprobs[1:]
     assert len(continued.tokens) == len(continued.logprobs) == 3
     greedy = submit(engines[0], Generation(prompt=text[:70], max_tokens=1, logprobs=1)).completion().logprobs[0]
@@ -165,7 +165,7 @@ def test_holes_are_filled_between_given_texts(engines: list[Engine]) -> None:
 @EVERY
 def test_eos_can_be_banned_or_put_off(model: Transformer) -> None:
     """With a bias that makes EOS certain, it comes as soon as it may."""
-    fields: dict[str, Any] = {"prompt": "x", "max_tokens": 12, "logit_bias": {tokenizer.EOS: 1e6}}
+    fields: dict[str, Any] = {"prompt": "x", "max_tokens": 12, "logit_bias": {EOS: 1e6}}
     lengths = [
         len(generate(model, [Generation(**fields, **extra)])[0].tokens)
         for extra in ({}, {"min_tokens": 5}, {"ignore_eos": True})

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crossover.data import tokenizer
 from crossover.decoding import Completion, Generation
 from crossover.decoding.generate_text import generate, stream
 from crossover.decoding.inference_model import InferenceModel
@@ -20,6 +19,7 @@ from crossover.decoding.masked_sequence import MaskedSequence
 from crossover.decoding.stepping import start, step
 from crossover.errors import RequestError
 from crossover.model.transformer import Transformer
+from crossover.tokenization.byte_tokenizer import BOS, EOS, MASK
 from tests.conftest import tiny_model
 
 AR, DLM = (tiny_model(causal=causal, vocab=259, length=24) for causal in (True, False))
@@ -55,12 +55,12 @@ def test_infilling_leaves_no_mask_and_keeps_what_is_given(
     while not sequence.done:
         step(PREPARED, [sequence], PrefixCache(0), 64)
     final = sequence.tokens_L
-    kept = given != tokenizer.MASK
+    kept = given != MASK
     assert np.array_equal(final[kept], given[kept])
     answer = sequence.completion()
-    assert not np.isin(answer.tokens, [tokenizer.MASK, tokenizer.BOS]).any()
+    assert not np.isin(answer.tokens, [MASK, BOS]).any()
     if suffix:
-        assert not np.isin(final, [tokenizer.MASK, tokenizer.EOS]).any()
+        assert not np.isin(final, [MASK, EOS]).any()
         assert len(answer.tokens) == hole
     blocks = -(-hole // (min(hole, fields["block_length"]) or hole))
     assert answer.forward_passes <= hole + (int(0.3 * hole) + blocks if fields["remask"] else 0)

@@ -9,21 +9,21 @@ import numpy as np
 import pytest
 import torch
 
-from crossover.data import tokenizer
 from crossover.decoding.inference_model import InferenceModel
 from crossover.decoding.packed_linear import Precision
 from crossover.decoding.row_sizes import RowSizes
 from crossover.decoding.segment import Segment
 from crossover.model.model_presets import preset
 from crossover.model.transformer import Transformer
+from crossover.tokenization.byte_tokenizer import MASK, VOCAB_SIZE
 
 LENGTH = 96
 
 
 def model_of(name: str = "nano", *, causal: bool, block: int = 0, experts: bool = False) -> Transformer:
     """Weights large enough for attention to matter."""
-    config = preset("mini-moe" if experts else name, vocab_size=tokenizer.VOCAB_SIZE, max_length=LENGTH)
-    model = Transformer(config, causal=causal, mask_id=tokenizer.MASK, block_length=block)
+    config = preset("mini-moe" if experts else name, vocab_size=VOCAB_SIZE, max_length=LENGTH)
+    model = Transformer(config, causal=causal, mask_id=MASK, block_length=block)
     model.initialise(torch.Generator().manual_seed(1))
     with torch.no_grad():
         for parameter in model.parameters():
@@ -43,8 +43,8 @@ def reference(model: Transformer, tokens: np.ndarray) -> np.ndarray:
 
 
 def without_mask(logits: np.ndarray) -> np.ndarray:
-    assert np.isneginf(logits[:, tokenizer.MASK]).all()
-    return np.delete(logits, tokenizer.MASK, axis=1)
+    assert np.isneginf(logits[:, MASK]).all()
+    return np.delete(logits, MASK, axis=1)
 
 
 @FAMILIES

@@ -9,13 +9,13 @@ import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from crossover.data.tokenizer import BOS, encode
 from crossover.errors import DataError
 from crossover.evaluation import continuation_scoring, scored_forward
 from crossover.evaluation.continuation_scoring import score_in_turns, score_items
 from crossover.evaluation.encoded_pair import encode_pair
 from crossover.evaluation.tasks import Continuation
 from crossover.model.transformer import Transformer
+from crossover.tokenization.byte_tokenizer import BOS, BYTES
 from crossover.training.training_objectives import ar_nll
 from tests.conftest import tiny_model
 
@@ -84,13 +84,13 @@ def enumerated(model: Transformer, context: list[int], option: list[int]) -> flo
 
 
 def test_short_options_are_enumerated_and_long_ones_unbiased() -> None:
-    model, context = model_of("dlm"), encode("ab c").tolist()
+    model, context = model_of("dlm"), BYTES.encode("ab c").tolist()
     for text in ("x", "de", "fgh"):
         item = [Continuation("ab c", text), Continuation("ab c", "y")]
         scored = next(score_items(model, [item], draws=7)).scored[0]
-        assert scored.nll == pytest.approx(enumerated(model, context, encode(text).tolist()), rel=1e-5)
+        assert scored.nll == pytest.approx(enumerated(model, context, BYTES.encode(text).tolist()), rel=1e-5)
         assert (scored.stderr, scored.draws) == (0.0, 2 ** len(text) - 1)
-    truth = enumerated(model, context, encode("fgh").tolist())
+    truth = enumerated(model, context, BYTES.encode("fgh").tolist())
     draws = [one.scored[0] for one in score_items(model, [[Continuation("ab c", "fgh")]] * 400, draws=6)]
     values = np.array([one.nll for one in draws])
     assert values.mean() == pytest.approx(truth, abs=4 * values.std() / 20)
@@ -98,10 +98,10 @@ def test_short_options_are_enumerated_and_long_ones_unbiased() -> None:
 
 
 def test_block_diffusion_scores_each_block_given_those_before() -> None:
-    model, context = model_of("bd"), encode("ab c").tolist()  # blocks of four: the option starts its own
+    model, context = model_of("bd"), BYTES.encode("ab c").tolist()  # blocks of four: the option starts its own
     item = [Continuation("ab c", "de"), Continuation("ab c", "fg")]
     for one, text in zip(next(score_items(model, [item], draws=8)).scored, ("de", "fg"), strict=True):
-        assert one.nll == pytest.approx(enumerated(model, context, encode(text).tolist()), rel=1e-5)
+        assert one.nll == pytest.approx(enumerated(model, context, BYTES.encode(text).tolist()), rel=1e-5)
     assert continuation_scoring.option_blocks(6, 7, 4).tolist() == [2, 4, 1]
 
 

@@ -16,7 +16,6 @@ from crossover.data.prepare_dataset import prepare_dataset
 from crossover.data.split_corpus import read_corpus
 from crossover.data.task_items import TaskItems
 from crossover.data.task_packs import Pack, catalogue, evenly, find_pack, read_pack
-from crossover.data.tokenizer import BOS
 from crossover.decoding import Completion, Generation
 from crossover.errors import DataError
 from crossover.evaluation.evaluate_checkpoint import evaluate_checkpoint
@@ -30,6 +29,7 @@ from crossover.settings import get_settings
 from crossover.stages.evaluation_parts import evaluation_inputs
 from crossover.study.arms import Family
 from crossover.study.study_config import StudyConfig
+from crossover.tokenization.byte_tokenizer import BOS
 from crossover.training.checkpoint import save_checkpoint
 from crossover.training.checkpoint_info import CheckpointInfo
 from crossover.training.training_objectives import ar_nll

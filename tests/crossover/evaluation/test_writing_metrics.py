@@ -11,7 +11,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crossover.data.tokenizer import BOS, EOS, encode
 from crossover.decoding import generate_text
 from crossover.decoding.inference_model import InferenceModel
 from crossover.decoding.key_value_cache import KeyValueCache
@@ -23,6 +22,7 @@ from crossover.evaluation.sample_quality import matched_held_out, perplexity, qu
 from crossover.evaluation.writing_metrics import measure_writing
 from crossover.model.transformer import Transformer
 from crossover.study.study_parts import EvaluationConfig
+from crossover.tokenization.byte_tokenizer import BOS, BYTES, EOS
 from crossover.training.checkpoint import load_checkpoint
 from crossover.training.checkpoint_info import CheckpointInfo
 from tests.conftest import tiny_model
@@ -33,7 +33,7 @@ TEXTS = ("the cat sat on a ", "rain fell on town", "a dog ran in park", "she rea
 
 
 def rows(texts: tuple[str, ...]) -> np.ndarray:
-    return np.stack([encode(text[:LENGTH]) for text in texts])
+    return np.stack([BYTES.encode(text[:LENGTH]) for text in texts])
 
 
 class KnowsByHeart(InferenceModel):
@@ -103,7 +103,7 @@ def test_what_is_known_by_heart_comes_out_and_nothing_else(causal: bool, by_hear
 
 def test_passages_cut_inside_characters_are_passed_over() -> None:
     model = tiny_model(causal=True, vocab=259, length=LENGTH)
-    broken = np.stack([[*encode("é" * 8)[1:].tolist(), 65], rows(TEXTS)[0].tolist()]).astype(np.uint16)
+    broken = np.stack([[*BYTES.encode("é" * 8)[1:].tolist(), 65], rows(TEXTS)[0].tolist()]).astype(np.uint16)
     ended = rows(TEXTS).copy()
     ended[:, 12] = EOS
     assert extraction(model, broken, 2).passages == 1
@@ -155,7 +155,7 @@ def test_quality_of_known_texts() -> None:
 def test_the_control_is_held_out_text_of_the_same_lengths() -> None:
     held_out = rows(TEXTS).copy()
     held_out[1, 3] = EOS
-    texts = matched_held_out([np.arange(5), np.arange(0), np.arange(7), np.arange(2)], held_out)
+    texts = matched_held_out([np.arange(5), np.arange(0), np.arange(7), np.arange(2)], held_out, BYTES)
     assert [text.tolist() for text in texts] == [held_out[0, :5].tolist(), [], held_out[3, :7].tolist()]
 
 

@@ -15,13 +15,13 @@ import torch
 from safetensors.torch import load_file
 
 from crossover.cli import main
-from crossover.data import tokenizer
 from crossover.decoding.engine import Engine
 from crossover.decoding.engine_events import Event, Failed, Finished
 from crossover.decoding.generation_request import Generation
 from crossover.errors import CheckpointError, WorkspaceError
 from crossover.model.transformer import Transformer
 from crossover.model_export.export_checkpoint import export_checkpoint
+from crossover.tokenization.byte_tokenizer import BOS, BYTES, EOS, MASK
 from crossover.training.checkpoint import save_checkpoint
 from crossover.training.checkpoint_info import CheckpointInfo
 from tests.conftest import tiny_model
@@ -63,9 +63,7 @@ print(json.dumps(answers))
 def random_model(*, causal: bool, experts: int = 0, expert_choice: bool = False, block_length: int = 0) -> Transformer:
     config = tiny_model(causal=causal, vocab=259, length=LENGTH).config
     config = config.model_copy(update={"num_experts": experts, "experts_per_token": min(experts, 2)})
-    model = Transformer(
-        config, causal=causal, mask_id=tokenizer.MASK, block_length=block_length, expert_choice=expert_choice
-    )
+    model = Transformer(config, causal=causal, mask_id=MASK, block_length=block_length, expert_choice=expert_choice)
     model.initialise(torch.Generator().manual_seed(1))
     return model.eval()
 
@@ -94,8 +92,8 @@ def rows(*, causal: bool) -> torch.Tensor:
     """Two texts of one length, the second with padding behind its 20 tokens; for a DLM some tokens are masked."""
     tokens = torch.tensor([list(TEXT), [*reversed(TEXT)]])
     if causal:
-        return torch.cat((torch.full((2, 1), tokenizer.BOS), tokens), dim=1)
-    tokens[:, MASKED] = tokenizer.MASK
+        return torch.cat((torch.full((2, 1), BOS), tokens), dim=1)
+    tokens[:, MASKED] = MASK
     return tokens
 
 
@@ -124,7 +122,7 @@ def test_log_probabilities_elsewhere_are_ours(kind: str, elsewhere: dict[str, tu
     visible = torch.ones_like(tokens, dtype=torch.bool)
     visible[1, 20:] = False
     with torch.inference_mode():
-        ours = random_model(**shape)(tokens, visible).double().log_softmax(-1)[..., : tokenizer.MASK]
+        ours = random_model(**shape)(tokens, visible).double().log_softmax(-1)[..., :MASK]
     theirs = torch.tensor(values, dtype=torch.float64)
     torch.testing.assert_close(theirs[0], ours[0], rtol=0, atol=2e-5)
     torch.testing.assert_close(theirs[1, :20], ours[1, :20], rtol=0, atol=2e-5)
@@ -162,9 +160,9 @@ def test_its_tokenizer(causal: bool, tmp_path: Path) -> None:
     export_checkpoint(write(tmp_path / "c", random_model(causal=causal)), tmp_path / "out")
     theirs = AutoTokenizer.from_pretrained(tmp_path / "out")
     for text in ("def f(x):\n\treturn 'é'", "日本語 🙂", ""):
-        assert theirs.encode(text) == [*([tokenizer.BOS] if causal else []), *tokenizer.encode(text).tolist()]
+        assert theirs.encode(text) == [*([BOS] if causal else []), *BYTES.encode(text).tolist()]
     assert len(theirs) == (258 if causal else 259)
-    assert theirs.mask_token_id == (None if causal else tokenizer.MASK)
+    assert theirs.mask_token_id == (None if causal else MASK)
     assert theirs.model_max_length == (LENGTH + causal), "BOS comes on top"
     if causal:  # a text that names the token is text
         assert theirs.decode(theirs.encode("<|mask|>")[1:]) == "<|mask|>"
@@ -184,9 +182,9 @@ def test_the_card_s_examples_unmask_as_our_server_does(
     exec(first, scope)  # noqa: S102 - the card's own example
     filled = scope["model"].fill_masks(scope["tokens"])[0].tolist()
     exec(second, scope)  # noqa: S102 - the card's own example
-    assert tokenizer.decode(filled) in capsys.readouterr().out
+    assert BYTES.decode(filled) in capsys.readouterr().out
     assert scope["tokens"][0].tolist() == filled
-    assert not {tokenizer.EOS, tokenizer.MASK} & set(filled)
+    assert not {EOS, MASK} & set(filled)
     suffix = None if block_length else " there was a king."
     assert filled[16:24] == _decode(model, Generation(prompt="Once upon a time", suffix=suffix, max_tokens=8))
 
