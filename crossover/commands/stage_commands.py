@@ -48,6 +48,8 @@ def prepare(options: argparse.Namespace) -> int:
         reference = prepare_stage(context)
         leave_dataset(context, reference)
         manifest = open_dataset(context, reference).manifest
+        for line in manifest.sources.lines():
+            print(line)
         print(
             f"{manifest.documents:,} documents (dropped: {manifest.duplicates_dropped} duplicates, "
             f"{manifest.undecodable_dropped} not UTF-8), "

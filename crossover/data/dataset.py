@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from crossover.data.sources.source_counts import SourceReport
 from crossover.errors import DataError
 from crossover.files import digest_of, read_json, verify_files
 
@@ -53,6 +54,7 @@ class DatasetManifest(BaseModel):
     duplicates_dropped: int
     empty_dropped: int
     undecodable_dropped: int
+    sources: SourceReport = SourceReport()
     train_documents: int
     validation_documents: int
     train_bytes: int

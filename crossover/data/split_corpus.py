@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crossover.data import tokenizer
-from crossover.data.corpus_sources import SourceCounts, documents, source_bytes
 from crossover.data.dataset import TOKEN
+from crossover.data.sources import SourceCounts, documents, source_bytes
 from crossover.files import workspace_error
 from crossover.progress import MEBIBYTE, byte_meter
 from crossover.study.data_config import DataConfig
@@ -122,7 +122,7 @@ def distinct_documents(data: DataConfig, counts: SourceCounts) -> Generator[Spli
     """
     seen: set[bytes] = set()
     shown = 0
-    with byte_meter("read", data.source, source_bytes(data), least=PROGRESS_BYTES) as advance:
+    with byte_meter("read", data.source_label, source_bytes(data), least=PROGRESS_BYTES) as advance:
         for name, text in documents(data, counts):
             advance(counts.bytes_read - shown)
             shown = counts.bytes_read

@@ -102,6 +102,7 @@ def data_card(study: StudyConfig, manifest: DatasetManifest) -> str:
         f"{manifest.validation_documents:,} held out",
         "Left out": f"{manifest.duplicates_dropped:,} exact duplicates, {manifest.undecodable_dropped:,} not UTF-8, "
         f"{manifest.empty_dropped:,} empty; {manifest.tail_tokens_dropped:,} tokens of tails",
+        "Sources": "<br>".join(manifest.sources.lines()).replace("|", "\\|") or "nothing skipped",
         "Training tokens": f"{manifest.available_tokens:,}, in examples of {manifest.sequence_length}",
         "Held-out tokens": f"{manifest.validation_examples * manifest.sequence_length:,}",
         "Tokenizer": f"{manifest.tokenizer}, {manifest.bytes_per_token:.2f} bytes a token",

@@ -65,7 +65,8 @@ def test_documents_that_are_not_utf8_are_counted(tmp_path: Path) -> None:
     ("content", "name", "code"),
     [
         (b"one document only " * 100, "a.txt", "init.too-few-documents"),
-        (bytes(range(128, 256)) * 100, "a.parquet", "init.too-few-documents"),
+        (bytes(range(128, 256)) * 100, "a.parquet", "init.no-text-field"),
+        (bytes(range(128, 256)) * 100, "a.bin", "init.too-few-documents"),
         (b'{"id": 1}\n', "a.jsonl", "init.no-text-field"),
         (b"no json\n", "a.jsonl", "init.no-text-field"),
     ],

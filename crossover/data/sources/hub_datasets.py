@@ -1,0 +1,101 @@
+"""Documents of Hugging Face datasets: `DATASET[@REVISION][/CONFIG][:SPLIT]`, or a folder that `datasets` can load.
+
+Rows are streamed. In offline mode (HF_HUB_OFFLINE) a dataset of the hub comes from the cache of `datasets`
+instead, which cannot stream; a folder is streamed in any mode.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+from crossover.data.sources.optional_modules import optional_module
+from crossover.data.sources.source_counts import PartCounts, SourceCounts
+from crossover.data.sources.text_documents import Piece, text_of
+from crossover.errors import DataError
+from crossover.study.data_config import DataConfig
+
+if TYPE_CHECKING:
+    from datasets import Dataset, IterableDataset
+
+
+class HubName(NamedTuple):
+    """What a source names."""
+
+    dataset: str
+    config: str | None
+    revision: str | None
+    split: str
+
+
+def hub_name(place: str) -> HubName:
+    """The parts of a name, without looking at the hub.
+
+    `name` and `org/name` are datasets, a third part is the configuration; the split is `train` unless it is said.
+    """
+    place = place.removeprefix("//")
+    path, _, split = (place, "", "") if os.path.isdir(place) else place.partition(":")
+    split = split or "train"
+    folder = os.path.expanduser(path)
+    if os.path.isdir(folder):
+        return HubName(folder, None, None, split)
+    path, _, revision = path.partition("@")
+    revision, _, after = revision.partition("/")
+    parts = path.split("/")
+    config = after or "/".join(parts[2:])
+    return HubName("/".join(parts[:2]), config or None, revision or None, split)
+
+
+class HubReader:
+    """Reads rows of one dataset."""
+
+    def stored_bytes(self, place: str) -> int:
+        """0: a stream does not tell its size."""
+        return 0
+
+    def pieces(self, config: DataConfig, counts: SourceCounts, part: PartCounts) -> Iterator[tuple[str, str, Piece]]:
+        """The name, the place and the document of each row.
+
+        Raises:
+            DataError: the dataset cannot be loaded, or breaks off.
+        """
+        place = config.source.partition(":")[2]
+        rows = hub_rows(place)
+        counts.files += 1
+        licence = getattr(rows.info, "license", "")
+        if licence:
+            part.licences.append(f"{place}: {licence}")
+        try:
+            for number, row in enumerate(rows, start=1):
+                name = f"{config.source}:{number}"
+                yield name, name, text_of(row, config.text_field)
+        except OSError as error:
+            raise _unreachable(place, error) from error
+
+
+def hub_rows(place: str) -> Dataset | IterableDataset:
+    """The rows of the dataset that a place names, as `datasets` gives them.
+
+    Raises:
+        DataError: it cannot be loaded.
+    """
+    name = hub_name(place)
+    datasets = optional_module("datasets")
+    folder = os.path.isdir(name.dataset)
+    streams = folder or not datasets.config.HF_HUB_OFFLINE
+    try:
+        return datasets.load_dataset(
+            name.dataset, name.config, split=name.split, revision=name.revision, streaming=streams
+        )
+    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        raise _unreachable(place, error) from error
+
+
+def _unreachable(place: str, error: Exception) -> DataError:
+    return DataError(
+        "data.hub-unreachable",
+        field="data.source",
+        problem=f"{place!r} cannot be read through datasets ({(str(error).splitlines() or [''])[0]})",
+        remedy="check dataset, configuration, split and network; offline it must be in the cache (HF_HOME)",
+    )
