@@ -43,13 +43,27 @@ def handed(context: StudyContext, kind: type[AnyManifest], name: str) -> AnyMani
 def prepare(options: argparse.Namespace) -> int:
     """Stage 1."""
     from crossover.stages.prepare_stage import leave_dataset, open_dataset, prepare_stage
+    from crossover.study.study_parts import DOMAIN_CLOZE
 
     with _open(options) as context:
         reference = prepare_stage(context)
         leave_dataset(context, reference)
         manifest = open_dataset(context, reference).manifest
-        for line in manifest.sources.lines():
+        uncounted = {task.name for task in reference.tasks} - {
+            *(c.target for c in manifest.contamination),
+            DOMAIN_CLOZE,
+        }
+        for line in (
+            *manifest.sources.lines(),
+            *manifest.overlap,
+            *(f"warning: {warning}" for warning in manifest.warnings),
+        ):
             print(line)
+        if manifest.contamination and uncounted:
+            print(
+                f"not looked for in the training documents, which were prepared before: {', '.join(sorted(uncounted))}; "
+                "name them in data.contamination.tasks to have them counted"
+            )
         print(
             f"{manifest.documents:,} documents (dropped: {manifest.duplicates_dropped} duplicates, "
             f"{manifest.undecodable_dropped} not UTF-8), "

@@ -119,6 +119,24 @@ def read_pack(pack: Pack, folder: Path) -> Iterator[Document]:
             yield document
 
 
+def item_texts(pack: Pack, folder: Path) -> Iterator[tuple[str, str]]:
+    """Number and text of each document of a pack: all texts of its fields, one a line.
+
+    Raises:
+        DataError: as `read_pack`.
+    """
+    for number, document in enumerate(read_pack(pack, folder), start=1):
+        yield f"{pack.name}:{number}", "\n".join(_texts(document))
+
+
+def _texts(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping | list):
+        for inner in value.values() if isinstance(value, Mapping) else value:
+            yield from _texts(inner)
+
+
 def _matches(value: object, accepted: str | int | tuple[int, int]) -> bool:
     if isinstance(accepted, tuple):
         return isinstance(value, int) and accepted[0] <= value <= accepted[1]

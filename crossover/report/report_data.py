@@ -36,6 +36,7 @@ class RunHealth(_Record):
     mfu: float | None = Field(description="Median share of the device's peak FLOPs.")
     gradient_norm: float | None = Field(description="Median over the run.")
     largest_gradient_norm: float | None
+    clipped_steps: float | None = Field(default=None, description="Share of the steps whose gradients were clipped.")
     loss_spikes: int = Field(description="Training losses far above their neighbours'.")
     not_finite: int = Field(description="Training losses that are no number.")
 
@@ -63,6 +64,7 @@ class CorpusFacts(_Record):
     train_tokens: int
     validation_tokens: int
     duplicates_dropped: int
+    overlap: tuple[str, ...] = Field(default=(), description="Near-duplicates and contamination, in words.")
     digest: str
 
 

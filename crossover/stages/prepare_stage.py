@@ -7,10 +7,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from crossover.data.dataset import Dataset
+from crossover.data.disjoint_split import TaskTexts
 from crossover.data.prepare_dataset import prepare_cloze, prepare_dataset
 from crossover.data.split_corpus import SplitCorpus, read_corpus
 from crossover.data.task_items import TaskItems
-from crossover.data.task_packs import find_pack
+from crossover.data.task_packs import find_pack, item_texts
 from crossover.errors import StorageError
 from crossover.evaluation.tasks.preparing import cloze_digest, items_digest, prepare_pack
 from crossover.progress import emit, events_wanted
@@ -21,6 +22,7 @@ from crossover.stages.stage_manifests import DatasetRef, Group, TaskRef
 from crossover.stages.study_context import StudyContext
 from crossover.storage import ANY
 from crossover.study.identity import RunId
+from crossover.study.study_config import StudyConfig
 from crossover.study.study_digests import dataset_digest, short
 from crossover.study.study_parts import DOMAIN_CLOZE
 
@@ -42,7 +44,7 @@ def prepare_stage(context: StudyContext) -> DatasetRef:
             """The corpus, read when something first needs it."""
             if not corpus:
                 scratch = context.store.path("datasets")
-                corpus.append(stack.enter_context(read_corpus(context.study.data, scratch)))
+                corpus.append(stack.enter_context(read_corpus(context.study.data, scratch, _task_texts(context.study))))
             return corpus[0]
 
         name = f"datasets/{short(dataset_digest(context.study))}"
@@ -61,6 +63,12 @@ def prepare_stage(context: StudyContext) -> DatasetRef:
 def leave_dataset(context: StudyContext, reference: DatasetRef) -> None:
     """Leave the manifest in the workspace, for stages that are started one by one, wherever they run."""
     context.store.write_document(DATASET, reference.model_dump(mode="json"), replaces=ANY)
+
+
+def _task_texts(study: StudyConfig) -> TaskTexts:
+    """The items of every pack that the study names, to be looked for in the training documents."""
+    packs, names = get_settings().tasks, {*study.evaluation.tasks, *study.data.contamination.tasks} - {DOMAIN_CLOZE}
+    return {name: item_texts(find_pack(name, packs), packs) for name in sorted(names)}
 
 
 def _task(context: StudyContext, task: str, dataset: Dataset, read: Callable[[], SplitCorpus]) -> TaskRef:

@@ -2,7 +2,7 @@
 
 from crossover.data.sources.first_fields import first_fields
 from crossover.data.sources.packed_files import unpacked
-from crossover.data.sources.read_sources import READERS, FileReader, Reader, documents, normalise, source_bytes
+from crossover.data.sources.read_sources import READERS, FileReader, Reader, documents, source_bytes
 from crossover.data.sources.source_counts import SourceCounts, SourceReport
 from crossover.data.sources.source_files import matching_files
 
@@ -15,7 +15,6 @@ __all__ = [
     "documents",
     "first_fields",
     "matching_files",
-    "normalise",
     "source_bytes",
     "unpacked",
 ]

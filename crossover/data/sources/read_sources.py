@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import lzma
 import sysconfig
-import unicodedata
 import zlib
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing
@@ -13,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from crossover.data.cleaning.normalisation import normalise
 from crossover.data.sources.bad_documents import BadDocument, bad_document_error
 from crossover.data.sources.column_documents import arrow_rows, parquet_rows
 from crossover.data.sources.hub_datasets import HubReader
@@ -179,12 +179,6 @@ def _checked(piece: Piece, config: DataConfig) -> tuple[str, int] | BadDocument:
     except UnicodeDecodeError as error:
         return BadDocument("not UTF-8", f"is not UTF-8 (byte {error.start})")
     return too_long(config) if size > config.longest_document else (text, size)
-
-
-def normalise(text: str) -> str:
-    """Normalise: Unicode NFC, newlines as line ends, no NUL, no trailing spaces, no leading or trailing blank lines."""
-    text = unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n").replace("\x00", ""))
-    return "\n".join(line.rstrip() for line in text.split("\n")).strip("\n")
 
 
 def source_bytes(config: DataConfig) -> int:

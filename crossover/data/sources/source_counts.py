@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from pydantic import BaseModel, ConfigDict
 
+from crossover.data.cleaning.cleaning_counts import CleaningCounts
 from crossover.data.sources.bad_documents import SkippedDocuments
 
 
@@ -40,6 +41,7 @@ class SourceCounts:
     duplicates: int = 0
     skipped: SkippedDocuments = field(default_factory=SkippedDocuments)
     parts: list[PartCounts] = field(default_factory=list)
+    cleaning: CleaningCounts = field(default_factory=CleaningCounts)
 
     @property
     def undecodable(self) -> int:

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from crossover.data.cleaning.normalisation import normalise
 from crossover.data.dataset import Dataset
 from crossover.data.domain_cloze import ClozeItem
 from crossover.data.prepare_dataset import prepare_cloze, prepare_dataset
-from crossover.data.sources import SourceCounts, documents, normalise
+from crossover.data.sources import SourceCounts, documents
 from crossover.data.split_corpus import read_corpus
 from crossover.data.task_items import TaskItems, write_cloze_items, write_pack_items
 from crossover.data.task_packs import Pack, read_pack

@@ -1,0 +1,1 @@
+"""Near-duplicates: shingles of words or characters, MinHash signatures, bands, clusters."""

@@ -1,0 +1,109 @@
+"""Documents to the two sides of the split: by cluster of near-duplicates, and without contaminated ones, as the study says.
+
+Documents are read three times: signatures, held-out n-grams, and then each goes to its side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crossover.data.contamination import ContaminationCheck, batches
+from crossover.data.deduplication.near_duplicates import NearDuplicates, split_by_cluster
+from crossover.data.overlap_counts import NAMES, NearCounts, OverlapCounts
+from crossover.study.data_config import DataConfig
+
+if TYPE_CHECKING:
+    from crossover.data.split_corpus import SplitDocument, SplitSide
+
+TaskTexts = Mapping[str, Iterable[tuple[str, str]]]
+"""By task, name and text of each item."""
+NO_TASKS: TaskTexts = {}
+
+
+def fill_sides(
+    data: DataConfig,
+    read: Callable[[], Iterable[SplitDocument]],
+    train: SplitSide,
+    validation: SplitSide,
+    scratch: Path,
+    tasks: TaskTexts,
+) -> tuple[NearCounts, tuple[OverlapCounts, ...]]:
+    """Put each document on its side, or leave it out.
+
+    Args:
+        data: what is done about near-duplicates and contamination.
+        read: the distinct documents in a fixed order, anew at each call.
+        train: filled.
+        validation: filled.
+        scratch: folder for signatures.
+        tasks: items whose n-grams are looked for in the training documents.
+
+    Returns:
+        What was found and dropped.
+
+    Raises:
+        WorkspaceError: the scratch folder cannot be written.
+    """
+    first, own_sides = _clusters(data, read, scratch)
+    held_out, kept = split_by_cluster(own_sides, first, data.deduplication.near)
+    near_dropped = int((~kept).sum())
+    measured = held_out & kept
+    held_out_texts = ((document.name, document.text) for number, document in enumerate(read()) if measured[number])
+    check = ContaminationCheck(data.contamination, held_out_texts, tasks)
+    for batch in batches(((number, document.name), document.text) for number, document in enumerate(read())):
+        training = [(name, text) for (number, name), text in batch if kept[number] and not held_out[number]]
+        dropped = iter(check.dropped(training))
+        for (number, name), text in batch:
+            if not kept[number]:
+                continue
+            if held_out[number]:
+                validation.add(name, text)
+            elif next(dropped):
+                kept[number] = False
+            else:
+                train.add(name, text)
+    near = _near_counts(data.deduplication.near, first, held_out, kept, train.names, validation.names)
+    return near.model_copy(update={"dropped": near_dropped}), check.counts()
+
+
+def _clusters(
+    data: DataConfig, read: Callable[[], Iterable[SplitDocument]], scratch: Path
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """The first document of each one's cluster, and whether its own digest holds it out. Shapes (documents,)."""
+    sides = bytearray()
+    with NearDuplicates(data.deduplication, scratch) as near:
+        for document in read():
+            sides.append(document.held_out)
+            if data.deduplication.near != "off":
+                near.add(document.digest, document.text)
+        first = near.first_of_cluster() if data.deduplication.near != "off" else np.arange(len(sides))
+    return first, np.frombuffer(sides, dtype=np.bool_)
+
+
+def _near_counts(
+    mode: str,
+    first: NDArray[np.int64],
+    held_out: NDArray[np.bool_],
+    kept: NDArray[np.bool_],
+    train_names: list[str],
+    validation_names: list[str],
+) -> NearCounts:
+    training, measured = kept & ~held_out, kept & held_out
+    trained = np.full(len(first), -1)
+    """By the first document of a cluster, the number of a training document of it among them all."""
+    trained[first[training]] = np.arange(len(train_names))
+    partners = trained[first[measured]]
+    affected = np.flatnonzero(partners >= 0)
+    sizes = np.bincount(first, minlength=1)
+    return NearCounts(
+        mode=mode,
+        clusters=int((sizes > 1).sum()),
+        near_duplicates=int((sizes[sizes > 1] - 1).sum()),
+        held_out_in_training=len(affected),
+        examples=tuple((validation_names[place], train_names[partners[place]]) for place in affected[:NAMES]),
+    )

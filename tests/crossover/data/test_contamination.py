@@ -1,0 +1,113 @@
+"""N-grams of held-out documents and of tasks' items in training documents: counted, listed, removed."""
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+from crossover.data.contamination import COMMON, ContaminationCheck, Targets
+from crossover.data.deduplication.shingles import Hashes, ngram_hashes, unit_hashes
+from crossover.data.overlap_counts import HELD_OUT, NearCounts, OverlapCounts, overlap_warnings
+from crossover.data.task_packs import Pack, item_texts
+from crossover.files import digest_of_file
+from crossover.study.near_config import ContaminationConfig
+
+DRAW = random.Random(11)
+
+
+def text(words: int) -> str:
+    return " ".join(f"w{DRAW.randrange(10**6)}" for _ in range(words))
+
+
+def ngrams_of(document: str) -> Hashes:
+    return ngram_hashes(*unit_hashes([document], "words"), 13)[0]
+
+
+def check(
+    training: list[str], held_out: list[str], mode: str = "count", **tasks: list[str]
+) -> tuple[list[bool], dict[str, OverlapCounts]]:
+    config = ContaminationConfig.model_validate({"mode": mode, "tasks": tuple(tasks)})
+    named = {name: [(f"{name}:{n}", item) for n, item in enumerate(items)] for name, items in tasks.items()}
+    looked_for = ContaminationCheck(config, [(f"held-{n}", item) for n, item in enumerate(held_out)], named)
+    dropped = looked_for.dropped([(f"train-{n}", document) for n, document in enumerate(training)])
+    return dropped, {counts.target: counts for counts in looked_for.counts()}
+
+
+def test_every_shared_ngram_is_counted_and_no_other() -> None:
+    held_out = [text(100), text(60)]
+    words = held_out[0].split()
+    training = [text(500), text(50) + " " + " ".join(words[10:40]) + " " + text(50)]
+    _, counts = check(training, held_out)
+    shared = set(ngrams_of(held_out[0]).tolist()) & set(ngrams_of(training[1]).tolist())
+    overlap = counts[HELD_OUT]
+    assert overlap.ngrams_in_training == len(shared) == 30 - 13 + 1
+    assert overlap.ngrams == (100 - 12) + (60 - 12)
+    assert overlap.contaminated == overlap.texts_in_training == overlap.dropped == 0
+
+
+@pytest.mark.parametrize(("mode", "dropped"), [("count", [False] * 3), ("drop", [False, True, True])])
+def test_documents_that_hold_half_of_a_text_or_are_half_of_one_are_contaminated(mode: str, dropped: list[bool]) -> None:
+    held_out = text(400)
+    words = held_out.split()
+    training = [
+        text(300) + " " + " ".join(words[:100]),
+        text(3000) + " " + " ".join(words[100:320]),
+        " ".join(words[50:80]) + " " + text(10),
+    ]
+    found, counts = check(training, [held_out], mode)
+    assert found == dropped
+    overlap = counts[HELD_OUT]
+    assert overlap.contaminated == 2
+    assert overlap.examples == (("train-1", "held-0"), ("train-2", "held-0"))
+    assert overlap.dropped == sum(dropped)
+    assert overlap.ngrams_in_training == (88 if mode == "drop" else 100 - 12 + 220 - 12)
+    assert overlap.texts_in_training == (0 if mode == "drop" else 1)
+
+
+def test_what_many_texts_share_says_nothing_of_one() -> None:
+    licence = text(40)
+    held_out = [f"{licence} {text(30)}" for _ in range(COMMON + 1)]
+    _, counts = check([f"{licence} {text(20)}"], held_out)
+    assert counts[HELD_OUT].common_ngrams == 40 - 12
+    assert counts[HELD_OUT].ngrams_in_training == 0
+    _, counts = check([f"{licence} {text(20)}"], held_out[:COMMON])
+    assert counts[HELD_OUT].ngrams_in_training == 40 - 12
+
+
+def test_items_of_tasks_are_counted_and_removed_for_the_tasks_that_are_named() -> None:
+    items, others = [text(30), text(8)], [text(30)]
+    training = [f"{text(400)} {items[0]} {text(400)}", f"{text(400)} {others[0]} {text(400)}"]
+    dropped, counts = check(training, [text(50)], "drop", quiz=items)
+    assert dropped == [True, False]
+    assert (counts["quiz"].texts, counts["quiz"].short_texts, counts["quiz"].dropped) == (2, 1, 1)
+    config = ContaminationConfig(mode="drop", tasks=("quiz",))
+    looked_for = ContaminationCheck(config, [], {"other": [("other:0", others[0])]})
+    assert looked_for.dropped([("train-1", training[1])]) == [False]
+    [_, other] = looked_for.counts()
+    assert (other.contaminated, other.dropped, other.texts_in_training) == (1, 0, 1)
+    [warning] = overlap_warnings(NearCounts(), (other,))
+    assert "data.contamination.tasks" in warning
+
+
+def test_nothing_is_read_when_it_is_off() -> None:
+    def unread() -> list[tuple[str, str]]:
+        raise AssertionError
+
+    looked_for = ContaminationCheck(ContaminationConfig(mode="off"), iter(unread, None), {})  # type: ignore[arg-type]
+    assert looked_for.dropped([("train", text(50))]) == [False]
+    assert looked_for.counts() == ()
+
+
+def test_no_targets_are_no_overlap() -> None:
+    targets = Targets(HELD_OUT, [], 13, 0.5)
+    assert [len(part) for part in targets.find(ngrams_of(text(100)))] == [0, 0]
+    assert targets.counts().texts == 0
+
+
+def test_all_texts_of_an_item_are_looked_for(tmp_path: Path) -> None:
+    document = {"query": "What is", "choices": ["a", "b"], "gold": 1, "more": {"hint": "c"}}
+    (tmp_path / "p.jsonl").write_text(json.dumps(document) + "\n")
+    digest = digest_of_file(tmp_path / "p.jsonl").removeprefix("sha256:")
+    pack = Pack(name="p", format="multiple-choice", licence="none", file="p.jsonl", sha256=digest)
+    assert list(item_texts(pack, tmp_path)) == [("p:1", "What is\na\nb\nc")]
