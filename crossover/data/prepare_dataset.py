@@ -125,11 +125,12 @@ def check_budget(study: StudyConfig) -> None:
 
 def _budget_error(study: StudyConfig, examples: int) -> DataError:
     available = examples * study.data.sequence_length
+    where = " to the source of the mixture that ends first" if study.data.sources else ""
     return DataError(
         "data.budget-too-large",
         field="grid.unique_tokens",
         problem=f"a budget of {max(study.grid.unique_tokens):,} tokens is requested, the corpus yields {available:,}",
-        remedy=f"lower grid.unique_tokens to at most {available} or add documents",
+        remedy=f"lower grid.unique_tokens to at most {available} or add documents{where}",
     )
 
 

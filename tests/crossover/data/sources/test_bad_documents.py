@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from crossover.cli import main
 from crossover.data.sources import SourceReport
 from crossover.errors import DataError
 from crossover.study.load_study import parse_study
@@ -115,3 +116,24 @@ def test_studies_with_the_field_of_old_are_read_as_before() -> None:
     assert parse_study("data: {undecodable: skip}").data.bad_documents == "skip"
     with pytest.raises(Exception, match="undecodable is now called bad_documents"):
         parse_study("data: {undecodable: skip, bad_documents: refuse}")
+
+
+def test_preparing_prints_what_was_skipped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The case of jingyaogong/minimind#551: 51 good lines were lost, and nothing was printed."""
+    texts = [f"Record {n}: number {n * 7919} of the year {1900 + n}, with some more words." for n in range(60)]
+    good = [json.dumps({"text": text}) for text in texts]
+    file = tmp_path / "x.jsonl"
+    file.write_bytes("\n".join(good[:9]).encode() + b'\n{"text": "caf\xe9"}\n' + "\n".join(good[9:]).encode())
+    data = {"source": f"jsonl:{file}", "sequence_length": 16, "validation_fraction": 0.3, "validation_tokens": 64}
+    for policy, code in (("refuse", 2), ("skip", 0)):
+        study = {
+            "data": {**data, "bad_documents": policy},
+            "grid": {"unique_tokens": [256], "models": ["pico"]},
+            "evaluation": {"tasks": []},
+        }
+        (tmp_path / "study.yaml").write_text(json.dumps(study))
+        assert main(["prepare", str(tmp_path / "study.yaml"), "--out", str(tmp_path / policy)]) == code
+        printed = capsys.readouterr()
+        assert f"{file}:10 is not UTF-8 (byte 13 of the line)" in printed.out + printed.err
+    assert "60 documents (dropped: 0 duplicates, 1 not UTF-8)" in printed.out
+    assert f"bad documents skipped (not UTF-8): 1, at {file}:10" in printed.out

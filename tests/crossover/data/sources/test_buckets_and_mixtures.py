@@ -119,13 +119,19 @@ def test_a_server_that_stays_away_is_an_error_and_the_next_call_reads_it(
 
 
 def test_an_object_that_is_replaced_meanwhile_is_refused(client: Minio, proxy: Proxy, tmp_path: Path) -> None:
-    large(client, tmp_path.name)
-    source = f"jsonl:s3://{BUCKET}/{tmp_path.name}/x.jsonl"
-    seen = documents(DataConfig(source=source, bad_documents="skip"), SourceCounts())
-    next(seen)
-    put(client, f"{tmp_path.name}/x.jsonl", lines("another"))
-    with pytest.raises(DataError, match=r"x\.jsonl was changed while it was read"):
-        list(seen)
+    texts = large(client, tmp_path.name)
+    columns = BytesIO()
+    pq.write_table(pa.table({"text": texts}), columns, row_group_size=20, compression="none", use_dictionary=False)
+    packed = zstandard.ZstdCompressor(level=-50).compress(lines(*texts))
+    put(client, f"{tmp_path.name}/x.parquet", columns.getvalue())
+    put(client, f"{tmp_path.name}/x.jsonl.zst", packed)
+    for scheme, name in (("jsonl", "x.jsonl"), ("parquet", "x.parquet"), ("jsonl", "x.jsonl.zst")):
+        source = f"{scheme}:s3://{BUCKET}/{tmp_path.name}/{name}"
+        seen = documents(DataConfig(source=source, bad_documents="skip"), SourceCounts())
+        assert next(seen)[1] == texts[0]
+        put(client, f"{tmp_path.name}/{name}", lines("another"))
+        with pytest.raises(DataError, match=f"{name} was changed while it was read"):
+            list(seen)
 
 
 def test_wrong_credentials_name_their_settings(tmp_path: Path, read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
