@@ -6,8 +6,11 @@ instead, which cannot stream; a folder is streamed in any mode.
 
 from __future__ import annotations
 
+import lzma
 import os
+import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from crossover.data.sources.optional_modules import optional_module
@@ -17,7 +20,8 @@ from crossover.errors import DataError
 from crossover.study.data_config import DataConfig
 
 if TYPE_CHECKING:
-    from datasets import Dataset, IterableDataset
+    from datasets.arrow_dataset import Dataset
+    from datasets.iterable_dataset import IterableDataset
 
 
 class HubName(NamedTuple):
@@ -66,12 +70,10 @@ class HubReader:
         licence = getattr(rows.info, "license", "")
         if licence:
             part.licences.append(f"{place}: {licence}")
-        try:
+        with _faults(place):
             for number, row in enumerate(rows, start=1):
                 name = f"{config.source}:{number}"
                 yield name, name, text_of(row, config.text_field)
-        except OSError as error:
-            raise _unreachable(place, error) from error
 
 
 def hub_rows(place: str) -> Dataset | IterableDataset:
@@ -84,18 +86,29 @@ def hub_rows(place: str) -> Dataset | IterableDataset:
     datasets = optional_module("datasets")
     folder = os.path.isdir(name.dataset)
     streams = folder or not datasets.config.HF_HUB_OFFLINE
-    try:
-        return datasets.load_dataset(
+    with _faults(place):
+        rows: Dataset | IterableDataset = datasets.load_dataset(
             name.dataset, name.config, split=name.split, revision=name.revision, streaming=streams
         )
-    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
-        raise _unreachable(place, error) from error
+        return rows
 
 
-def _unreachable(place: str, error: Exception) -> DataError:
+@contextmanager
+def _faults(place: str) -> Iterator[None]:
+    """Faults of the hub, of the network, and of the dataset's files, after which `datasets` cannot go on."""
+    datasets = optional_module("datasets")
+    try:
+        yield
+    except (EOFError, zlib.error, lzma.LZMAError, ValueError, datasets.exceptions.DatasetsError, OSError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise _unreadable(place, reason) from error
+
+
+def _unreadable(place: str, reason: str) -> DataError:
     return DataError(
-        "data.hub-unreachable",
+        "data.hub-unreadable",
         field="data.source",
-        problem=f"{place!r} cannot be read through datasets ({(str(error).splitlines() or [''])[0]})",
-        remedy="check dataset, configuration, split and network; offline it must be in the cache (HF_HOME)",
+        problem=f"{place!r} cannot be read through datasets ({reason})",
+        remedy="check dataset, configuration, split and network (offline: the cache in HF_HOME), or read its files "
+        "with jsonl: or parquet:, which can skip bad ones",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -137,15 +138,24 @@ class TestHub:
         with pytest.raises(DataError, match=r"has no field 'body' \(it has 'text'\)"):
             read(f"hf:{tmp_path}", text_field="body")
 
+    @pytest.mark.parametrize(
+        "files",
+        [{"x.jsonl": b'{"text": "a"}\n{"text": torn'}, {"x.jsonl.gz": gzip.compress(b'{"text": "a"}\n' * 999)[:-20]}],
+    )
+    def test_a_bad_file_is_no_traceback(self, files: dict[str, bytes], tmp_path: Path, read: Read) -> None:
+        write_files(tmp_path, files)
+        with pytest.raises(DataError, match=r"cannot be read through datasets .*jsonl: or parquet:, which can skip"):
+            read(f"hf:{tmp_path}", bad_documents="skip")
+
     def test_a_dataset_that_is_not_in_the_cache_is_no_traceback(
         self, tmp_path: Path, read: Read, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
         for name in ("no/such", f"{tmp_path}:none"):
-            with pytest.raises(DataError, match=r"cannot be read through datasets .*cache \(HF_HOME\)") as caught:
+            with pytest.raises(DataError, match=r"cannot be read through datasets .*the cache in HF_HOME") as caught:
                 read(f"hf:{name}")
-            assert caught.value.code == "data.hub-unreachable"
+            assert caught.value.code == "data.hub-unreadable"
 
 
 def test_a_missing_package_is_named_with_its_extra(tmp_path: Path, read: Read, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import gzip
 import io
 import lzma
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from crossover.errors import DataError
 from tests.crossover.data.sources.conftest import Read
 from tests.crossover.storage.conftest import write_files
 
-PACKERS = {".gz": gzip.compress, ".xz": lzma.compress, ".zst": zstandard.compress}
+PACKERS: dict[str, Callable[[bytes], bytes]] = {".gz": gzip.compress, ".xz": lzma.compress, ".zst": zstandard.compress}
 
 
 @pytest.fixture
