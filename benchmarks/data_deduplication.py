@@ -25,8 +25,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from crossover.data.corpus_sources import SourceCounts, documents
 from crossover.data.deduplication.near_duplicates import NearDuplicates
+from crossover.data.sources import SourceCounts, documents
 from crossover.data.split_corpus import read_corpus
 from crossover.study.data_config import DataConfig
 from crossover.study.deduplication_config import DeduplicationConfig

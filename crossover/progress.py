@@ -37,7 +37,7 @@ def emit(kind: str, **fields: object) -> None:
     """Print one event.
 
     Args:
-        kind: `progress` or `error`.
+        kind: `progress`, `error`, or `note`: a text for people.
         fields: of the event; JSON values.
     """
     print(EVENT_MARK + json.dumps({"event": kind, **fields}), flush=True)

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 
 from crossover import metric_catalogue
-from crossover.data import corpus_sources
-from crossover.data.corpus_sources import SourceCounts, documents
+from crossover.data import sources
+from crossover.data.sources import SourceCounts, documents
 from crossover.data.task_packs import Pack
 from crossover.evaluation import tasks
 from crossover.evaluation.tasks import Scored
-from crossover.study import arms, data_config
+from crossover.study import arms, source_config
 from crossover.study.data_config import DataConfig
 from crossover.study.load_study import parse_study
 
@@ -38,7 +38,7 @@ def _restore() -> Iterator[None]:
     """Examples add to registries, which are as before afterwards."""
     registries: list[dict[str, Any]] = [
         arms.ARMS,
-        corpus_sources.READERS,
+        sources.READERS,
         tasks.FORMATS,
         metric_catalogue.METRICS,
     ]
@@ -62,7 +62,7 @@ def test_arm() -> None:
 
 def test_corpus_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     example("corpus source")
-    monkeypatch.setattr(data_config, "SOURCES", (*data_config.SOURCES, "markdown:"))
+    monkeypatch.setattr(source_config, "SOURCES", (*source_config.SOURCES, "markdown:"))
     (tmp_path / "page.md").write_text("# Title\n\n## One\nfirst\n\n## Two\nsecond\n")
     config = DataConfig(source=f"markdown:{tmp_path}/*.md")
     assert [text for _, text in documents(config, SourceCounts())] == ["# Title", "One\nfirst", "Two\nsecond"]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import pytest
 
+from crossover.commands.local_run import _follow
 from crossover.commands.study_progress import StudyProgress, cell_weights
 from crossover.progress import EVENT_MARK, time_text
 from crossover.study.identity import RunId
@@ -106,3 +108,11 @@ def test_durations_are_for_people() -> None:
         "3,360 h",
         "98.9 years",
     ]
+
+
+def test_a_note_of_a_stage_is_printed_even_without_progress(capsys: pytest.CaptureFixture[str]) -> None:
+    note = EVENT_MARK + json.dumps({"event": "note", "text": "bad documents skipped (no text): 1"}) + "\n"
+    log = io.StringIO()
+    _follow(io.StringIO(f"INFO {note}"), log, StudyProgress(RUNS, {"c": 1.0}), quiet=True)
+    assert capsys.readouterr().out == "bad documents skipped (no text): 1\n"
+    assert log.getvalue() == f"INFO {note}"

@@ -75,7 +75,7 @@ def init(options: argparse.Namespace) -> int:
 def _corpus_text(survey: CorpusSurvey) -> str:
     """What was read, in a line."""
     counts = survey.counts
-    kinds = {"duplicates": counts.duplicates, "empty": counts.empty, "not UTF-8": counts.undecodable}
+    kinds = {"duplicates": counts.duplicates, "empty": counts.empty, **counts.skipped.counts}
     skipped = "".join(f", {count:,} {kind} skipped" for kind, count in kinds.items() if count)
     files = f"{counts.files:,} file{'s' if counts.files > 1 else ''} of {survey.stored_bytes / 1e6:,.1f} MB"
     return f"{survey.data.source}: {files}, {survey.documents:,} documents{skipped}"

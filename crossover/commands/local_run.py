@@ -150,8 +150,10 @@ def _follow(lines: IO[str], log: IO[str], progress: StudyProgress, *, quiet: boo
     last, shown = time.monotonic(), ""
     with bar:
         for line in lines:
-            progress.take(line)
+            event = progress.take(line)
             log.write(line)
+            if event is not None and event["event"] == "note":
+                bar.write(str(event["text"]))
             due = time.monotonic() - last > PLAIN_SECONDS or progress.stage not in ("", shown)
             if quiet or not (tty or due):
                 continue

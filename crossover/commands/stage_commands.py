@@ -53,7 +53,11 @@ def prepare(options: argparse.Namespace) -> int:
             *(c.target for c in manifest.contamination),
             DOMAIN_CLOZE,
         }
-        for line in (*manifest.overlap, *(f"warning: {warning}" for warning in manifest.warnings)):
+        for line in (
+            *manifest.sources.lines(),
+            *manifest.overlap,
+            *(f"warning: {warning}" for warning in manifest.warnings),
+        ):
             print(line)
         if manifest.contamination and uncounted:
             print(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import lzma
+import zlib
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,14 +11,20 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from crossover.data.corpus_sources import SourceCounts, matching_files, source_bytes, unpacked
+from crossover.data.sources import SourceCounts, first_fields, matching_files, source_bytes
+from crossover.data.sources.glob_patterns import MAGIC
+from crossover.data.sources.packed_files import kind_of
+from crossover.data.sources.source_trees import LANGUAGES
 from crossover.data.split_corpus import distinct_documents
 from crossover.errors import DataError
-from crossover.study.data_config import SOURCES, DataConfig
+from crossover.field_faults import validate_fields
+from crossover.study.data_config import DataConfig
+from crossover.study.source_config import SOURCES
 from crossover.tokenization.byte_tokenizer import BYTES
 
-PACKED = (".gz", ".xz")
-JSON_LINES = (".jsonl", ".ndjson")
+ENDINGS = {"jsonl": (".jsonl", ".ndjson"), "parquet": (".parquet",), "arrow": (".arrow", ".feather")}
+WITH_FIELDS = ("jsonl:", "parquet:", "arrow:", "hf:")
+"""Kinds of sources whose documents are fields."""
 SEPARATORS = ("<|endoftext|>", "\f", "\n\n\n\n", "\n\n\n", "\n\n")
 """What may stand between the documents of one file, tried in this order."""
 FEWEST_DOCUMENTS = 20
@@ -56,10 +63,10 @@ def survey_corpus(data: DataConfig) -> CorpusSurvey:
     """Read a corpus; a text source of few documents is cut into more if a usual separator stands in it.
 
     Args:
-        data: the source; its documents that are not UTF-8 are skipped and counted.
+        data: the source; its bad documents are skipped and counted.
 
     Raises:
-        DataError: the source names no files, a line is no JSON object with the text, or there are too few documents.
+        DataError: the source names no files, or there are too few documents.
     """
     survey = _survey(data)
     if data.source.startswith("text:") and not data.separator and survey.documents < FEWEST_DOCUMENTS:
@@ -69,7 +76,8 @@ def survey_corpus(data: DataConfig) -> CorpusSurvey:
             if cut.documents >= FEWEST_DOCUMENTS and in_long > 0.5:
                 return cut
     if not survey.train_tokens(SHORT_SEQUENCE) or not survey.held_out_tokens(SHORT_SEQUENCE):
-        skipped = f", {survey.counts.undecodable} that are not UTF-8" if survey.counts.undecodable else ""
+        bad = survey.counts.skipped.counts.total()
+        skipped = f", {bad} that cannot be read" if bad else ""
         raise DataError(
             "init.too-few-documents",
             field="CORPUS",
@@ -102,48 +110,52 @@ def source_of(corpus: str, *, text_field: str = "", separator: str = "") -> Data
     Raises:
         DataError: no such file, or JSON lines without a text.
     """
-    source = corpus
-    if not corpus.startswith(SOURCES):
-        pattern = _folder_pattern(Path(corpus)) if Path(corpus).is_dir() else corpus
-        files = [path for path, _ in matching_files(pattern)]
-        lines = all(_kind(path).startswith(JSON_LINES) for path in files)
-        source = f"{'jsonl' if lines else 'text'}:{pattern}"
-    if source.startswith("jsonl:") and not text_field:
-        text_field = _text_field(source)
-    data = DataConfig(source=source, separator=separator, undecodable="skip")
-    return data.model_copy(update={"text_field": text_field}) if text_field else data
+    source = corpus if corpus.startswith(SOURCES) else _source(corpus)
+    fields = {"source": source, "separator": separator, "bad_documents": "skip"}
+    if not source.startswith(WITH_FIELDS):
+        return validate_fields(DataConfig, fields)
+    data = validate_fields(DataConfig, fields | ({"text_field": text_field} if text_field else {}))
+    return data if text_field else data.model_copy(update={"text_field": _text_field(data)})
 
 
-def _kind(path: Path) -> str:
-    """The end of a file's name, with that of its packing: `.txt`, `.jsonl.gz`."""
-    return "".join(path.suffixes[-2:]) if path.suffix in PACKED else path.suffix
-
-
-def _folder_pattern(folder: Path) -> str:
-    """A glob pattern of a folder's main kind of files, at any depth."""
+def _source(corpus: str) -> str:
+    """The source that a path or an s3:// URI means."""
+    folder = Path(corpus).expanduser()
+    files = matching_files(corpus)
     sizes: Counter[str] = Counter()
-    for path in folder.rglob("*"):
-        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts):
-            sizes[_kind(path)] += path.stat().st_size
-    kind = sizes.most_common(1)[0][0] if sizes else ""
-    return f"{folder.as_posix()}/**/*{kind}"
+    for file in files:
+        sizes[kind_of(file.name)] += file.size
+    kind = sizes.most_common(1)[0][0]
+    if kind in LANGUAGES and (folder / ".git").exists():
+        return f"tree:{corpus}"
+    inside = folder.is_dir() or (len(files) > 1 and not MAGIC.search(corpus))
+    pattern = f"{corpus.rstrip('/')}/**/*{kind}" if inside else corpus
+    if not inside and any(not kind_of(file.name).startswith(ENDINGS.get(_scheme(kind), "")) for file in files):
+        return f"text:{pattern}"
+    return f"{_scheme(kind)}:{pattern}"
 
 
-def _text_field(source: str) -> str:
-    """The field of the first JSON line that holds the text."""
-    path, _ = matching_files(source.partition(":")[2])[0]
-    with path.open("rb") as stored, unpacked(path, stored) as lines:
-        line = next((line for line in lines if line.strip()), b"")
+def _scheme(kind: str) -> str:
+    """The kind of source that files of an ending are."""
+    return next((scheme for scheme, endings in ENDINGS.items() if kind.startswith(endings)), "text")
+
+
+def _text_field(data: DataConfig) -> str:
+    """The field of the first document that holds the text."""
     try:
-        fields = json.loads(line)
-    except ValueError:
-        fields = None
-    texts = {name: text for name, text in fields.items() if isinstance(text, str)} if isinstance(fields, dict) else {}
+        fields = first_fields(data)
+    except (OSError, EOFError, zlib.error, lzma.LZMAError, ValueError) as error:
+        raise _no_text(f"the first document of {data.source} cannot be read ({error})") from error
+    texts = {name: text for name, text in fields.items() if isinstance(text, str)}
     if not texts:
-        raise DataError(
-            "init.no-text-field",
-            field="CORPUS",
-            problem=f"the first line of {path} is not a JSON object with a text",
-            remedy="give JSON lines with a text field, or text files",
-        )
+        raise _no_text(f"the first document of {data.source} has no field with a text")
     return "text" if "text" in texts else max(texts, key=lambda name: len(texts[name]))
+
+
+def _no_text(problem: str) -> DataError:
+    return DataError(
+        "init.no-text-field",
+        field="CORPUS",
+        problem=problem,
+        remedy="give documents with a text field, or text files",
+    )

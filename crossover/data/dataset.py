@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from crossover.counter_rng import Stream, generator
 from crossover.data.cleaning.cleaning_counts import CleaningCounts
 from crossover.data.overlap_counts import NearCounts, OverlapCounts, overlap_lines, overlap_warnings
+from crossover.data.sources.source_counts import SourceReport
 from crossover.errors import DataError
 from crossover.files import digest_of, read_json, verify_files
 from crossover.tokenization.named_tokenizers import tokenizer_in
@@ -62,6 +63,7 @@ class DatasetManifest(BaseModel):
     undecodable_dropped: int
     near: NearCounts = NearCounts()
     contamination: tuple[OverlapCounts, ...] = ()
+    sources: SourceReport = SourceReport()
     train_documents: int
     validation_documents: int
     train_bytes: int

@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crossover.counter_rng import Stream, generator
-from crossover.data.corpus_sources import SourceCounts
 from crossover.data.dataset import MANIFEST, TRAIN, VALIDATION, Budget, Dataset, DatasetManifest
 from crossover.data.domain_cloze import HeldOut, build_items
 from crossover.data.packing import PackedExamples
+from crossover.data.sources import SourceCounts, SourceReport
 from crossover.data.split_corpus import SplitCorpus, distinct_documents
 from crossover.data.task_items import TaskItems, write_cloze_items
 from crossover.errors import DataError
@@ -61,7 +61,7 @@ def prepare_dataset(study: StudyConfig, corpus: SplitCorpus, folder: Path) -> Da
         request=dataset_digest(study),
         corpus=corpus_digest(study.data),
         content=corpus.content,
-        source=study.data.source,
+        source=study.data.source_label,
         tokenizer=study.data.tokenizer,
         sequence_length=length,
         files_read=corpus.counts.files,
@@ -69,6 +69,7 @@ def prepare_dataset(study: StudyConfig, corpus: SplitCorpus, folder: Path) -> Da
         duplicates_dropped=corpus.counts.duplicates,
         empty_dropped=corpus.counts.empty,
         undecodable_dropped=corpus.counts.undecodable,
+        sources=SourceReport.of(corpus.counts),
         near=corpus.near,
         contamination=corpus.contamination,
         train_documents=len(train.names),
@@ -103,8 +104,8 @@ def prepare_cloze(study: StudyConfig, dataset: Dataset, corpus: SplitCorpus, fol
         raise DataError(
             "data.corpus-changed",
             field="data.source",
-            problem=f"{study.data.source!r} holds other documents than when the dataset was prepared, so that new "
-            "items could be text that runs were trained on",
+            problem=f"{study.data.source_label!r} holds other documents than when the dataset was prepared, so that "
+            "new items could be text that runs were trained on",
             remedy="restore the files, or give another place with --out to start from the new ones",
         )
     side = corpus.validation
@@ -131,11 +132,12 @@ def check_budget(study: StudyConfig) -> None:
 
 def _budget_error(study: StudyConfig, examples: int) -> DataError:
     available = examples * study.data.sequence_length
+    where = " to the source of the mixture that ends first" if study.data.sources else ""
     return DataError(
         "data.budget-too-large",
         field="grid.unique_tokens",
         problem=f"a budget of {max(study.grid.unique_tokens):,} tokens is requested, the corpus yields {available:,}",
-        remedy=f"lower grid.unique_tokens to at most {available} or add documents",
+        remedy=f"lower grid.unique_tokens to at most {available} or add documents{where}",
     )
 
 
@@ -145,7 +147,7 @@ def _check_enough(study: StudyConfig, train: int, held: int, train_examples: int
         raise DataError(
             "data.empty",
             field="data.source",
-            problem=f"{study.data.source!r} holds no text",
+            problem=f"{study.data.source_label!r} holds no text",
             remedy="point it at files with text",
         )
     if train == 0 or held == 0:

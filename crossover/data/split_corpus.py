@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 from crossover.data.cleaning.clean_documents import clean_documents
 from crossover.data.cleaning.exact_duplicates import drop_repeated_units, text_digest
 from crossover.data.cleaning.normalisation import text_bytes
-from crossover.data.corpus_sources import SourceCounts, documents, source_bytes
 from crossover.data.disjoint_split import NO_TASKS, TaskTexts, fill_sides
 from crossover.data.document_spool import Document, DocumentSpool
 from crossover.data.overlap_counts import NearCounts, OverlapCounts
 from crossover.data.packing import PackedExamples, packed
 from crossover.data.quality_tiers import select_tier
+from crossover.data.sources import SourceCounts, documents, source_bytes
 from crossover.files import workspace_error
 from crossover.progress import MEBIBYTE, byte_meter
 from crossover.study.data_config import DataConfig
@@ -210,7 +210,7 @@ def _stages(data: DataConfig, counts: SourceCounts) -> list[Stage]:
 
 def _source_documents(data: DataConfig, counts: SourceCounts) -> Iterator[Document]:
     shown = 0
-    with byte_meter("read", data.source, source_bytes(data), least=PROGRESS_BYTES) as advance:
+    with byte_meter("read", data.source_label, source_bytes(data), least=PROGRESS_BYTES) as advance:
         for name, text in documents(data, counts):
             advance(counts.bytes_read - shown)
             shown = counts.bytes_read

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import lzma
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any, Self, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from crossover.data.corpus_sources import unpacked
+from crossover.data.sources import unpacked
 from crossover.errors import DataError
 from crossover.field_faults import NAME_PATTERN, did_you_mean, field_faults, validate_fields
 from crossover.files import digest_of_file
@@ -36,7 +37,7 @@ class Pack(BaseModel):
     format: str = Field(description="Format of the documents; a key of `crossover.evaluation.tasks.FORMATS`.")
     licence: str = Field(min_length=1)
     source: str = Field(default="", description="Origin of the documents, as free text.")
-    file: str = Field(default="", description="JSON lines (`.gz`, `.xz` too), relative to the tasks folder.")
+    file: str = Field(default="", description="JSON lines (`.gz`, `.xz`, `.zst` too), relative to the tasks folder.")
     sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$", description="SHA-256 of the file.")
     hub: str = Field(default="", description="Name of a dataset on the Hugging Face hub, instead of a file.")
     subset: str = Field(default="", description="The hub dataset's configuration.")
@@ -171,7 +172,7 @@ def _from_file(pack: Pack, folder: Path) -> Iterator[Document]:
             problem=f"{path} does not have the SHA-256 {pack.sha256}",
             remedy="get the file again, or describe your own version of it with its digest",
         )
-    with path.open("rb") as stored, unpacked(path, stored) as lines:
+    with path.open("rb") as stored, closing(unpacked(path.name, stored)) as lines:
         for number, line in enumerate(lines, start=1):
             try:
                 document = json.loads(line)

@@ -102,6 +102,7 @@ def data_card(study: StudyConfig, manifest: DatasetManifest) -> str:
         f"{manifest.validation_documents:,} held out",
         "Left out": f"{manifest.duplicates_dropped:,} exact duplicates, {manifest.undecodable_dropped:,} not UTF-8, "
         f"{manifest.empty_dropped:,} empty; {manifest.tail_tokens_dropped:,} tokens that fill no example",
+        "Sources": "<br>".join(manifest.sources.lines()).replace("|", "\\|") or "nothing skipped",
         "Overlap of the sides": "; ".join(manifest.overlap) or "not counted",
         "Training tokens": f"{manifest.available_tokens:,}, in examples of {manifest.sequence_length}; "
         f"{manifest.joined_tokens:,} in examples of joined documents, none padded",

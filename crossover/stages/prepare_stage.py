@@ -14,6 +14,7 @@ from crossover.data.task_items import TaskItems
 from crossover.data.task_packs import find_pack, item_texts
 from crossover.errors import StorageError
 from crossover.evaluation.tasks.preparing import cloze_digest, items_digest, prepare_pack
+from crossover.progress import emit, events_wanted
 from crossover.settings import get_settings
 from crossover.stages.corpus_record import record_corpus, record_task_inputs
 from crossover.stages.run_selection import parse_selection
@@ -49,6 +50,8 @@ def prepare_stage(context: StudyContext) -> DatasetRef:
         name = f"datasets/{short(dataset_digest(context.study))}"
         folder = _ensure(context, name, lambda folder: prepare_dataset(context.study, read(), folder))
         dataset = Dataset.open(folder)
+        for line in dataset.manifest.sources.lines() if events_wanted() else ():
+            emit("note", text=line)
         record_corpus(context.study, context.store, dataset.manifest)
         tasks = tuple(_task(context, task, dataset, read) for task in context.study.evaluation.tasks)
     manifest = dataset.manifest

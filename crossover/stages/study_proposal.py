@@ -92,8 +92,9 @@ class _Designer:
             for field, value in data.items()
             if value not in ("", "text")
         ]
-        if counts.undecodable:
-            fields.append(f"  undecodable: skip  # {counts.undecodable:,} documents are not UTF-8")
+        if bad := counts.skipped.counts:
+            kinds = ", ".join(f"{count:,} {fault}" for fault, count in bad.items())
+            fields.append(f"  bad_documents: skip  # {kinds}")
         width = max(PRESETS[model]["hidden_size"] for model in models)
         held_out = min(VALIDATION_TOKENS, survey.held_out_tokens(self.length))
         return f"""\

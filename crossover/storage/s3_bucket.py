@@ -296,7 +296,8 @@ class Bucket:
                 "storage.credentials",
                 field=self.uri,
                 problem=f"the object store refuses the credentials ({answer})",
-                remedy="check the keys or the identity, and what they may do in this bucket",
+                remedy="check CROSSOVER_S3_ACCESS_KEY and CROSSOVER_S3_SECRET_KEY (or the AWS variables, or the "
+                "identity), and what they may do in this bucket",
             )
         if code in _FULL:
             return StorageError(

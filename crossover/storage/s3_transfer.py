@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -154,34 +154,66 @@ def download_all(bucket: Bucket, files: Sequence[Download], label: str) -> None:
         in_parallel(lambda task: advance(_download_range(bucket, *task)), ranges)
 
 
+def read_range(bucket: Bucket, key: str, info: ObjectInfo, start: int) -> bytes:
+    """Bytes of one version of an object from `start` on, at most `PART_BYTES`. A stream that breaks is read again.
+
+    Raises:
+        ChangedError: the object was replaced or deleted since it was listed.
+        StorageError: the store fails.
+    """
+    content = bytearray()
+    length = min(PART_BYTES, info.size - start)
+
+    def read_rest() -> int:
+        """Goes on where the stream before broke."""
+        left = length - len(content)
+        for chunk in _chunks(bucket, key, info, start + len(content), left):
+            content.extend(chunk)
+        return len(content)
+
+    _persistently(bucket, key, read_rest, length)
+    return bytes(content)
+
+
 def _download_range(bucket: Bucket, file: Download, start: int) -> int:
-    """Write one range into its place; returns its length. A stream that breaks is read again."""
+    """Write one range into its place; returns its length."""
     length = min(PART_BYTES, file.info.size - start)
+
+    def copy() -> int:
+        with file.path.open("r+b") as target:
+            target.seek(start)
+            return sum(target.write(chunk) for chunk in _chunks(bucket, file.key, file.info, start, length))
+
+    _persistently(bucket, file.key, copy, length)
+    return length
+
+
+def _persistently(bucket: Bucket, key: str, read: Callable[[], int], length: int) -> None:
+    """Call `read` until it has all bytes of a range: again where a stream breaks."""
+    broken = ""
     for attempt in range(STREAM_ATTEMPTS):
         if attempt:
             time.sleep(random.uniform(0, 2**attempt))  # noqa: S311 - jitter, not a secret
         try:
-            if _stream(bucket, file, start, length) == length:
-                return length
+            if read() == length:
+                return
         except HTTPError as error:
             broken = type(error).__name__
         except MinioException as error:
             if is_absent(error) or is_precondition(error):
-                raise ChangedError(file.key) from error
+                raise ChangedError(key) from error
             with bucket.errors():
                 raise
         else:
             broken = "it ended early"
-    raise bucket.unreachable(f"the download of {file.key} broke {STREAM_ATTEMPTS} times, at last: {broken}")
+    raise bucket.unreachable(f"the download of {key} broke {STREAM_ATTEMPTS} times, at last: {broken}")
 
 
-def _stream(bucket: Bucket, file: Download, start: int, length: int) -> int:
-    """Copy one range from the store to its place in the file; returns the bytes that came."""
-    response = bucket.open_range(file.key, start, length, file.info.etag)
+def _chunks(bucket: Bucket, key: str, info: ObjectInfo, start: int, length: int) -> Iterator[bytes]:
+    """The bytes of one range as they come."""
+    response = bucket.open_range(key, start, length, info.etag)
     try:
-        with file.path.open("r+b") as target:
-            target.seek(start)
-            return sum(target.write(chunk) for chunk in response.stream(MEBIBYTE))
+        yield from response.stream(MEBIBYTE)
     finally:
         response.close()
         response.release_conn()

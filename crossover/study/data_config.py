@@ -2,35 +2,48 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, model_validator
 
 from crossover.study.cleaning_config import CleaningConfig
 from crossover.study.deduplication_config import DeduplicationConfig
 from crossover.study.near_config import ContaminationConfig
 from crossover.study.quality_config import QualityConfig
+from crossover.study.source_config import MixedSource, SourceUri
 from crossover.study.study_part import StudyPart
 
 Packing = Literal["document", "stream"]
 
 LEAST_ROWS = 260
 
-SOURCES = ("stdlib:", "text:", "jsonl:")
-
 
 class DataConfig(StudyPart):
     """The corpus and how it becomes tokens."""
 
-    source: str = Field(
+    source: SourceUri = Field(
         default="stdlib:",
         description="`stdlib:` is the running interpreter's standard library; `text:GLOB` one document a file; "
-        "`jsonl:GLOB` one document a line. `.gz` and `.xz` are read as they are.",
+        "`jsonl:GLOB` one a line; `parquet:GLOB` and `arrow:GLOB` one a row; `tree:FOLDER` source code, one a file; "
+        "`hf:DATASET[/CONFIG][:SPLIT]` through `datasets`. A glob may be a folder or start with `s3://`; `.gz`, `.xz` "
+        "and `.zst` are read as they are.",
     )
-    text_field: str = Field(default="text", description="The field of a JSON line that holds the document.")
+    sources: tuple[MixedSource, ...] = Field(
+        default=(),
+        description="A mixture instead of `source`: `source`, `share`, and if need be `text_field` and `separator` "
+        "of each.",
+    )
+    text_field: str = Field(
+        default="text", description="The field or column that holds the document; `a.b` is b within a."
+    )
     separator: str = Field(default="", description="Cut each text file into documents at this string.")
-    undecodable: Literal["refuse", "skip"] = Field(
-        default="refuse", description="What to do with a document that is not UTF-8; skipped ones are counted."
+    bad_documents: Literal["refuse", "skip"] = Field(
+        default="refuse",
+        description="What to do with a document or file that cannot be read as text (not UTF-8, malformed, no text, "
+        "too long, torn); skipped ones are counted by kind, with the first places.",
+    )
+    longest_document: int = Field(
+        default=64 * 2**20, ge=1024, le=2**31, description="Bytes; a longer document is a bad one."
     )
     tokenizer: str = Field(
         default="bytes",
@@ -65,11 +78,41 @@ class DataConfig(StudyPart):
             raise ValueError(f"{tokenizer} has too few rows: the 256 bytes, BOS, EOS and MASK are {LEAST_ROWS - 1}")
         return tokenizer
 
-    @field_validator("source")
+    @model_validator(mode="before")
     @classmethod
-    def _scheme_is_known(cls, source: str) -> str:
-        if not source.startswith(SOURCES):
-            raise ValueError(f"unknown source {source!r}; start it with one of {', '.join(SOURCES)}")
-        if source in ("text:", "jsonl:"):
-            raise ValueError(f"{source!r} names no file; write for example {source}corpus/*.txt")
-        return source
+    def _undecodable_is_bad_documents(cls, fields: object) -> object:
+        """Studies of earlier versions, in files and registries, have `undecodable`."""
+        if not isinstance(fields, dict) or "undecodable" not in fields:
+            return fields
+        if "bad_documents" in fields:
+            raise ValueError("undecodable is now called bad_documents; leave undecodable out")
+        rest = {name: value for name, value in fields.items() if name != "undecodable"}
+        return {**rest, "bad_documents": fields["undecodable"]}
+
+    @model_validator(mode="after")
+    def _one_source_or_a_mixture(self) -> Self:
+        if self.sources and self.source != "stdlib:":
+            raise ValueError("source and sources exclude each other; make source one of the sources")
+        return self
+
+    @property
+    def source_label(self) -> str:
+        """The source, or those of the mixture, for people."""
+        return " + ".join(part.source for part in self.sources) or self.source
+
+    @property
+    def parts(self) -> tuple[DataConfig, ...]:
+        """The corpus as one configuration for each of its sources."""
+        if not self.sources:
+            return (self,)
+        return tuple(
+            self.model_copy(
+                update={
+                    "source": part.source,
+                    "sources": (),
+                    "text_field": part.text_field or self.text_field,
+                    "separator": part.separator or self.separator,
+                }
+            )
+            for part in self.sources
+        )

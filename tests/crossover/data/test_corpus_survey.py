@@ -6,6 +6,9 @@ import gzip
 import json
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.ipc
+import pyarrow.parquet as pq
 import pytest
 
 from crossover.data.corpus_survey import source_of, survey_corpus
@@ -65,7 +68,8 @@ def test_documents_that_are_not_utf8_are_counted(tmp_path: Path) -> None:
     ("content", "name", "code"),
     [
         (b"one document only " * 100, "a.txt", "init.too-few-documents"),
-        (bytes(range(128, 256)) * 100, "a.parquet", "init.too-few-documents"),
+        (bytes(range(128, 256)) * 100, "a.parquet", "init.no-text-field"),
+        (bytes(range(128, 256)) * 100, "a.bin", "init.too-few-documents"),
         (b'{"id": 1}\n', "a.jsonl", "init.no-text-field"),
         (b"no json\n", "a.jsonl", "init.no-text-field"),
     ],
@@ -100,3 +104,29 @@ def test_a_plan_refuses_exactly_the_budgets_that_the_preparation_refuses(tmp_pat
                 check_budget(larger)
         assert str(planned.value) == str(prepared.value)
         assert f"at most {available} " in planned.value.remedy
+
+
+def test_parquet_arrow_and_datasets_are_recognised_with_the_field_of_the_text(tmp_path: Path) -> None:
+    texts = documents(30)
+    table = pa.table({"id": [str(number) for number in range(30)], "body": texts})
+    (tmp_path / "parts").mkdir()
+    pq.write_table(table, tmp_path / "parts" / "a.parquet")
+    with pa.ipc.new_stream(tmp_path / "a.arrow", table.schema) as writer:
+        writer.write_table(table)
+    for corpus, source in (
+        (f"{tmp_path}/parts", f"parquet:{tmp_path}/parts/**/*.parquet"),
+        (f"{tmp_path}/a.arrow", f"arrow:{tmp_path}/a.arrow"),
+        (f"hf:{tmp_path}/parts", f"hf:{tmp_path}/parts"),
+    ):
+        survey = survey_corpus(source_of(corpus))
+        assert (survey.data.source, survey.data.text_field, survey.documents) == (source, "body", 30)
+
+
+def test_a_checkout_is_a_source_tree(tmp_path: Path) -> None:
+    (tmp_path / ".git").mkdir()
+    for number, text in enumerate(documents(40)):
+        (tmp_path / f"{number}.py").write_text(text)
+    (tmp_path / "LICENSE").write_text("Apache License")
+    survey = survey_corpus(source_of(str(tmp_path)))
+    assert (survey.data.source, survey.documents) == (f"tree:{tmp_path}", 40)
+    assert survey.counts.parts[0].licences == [f"{tmp_path}/LICENSE: Apache-2.0"]

@@ -11,10 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from crossover.data.cleaning.normalisation import normalise
-from crossover.data.corpus_sources import SourceCounts, documents
 from crossover.data.dataset import Dataset
 from crossover.data.domain_cloze import ClozeItem
 from crossover.data.prepare_dataset import prepare_cloze, prepare_dataset
+from crossover.data.sources import SourceCounts, documents
 from crossover.data.split_corpus import read_corpus
 from crossover.data.task_items import TaskItems, write_cloze_items, write_pack_items
 from crossover.data.task_packs import Pack, read_pack
@@ -227,7 +227,7 @@ class TestBadInput:
         (corpus / "zzz.txt").write_bytes(b"caf\xe9")
         with pytest.raises(DataError, match=r"zzz\.txt is not UTF-8 \(byte 3\)"):
             prepare(tiny_study, tmp_path / "d")
-        skipped = prepare(changed(tiny_study, data={"undecodable": "skip"}), tmp_path / "d")
+        skipped = prepare(changed(tiny_study, data={"bad_documents": "skip"}), tmp_path / "d")
         assert skipped.manifest.undecodable_dropped == 1
 
     @pytest.mark.parametrize(
@@ -244,7 +244,7 @@ class TestBadInput:
         (tmp_path / "all").write_bytes(content)
         fields = fields | {"source": f"{fields['source']}{tmp_path}/all"}
         counts = SourceCounts()
-        texts = documents(DataConfig.model_validate(fields | {"undecodable": "skip"}), counts)
+        texts = documents(DataConfig.model_validate(fields | {"bad_documents": "skip"}), counts)
         assert [text for _, text in texts] == ["a", "b"]
         assert (counts.files, counts.undecodable) == (1, 1)
         with pytest.raises(DataError, match=f"all{place} is not UTF-8") as caught:

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from crossover.cli import main
-from crossover.data.corpus_sources import SourceCounts
 from crossover.data.corpus_survey import CorpusSurvey
+from crossover.data.sources import SourceCounts
 from crossover.errors import StudyError
 from crossover.model.model_presets import PRESETS
 from crossover.settings import Settings

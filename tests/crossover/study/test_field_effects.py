@@ -34,6 +34,7 @@ CHANGES: dict[str, Any] = {
     "name": "renamed",
     "question": "Reworded?",
     "data.source": "text:other/*.txt",
+    "data.sources": [{"source": "text:a/*", "share": 1.0}, {"source": "text:b/*", "share": 2.0}],
     "data.separator": "---",
     "data.text_field": "content",
     "data.sequence_length": 32,
@@ -86,6 +87,8 @@ def changed(study: StudyConfig, field: str) -> StudyConfig:
     raw = study.model_dump(mode="json")
     *path, last = field.split(".")
     section = raw
+    if field == "data.sources":
+        raw["data"]["source"] = "stdlib:"  # the two exclude each other
     for part in path:
         section = section[part]
     old = section[last]

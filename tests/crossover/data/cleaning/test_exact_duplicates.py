@@ -15,8 +15,8 @@ from crossover.data.cleaning import exact_duplicates
 from crossover.data.cleaning.cleaning_counts import RepeatCounts
 from crossover.data.cleaning.exact_duplicates import FirstOccurrences, drop_repeated_units
 from crossover.data.cleaning.normalisation import normalise
-from crossover.data.corpus_sources import SourceCounts
 from crossover.data.document_spool import Document
+from crossover.data.sources import SourceCounts
 from crossover.data.split_corpus import distinct_documents
 from crossover.settings import get_settings
 from crossover.study.data_config import DataConfig

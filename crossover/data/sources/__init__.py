@@ -1,0 +1,20 @@
+"""Sources of documents by URI: files, trees, columns, buckets, the hub; their bad documents, and mixtures of them."""
+
+from crossover.data.sources.first_fields import first_fields
+from crossover.data.sources.packed_files import unpacked
+from crossover.data.sources.read_sources import READERS, FileReader, Reader, documents, source_bytes
+from crossover.data.sources.source_counts import SourceCounts, SourceReport
+from crossover.data.sources.source_files import matching_files
+
+__all__ = [
+    "READERS",
+    "FileReader",
+    "Reader",
+    "SourceCounts",
+    "SourceReport",
+    "documents",
+    "first_fields",
+    "matching_files",
+    "source_bytes",
+    "unpacked",
+]

@@ -1,0 +1,74 @@
+"""Documents that cannot be read as text: what is wrong with each, and what has been skipped."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+from crossover.errors import DataError
+
+Fault = Literal["not UTF-8", "half a character", "malformed", "too deep", "no text", "too long", "unreadable"]
+PLACES_SHOWN = 5
+
+
+class BadDocument(NamedTuple):
+    """What stands in a source in a document's place."""
+
+    fault: Fault
+    problem: str
+    """What is wrong, after the name of the place: `is not UTF-8 (byte 3)`."""
+
+
+@dataclass
+class SkippedDocuments:
+    """How many bad documents were skipped, and the first few places of each kind of fault."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    places: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(self, place: str, bad: BadDocument) -> None:
+        """Count one."""
+        self.counts[bad.fault] += 1
+        shown = self.places.setdefault(bad.fault, [])
+        if len(shown) < PLACES_SHOWN:
+            shown.append(f"{place} {bad.problem}")
+
+
+def bad_document_error(place: str, bad: BadDocument) -> DataError:
+    """The error of a bad document where the study refuses them."""
+    problem = f"{place} {bad.problem}"
+    if bad.fault in ("not UTF-8", "half a character"):
+        return DataError(
+            "data.undecodable",
+            field="data.source",
+            problem=problem,
+            remedy="convert or correct it, or set data.bad_documents to skip",
+        )
+    if bad.fault == "too long":
+        return DataError(
+            "data.document-too-long",
+            field="data.longest_document",
+            problem=problem,
+            remedy="cut it with data.separator, raise data.longest_document, or set data.bad_documents to skip",
+        )
+    if bad.fault == "unreadable":
+        return DataError(
+            "data.unreadable",
+            field="data.source",
+            problem=problem,
+            remedy="get or pack the file again, or set data.bad_documents to skip",
+        )
+    if bad.fault == "no text":
+        return DataError(
+            "data.no-text",
+            field="data.text_field",
+            problem=problem,
+            remedy="name a field that holds text in every document, or set data.bad_documents to skip",
+        )
+    return DataError(
+        "data.bad-json-line",
+        field="data.source",
+        problem=problem,
+        remedy="correct the line, or set data.bad_documents to skip",
+    )

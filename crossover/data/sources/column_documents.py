@@ -1,0 +1,109 @@
+"""Documents in columns of Parquet and Arrow files, read by small batches, never a whole file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from crossover.data.sources.bad_documents import BadDocument
+from crossover.data.sources.optional_modules import optional_module
+from crossover.data.sources.text_documents import Piece
+from crossover.progress import MEBIBYTE
+from crossover.study.data_config import DataConfig
+
+if TYPE_CHECKING:
+    from pyarrow import Array, RecordBatch, Scalar
+
+BATCH_ROWS = 16
+"""Rows decoded at once; each may be as long as the longest document."""
+
+
+def parquet_rows(file: BinaryIO, config: DataConfig) -> Iterator[tuple[str, Piece]]:
+    """A document of each row; only its column is read, page by page."""
+    parquet = optional_module("pyarrow.parquet")
+    with _torn_is_oserror():
+        table = parquet.ParquetFile(file, buffer_size=MEBIBYTE, pre_buffer=False)
+        names = table.schema_arrow.names
+        column = config.text_field if config.text_field in names else config.text_field.partition(".")[0]
+        wanted = [config.text_field] if column in names else names[:1]
+        yield from _rows(table.iter_batches(batch_size=BATCH_ROWS, columns=wanted), config, names)
+
+
+def arrow_rows(file: BinaryIO, config: DataConfig) -> Iterator[tuple[str, Piece]]:
+    """A document of each row of an Arrow file or stream (also those that `datasets` saves)."""
+    with _torn_is_oserror():
+        names, batches = _arrow_batches(file)
+        yield from _rows(batches, config, names)
+
+
+def first_row(file: BinaryIO, kind: str) -> dict[str, Any]:
+    """All columns of the first row of a file of kind `parquet` or `arrow`; empty if there is no row.
+
+    Raises:
+        OSError: the file is torn, or of another kind.
+    """
+    with _torn_is_oserror():
+        if kind == "parquet":
+            batches = optional_module("pyarrow.parquet").ParquetFile(file).iter_batches(batch_size=1)
+        else:
+            batches = _arrow_batches(file)[1]
+        rows = (row for batch in batches for row in batch.slice(0, 1).to_pylist())
+        return dict(next(rows, {}))
+
+
+def _arrow_batches(file: BinaryIO) -> tuple[list[str], Iterator[RecordBatch]]:
+    """Names of the columns, and the batches, of an Arrow file or stream."""
+    ipc = optional_module("pyarrow.ipc")
+    if file.peek(6)[:6] != b"ARROW1":  # type: ignore[attr-defined]  # every stream here is buffered
+        stream = ipc.open_stream(file)
+        return stream.schema.names, iter(stream)
+    reader = ipc.open_file(file)
+    return reader.schema.names, (reader.get_batch(number) for number in range(reader.num_record_batches))
+
+
+@contextmanager
+def _torn_is_oserror() -> Iterator[None]:
+    """What pyarrow says of a torn or foreign file, as other readers say it."""
+    try:
+        yield
+    except optional_module("pyarrow").ArrowException as error:
+        raise OSError(str(error)) from error
+
+
+def _rows(batches: Iterator[RecordBatch], config: DataConfig, names: list[str]) -> Iterator[tuple[str, Piece]]:
+    row = 0
+    for batch in batches:
+        column = _column(batch, config.text_field)
+        for index in range(batch.num_rows):
+            row += 1
+            yield f":{row}", _no_column(config, names) if column is None else _value(column[index], config)
+
+
+def _column(batch: RecordBatch, field: str) -> Array | None:
+    """The column of a field; `a.b` is b within a, unless there is a column of that name. None if there is none."""
+    compute = optional_module("pyarrow.compute")
+    if field in batch.schema.names:
+        return batch.column(field)
+    first, *path = field.split(".")
+    column = batch.column(first) if first in batch.schema.names else None
+    for name in path:
+        kind = None if column is None else column.type
+        if kind is None or not hasattr(kind, "get_field_index") or kind.get_field_index(name) < 0:
+            return None
+        column = compute.struct_field(column, name)
+    return column
+
+
+def _no_column(config: DataConfig, names: list[str]) -> BadDocument:
+    return BadDocument("no text", f"has no column {config.text_field!r} (it has {', '.join(map(repr, names[:10]))})")
+
+
+def _value(value: Scalar, config: DataConfig) -> Piece:
+    try:
+        text = value.as_py()
+    except UnicodeDecodeError as error:
+        return BadDocument("not UTF-8", f"is not UTF-8 (byte {error.start})")
+    if not isinstance(text, str | bytes):
+        return BadDocument("no text", f"has {config.text_field!r}, which is {'null' if text is None else 'not text'}")
+    return text

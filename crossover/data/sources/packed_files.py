@@ -1,0 +1,75 @@
+"""Compressed files, by the ends of their names: unpacked as they are read, and bounded."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import lzma
+from pathlib import PurePosixPath
+from typing import BinaryIO, cast
+
+from crossover.data.sources.optional_modules import optional_module
+from crossover.progress import MEBIBYTE
+
+PACKED = (".gz", ".xz", ".zst")
+MOST_EXPANSION = 200
+"""Bytes that a stored byte may become. Text becomes 3 to 10, logs up to 100; a zip bomb 1,000 (gzip) and more."""
+ALWAYS_ALLOWED = 64 * MEBIBYTE
+"""Bytes that every file may become."""
+
+
+def kind_of(name: str) -> str:
+    """The end of a file's name, with that of its packing: `.txt`, `.jsonl.gz`."""
+    suffixes = PurePosixPath(name).suffixes
+    return "".join(suffixes[-2:] if suffixes[-1:] and suffixes[-1] in PACKED else suffixes[-1:])
+
+
+def unpacked(name: str, stored: BinaryIO) -> BinaryIO:
+    """A file's bytes, decompressed where its name ends with `.gz`, `.xz` or `.zst`.
+
+    Reading raises OSError, EOFError, zlib.error or LZMAError where the file is torn or altered, and OSError where it
+    expands beyond all reason.
+
+    Args:
+        name: of the file.
+        stored: its bytes; the stream can seek.
+
+    Raises:
+        DataError: what unpacks `.zst` is not installed.
+    """
+    suffix = PurePosixPath(name).suffix
+    if suffix not in PACKED:
+        return stored
+    size = stored.seek(0, io.SEEK_END)
+    stored.seek(0)
+    if suffix == ".gz":
+        inner = cast(BinaryIO, gzip.open(stored, "rb"))
+    elif suffix == ".xz":
+        inner = cast(BinaryIO, lzma.open(stored, "rb"))
+    else:
+        arrow = optional_module("pyarrow")
+        inner = arrow.CompressedInputStream(arrow.PythonFile(stored, "r"), "zstd")
+    return cast(BinaryIO, io.BufferedReader(_Bounded(inner, max(ALWAYS_ALLOWED, MOST_EXPANSION * size)), MEBIBYTE))
+
+
+class _Bounded(io.RawIOBase):
+    """A stream that gives up after so many bytes."""
+
+    def __init__(self, inner: BinaryIO, most: int) -> None:
+        self._inner, self._most, self._given = inner, most, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        piece = self._inner.read(len(buffer))
+        self._given += len(piece)
+        if self._given > self._most:
+            raise OSError(f"it unpacks to more than {self._most:,} bytes; if that is meant, unpack it yourself")
+        buffer[: len(piece)] = piece
+        return len(piece)
+
+    def close(self) -> None:
+        if not self.closed:
+            self._inner.close()
+        super().close()

@@ -1,0 +1,228 @@
+"""The documents of a corpus, of one source or of a mixture; streamed, never held in memory."""
+
+from __future__ import annotations
+
+import lzma
+import sysconfig
+import zlib
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from crossover.data.cleaning.normalisation import normalise
+from crossover.data.sources.bad_documents import BadDocument, bad_document_error
+from crossover.data.sources.column_documents import arrow_rows, parquet_rows
+from crossover.data.sources.hub_datasets import HubReader
+from crossover.data.sources.packed_files import unpacked
+from crossover.data.sources.source_counts import PartCounts, SourceCounts
+from crossover.data.sources.source_files import LocalFile, SourceFile, matching_files
+from crossover.data.sources.source_trees import note_tree_file
+from crossover.data.sources.text_documents import Piece, json_lines, plain_text, too_long
+from crossover.errors import DataError
+from crossover.storage.s3_transfer import ChangedError
+from crossover.study.data_config import DataConfig
+
+_STDLIB_LEFT_OUT = {
+    "test",
+    "tests",
+    "idle_test",
+    "site-packages",
+    "dist-packages",
+    "__pycache__",
+    "lib2to3",
+    "encodings",
+}
+
+
+class Reader(Protocol):
+    """How the documents of one kind of source are read."""
+
+    def stored_bytes(self, place: str) -> int:
+        """Bytes of a place (what follows the scheme) as they are stored; 0 where that is not known."""
+
+    def pieces(self, config: DataConfig, counts: SourceCounts, part: PartCounts) -> Iterator[tuple[str, str, Piece]]:
+        """The name, the place for messages, and what stands there, of each document; counts what it reads."""
+
+
+@dataclass(frozen=True)
+class FileReader:
+    """A kind of source that is files.
+
+    Args:
+        files: of a place, in a fixed order.
+        documents: of an unpacked file: what is added to the file's name, and the document (`Piece`).
+        note: counts what a file is, and says whether it holds documents.
+    """
+
+    files: Callable[[str], list[SourceFile]]
+    documents: Callable[[BinaryIO, DataConfig], Iterator[tuple[str, Piece]]]
+    note: Callable[[SourceFile, PartCounts], bool] = lambda file, part: True
+
+    def stored_bytes(self, place: str) -> int:
+        """Bytes of all files.
+
+        Raises:
+            DataError: there is none.
+        """
+        return sum(file.size for file in self.files(place))
+
+    def pieces(self, config: DataConfig, counts: SourceCounts, part: PartCounts) -> Iterator[tuple[str, str, Piece]]:
+        """The documents of all files; of one that is torn, those before the tear, and that it is.
+
+        Raises:
+            DataError: there is no file, the system cannot read one, or one changes while it is read.
+        """
+        for file in self.files(config.source.partition(":")[2]):
+            try:
+                if not self.note(file, part):
+                    continue
+                counts.files += 1
+                for inner, piece in self._of_file(file, config, part):
+                    yield f"{file.name}{inner}", f"{file.place}{inner}", piece
+                if file.changed():
+                    raise ChangedError(file.place)
+            except ChangedError as error:
+                raise _changed(file) from error
+            except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+                if isinstance(error, OSError) and error.errno is not None:
+                    raise _unreadable(file, error) from error
+                reason = (str(error).splitlines() or [type(error).__name__])[0]
+                yield file.name, file.place, BadDocument("unreadable", f"cannot be read ({reason})")
+
+    def _of_file(self, file: SourceFile, config: DataConfig, part: PartCounts) -> Iterator[tuple[str, Piece]]:
+        before = part.bytes_read
+        with file.open() as stored, closing(unpacked(file.name, stored)) as content:
+            for document in self.documents(content, config):
+                if not stored.closed:
+                    part.bytes_read = before + stored.tell()
+                yield document
+        part.bytes_read = before + file.size
+
+
+def documents(config: DataConfig, counts: SourceCounts) -> Iterator[tuple[str, str]]:
+    """Documents of a corpus in a fixed order.
+
+    Args:
+        config: the source, or the mixture.
+        counts: updated while the documents are read.
+
+    Yields:
+        Name and normalised text of each document that is not empty.
+
+    Raises:
+        DataError: the source has no file, a file cannot be read, or a document is bad and the study refuses those.
+        StorageError: a bucket cannot be read.
+    """
+    if not config.sources:
+        part = PartCounts(config.source)
+        counts.parts.append(part)
+        yield from ((name, text) for name, text, _ in _texts(config, counts, part))
+        part.ended = True
+        return
+    yield from _mixture(config, counts)
+
+
+def _mixture(config: DataConfig, counts: SourceCounts) -> Iterator[tuple[str, str]]:
+    """Documents of several sources, the next always of the one that is furthest behind its share of the bytes.
+
+    Hence the shares hold in every prefix, up to a document. The mixture ends where the next source has ended.
+    """
+    parts = [PartCounts(source.source, source.share) for source in config.sources]
+    counts.parts.extend(parts)
+    given = [0] * len(parts)
+    with ExitStack() as stack:
+        streams = [
+            stack.enter_context(closing(_texts(source, counts, part)))
+            for source, part in zip(config.parts, parts, strict=True)
+        ]
+        while True:
+            behind = min(range(len(parts)), key=lambda n: (given[n] / config.sources[n].share, n))
+            document = next(streams[behind], None)
+            if document is None:
+                parts[behind].ended = True
+                return
+            name, text, size = document
+            given[behind] += size
+            yield name, text
+
+
+def _texts(config: DataConfig, counts: SourceCounts, part: PartCounts) -> Generator[tuple[str, str, int], None, None]:
+    """Name, normalised text and bytes of each document of one source that is not empty."""
+    for name, place, piece in READERS[config.source.partition(":")[0]].pieces(config, counts, part):
+        checked = _checked(piece, config)
+        if isinstance(checked, BadDocument):
+            if config.bad_documents == "refuse":
+                raise bad_document_error(place, checked)
+            counts.skipped.add(place, checked)
+            continue
+        text, size = normalise(checked[0]), checked[1]
+        if not text:
+            counts.empty += 1
+            continue
+        part.documents += 1
+        part.bytes += size
+        yield name, text, size
+
+
+def _checked(piece: Piece, config: DataConfig) -> tuple[str, int] | BadDocument:
+    """A document's text and its bytes in UTF-8, or what is wrong with it."""
+    if isinstance(piece, BadDocument):
+        return piece
+    try:
+        text, size = (piece, len(piece.encode())) if isinstance(piece, str) else (piece.decode("utf-8-sig"), len(piece))
+    except UnicodeEncodeError as error:
+        half = f"\\u{ord(error.object[error.start]):04x}"
+        return BadDocument("half a character", f"has {half}, half of a character (position {error.start})")
+    except UnicodeDecodeError as error:
+        return BadDocument("not UTF-8", f"is not UTF-8 (byte {error.start})")
+    return too_long(config) if size > config.longest_document else (text, size)
+
+
+def source_bytes(config: DataConfig) -> int:
+    """Bytes of all files of a corpus as they are stored; those of a hub's datasets are not known, and 0.
+
+    Raises:
+        DataError: a source has no file.
+        StorageError: a bucket cannot be listed.
+    """
+    places = (part.source.partition(":") for part in config.parts)
+    return sum(READERS[scheme].stored_bytes(place) for scheme, _, place in places)
+
+
+def _standard_library(_: str) -> list[SourceFile]:
+    root = Path(sysconfig.get_path("stdlib"))
+    paths = (path for path in root.rglob("*.py") if not _STDLIB_LEFT_OUT.intersection(path.relative_to(root).parts))
+    return sorted((LocalFile(path, path.relative_to(root).as_posix()) for path in paths), key=lambda file: file.name)
+
+
+def _unreadable(file: SourceFile, error: OSError) -> DataError:
+    return DataError(
+        "data.unreadable",
+        field="data.source",
+        problem=f"{file.place} cannot be read ({error})",
+        remedy="check the file and its permissions",
+    )
+
+
+def _changed(file: SourceFile) -> DataError:
+    return DataError(
+        "data.changed",
+        field="data.source",
+        problem=f"{file.place} was changed while it was read",
+        remedy="let its writer finish, and run again",
+    )
+
+
+READERS: dict[str, Reader] = {
+    "stdlib": FileReader(_standard_library, plain_text),
+    "text": FileReader(matching_files, plain_text),
+    "jsonl": FileReader(partial(matching_files, endings=(".jsonl", ".ndjson", ".json")), json_lines),
+    "parquet": FileReader(partial(matching_files, endings=(".parquet",)), parquet_rows),
+    "arrow": FileReader(partial(matching_files, endings=(".arrow", ".feather")), arrow_rows),
+    "tree": FileReader(matching_files, plain_text, note_tree_file),
+    "hf": HubReader(),
+}
+"""By scheme; `study.source_config.SOURCES` names the schemes that a study may use."""
