@@ -42,6 +42,7 @@ def handed(context: StudyContext, kind: type[AnyManifest], name: str) -> AnyMani
 
 def prepare(options: argparse.Namespace) -> int:
     """Stage 1."""
+    from crossover.report.data_card import cleaning_lines
     from crossover.stages.prepare_stage import leave_dataset, open_dataset, prepare_stage
 
     with _open(options) as context:
@@ -53,8 +54,9 @@ def prepare(options: argparse.Namespace) -> int:
             f"{manifest.undecodable_dropped} not UTF-8), "
             f"{manifest.available_tokens:,} training tokens available, "
             f"budgets {', '.join(f'{b.tokens:,}' for b in manifest.budgets)}, "
-            f"{manifest.validation_examples * manifest.sequence_length:,} validation tokens\n{reference.uri}"
+            f"{manifest.validation_examples * manifest.sequence_length:,} validation tokens"
         )
+        print(*cleaning_lines(manifest.cleaning), reference.uri, sep="\n")
     return 0
 
 

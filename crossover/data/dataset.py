@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from crossover.data.cleaning.cleaning_counts import CleaningCounts
+from crossover.data.cleaning.cleaning_counts import CleaningCounts, Histogram
 from crossover.errors import DataError
 from crossover.files import digest_of, read_json, verify_files
 
@@ -64,6 +64,8 @@ class DatasetManifest(BaseModel):
     validation_examples: int
     cleaning: CleaningCounts = Field(default_factory=CleaningCounts)
     """What each step of the cleaning took in and left out; the histograms of the data card."""
+    document_tokens: Histogram = Field(default_factory=Histogram)
+    """Tokens of the documents of both sides."""
     budgets: tuple[Budget, ...]
     files: dict[str, str]
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from contextlib import closing
+from itertools import chain
 from pathlib import Path
 from typing import IO
 
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crossover.counter_rng import Stream, generator
+from crossover.data.cleaning.cleaning_counts import Histogram
 from crossover.data.corpus_sources import SourceCounts
 from crossover.data.dataset import MANIFEST, TOKEN, TRAIN, VALIDATION, Budget, Dataset, DatasetManifest
 from crossover.data.domain_cloze import HeldOut, build_items
@@ -70,6 +72,7 @@ def prepare_dataset(study: StudyConfig, corpus: SplitCorpus, folder: Path) -> Da
         available_tokens=len(starts["train"]) * length,
         validation_examples=held_rows,
         cleaning=corpus.counts.cleaning,
+        document_tokens=Histogram.of(chain(train.lengths, validation.lengths)),
         budgets=tuple(_budgets(study, folder)),
         files={name: digest_of_file(folder / name) for name in (TRAIN, VALIDATION)},
     )

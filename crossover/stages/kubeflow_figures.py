@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from urllib.parse import quote
 
 from crossover.analysis.analysis_result import Analysis, Verdict
-from crossover.data.dataset import DatasetManifest
 from crossover.settings import get_settings
 from crossover.stages.stage_manifests import DeploymentRef, RunsRef
 from crossover.stages.study_context import StudyContext
@@ -91,25 +90,6 @@ def served_summary(deployment: DeploymentRef, endpoint: str = "") -> str:
         else "No endpoint: the parameter `endpoint` is empty.",
     ]
     return "\n\n".join(lines) + "\n"
-
-
-def data_card(study: StudyConfig, manifest: DatasetManifest) -> str:
-    """What is in the dataset, as a table in Markdown."""
-    rows = {
-        "Source": f"`{manifest.source}`",
-        "Files read": f"{manifest.files_read:,}",
-        "Documents": f"{manifest.documents:,}: {manifest.train_documents:,} to train on, "
-        f"{manifest.validation_documents:,} held out",
-        "Left out": f"{manifest.duplicates_dropped:,} exact duplicates, {manifest.undecodable_dropped:,} not UTF-8, "
-        f"{manifest.empty_dropped:,} empty; {manifest.tail_tokens_dropped:,} tokens of tails",
-        "Training tokens": f"{manifest.available_tokens:,}, in examples of {manifest.sequence_length}",
-        "Held-out tokens": f"{manifest.validation_examples * manifest.sequence_length:,}",
-        "Tokenizer": f"{manifest.tokenizer}, {manifest.bytes_per_token:.2f} bytes a token",
-        "Unique tokens of the cells": ", ".join(f"{budget.tokens:,}" for budget in manifest.budgets),
-        "Digest": f"`{manifest.digest}`",
-    }
-    lines = [f"| {name} | {value} |" for name, value in rows.items()]
-    return "\n".join((f"# Data of {study.name}", "", "| | |", "|---|---|", *lines)) + "\n"
 
 
 def training_table(study: StudyConfig, trained: RunsRef) -> str:

@@ -17,6 +17,7 @@ from crossover.data import tokenizer
 from crossover.data.dataset import Dataset
 from crossover.evaluation.sample_quality import quality
 from crossover.files import read_json
+from crossover.report.data_card import data_card
 from crossover.report.number_formats import duration, number
 from crossover.report.report_data import CellReport, CorpusFacts, Fact, Reference, ReportContext, RunRow, Sample
 from crossover.settings import get_settings
@@ -52,6 +53,7 @@ def study_report(
             validation_tokens=manifest.validation_examples * manifest.sequence_length,
             duplicates_dropped=manifest.duplicates_dropped,
             digest=manifest.digest,
+            card=data_card(study, manifest),
         ),
         training=(*_training_facts(study), *_spent(runs)),
         references=tuple(_references(study, dataset, runs)),
