@@ -111,27 +111,29 @@ def drop_repeated_units(
     Raises:
         WorkspaceError: the scratch folder cannot be written, or the disk is full.
     """
-    cut, shortest, position = _CUTS[config.exact], config.minimum_characters, 0
+    cut, shortest = _CUTS[config.exact], config.minimum_characters
     folder = get_settings().scratch_folder / "spools"
     with DocumentSpool(folder) as spool, closing(FirstOccurrences(folder)) as firsts:
         for document in documents:
             spool.append(*document)
-            firsts.add(unit.strip() for unit in cut.split(document.text)[::2] if len(unit.strip()) >= shortest)
-        repeated = firsts.repeated()
+            units = (unit.strip() for unit in cut.split(document.text)[::2])
+            firsts.add(unit for unit in units if len(unit) >= shortest)
+        repeated = iter(firsts.repeated())
         for document in spool:
             pieces = cut.split(document.text)
             for place in range(0, len(pieces), 2):
-                if len(pieces[place].strip()) < shortest:
-                    continue
-                counts.units += 1
-                if repeated[position]:
-                    counts.units_dropped += 1
-                    counts.bytes_dropped += text_bytes(pieces[place])
-                    pieces[place] = ""
-                    if place + 1 < len(pieces):
-                        pieces[place + 1] = ""
-                position += 1
+                if len(pieces[place].strip()) >= shortest:
+                    counts.units += 1
+                    if next(repeated):
+                        _drop_unit(pieces, place, counts)
             if text := normalise("".join(pieces)):
                 yield document._replace(text=text)
             else:
                 counts.documents_emptied += 1
+
+
+def _drop_unit(pieces: list[str], place: int, counts: RepeatCounts) -> None:
+    """Empty a unit and what stands between it and the next one."""
+    counts.units_dropped += 1
+    counts.bytes_dropped += text_bytes(pieces[place])
+    pieces[place : place + 2] = ["", ""][: len(pieces) - place]

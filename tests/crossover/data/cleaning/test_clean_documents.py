@@ -14,6 +14,7 @@ from crossover.data.cleaning.clean_documents import clean_documents
 from crossover.data.cleaning.cleaning_counts import CleaningCounts, StepCounts
 from crossover.data.cleaning.normalisation import normalise, text_bytes
 from crossover.data.document_spool import Document
+from crossover.errors import DataError
 from crossover.study.cleaning_config import PRESETS, CleaningConfig
 from tests.crossover.data.cleaning.planted import (
     AMERICAN,
@@ -128,12 +129,16 @@ def test_code_that_nobody_wrote_there(name: str, text: str, fault: str | None) -
 
 
 def test_other_languages_are_left_out_and_counted() -> None:
-    pytest.importorskip("py3langid")
     french = "Le chat est assis sur le tapis et regarde la pluie qui tombe dans la rue depuis ce matin."
     kept, counts = clean([prose(0), french, prose(1)], languages=["en"])
     assert kept == [prose(0), prose(1)]
     assert only_step(counts).dropped == {"fr": 1}
     assert counts.languages == {"en": 2, "fr": 1}
+
+
+def test_a_language_that_the_detector_does_not_know_is_refused() -> None:
+    with pytest.raises(DataError, match=r"does not know 'jp'.*\bja\b"):
+        clean([prose(0)], languages=["en", "jp"])
 
 
 @pytest.mark.parametrize(
