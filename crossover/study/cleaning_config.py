@@ -73,7 +73,7 @@ class CleaningConfig(StudyPart):
             return fields
         preset = fields["preset"]
         if preset not in PRESETS:
-            raise ValueError(unknown_name("preset of cleaning", str(preset), PRESETS))
+            raise ValueError(unknown_name("preset of cleaning", str(preset), tuple(PRESETS)))
         return PRESETS[preset] | {name: field for name, field in fields.items() if name != "preset"}
 
     @field_validator("languages")

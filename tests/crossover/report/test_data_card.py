@@ -13,9 +13,11 @@ from crossover.data.prepare_dataset import prepare_dataset
 from crossover.data.split_corpus import read_corpus
 from crossover.files import digest_of, read_json
 from crossover.report.data_card import DataCard, card_html, card_markdown, cleaning_lines, data_card
+from crossover.report.report_page import render_html
 from crossover.settings import get_settings
 from crossover.study.study_config import StudyConfig
 from tests.crossover.data.cleaning.planted import PERSONAL, gibberish, prose
+from tests.crossover.report.report_samples import context
 
 LINE = "A line that stands in every one of these documents."
 
@@ -93,3 +95,12 @@ def test_a_manifest_is_the_same_after_it_was_read(prepared: tuple[StudyConfig, D
     dataset = prepared[1]
     assert digest_of(read_json(Path(dataset.folder) / "manifest.json")) == dataset.manifest.digest
     assert [step.name for step in dataset.manifest.cleaning.steps] == ["personal data", "Gopher quality"]
+
+
+def test_the_report_holds_the_card(card: DataCard) -> None:
+    made = context()
+    assert made.corpus is not None
+    assert "<summary>The data card" not in render_html(made)
+    page = render_html(made.model_copy(update={"corpus": made.corpus.model_copy(update={"card": card})}))
+    assert "<summary>The data card" in page
+    assert "Gopher quality: too few stop words" in page
