@@ -6,6 +6,7 @@ Filters see the text that would be trained on, and do not change it; hence clean
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 from crossover.data.cleaning import scrubbing
@@ -57,7 +58,8 @@ def cleaning_steps(config: CleaningConfig, counts: CleaningCounts) -> list[Step]
     if config.repair_encoding:
         steps.append(_rewriting("encoding repair", repair_encoding))
     if config.control_characters:
-        steps.append(_rewriting("control characters", remove_controls))
+        remove = partial(remove_controls, repairs=config.repair_encoding)
+        steps.append(_rewriting("control characters", remove))
     if config.secrets:
         steps.append(_rewriting("secrets", lambda text, tally: scrubbing.scrub(text, scrubbing.SECRETS, tally)))
     if config.personal_data:

@@ -72,6 +72,11 @@ def test_control_characters_go_and_what_was_only_they_is_empty() -> None:
     assert step.replaced == {"characters": 5}
 
 
+def test_what_stood_around_a_control_character_is_repaired_too() -> None:
+    kept, _ = clean(["À\x08\x80, cafÃ\x08©"], repair_encoding=True, control_characters=True)
+    assert kept == [", café"]
+
+
 @pytest.mark.parametrize(("kind", "secret"), SECRETS.items())
 def test_each_secret_becomes_a_placeholder_and_is_counted(kind: str, secret: str) -> None:
     text = f'key = "{secret}"\nafter it'
