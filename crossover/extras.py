@@ -8,7 +8,7 @@ from importlib.util import find_spec
 EXTRAS = {
     "train": ("torch", "safetensors"),
     "curves": ("pyarrow",),
-    "data": ("datasets", "datatrove", "ftfy", "pyarrow", "tokenizers", "zstandard"),
+    "data": ("datasets", "datatrove", "ftfy", "py3langid", "pyarrow", "tokenizers", "zstandard"),
     "serve": ("kserve", "torch", "safetensors", "jinja2"),
     "eval": ("datasets", "lm_eval"),
     "registry": ("sqlalchemy", "alembic", "vl_convert", "jinja2", "tabulate", "httpx"),

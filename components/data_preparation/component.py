@@ -13,6 +13,7 @@ def data_preparation(
     runs: str,
     dataset: dsl.Output[dsl.Dataset],
     data_card: dsl.Output[dsl.Markdown],
+    data_card_page: dsl.Output[dsl.HTML],
 ) -> list:  # type: ignore[type-arg]  # kfp knows the bare type alone
     """Prepare the corpus and plan the runs.
 
@@ -23,14 +24,16 @@ def data_preparation(
         seeds_per_task: seeds that one pretraining task trains one after the other.
         runs: the runs of a round, such as u10000-nano:0,1,2; empty for all.
         dataset: manifest with URI and digest.
-        data_card: what is in the dataset.
+        data_card: what is in the dataset, and what each step of the preparation left out.
+        data_card_page: the same as a page with histograms.
 
     Returns:
         One dict of strings a group of runs: cell, arm, seeds.
     """
     from pathlib import Path
 
-    from crossover.stages.kubeflow_figures import data_card as data_card_of
+    from crossover.report.data_card import card_html, card_markdown
+    from crossover.report.data_card import data_card as data_card_of
     from crossover.stages.pipeline_stage import open_pipeline_stage
     from crossover.stages.prepare_stage import leave_dataset, open_dataset, plan_groups, prepare_stage
     from crossover.stages.reuse import plan_reuse
@@ -41,6 +44,7 @@ def data_preparation(
         reference.write(Path(dataset.path))
         dataset.metadata.update(uri=reference.uri, digest=reference.digest)
         card = data_card_of(context.study, open_dataset(context, reference).manifest)
-        Path(data_card.path).write_text(card, encoding="utf-8")
+        Path(data_card.path).write_text(card_markdown(card), encoding="utf-8")
+        Path(data_card_page.path).write_text(card_html(card), encoding="utf-8")
         trained = plan_reuse(context.study, context.store, runs).trained
         return [group.item for group in plan_groups(context, seeds_per_task, runs, done=trained)]

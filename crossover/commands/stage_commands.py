@@ -42,6 +42,7 @@ def handed(context: StudyContext, kind: type[AnyManifest], name: str) -> AnyMani
 
 def prepare(options: argparse.Namespace) -> int:
     """Stage 1."""
+    from crossover.report.data_card import cleaning_lines
     from crossover.stages.prepare_stage import leave_dataset, open_dataset, prepare_stage
     from crossover.study.study_parts import DOMAIN_CLOZE
 
@@ -69,8 +70,9 @@ def prepare(options: argparse.Namespace) -> int:
             f"{manifest.undecodable_dropped} not UTF-8), "
             f"{manifest.available_tokens:,} training tokens available, "
             f"budgets {', '.join(f'{b.tokens:,}' for b in manifest.budgets)}, "
-            f"{manifest.validation_examples * manifest.sequence_length:,} validation tokens\n{reference.uri}"
+            f"{manifest.validation_examples * manifest.sequence_length:,} validation tokens"
         )
+        print(*cleaning_lines(manifest.cleaning), reference.uri, sep="\n")
     return 0
 
 

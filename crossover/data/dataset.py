@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from crossover.counter_rng import Stream, generator
-from crossover.data.cleaning.cleaning_counts import CleaningCounts
+from crossover.data.cleaning.cleaning_counts import CleaningCounts, Histogram
 from crossover.data.overlap_counts import NearCounts, OverlapCounts, overlap_lines, overlap_warnings
 from crossover.data.sources.source_counts import SourceReport
 from crossover.errors import DataError
@@ -89,6 +89,8 @@ class DatasetManifest(BaseModel):
     """Whether each seed is trained on a sample of its own of train.bin."""
     cleaning: CleaningCounts = Field(default_factory=CleaningCounts)
     """What each step of the cleaning took in and left out; the histograms of the data card."""
+    document_tokens: Histogram = Field(default_factory=Histogram)
+    """Tokens of the documents of both sides."""
     budgets: tuple[Budget, ...]
     files: dict[str, str]
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from contextlib import closing
+from itertools import chain
 from pathlib import Path
 from typing import IO
 
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crossover.counter_rng import Stream, generator
+from crossover.data.cleaning.cleaning_counts import Histogram
 from crossover.data.dataset import MANIFEST, TRAIN, VALIDATION, Budget, Dataset, DatasetManifest
 from crossover.data.domain_cloze import HeldOut, build_items
 from crossover.data.packing import PackedExamples
@@ -87,6 +89,7 @@ def prepare_dataset(study: StudyConfig, corpus: SplitCorpus, folder: Path) -> Da
         document_end=tokenizer.eos if _holds_several(study, joined + held_joined) else None,
         resampled=study.data.resample,
         cleaning=corpus.counts.cleaning,
+        document_tokens=Histogram.of(chain(train.lengths, validation.lengths)),
         budgets=tuple(_budgets(study, folder, tokenizer)),
         files={name: digest_of_file(folder / name) for name in (TRAIN, VALIDATION, TOKENIZER_FILE)},
     )

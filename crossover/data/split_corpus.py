@@ -196,9 +196,10 @@ def is_held_out(digest: bytes, data: DataConfig) -> bool:
 def _stages(data: DataConfig, counts: SourceCounts) -> list[Stage]:
     """What documents go through between their source and the split, in this order."""
     stages: list[Stage] = [lambda documents: clean_documents(documents, data.cleaning, counts.cleaning)]
+    stages.append(lambda documents: _unequal_documents(documents, counts))
     if data.deduplication.exact != "document":
         stages.append(lambda documents: drop_repeated_units(documents, data.deduplication, counts.cleaning.repeats))
-    stages.append(lambda documents: _unequal_documents(documents, counts))
+        stages.append(lambda documents: _unequal_documents(documents, counts))
     if data.quality.scorer != "none":
         stages.append(
             lambda documents: select_tier(

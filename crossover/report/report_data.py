@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from crossover.analysis.across.cross_cell_result import Overview
 from crossover.analysis.analysis_result import Analysis
 from crossover.analysis.serving_crossing import ServingComparison
+from crossover.report.data_card import DataCard
 
 
 class _Record(BaseModel):
@@ -66,6 +67,7 @@ class CorpusFacts(_Record):
     duplicates_dropped: int
     overlap: tuple[str, ...] = Field(default=(), description="Near-duplicates and contamination, in words.")
     digest: str
+    card: DataCard | None = Field(default=None, description="None where only a few counts are known.")
 
 
 class Sample(_Record):

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from urllib.parse import quote
 
 from crossover.analysis.analysis_result import Analysis, Verdict
-from crossover.data.dataset import DatasetManifest
 from crossover.settings import get_settings
 from crossover.stages.stage_manifests import DeploymentRef, RunsRef
 from crossover.stages.study_context import StudyContext
@@ -91,47 +90,6 @@ def served_summary(deployment: DeploymentRef, endpoint: str = "") -> str:
         else "No endpoint: the parameter `endpoint` is empty.",
     ]
     return "\n\n".join(lines) + "\n"
-
-
-def data_card(study: StudyConfig, manifest: DatasetManifest) -> str:
-    """What is in the dataset, as a table in Markdown."""
-    rows = {
-        "Source": f"`{manifest.source}`",
-        "Files read": f"{manifest.files_read:,}",
-        "Documents": f"{manifest.documents:,}: {manifest.train_documents:,} to train on, "
-        f"{manifest.validation_documents:,} held out",
-        "Left out": f"{manifest.duplicates_dropped:,} exact duplicates, {manifest.undecodable_dropped:,} not UTF-8, "
-        f"{manifest.empty_dropped:,} empty; {manifest.tail_tokens_dropped:,} tokens that fill no example",
-        "Sources": "<br>".join(manifest.sources.lines()).replace("|", "\\|") or "nothing skipped",
-        "Overlap of the sides": "; ".join(manifest.overlap) or "not counted",
-        "Training tokens": f"{manifest.available_tokens:,}, in examples of {manifest.sequence_length}; "
-        f"{manifest.joined_tokens:,} in examples of joined documents, none padded",
-        "Held-out tokens": f"{manifest.validation_examples * manifest.sequence_length:,}",
-        "Tokenizer": f"{manifest.tokenizer}, {manifest.bytes_per_token:.2f} bytes a token",
-        "Unique tokens of the cells": ", ".join(f"{budget.tokens:,}" for budget in manifest.budgets),
-        "Digest": f"`{manifest.digest}`",
-    }
-    lines = [f"| {name} | {value} |" for name, value in rows.items()]
-    warnings = [f"\n**{warning}**" for warning in manifest.warnings]
-    return (
-        "\n".join(
-            (f"# Data of {study.name}", "", "| | |", "|---|---|", *lines, *warnings, *_overlap_examples(manifest))
-        )
-        + "\n"
-    )
-
-
-def _overlap_examples(manifest: DatasetManifest) -> list[str]:
-    """The first documents that were found, by name."""
-    found = {"Near-duplicates: held out, trained on": manifest.near.examples} | {
-        f"Contaminated training documents, and what of {counts.target} they hold": counts.examples
-        for counts in manifest.contamination
-    }
-    return [
-        f"\n{title}:\n\n" + "\n".join(f"- `{one}`, `{other}`" for one, other in pairs)
-        for title, pairs in found.items()
-        if pairs
-    ]
 
 
 def training_table(study: StudyConfig, trained: RunsRef) -> str:

@@ -16,6 +16,7 @@ from crossover.analysis.analysis_result import Analysis
 from crossover.data.dataset import Dataset
 from crossover.evaluation.sample_quality import quality
 from crossover.files import read_json
+from crossover.report.data_card import data_card
 from crossover.report.number_formats import duration, number
 from crossover.report.report_data import CellReport, CorpusFacts, Fact, Reference, ReportContext, RunRow, Sample
 from crossover.settings import get_settings
@@ -52,6 +53,7 @@ def study_report(
             duplicates_dropped=manifest.duplicates_dropped,
             overlap=manifest.overlap,
             digest=manifest.digest,
+            card=data_card(study, manifest),
         ),
         notes=manifest.warnings,
         training=(*_training_facts(study), *_spent(runs)),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from crossover.field_faults import unknown_name
 from crossover.study.study_part import StudyPart
@@ -72,8 +73,16 @@ class CleaningConfig(StudyPart):
             return fields
         preset = fields["preset"]
         if preset not in PRESETS:
-            raise ValueError(unknown_name("preset of cleaning", str(preset), PRESETS))
+            raise ValueError(unknown_name("preset of cleaning", str(preset), tuple(PRESETS)))
         return PRESETS[preset] | {name: field for name, field in fields.items() if name != "preset"}
+
+    @field_validator("languages")
+    @classmethod
+    def _are_codes(cls, languages: tuple[str, ...]) -> tuple[str, ...]:
+        for language in languages:
+            if not re.fullmatch(r"[a-z]{2,3}", language):
+                raise ValueError(f"{language!r} is no ISO 639-1 code; write for example en")
+        return languages
 
     @model_validator(mode="after")
     def _limits_agree(self) -> CleaningConfig:

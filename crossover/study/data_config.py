@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from crossover.study.cleaning_config import CleaningConfig
 from crossover.study.deduplication_config import DeduplicationConfig

@@ -17,6 +17,8 @@ _CONTROLS = dict.fromkeys(
 )
 """C0 and C1 controls, DEL, byte-order marks and the two noncharacters beside them."""
 
+_ROUNDS = 10
+
 
 @cache
 def _repairs() -> TextFixerConfig:
@@ -37,19 +39,35 @@ def _repairs() -> TextFixerConfig:
 
 def repair_encoding(text: str, counts: StepCounts) -> str:
     """The text as it was before it was decoded with the wrong encoding; unchanged where nothing says so."""
-    if text.isascii() and "\x1b" not in text:
-        return text
-    import ftfy
-
-    repaired = normalise(ftfy.fix_text(text, config=_repairs()))
+    repaired = _repaired(text)
     counts.replace("documents", repaired != text)
     return repaired
 
 
-def remove_controls(text: str, counts: StepCounts) -> str:
-    """The text without control characters but tab and newline, and without byte-order marks."""
+def remove_controls(text: str, counts: StepCounts, *, repairs: bool = False) -> str:
+    """The text without control characters but tab and newline, and without byte-order marks.
+
+    Args:
+        text: any text.
+        counts: of characters.
+        repairs: whether encodings are repaired too: what stood around a control character may need it.
+    """
     clean = text.translate(_CONTROLS)
     if len(clean) == len(text):
         return text
     counts.replace("characters", len(text) - len(clean))
-    return normalise(clean)
+    clean = normalise(clean)
+    return remove_controls(_repaired(clean), counts, repairs=True) if repairs else clean
+
+
+def _repaired(text: str) -> str:
+    """Repaired until nothing changes: a repair may put together what is again wrongly decoded."""
+    if text.isascii() and "\x1b" not in text:
+        return text
+    import ftfy
+
+    for _ in range(_ROUNDS):
+        before, text = text, normalise(ftfy.fix_text(text, config=_repairs()))
+        if text == before:
+            break
+    return text

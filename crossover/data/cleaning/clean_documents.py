@@ -6,6 +6,7 @@ Filters see the text that would be trained on, and do not change it; hence clean
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 from crossover.data.cleaning import scrubbing
@@ -13,7 +14,7 @@ from crossover.data.cleaning.characters import remove_controls, repair_encoding
 from crossover.data.cleaning.cleaning_counts import CleaningCounts, StepCounts
 from crossover.data.cleaning.code_files import code_fault
 from crossover.data.cleaning.gopher import quality_rule, repetition_rule
-from crossover.data.cleaning.language import language_of
+from crossover.data.cleaning.language import check_languages, language_of
 from crossover.data.cleaning.normalisation import text_bytes
 from crossover.data.document_spool import Document
 from crossover.study.cleaning_config import CleaningConfig
@@ -37,6 +38,10 @@ def clean_documents(
         documents: normalised, not empty.
         config: the steps.
         counts: updated while documents pass.
+
+    Raises:
+        DataError: a language that the detector does not know.
+        ModuleNotFoundError: a step needs a package of the extra `data`.
     """
     steps = cleaning_steps(config, counts)
     counts.steps = tallies = [StepCounts(step.name) for step in steps]
@@ -53,7 +58,8 @@ def cleaning_steps(config: CleaningConfig, counts: CleaningCounts) -> list[Step]
     if config.repair_encoding:
         steps.append(_rewriting("encoding repair", repair_encoding))
     if config.control_characters:
-        steps.append(_rewriting("control characters", remove_controls))
+        remove = partial(remove_controls, repairs=config.repair_encoding)
+        steps.append(_rewriting("control characters", remove))
     if config.secrets:
         steps.append(_rewriting("secrets", lambda text, tally: scrubbing.scrub(text, scrubbing.SECRETS, tally)))
     if config.personal_data:
@@ -120,6 +126,8 @@ def _length_fault(text: str, config: CleaningConfig) -> str | None:
 
 
 def _language_step(config: CleaningConfig, counts: CleaningCounts) -> Apply:
+    check_languages(config.languages)
+
     def apply(document: Document, tally: StepCounts) -> Document | None:
         language = language_of(document.text)
         counts.languages[language] = counts.languages.get(language, 0) + 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 
@@ -16,6 +17,14 @@ class Histogram:
         bits = value.bit_length()
         self.bins += [0] * (bits + 1 - len(self.bins))
         self.bins[bits] += 1
+
+    @classmethod
+    def of(cls, values: Iterable[int]) -> Histogram:
+        """Of all values."""
+        histogram = cls()
+        for value in values:
+            histogram.add(value)
+        return histogram
 
     @property
     def total(self) -> int:

@@ -12,6 +12,7 @@ import hashlib
 import re
 import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +25,8 @@ from crossover.files import workspace_error
 from crossover.settings import get_settings
 from crossover.study.deduplication_config import DeduplicationConfig
 
-PART_DIGESTS = 1 << 23
-"""Digests that are sorted at once: about 400 MB of memory."""
+PART_DIGESTS = 1 << 22
+"""Digests that are sorted at once: about 200 MB of memory."""
 _DIGEST = np.dtype([("high", "<u8"), ("low", "<u8")])
 _CUTS = {"line": re.compile(r"(\n)"), "paragraph": re.compile(r"(\n{2,})")}
 """Splits keep what stands between units, so that joining gives the text back."""
@@ -74,15 +75,24 @@ class FirstOccurrences:
         parts = -(-self._digests // PART_DIGESTS)
         for part in range(parts):
             positions = np.flatnonzero(digests["high"] % parts == part)
-            own = digests[positions]
-            order = np.lexsort((own["low"], own["high"]))  # stable: of equals the first stays first
-            ordered = own[order]
-            repeated[positions[order[1:][ordered[1:] == ordered[:-1]]]] = True
+            repeated[positions[_repeated(digests[positions])]] = True
         return repeated
 
     def close(self) -> None:
         """Give the disk back."""
         self._file.close()
+
+
+def _repeated(digests: NDArray[np.void]) -> NDArray[np.int64]:
+    """Places of digests that stood before. Only those that agree in their first half are compared whole."""
+    order = np.argsort(digests["high"])
+    high = digests["high"][order]
+    equal = np.flatnonzero(high[1:] == high[:-1])
+    places = np.sort(order[np.union1d(equal, equal + 1)])
+    near = digests[places]
+    grouped = np.lexsort((near["low"], near["high"]))  # stable: of equals the first stays first
+    again: NDArray[np.int64] = places[grouped[1:][near[grouped[1:]] == near[grouped[:-1]]]]
+    return again
 
 
 def drop_repeated_units(
@@ -101,28 +111,29 @@ def drop_repeated_units(
     Raises:
         WorkspaceError: the scratch folder cannot be written, or the disk is full.
     """
-    cut, shortest, position = _CUTS[config.exact], config.minimum_characters, 0
-    with DocumentSpool() as spool:
-        firsts = FirstOccurrences(get_settings().scratch_folder / "spools")
+    cut, shortest = _CUTS[config.exact], config.minimum_characters
+    folder = get_settings().scratch_folder / "spools"
+    with DocumentSpool(folder) as spool, closing(FirstOccurrences(folder)) as firsts:
         for document in documents:
             spool.append(*document)
-            firsts.add(unit.strip() for unit in cut.split(document.text)[::2] if len(unit.strip()) >= shortest)
-        repeated = firsts.repeated()
-        firsts.close()
+            units = (unit.strip() for unit in cut.split(document.text)[::2])
+            firsts.add(unit for unit in units if len(unit) >= shortest)
+        repeated = iter(firsts.repeated())
         for document in spool:
             pieces = cut.split(document.text)
             for place in range(0, len(pieces), 2):
-                if len(pieces[place].strip()) < shortest:
-                    continue
-                counts.units += 1
-                if repeated[position]:
-                    counts.units_dropped += 1
-                    counts.bytes_dropped += text_bytes(pieces[place])
-                    pieces[place] = ""
-                    if place + 1 < len(pieces):
-                        pieces[place + 1] = ""
-                position += 1
+                if len(pieces[place].strip()) >= shortest:
+                    counts.units += 1
+                    if next(repeated):
+                        _drop_unit(pieces, place, counts)
             if text := normalise("".join(pieces)):
                 yield document._replace(text=text)
             else:
                 counts.documents_emptied += 1
+
+
+def _drop_unit(pieces: list[str], place: int, counts: RepeatCounts) -> None:
+    """Empty a unit and what stands between it and the next one."""
+    counts.units_dropped += 1
+    counts.bytes_dropped += text_bytes(pieces[place])
+    pieces[place : place + 2] = ["", ""][: len(pieces) - place]

@@ -1,19 +1,17 @@
 """Gopher's rules of quality and repetition (arXiv 2112.11446, appendix A), as datatrove implements them.
 
-datatrove cuts English into words by spaCy, which needs a package of its own. The rules take any tokenizer: ours cuts
-at blanks and takes punctuation off, as spaCy does of English to within clitics.
+datatrove cuts English into words by spaCy, which needs a package of its own and makes a word of each comma: dialogue in
+novels then fails the rule that 80 % of the words have a letter. The rules take any tokenizer; ours cuts at blanks.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 from crossover.study.cleaning_config import CleaningConfig
 
-_WORD = re.compile(r"\w+(?:['’-]\w+)*|\.{3}|[^\w\s]")
 _REASONS = {
     "gopher_short_doc": "too few words",
     "gopher_long_doc": "too many words",
@@ -40,10 +38,10 @@ def _words() -> Any:  # noqa: ANN401 - datatrove is not typed
     from datatrove.utils.word_tokenizers import WordTokenizer
 
     class Words(WordTokenizer):  # type: ignore[misc]
-        """Words and single marks of punctuation."""
+        """What stands between blanks."""
 
         def word_tokenize(self, text: str) -> list[str]:
-            return _WORD.findall(text)
+            return text.split()
 
         def sent_tokenize(self, text: str) -> list[str]:
             raise NotImplementedError("Gopher's rules know no sentences")

@@ -14,6 +14,7 @@ from crossover.data.cleaning.clean_documents import clean_documents
 from crossover.data.cleaning.cleaning_counts import CleaningCounts, StepCounts
 from crossover.data.cleaning.normalisation import normalise, text_bytes
 from crossover.data.document_spool import Document
+from crossover.errors import DataError
 from crossover.study.cleaning_config import PRESETS, CleaningConfig
 from tests.crossover.data.cleaning.planted import (
     AMERICAN,
@@ -69,6 +70,11 @@ def test_control_characters_go_and_what_was_only_they_is_empty() -> None:
     step = only_step(counts)
     assert (step.documents_in, step.documents_out, step.dropped) == (2, 1, {"empty": 1})
     assert step.replaced == {"characters": 5}
+
+
+def test_what_stood_around_a_control_character_is_repaired_too() -> None:
+    kept, _ = clean(["À\x08\x80, cafÃ\x08©"], repair_encoding=True, control_characters=True)
+    assert kept == [", café"]
 
 
 @pytest.mark.parametrize(("kind", "secret"), SECRETS.items())
@@ -128,12 +134,16 @@ def test_code_that_nobody_wrote_there(name: str, text: str, fault: str | None) -
 
 
 def test_other_languages_are_left_out_and_counted() -> None:
-    pytest.importorskip("py3langid")
     french = "Le chat est assis sur le tapis et regarde la pluie qui tombe dans la rue depuis ce matin."
     kept, counts = clean([prose(0), french, prose(1)], languages=["en"])
     assert kept == [prose(0), prose(1)]
     assert only_step(counts).dropped == {"fr": 1}
     assert counts.languages == {"en": 2, "fr": 1}
+
+
+def test_a_language_that_the_detector_does_not_know_is_refused() -> None:
+    with pytest.raises(DataError, match=r"does not know 'jp'.*\bja\b"):
+        clean([prose(0)], languages=["en", "jp"])
 
 
 @pytest.mark.parametrize(
