@@ -1,12 +1,12 @@
 """Near-deduplication beside datatrove's MinHash pipeline: recall, false positives, speed and memory on one input.
 
-Run `python -m benchmarks.data_deduplication [--source SOURCE] [--megabytes N] [--workers N]`. Documents are cut from real
-text; of every tenth a changed copy is planted, whose true Jaccard similarity is computed from the words themselves. Both read
-the same JSON lines and say which documents are near-duplicates; nothing is written back. Each runs in a process of its
-own. Prints Markdown tables.
+Run `python -m benchmarks.data_deduplication [--source SOURCE] [--megabytes N] [--workers N]`. Documents are cut from
+real text; of every tenth a changed copy is planted, whose true Jaccard similarity is computed from the words
+themselves. Both read the same JSON lines and say which documents are near-duplicates; nothing is written back. A second
+table has what counting costs when a corpus is read and split. Each runs in a process of its own.
 
-datatrove's word tokenizers need spaCy, which the extra `data` does not install, and its xxHash call fails with xxhash 4;
-it gets `str.split`, which is faster, and the same hash of the encoded text.
+datatrove's word tokenizers need spaCy, which the extra `data` does not install, and its xxHash call fails with
+xxhash 4; it gets `str.split`, which is faster, and the same hash of the encoded text.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import random
 import re
 import struct
 import subprocess
@@ -24,6 +23,8 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
+import numpy as np
 
 from crossover.data.corpus_sources import SourceCounts, documents
 from crossover.data.deduplication.near_duplicates import NearDuplicates
@@ -40,17 +41,17 @@ LENGTHS = (60, 1500)
 
 def _write(folder: Path, source: str, megabytes: float, shards: int) -> None:
     """The input: `N.jsonl` of every shard, and `pairs.json` with the planted pairs and their similarity."""
-    draw, pairs, size, rows = random.Random(0), [], 0, list[str]()
+    draw, pairs, size, rows = np.random.default_rng(0), [], 0, list[str]()
     words = _words(source)
     while size < megabytes * 1e6:
-        document = [next(words) for _ in range(draw.randint(*LENGTHS))]
+        document = [next(words) for _ in range(draw.integers(*LENGTHS))]
         rows.append(" ".join(document))
         size += len(rows[-1])
         if len(rows) % 10 == 0:
-            copy = _changed(document, draw.choice(PLANTED), draw)
+            copy = _changed(document, float(draw.choice(PLANTED)), draw)
             pairs.append((len(rows) - 1, len(rows), _jaccard(document, copy)))
             rows.append(" ".join(copy))
-    order = draw.sample(range(len(rows)), len(rows))
+    order = draw.permutation(len(rows)).tolist()
     place = {row: number for number, row in enumerate(order)}
     (folder / "pairs.json").write_text(json.dumps([(place[a], place[b], similarity) for a, b, similarity in pairs]))
     part = -(-len(order) // shards)
@@ -68,18 +69,18 @@ def _words(source: str) -> Iterator[str]:
         for _, text in documents(DataConfig(source=source), SourceCounts()):
             words = re.findall("[a-z]+", text.lower())
             if rounds:
-                random.Random(rounds).shuffle(words)
+                np.random.default_rng(rounds).shuffle(words)
             yield from words
         rounds += 1
 
 
-def _changed(words: list[str], similarity: float, draw: random.Random) -> list[str]:
+def _changed(words: list[str], similarity: float, draw: np.random.Generator) -> list[str]:
     """A copy with so many words replaced, each in shingles of its own, that the similarity is at least as given."""
     shingles = len(words) - SHINGLE + 1
     count = int(shingles * (1 - similarity) / (1 + similarity) / SHINGLE)
     copy = list(words)
-    for place in draw.sample(range(SHINGLE, len(words) - SHINGLE, SHINGLE), count):
-        copy[place] = "".join(draw.choices("abcdefghij", k=9))
+    for place in draw.choice(np.arange(SHINGLE, len(words) - SHINGLE, SHINGLE), count, replace=False):
+        copy[place] = "".join(draw.choice(list("abcdefghij"), 9))
     return copy
 
 
@@ -169,7 +170,7 @@ READING = {
 
 
 def _scores(folder: Path, first: list[int]) -> tuple[dict[float, tuple[int, int]], float]:
-    """Found and planted pairs by their true similarity, from each twentieth to the next, and the share of false positives."""
+    """Found and planted pairs by their true similarity, in steps of 0.05, and the share of false positives."""
     found: dict[float, list[bool]] = defaultdict(list)
     for one, other, similarity in json.loads((folder / "pairs.json").read_text()):
         found[int(similarity * 20 + 1e-9) / 20].append(first[one] == first[other])

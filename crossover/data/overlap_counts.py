@@ -86,8 +86,8 @@ def overlap_warnings(near: NearCounts, contamination: tuple[OverlapCounts, ...])
     """What readers of a result must know: text that models are measured on is text that they were trained on."""
     if near.held_out_in_training:
         yield (
-            f"{near.held_out_in_training:,} held-out documents have near-duplicates in the training documents: losses on "
-            "them reward memory. Set data.deduplication.near to split or drop."
+            f"{near.held_out_in_training:,} held-out documents have near-duplicates in the training documents: losses "
+            "on them reward memory. Set data.deduplication.near to split or drop."
         )
     for counts in contamination:
         if counts.texts_in_training:

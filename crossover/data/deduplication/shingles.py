@@ -1,8 +1,8 @@
 """Hashed n-grams of a text, in numpy, without an object for each word.
 
-Shapes: B bytes of a text in UTF-8, U units (words or characters), S n-grams. All hashes are uint64 and the same on every
-machine. A word is a run of ASCII letters, digits and underscores, and of all that is not ASCII and no punctuation;
-case is ignored.
+Shapes: B bytes of a text in UTF-8, U units (words or characters), S n-grams. All hashes are uint64 and the same on
+every machine. A word is a run of ASCII letters, digits and underscores, and of all that is not ASCII and no
+punctuation; case is ignored.
 """
 
 from __future__ import annotations

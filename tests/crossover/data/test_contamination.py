@@ -1,23 +1,23 @@
 """N-grams of held-out documents and of tasks' items in training documents: counted, listed, removed."""
 
 import json
-import random
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from crossover.data.contamination import COMMON, ContaminationCheck, Targets
 from crossover.data.deduplication.shingles import Hashes, ngram_hashes, unit_hashes
-from crossover.data.overlap_counts import HELD_OUT, OverlapCounts, overlap_warnings, NearCounts
+from crossover.data.overlap_counts import HELD_OUT, NearCounts, OverlapCounts, overlap_warnings
 from crossover.data.task_packs import Pack, item_texts
 from crossover.files import digest_of_file
 from crossover.study.near_config import ContaminationConfig
 
-DRAW = random.Random(11)
+DRAW = np.random.default_rng(11)
 
 
 def text(words: int) -> str:
-    return " ".join(f"w{DRAW.randrange(10**6)}" for _ in range(words))
+    return " ".join(f"w{number}" for number in DRAW.integers(0, 10**6, words))
 
 
 def ngrams_of(document: str) -> Hashes:
