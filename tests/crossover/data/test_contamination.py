@@ -90,6 +90,16 @@ def test_items_of_tasks_are_counted_and_removed_for_the_tasks_that_are_named() -
     assert "data.contamination.tasks" in warning
 
 
+def test_a_text_in_pieces_of_several_documents_is_told_with_what_removes_it() -> None:
+    words = text(400).split()
+    training = [f"{text(900)} {' '.join(words[start : start + 100])}" for start in range(0, 400, 100)]
+    _, counts = check(training, [" ".join(words)], "drop")
+    overlap = counts[HELD_OUT]
+    assert (overlap.texts_in_training, overlap.contaminated, overlap.dropped) == (1, 0, 0)
+    [warning] = overlap_warnings(NearCounts(), (overlap,))
+    assert "lower data.contamination.overlap" in warning
+
+
 def test_nothing_is_read_when_it_is_off() -> None:
     def unread() -> list[tuple[str, str]]:
         raise AssertionError
