@@ -52,7 +52,7 @@ def _joined(labels_D: Indices, ones_P: Indices, others_P: Indices) -> Indices:
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    pairs = (np.ones(len(ones_P), dtype=np.bool_), (ones_P, others_P))
+    pairs = (np.ones(len(ones_P), dtype=np.int64), (ones_P, others_P))
     graph = coo_array(pairs, shape=(len(labels_D),) * 2)
     components: Indices = connected_components(graph, directed=False)[1].astype(np.int64)
     return components[labels_D]

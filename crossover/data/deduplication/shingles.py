@@ -67,13 +67,15 @@ def unit_hashes(texts: Sequence[str], unit: Unit) -> tuple[Hashes, NDArray[np.in
     """
     encoding = "utf-8" if unit == "words" else "utf-32-le"
     encoded = [f"{text.lower()}\n".encode(encoding, "surrogatepass") for text in texts]
-    joined = np.frombuffer(b"".join(encoded), dtype=np.uint8 if unit == "words" else np.uint32)
-    ends = np.cumsum([len(text) for text in encoded]) // joined.itemsize
+    joined = np.frombuffer(b"".join(encoded), dtype=np.uint8)
+    ends = np.cumsum([len(text) for text in encoded])
     if unit == "words":
         places, hashes = _word_hashes(joined, all(text.isascii() for text in texts))
     else:
-        places = np.flatnonzero(~np.isin(joined, _SPACES))
-        hashes = mixed(joined[places].astype(np.uint64))
+        points = joined.view(np.uint32)
+        places = np.flatnonzero(~np.isin(points, _SPACES))
+        hashes = mixed(points[places].astype(np.uint64))
+        ends //= points.itemsize
     return hashes, np.searchsorted(ends, places, side="right")
 
 
