@@ -31,7 +31,7 @@ from crossover.data.corpus_sources import SourceCounts, documents
 from crossover.data.deduplication.near_duplicates import NearDuplicates
 from crossover.data.split_corpus import read_corpus
 from crossover.study.data_config import DataConfig
-from crossover.study.near_config import DeduplicationConfig
+from crossover.study.deduplication_config import DeduplicationConfig
 
 PLANTED = (0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.6, 0.5)
 ALIKE = 0.6

@@ -25,7 +25,7 @@ from crossover.study.study_parts import DOMAIN_CLOZE
 
 PLAIN = "plain: one token a pass, exact"
 BLOCK, SMALL_BLOCK = 32, 8
-THRESHOLD = 0.9
+THRESHOLD, LOW_THRESHOLD = 0.9, 0.4
 SETTINGS: dict[str, dict[str, Any]] = {
     PLAIN: {},
     f"blocks of {BLOCK}": {"block_length": BLOCK},
@@ -41,6 +41,11 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "block_length": SMALL_BLOCK,
         "cache": "dual",
         "confidence_threshold": THRESHOLD,
+    },
+    f"dual cache, blocks of {BLOCK}, threshold {LOW_THRESHOLD:g}": {
+        "block_length": BLOCK,
+        "cache": "dual",
+        "confidence_threshold": LOW_THRESHOLD,
     },
 }
 BATCHED = 8

@@ -24,6 +24,8 @@ class Stream(IntEnum):
     BUDGETS = 8
     DROPOUT = 9
     INPUT_MASKS = 10
+    RANDOM_LENGTHS = 11
+    RESAMPLING = 12
 
 
 def generator(seed: int, stream: Stream, *, epoch: int = 0, example: int = 0) -> np.random.Generator:

@@ -49,6 +49,14 @@ _TRAINING = (
         "Loss of the step's batch: exact for AR, a single draw of the bound for a DLM, hence never compared.",
     ),
     Metric("gradient_norm", "1", "none", "Gradient norm", "training", "Global L2 norm before clipping."),
+    Metric(
+        "clipped_steps",
+        "fraction",
+        "none",
+        "Clipped steps",
+        "training",
+        "Share of the steps so far whose gradient norm was above `training.gradient_clip`.",
+    ),
     Metric("learning_rate", "1", "none", "Learning rate", "training", "Learning rate of the step."),
     Metric("tokens_per_second", "tokens/s", "higher", "Throughput", "training", "Training tokens per second."),
     Metric(

@@ -99,7 +99,7 @@ def plan(options: argparse.Namespace) -> int:
         )
     if note := looks_note(study):
         print(note)
-    if study.training.schedule == "cosine":
+    if any(study.training_of(arm).schedule == "cosine" for arm in study.arms):
         print("warning: under cosine only a run's last point is a budget; its earlier points are not annealed")
     return 0
 

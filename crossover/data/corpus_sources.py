@@ -7,12 +7,13 @@ import gzip
 import json
 import lzma
 import sysconfig
-import unicodedata
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from crossover.data.cleaning.cleaning_counts import CleaningCounts
+from crossover.data.cleaning.normalisation import normalise
 from crossover.errors import DataError
 from crossover.study.data_config import DataConfig
 
@@ -55,6 +56,7 @@ class SourceCounts:
     empty: int = 0
     duplicates: int = 0
     bytes_read: int = 0
+    cleaning: CleaningCounts = field(default_factory=CleaningCounts)
 
 
 def documents(config: DataConfig, counts: SourceCounts) -> Iterator[tuple[str, str]]:
@@ -112,12 +114,6 @@ def _text_of(encoded: bytes, place: str, reader: Reader, config: DataConfig) -> 
             problem=f"{place} {error}",
             remedy="correct the line, or set data.text_field to a field that holds text",
         ) from error
-
-
-def normalise(text: str) -> str:
-    """Normalise: Unicode NFC, newlines as line ends, no NUL, no trailing spaces, no leading or trailing blank lines."""
-    text = unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n").replace("\x00", ""))
-    return "\n".join(line.rstrip() for line in text.split("\n")).strip("\n")
 
 
 def _standard_library(_: str) -> list[tuple[Path, str]]:

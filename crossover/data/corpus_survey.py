@@ -43,12 +43,12 @@ class CorpusSurvey:
         return len(self.train_lengths) + len(self.held_out_lengths)
 
     def train_tokens(self, length: int) -> int:
-        """Tokens to train on in complete sequences of `length`."""
-        return int((self.train_lengths // length).sum()) * length
+        """Tokens to train on in examples of `length`."""
+        return int(self.train_lengths.sum()) // length * length
 
     def held_out_tokens(self, length: int) -> int:
-        """Held-out tokens in complete sequences of `length`."""
-        return int((self.held_out_lengths // length).sum()) * length
+        """Held-out tokens in examples of `length`."""
+        return int(self.held_out_lengths.sum()) // length * length
 
 
 def survey_corpus(data: DataConfig) -> CorpusSurvey:
@@ -64,8 +64,8 @@ def survey_corpus(data: DataConfig) -> CorpusSurvey:
     if data.source.startswith("text:") and not data.separator and survey.documents < FEWEST_DOCUMENTS:
         for separator in SEPARATORS:
             cut = _survey(data.model_copy(update={"separator": separator}))
-            kept = cut.train_tokens(SHORT_SEQUENCE) / max(1, cut.train_lengths.sum())
-            if cut.documents >= FEWEST_DOCUMENTS and kept > 0.5:
+            in_long = (cut.train_lengths // SHORT_SEQUENCE).sum() * SHORT_SEQUENCE / max(1, cut.train_lengths.sum())
+            if cut.documents >= FEWEST_DOCUMENTS and in_long > 0.5:
                 return cut
     if not survey.train_tokens(SHORT_SEQUENCE) or not survey.held_out_tokens(SHORT_SEQUENCE):
         skipped = f", {survey.counts.undecodable} that are not UTF-8" if survey.counts.undecodable else ""

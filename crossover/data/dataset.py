@@ -1,6 +1,7 @@
 """A prepared corpus on disk, and its manifest.
 
-train.bin       uint16 (examples, L): the largest budget; every smaller budget is a prefix of it, hence nested
+train.bin       uint16 (examples, L): the largest budget; every smaller budget is a prefix of it, hence nested;
+                all examples of the corpus, where each seed draws a sample of its own
 validation.bin  uint16 (examples, L): held-out documents
 manifest.json   digests, counts, settings; written last
 """
@@ -12,8 +13,10 @@ from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from crossover.counter_rng import Stream, generator
+from crossover.data.cleaning.cleaning_counts import CleaningCounts
 from crossover.data.overlap_counts import NearCounts, OverlapCounts, overlap_lines, overlap_warnings
 from crossover.errors import DataError
 from crossover.files import digest_of, read_json, verify_files
@@ -62,8 +65,20 @@ class DatasetManifest(BaseModel):
     validation_bytes: int
     bytes_per_token: float
     tail_tokens_dropped: int
+    """Tokens at the training side's end that fill no example."""
     available_tokens: int
+    """Tokens of the training side's examples, of which budgets take a part."""
+    joined_tokens: int
+    """Those of examples that were joined from the ends of documents and from short ones."""
+    train_examples: int
+    """Rows of train.bin."""
     validation_examples: int
+    document_end: int | None
+    """Id of the token that ends a document, where attention stays within the documents of an example."""
+    resampled: bool
+    """Whether each seed is trained on a sample of its own of train.bin."""
+    cleaning: CleaningCounts = Field(default_factory=CleaningCounts)
+    """What each step of the cleaning took in and left out; the histograms of the data card."""
     budgets: tuple[Budget, ...]
     files: dict[str, str]
 
@@ -126,10 +141,13 @@ class Dataset:
             )
         return cls(folder, manifest)
 
-    def train(self, unique_tokens: int) -> NDArray[np.uint16]:
-        """Examples (n, L) of a budget, a prefix of the largest."""
-        rows = self._rows(TRAIN, max(budget.examples for budget in self.manifest.budgets))
-        return rows[: self.manifest.budget(unique_tokens).examples]
+    def train(self, unique_tokens: int, seed: int = 0) -> NDArray[np.uint16]:
+        """Examples (n, L) of a budget: a prefix of all, or of the seed's own order of them, copied to memory."""
+        rows, count = self._rows(TRAIN, self.manifest.train_examples), self.manifest.budget(unique_tokens).examples
+        if not self.manifest.resampled:
+            return rows[:count]
+        order = generator(seed, Stream.RESAMPLING).permutation(len(rows))
+        return np.asarray(rows[order[:count]])
 
     def validation(self) -> NDArray[np.uint16]:
         """Held-out examples (n, L)."""

@@ -1,8 +1,8 @@
 """From a split corpus to a dataset and the domain cloze task: cut, order, budget.
 
-An example is a whole sequence of L tokens from inside one document, so that no arm ever attends across documents. The
-examples are put in one fixed random order; a budget of U unique tokens is its first U // L examples. Hence budgets are
-nested, and a small one is as diverse as the corpus allows.
+`crossover.data.packing` makes examples of documents. They are put in one fixed random order; a budget of U unique
+tokens is its first U // L examples. Hence budgets are nested, and a small one is as diverse as the corpus allows. Where
+seeds draw samples of their own, all examples of the corpus are kept, and each seed puts them in an order of its own.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crossover.counter_rng import Stream, generator
+from crossover.data import tokenizer
 from crossover.data.corpus_sources import SourceCounts
 from crossover.data.dataset import MANIFEST, TOKEN, TRAIN, VALIDATION, Budget, Dataset, DatasetManifest
 from crossover.data.domain_cloze import HeldOut, build_items
+from crossover.data.packing import PackedExamples
 from crossover.data.split_corpus import SplitCorpus, distinct_documents, document_tokens
 from crossover.data.task_items import TaskItems, write_cloze_items
 from crossover.errors import DataError
@@ -41,14 +43,16 @@ def prepare_dataset(study: StudyConfig, corpus: SplitCorpus, folder: Path) -> Da
         WorkspaceError: the folder cannot be written, or the disk is full.
     """
     length, train, validation = study.data.sequence_length, corpus.train, corpus.validation
-    starts = {"train": train.example_starts(length), "validation": validation.example_starts(length)}
-    _check_enough(study, len(train.names), len(validation.names), len(starts["train"]), len(starts["validation"]))
-    order = generator(0, Stream.BUDGETS, epoch=0).permutation(len(starts["train"]))
-    held = generator(0, Stream.BUDGETS, epoch=1).permutation(len(starts["validation"]))
-    rows = max(study.grid.unique_tokens) // length
-    held_rows = min(study.data.validation_tokens // length, len(held))
-    _write_rows(folder / TRAIN, train.tokens(), starts["train"][order[:rows]], length)
-    _write_rows(folder / VALIDATION, validation.tokens(), starts["validation"][held[:held_rows]], length)
+    with train.examples(study.data) as examples, validation.examples(study.data) as held_out:
+        _check_enough(study, len(train.names), len(validation.names), len(examples), len(held_out))
+        order = generator(0, Stream.BUDGETS, epoch=0).permutation(len(examples))
+        held = generator(0, Stream.BUDGETS, epoch=1).permutation(len(held_out))
+        rows = len(order) if study.data.resample else max(study.grid.unique_tokens) // length
+        held_rows = min(study.data.validation_tokens // length, len(held))
+        _write_rows(folder / TRAIN, examples, order[:rows])
+        _write_rows(folder / VALIDATION, held_out, held[:held_rows])
+        available, joined = len(examples), len(examples.leftovers)
+        dropped, held_joined = examples.dropped, len(held_out.leftovers)
     manifest = DatasetManifest(
         request=dataset_digest(study),
         corpus=corpus_digest(study.data),
@@ -68,9 +72,14 @@ def prepare_dataset(study: StudyConfig, corpus: SplitCorpus, folder: Path) -> Da
         train_bytes=train.bytes,
         validation_bytes=validation.bytes,
         bytes_per_token=1.0,
-        tail_tokens_dropped=int(sum(train.lengths)) - len(starts["train"]) * length,
-        available_tokens=len(starts["train"]) * length,
+        tail_tokens_dropped=dropped,
+        available_tokens=available * length,
+        joined_tokens=joined * length,
+        train_examples=rows,
         validation_examples=held_rows,
+        document_end=tokenizer.EOS if _holds_several(study, joined + held_joined) else None,
+        resampled=study.data.resample,
+        cleaning=corpus.counts.cleaning,
         budgets=tuple(_budgets(study, folder)),
         files={name: digest_of_file(folder / name) for name in (TRAIN, VALIDATION)},
     )
@@ -103,14 +112,14 @@ def check_budget(study: StudyConfig) -> None:
     Raises:
         DataError: it has fewer, or cannot be read.
     """
-    length, examples = study.data.sequence_length, 0
+    length, tokens = study.data.sequence_length, 0
     with closing(distinct_documents(study.data, SourceCounts())) as corpus:
         for document in corpus:
             if not document.held_out:
-                examples += len(document_tokens(document.text)) // length
-                if examples >= max(study.grid.unique_tokens) // length:
+                tokens += len(document_tokens(document.text))
+                if tokens // length >= max(study.grid.unique_tokens) // length:
                     return
-    raise _budget_error(study, examples)
+    raise _budget_error(study, tokens // length)
 
 
 def _budget_error(study: StudyConfig, examples: int) -> DataError:
@@ -145,16 +154,20 @@ def _check_enough(study: StudyConfig, train: int, held: int, train_examples: int
         raise DataError(
             "data.held-out-too-short",
             field="data.sequence_length",
-            problem=f"no held-out document is as long as one example of {length} tokens",
+            problem=f"the held-out documents are not as long as one example of {length} tokens",
             remedy="lower data.sequence_length or raise data.validation_fraction",
         )
 
 
-def _write_rows(path: Path, tokens: NDArray[np.uint16], starts: NDArray[np.int64], length: int) -> None:
+def _holds_several(study: StudyConfig, joined: int) -> bool:
+    """Whether examples hold several documents that do not attend to each other."""
+    return study.data.attention == "document" and (joined > 0 or study.data.packing == "stream")
+
+
+def _write_rows(path: Path, examples: PackedExamples, order: NDArray[np.int64]) -> None:
     def write(file: IO[bytes]) -> None:
-        for block in np.array_split(starts, max(1, len(starts) // 65_536)):
-            rows = tokens[block[:, None] + np.arange(length)]
-            file.write(np.ascontiguousarray(rows, dtype=TOKEN).tobytes())
+        for block in np.array_split(order, max(1, len(order) // 65_536)):
+            file.write(np.ascontiguousarray(examples.rows(block), dtype=TOKEN).tobytes())
 
     write_atomically(path, write)
 
@@ -164,5 +177,5 @@ def _budgets(study: StudyConfig, folder: Path) -> Iterator[Budget]:
     tokens = np.memmap(folder / TRAIN, dtype=TOKEN, mode="r").reshape(-1, length)
     for budget in study.grid.unique_tokens:
         rows = budget // length
-        digest = hashlib.sha256(tokens[:rows].data).hexdigest()
+        digest = hashlib.sha256((tokens if study.data.resample else tokens[:rows]).data).hexdigest()
         yield Budget(unique_tokens=budget, examples=rows, tokens=rows * length, digest=f"sha256:{digest}")

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -18,10 +18,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crossover.data import tokenizer
+from crossover.data.cleaning.clean_documents import clean_documents
+from crossover.data.cleaning.exact_duplicates import drop_repeated_units, text_digest
+from crossover.data.cleaning.normalisation import text_bytes
 from crossover.data.corpus_sources import SourceCounts, documents, source_bytes
 from crossover.data.dataset import TOKEN
 from crossover.data.disjoint_split import NO_TASKS, TaskTexts, fill_sides
+from crossover.data.document_spool import Document, DocumentSpool
 from crossover.data.overlap_counts import NearCounts, OverlapCounts
+from crossover.data.packing import PackedExamples, packed
+from crossover.data.quality_tiers import select_tier
 from crossover.files import workspace_error
 from crossover.progress import MEBIBYTE, byte_meter
 from crossover.study.data_config import DataConfig
@@ -59,14 +65,11 @@ class SplitSide:
             return np.empty(0, dtype=TOKEN)
         return np.memmap(self.scratch.name, dtype=TOKEN, mode="r")
 
-    def example_starts(self, length: int) -> NDArray[np.int64]:
-        """Where each whole example starts in the scratch file, in order of documents. Shape (examples,)."""
+    def examples(self, data: DataConfig) -> AbstractContextManager[PackedExamples]:
+        """The side's documents as examples; see `packing.packed`."""
         lengths = np.asarray(self.lengths, dtype=np.int64)
-        examples = lengths // length
-        document = np.repeat(np.arange(len(lengths)), examples)
-        within = np.arange(examples.sum()) - np.repeat(np.cumsum(examples) - examples, examples)
-        starts: NDArray[np.int64] = (np.cumsum(lengths) - lengths)[document] + within * length
-        return starts
+        scratch = Path(self.scratch.name).parent
+        return packed(self.tokens(), lengths, data.sequence_length, data.packing, scratch)
 
 
 @dataclass(frozen=True)
@@ -116,8 +119,12 @@ class SplitDocument(NamedTuple):
     held_out: bool
 
 
+Stage = Callable[[Iterator[Document]], Iterator[Document]]
+"""Documents in a fixed order to documents in the same order, fewer or changed; it may keep them in a spool between."""
+
+
 def distinct_documents(data: DataConfig, counts: SourceCounts) -> Generator[SplitDocument, None, None]:
-    """The documents of a corpus without exact duplicates, with progress.
+    """The documents of a corpus, cleaned, without exact duplicates, of the tier that is asked for, with progress.
 
     Args:
         data: what to read and how.
@@ -125,32 +132,71 @@ def distinct_documents(data: DataConfig, counts: SourceCounts) -> Generator[Spli
 
     Raises:
         DataError: the source names no files, or holds what is not text.
+        WorkspaceError: the scratch folder cannot be written, or the disk is full.
     """
-    seen: set[bytes] = set()
+    stream = _source_documents(data, counts)
+    for stage in _stages(data, counts):
+        stream = stage(stream)
+    for document in stream:
+        counts.cleaning.bytes_kept.add(text_bytes(document.text))
+        yield _split_document(document, data)
+
+
+def _split_document(document: Document, data: DataConfig) -> SplitDocument:
+    digest = text_digest(document.text)
+    return SplitDocument(document.name, document.text, digest, is_held_out(digest, data))
+
+
+def is_held_out(digest: bytes, data: DataConfig) -> bool:
+    """The side of a document: of its digest alone, so that it stays there when the corpus grows."""
+    return int.from_bytes(digest[16:24], "big") < data.validation_fraction * 2**64
+
+
+def _stages(data: DataConfig, counts: SourceCounts) -> list[Stage]:
+    """What documents go through between their source and the split, in this order."""
+    stages: list[Stage] = [lambda documents: clean_documents(documents, data.cleaning, counts.cleaning)]
+    if data.deduplication.exact != "document":
+        stages.append(lambda documents: drop_repeated_units(documents, data.deduplication, counts.cleaning.repeats))
+    stages.append(lambda documents: _unequal_documents(documents, counts))
+    if data.quality.scorer != "none":
+        stages.append(
+            lambda documents: select_tier(
+                documents, data.quality, lambda one: is_held_out(text_digest(one.text), data), counts.cleaning.tiers
+            )
+        )
+    return stages
+
+
+def _source_documents(data: DataConfig, counts: SourceCounts) -> Iterator[Document]:
     shown = 0
     with byte_meter("read", data.source, source_bytes(data), least=PROGRESS_BYTES) as advance:
         for name, text in documents(data, counts):
             advance(counts.bytes_read - shown)
             shown = counts.bytes_read
-            digest = hashlib.sha256(text.encode()).digest()
-            if digest[:16] in seen:
-                counts.duplicates += 1
-                continue
-            seen.add(digest[:16])
-            held_out = int.from_bytes(digest[16:24], "big") < data.validation_fraction * 2**64
-            yield SplitDocument(name, text, digest, held_out)
+            yield Document(name, text)
+
+
+def _unequal_documents(documents: Iterator[Document], counts: SourceCounts) -> Iterator[Document]:
+    """Every document but those that stood before."""
+    seen: set[bytes] = set()
+    for document in documents:
+        digest = text_digest(document.text)[:16]
+        if digest in seen:
+            counts.duplicates += 1
+        else:
+            seen.add(digest)
+            yield document
 
 
 def _read(data: DataConfig, train: SplitSide, validation: SplitSide, scratch: Path, tasks: TaskTexts) -> SplitCorpus:
-    passes: list[tuple[SourceCounts, hashlib._Hash]] = []
-
-    def read() -> Iterator[SplitDocument]:
-        counts, content = SourceCounts(), hashlib.sha256()
-        passes.append((counts, content))
+    counts, content = SourceCounts(), hashlib.sha256()
+    with DocumentSpool(scratch) as spool:
         for document in distinct_documents(data, counts):
             content.update(document.digest)
-            yield document
+            spool.append(document.name, document.text)
 
-    near, contamination = fill_sides(data, read, train, validation, scratch, tasks)
-    counts, content = passes[-1]
+        def read() -> Iterator[SplitDocument]:
+            return (_split_document(document, data) for document in spool)
+
+        near, contamination = fill_sides(data, read, train, validation, scratch, tasks)
     return SplitCorpus(train, validation, counts, f"sha256:{content.hexdigest()}", near, contamination)

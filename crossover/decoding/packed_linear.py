@@ -17,6 +17,8 @@ Linear = Callable[[Tensor], Tensor]
 Precision = Literal["fp32", "bf16", "int8"]
 COMPUTE = {"fp32": torch.float32, "bf16": torch.bfloat16, "int8": torch.bfloat16}
 """Type of activations in matrix products and attention, and of keys and values."""
+INT8_INPUTS = 16
+"""torch's 8-bit product reads beyond the end of a row whose length is no multiple of it."""
 
 
 def linear(weight_OI: Tensor, precision: Precision) -> Linear:
@@ -42,8 +44,11 @@ def linear(weight_OI: Tensor, precision: Precision) -> Linear:
 def _int8(weight_OI: Tensor) -> Linear:
     scale_O = weight_OI.detach().float().abs().amax(dim=1).clamp_min(1e-12) / 127
     rounded_OI = (weight_OI.detach().float() / scale_O[:, None]).round().clamp(-127, 127).to(torch.int8)
-    scale_O = scale_O.bfloat16()
-    return lambda x_NI: torch._weight_int8pack_mm(x_NI.bfloat16(), rounded_OI, scale_O)
+    scale_O, missing = scale_O.bfloat16(), -weight_OI.shape[1] % INT8_INPUTS
+    if not missing:
+        return lambda x_NI: torch._weight_int8pack_mm(x_NI.bfloat16(), rounded_OI, scale_O)
+    padded_OI = F.pad(rounded_OI, (0, missing))
+    return lambda x_NI: torch._weight_int8pack_mm(F.pad(x_NI.bfloat16(), (0, missing)), padded_OI, scale_O)
 
 
 def default_precision(device: torch.device) -> Precision:

@@ -62,7 +62,8 @@ def evaluate_checkpoint(
         elif part.name == CHAIN_RULE:
             measurements = _chain_rules(model, dataset, config)
         elif part.name == WRITING:
-            measurements = measure_writing(model, dataset.train(unique_tokens), dataset.validation(), config)
+            examples = dataset.train(unique_tokens, info.seed)
+            measurements = measure_writing(model, examples, dataset.validation(), config)
         else:
             name = part.name.removeprefix(TASK)
             scores = _task_scores(model, tasks[name], config)

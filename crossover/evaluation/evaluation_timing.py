@@ -29,7 +29,7 @@ def evaluation_rows(study: StudyConfig, cell: Cell, arm: Arm) -> float:
     Texts that are written grow token by token: half a row a token for AR, which has no cache; a full one for a DLM.
     Items of tasks are counted as full rows, and a target standard error as one round of draws.
     """
-    config, length, steps = study.evaluation, study.data.sequence_length, list(study.evaluation_steps(cell))
+    config, length, steps = study.evaluation, study.data.sequence_length, list(study.evaluation_steps(cell, arm.name))
     dlm = arm.family == "DLM"
     examples = study.data.validation_tokens // length
     rows = examples * (config.nelbo_draws if dlm else 1) * len(steps)

@@ -180,7 +180,8 @@ def _in_order(model: Transformer, tokens_NL: NDArray[np.int64], rank_L: NDArray[
         for start in range(0, len(positions), size):
             n_B, position_B = (torch.tensor(part) for part in zip(*positions[start : start + size], strict=True))
             tokens_BL = torch.from_numpy(tokens_NL)[n_B].to(device)
-            logits_BLV = model(tokens_BL.masked_fill(hidden_LL[position_B.to(device)], model.mask_id))
+            inputs_BL = tokens_BL.masked_fill(hidden_LL[position_B.to(device)], model.mask_id)
+            logits_BLV = model(inputs_BL, documents_BL=model.documents(tokens_BL))
             row_B = torch.arange(len(n_B), device=device)
             logits_B1V, targets_B1 = logits_BLV[row_B, position_B, None], tokens_BL[row_B, position_B, None]
             nll_B = token_nll(logits_B1V, targets_B1)[:, 0]
@@ -197,11 +198,12 @@ def _by_confidence(model: Transformer, tokens_NL: NDArray[np.int64]) -> NDArray[
     totals = []
     with torch.inference_mode():
         for tokens_BL in _batches(model, tokens_NL, size):
-            row_B = torch.arange(len(tokens_BL), device=tokens_BL.device)
+            row_B, documents_BL = torch.arange(len(tokens_BL), device=tokens_BL.device), model.documents(tokens_BL)
             hidden_BL = torch.ones_like(tokens_BL, dtype=torch.bool)
             total_B = torch.zeros(len(tokens_BL), dtype=torch.float64, device=tokens_BL.device)
             for revealed in range(length):
-                logp_BLV = model(tokens_BL.masked_fill(hidden_BL, model.mask_id)).double().log_softmax(dim=-1)
+                inputs_BL = tokens_BL.masked_fill(hidden_BL, model.mask_id)
+                logp_BLV = model(inputs_BL, documents_BL=documents_BL).double().log_softmax(dim=-1)
                 open_BL = hidden_BL.clone()
                 open_BL[:, (revealed // block + 1) * block :] = False  # later blocks are not open yet
                 position_B = logp_BLV.amax(dim=-1).masked_fill(~open_BL, -torch.inf).argmax(dim=1)

@@ -39,6 +39,7 @@ def scored_nll(
     targets_N: Tensor,
     *,
     visible_BT: Tensor | None = None,
+    documents_BT: Tensor | None = None,
     mask: Tensor | None = None,
     positions: Tensor | None = None,
     attention: AttentionContext | None = None,
@@ -51,9 +52,10 @@ def scored_nll(
         scored_N: flat indices into (B x T) of the positions whose logits are scored.
         targets_N: target token ids.
         visible_BT: False where an input is padding.
+        documents_BT: number of each input's document, where attention stays within documents.
         mask: attention mask (T, T), True where a key is visible; default: the family's own.
         positions: RoPE position of each input (T,); default: its index.
-        attention: mask and rotary tables of the forward pass, in place of the three arguments above.
+        attention: mask and rotary tables of the forward pass, in place of the four arguments above.
 
     Returns:
         NLL in nats, float64, shape (N,); and whether each target is the argmax, shape (N,), always False for a DLM.
@@ -66,7 +68,13 @@ def scored_nll(
         return torch.stack((nll_N, likeliest_N.double()))
 
     nll_N, greedy_N = model(
-        inputs_BT, visible_BT, mask_LL=mask, positions_L=positions, attention=attention, readout=readout
+        inputs_BT,
+        visible_BT,
+        documents_BL=documents_BT,
+        mask_LL=mask,
+        positions_L=positions,
+        attention=attention,
+        readout=readout,
     )
     return nll_N, greedy_N.bool()
 
@@ -103,12 +111,14 @@ def _masked_batch(
     inputs_BT = np.where(masked_BL, model.mask_id, tokens_BL)
     row_N, column_N = masked_BL.nonzero()
     mask, positions = None, None
+    documents = model.documents(torch.from_numpy(tokens_BL).to(device))
     if model.block_length:
         inputs_BT = np.concatenate((tokens_BL, inputs_BT), axis=1)
         column_N = column_N + length
         mask, positions = clean_and_noisy(length, model.block_length, device)
+        documents = None if documents is None else documents.repeat(1, 2)
     arrays = (inputs_BT, row_N * inputs_BT.shape[1] + column_N, tokens_BL[masked_BL])
     inputs, scored, targets = (torch.from_numpy(array).to(device) for array in arrays)
-    nll_N, _ = scored_nll(model, inputs, scored, targets, mask=mask, positions=positions)
+    nll_N, _ = scored_nll(model, inputs, scored, targets, documents_BT=documents, mask=mask, positions=positions)
     values: NDArray[np.float64] = nll_N.cpu().numpy()
     return values

@@ -60,6 +60,17 @@ def block_mask(length: int, block_length: int, device: torch.device) -> Tensor:
     return block_L[None, :] <= block_L[:, None]
 
 
+def document_numbers(tokens_BL: Tensor, end: int) -> Tensor:
+    """Number of each token's document in its row, from 0; `end` is the last token of a document. Shape (B, L)."""
+    ends_BL = (tokens_BL == end).int()
+    return ends_BL.cumsum(dim=1, dtype=torch.int32) - ends_BL
+
+
+def document_mask(documents_BT: Tensor) -> Tensor:
+    """Mask of attention within documents: True where query and key are of one. Shape (B, 1, T, T)."""
+    return (documents_BT[:, :, None] == documents_BT[:, None, :])[:, None]
+
+
 @dataclass(frozen=True)
 class AttentionContext:
     """Attention mask and RoPE tables of one forward pass, shared by all layers."""

@@ -23,6 +23,8 @@ class Dropout(NamedTuple):
     rate: float
     keys_B: Tensor
     """Random int32 of each (seed, epoch, example), shape (B,)."""
+    attention: bool = True
+    """Whether the output of attention is dropped too, or only that of the feed-forward."""
 
     def shifted(self, sites: int) -> Dropout:
         """The dropout whose site 0 is this one's site `sites`.
@@ -30,7 +32,7 @@ class Dropout(NamedTuple):
         A layer that is given its own, and numbers its sites from 0, has no number of its own in it: compiled layers
         then share one graph.
         """
-        return Dropout(self.rate, self.keys_B + sites * _SITE_STRIDE)
+        return self._replace(keys_B=self.keys_B + sites * _SITE_STRIDE)
 
     def __call__(self, x_BLD: Tensor, site: int) -> Tensor:
         """Zero each feature with probability `rate` and scale the others by 1 / (1 - rate).

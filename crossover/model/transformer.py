@@ -13,7 +13,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from crossover.model.attention import Attention, AttentionContext, RMSNorm, block_mask, causal_mask, rotary_table
+from crossover.model.attention import (
+    Attention,
+    AttentionContext,
+    RMSNorm,
+    block_mask,
+    causal_mask,
+    document_mask,
+    document_numbers,
+    rotary_table,
+)
 from crossover.model.dropout import Dropout
 from crossover.model.mixture_of_experts import MixtureOfExperts
 from crossover.model.model_config import ModelConfig
@@ -58,7 +67,7 @@ class Block(nn.Module):
     ) -> tuple[Tensor, Tensor | None]:
         """Output (B, L, D), and the router losses (2,) of a sparse block, else None."""
         attended = self.self_attn(self.input_layernorm(x_BLD), context)
-        x_BLD = x_BLD + (attended if dropout is None else dropout(attended, 0))
+        x_BLD = x_BLD + (attended if dropout is None or not dropout.attention else dropout(attended, 0))
         normed, losses = self.post_attention_layernorm(x_BLD), None
         if isinstance(self.mlp, MixtureOfExperts):
             fed, losses = self.mlp(normed, visible_BL)
@@ -84,6 +93,8 @@ class Transformer(nn.Module):
         mask_id: id of MASK, whose logit is -inf in both families.
         block_length: without `causal`, block-causal attention with blocks of this many tokens; 0 is full attention.
         expert_choice: expert-choice routing, where the config has experts.
+        document_end: id of the token that ends a document, where no document of an example attends to another; None
+            where attention crosses documents, or no example holds two.
 
     Raises:
         ValueError: expert choice together with causal or block-causal attention.
@@ -97,6 +108,7 @@ class Transformer(nn.Module):
         mask_id: int,
         block_length: int = 0,
         expert_choice: bool = False,
+        document_end: int | None = None,
     ) -> None:
         super().__init__()
         if expert_choice and (causal or block_length):
@@ -104,6 +116,7 @@ class Transformer(nn.Module):
                 "expert choice routes over the full sequence: it would leak later tokens into earlier ones"
             )
         self.config, self.causal, self.mask_id, self.block_length = config, causal, mask_id, block_length
+        self.document_end = document_end
         self.checkpoint_activations = False
         self.model = _Body(config, expert_choice=expert_choice)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
@@ -148,11 +161,20 @@ class Transformer(nn.Module):
             for name, value in self.draws(generator):
                 parameters[name].copy_(value)
 
+    def documents(self, text_BL: Tensor) -> Tensor | None:
+        """Number of each token's document in an example, shape (B, L); None where attention does not depend on it.
+
+        Args:
+            text_BL: the text itself: no token of it is masked.
+        """
+        return None if self.document_end is None else document_numbers(text_BL, self.document_end)
+
     def forward(
         self,
         tokens_BL: Tensor,
         visible_BL: Tensor | None = None,
         *,
+        documents_BL: Tensor | None = None,
         mask_LL: Tensor | None = None,
         positions_L: Tensor | None = None,
         attention: AttentionContext | None = None,
@@ -164,9 +186,10 @@ class Transformer(nn.Module):
         Args:
             tokens_BL: token ids, L at most max_length + 1 (one more for BOS).
             visible_BL: False where a token is padding and must not be attended to; None without padding.
+            documents_BL: number of each token's document; tokens attend within their own. None: one document a row.
             mask_LL: attention mask, True where a key (column) is visible; default: the family's own.
             positions_L: RoPE position of each token; default: its index.
-            attention: mask and RoPE tables, in place of the three arguments above.
+            attention: mask and RoPE tables, in place of the four arguments above.
             dropout: applied to the output of each residual branch; None for none.
             readout: computes the result from the last hidden states within the forward pass, where FSDP has gathered
                 the head's weight.
@@ -175,7 +198,7 @@ class Transformer(nn.Module):
             Logits (B, L, V) in float32, the MASK column -inf; or the result of `readout`.
         """
         if attention is None:
-            attention = self._attention(tokens_BL.shape[1], visible_BL, mask_LL, positions_L)
+            attention = self._attention(tokens_BL.shape[1], visible_BL, documents_BL, mask_LL, positions_L)
         x_BLD = self.model.embed_tokens(tokens_BL)
         losses = []
         for index, block in enumerate(self.model.layers):
@@ -191,17 +214,25 @@ class Transformer(nn.Module):
         return suppress(self.lm_head(x_BLD).float(), self.mask_id)
 
     def _attention(
-        self, length: int, visible_BL: Tensor | None, mask_LL: Tensor | None, positions_L: Tensor | None
+        self,
+        length: int,
+        visible_BL: Tensor | None,
+        documents_BL: Tensor | None,
+        mask_LL: Tensor | None,
+        positions_L: Tensor | None,
     ) -> AttentionContext:
         device = self.cos_LK.device
         if mask_LL is None and self.block_length:
             mask_LL = block_mask(length, self.block_length, device)
         causal = self.causal and mask_LL is None
-        mask = mask_LL
-        if visible_BL is not None:
-            mask = visible_BL[:, None, None, :]
-            if causal or mask_LL is not None:
-                mask = mask & (causal_mask(length, device) if mask_LL is None else mask_LL)
+        mask = None if visible_BL is None else visible_BL[:, None, None, :]
+        if documents_BL is not None:
+            within = document_mask(documents_BL)
+            mask = within if mask is None else mask & within
+        if mask is None:
+            mask = mask_LL
+        elif causal or mask_LL is not None:
+            mask = mask & (causal_mask(length, device) if mask_LL is None else mask_LL)
         rows: slice | Tensor = slice(length) if positions_L is None else positions_L
         return AttentionContext(self.cos_LK[rows], self.sin_LK[rows], mask, is_causal=causal and mask is None)
 

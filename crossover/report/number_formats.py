@@ -63,6 +63,11 @@ def number(value: float, *, sign: bool = False) -> str:
     return f"−{text}" if value < 0 else f"{plus}{text}"
 
 
+def with_error(mean: float, error: float, seeds: int) -> str:
+    """A mean with its standard error or deviation, which one seed does not have: `0.48 ± 0.04`."""
+    return f"{number(mean)} ± {number(error)}" if seeds > 1 else f"{number(mean)}, no interval"
+
+
 def count(value: float) -> str:
     """A large count with a short suffix: `1.23 M`."""
     for limit, suffix in ((1e12, " T"), (1e9, " B"), (1e6, " M"), (1e4, " k")):

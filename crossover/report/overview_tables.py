@@ -30,10 +30,12 @@ def items(context: ReportContext, analysis: Analysis) -> Table:
         (
             t.task,
             t.score,
-            f"{fmt.number(t.baseline_mean)} ± {fmt.number(t.baseline_stderr)}",
-            f"{fmt.number(t.candidate_mean)} ± {fmt.number(t.candidate_stderr)}",
+            fmt.with_error(t.baseline_mean, t.baseline_stderr, t.pairs),
+            fmt.with_error(t.candidate_mean, t.candidate_stderr, t.pairs),
             reference_levels.words(context, f"{t.task}_{t.score}").removeprefix("chance ") or _NONE,
-            verdict_lines.mean_words(t.difference, t.interval),
+            verdict_lines.mean_words(t.difference, t.interval)
+            if t.pairs > 1
+            else f"{fmt.number(t.difference, sign=True)}, no interval",
             "not tested" if t.p_adjusted is None else fmt.p_value(t.p_adjusted),
             str(t.pairs),
             f"{t.items:,}",
@@ -68,6 +70,7 @@ def health(context: ReportContext) -> Table:
             _number(h.mfu, lambda v: f"{100 * v:.1f} %"),
             _number(h.gradient_norm, fmt.number),
             _number(h.largest_gradient_norm, fmt.number),
+            _number(h.clipped_steps, lambda v: f"{100 * v:.1f} %"),
             str(h.loss_spikes),
             str(h.not_finite),
         )
@@ -75,7 +78,17 @@ def health(context: ReportContext) -> Table:
         for r in cell.runs
         if (h := r.health) is not None
     )
-    head = ("Run", "Restarts", "Tokens a second", "MFU", "Gradient norm", "Largest", "Loss spikes", "Losses not finite")
+    head = (
+        "Run",
+        "Restarts",
+        "Tokens a second",
+        "MFU",
+        "Gradient norm",
+        "Largest",
+        "Clipped steps",
+        "Loss spikes",
+        "Losses not finite",
+    )
     return Table("How the runs went: medians over training; a spike stands far above its neighbours", head, rows)
 
 

@@ -36,6 +36,7 @@ class RunHealth(_Record):
     mfu: float | None = Field(description="Median share of the device's peak FLOPs.")
     gradient_norm: float | None = Field(description="Median over the run.")
     largest_gradient_norm: float | None
+    clipped_steps: float | None = Field(default=None, description="Share of the steps whose gradients were clipped.")
     loss_spikes: int = Field(description="Training losses far above their neighbours'.")
     not_finite: int = Field(description="Training losses that are no number.")
 

@@ -107,7 +107,7 @@ def summary(context: ReportContext, analysis: Analysis) -> Table:
             str(s.seeds),
             fmt.number(s.best_mean),
             _place("tokens", s.best_at_tokens) if in_tokens else _place("epochs", s.best_at_epoch),
-            f"{fmt.number(s.final_mean)} ± {fmt.number(s.final_sd)}",
+            fmt.with_error(s.final_mean, s.final_sd, s.seeds),
             *[beside[s.metric] or "–"] * levels,
         )
         for s in analysis.summaries

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,6 +28,7 @@ from crossover.stages.round_state import HELD, missing_note, write_rounds
 from crossover.stages.stage_manifests import AnalysisRef, EvaluationsRef
 from crossover.stages.study_context import StudyContext
 from crossover.stages.study_report import read_analyses, study_report
+from crossover.study.arms import Schedule
 from crossover.study.study_config import Cell, StudyConfig
 from crossover.study.study_digests import analysis_digest, dataset_digest, short
 from crossover.training.run_spec import cell_model
@@ -44,6 +45,10 @@ SCHEDULE_NOTES = {
     "cosine": "The learning rate decays by a cosine over the whole run, alike in both arms: only the last point of a "
     "run is a budget, and a crossing before it compares unfinished runs.",
 }
+OWN_SCHEDULES_NOTE = (
+    "The compared arms have learning-rate schedules of their own, so that a point may be a finished budget of one arm "
+    "and an unfinished run of the other (under cosine all but the last are unfinished):"
+)
 UNPLANNED_NOTE = (
     "These runs had been analysed under another plan before this one was written: these verdicts were not planned in "
     "advance, and error rates hold only for a plan that was fixed before the results were seen."
@@ -170,8 +175,16 @@ def _notes(context: StudyContext) -> tuple[str, ...]:
         context.store.write_document(HISTORY, history, replaces=document.version if document else None)
     compared = (context.study.analysis.baseline, context.study.analysis.candidate)
     bound = any(context.study.arm(arm).family == "DLM" for arm in compared)
-    schedule = SCHEDULE_NOTES.get(context.study.training.schedule, "")
+    schedule = _schedule_note({arm: context.study.training_of(arm).schedule for arm in compared})
     return (*[BOUND_NOTE] * bound, *[schedule] * bool(schedule), *[UNPLANNED_NOTE] * unplanned, *[GROWN_NOTE] * grown)
+
+
+def _schedule_note(schedules: Mapping[str, Schedule]) -> str:
+    """What readers must know of the compared arms' learning-rate schedules; empty for constant rates."""
+    if len(set(schedules.values())) == 1:
+        return SCHEDULE_NOTES.get(next(iter(schedules.values())), "")
+    text = ", ".join(f"{arm} {schedule}" for arm, schedule in schedules.items())
+    return f"{OWN_SCHEDULES_NOTE} {text}."
 
 
 def _stored(context: StudyContext, digest: str) -> dict[str, Analysis]:

@@ -43,7 +43,7 @@ def scorer_digest(study: StudyConfig) -> str:
 
 def planned_parts(study: StudyConfig, inputs: EvaluationInputs, run: RunId, digest: str) -> dict[int, tuple[Part, ...]]:
     """The parts of the evaluation of each of a run's checkpoints, by step."""
-    config, steps = study.evaluation, list(study.evaluation_steps(study.cell(run.cell)))
+    config, steps = study.evaluation, list(study.evaluation_steps(study.cell(run.cell), run.arm))
     with_chain_rule = spread_steps(steps, config.chain_rule_points)
     with_writing = spread_steps(steps, config.writing_points)
     return {

@@ -47,7 +47,7 @@ def stored_runs(context: StudyContext, reference: DatasetRef, group: Group) -> l
 def register_finished(context: StudyContext, dataset: Dataset, run: RunRef) -> None:
     """Record a run that is trained to its end, and its checkpoints; a registry that has them is left as it is."""
     study, cell = context.study, context.study.cell(run.id.cell)
-    tokens_per_step = study.training.batch_size * study.data.sequence_length
+    tokens_per_step = study.tokens_per_step(run.id.arm)
     context.registry.register_run(
         study.digest,
         run.id,
@@ -96,5 +96,5 @@ def run_config(study: StudyConfig, run: RunId) -> dict[str, object]:
         "active_parameters": model.active_parameters,
         "recipe": study.arm(run.arm).model_dump(mode="json"),
         "model": model.model_dump(mode="json"),
-        "training": study.training.model_dump(mode="json"),
+        "training": study.training_of(run.arm).model_dump(mode="json"),
     }

@@ -101,9 +101,10 @@ def data_card(study: StudyConfig, manifest: DatasetManifest) -> str:
         "Documents": f"{manifest.documents:,}: {manifest.train_documents:,} to train on, "
         f"{manifest.validation_documents:,} held out",
         "Left out": f"{manifest.duplicates_dropped:,} exact duplicates, {manifest.undecodable_dropped:,} not UTF-8, "
-        f"{manifest.empty_dropped:,} empty; {manifest.tail_tokens_dropped:,} tokens of tails",
+        f"{manifest.empty_dropped:,} empty; {manifest.tail_tokens_dropped:,} tokens that fill no example",
         "Overlap of the sides": "; ".join(manifest.overlap) or "not counted",
-        "Training tokens": f"{manifest.available_tokens:,}, in examples of {manifest.sequence_length}",
+        "Training tokens": f"{manifest.available_tokens:,}, in examples of {manifest.sequence_length}; "
+        f"{manifest.joined_tokens:,} in examples of joined documents, none padded",
         "Held-out tokens": f"{manifest.validation_examples * manifest.sequence_length:,}",
         "Tokenizer": f"{manifest.tokenizer}, {manifest.bytes_per_token:.2f} bytes a token",
         "Unique tokens of the cells": ", ".join(f"{budget.tokens:,}" for budget in manifest.budgets),
@@ -134,11 +135,11 @@ def _overlap_examples(manifest: DatasetManifest) -> list[str]:
 
 def training_table(study: StudyConfig, trained: RunsRef) -> str:
     """The trained runs, as a table in Markdown."""
-    tokens = study.training.batch_size * study.data.sequence_length
-    lines = [
-        f"| {run.id.cell} | {run.id.arm} | {run.id.seed} | {run.checkpoints[-1].step:,} "
-        f"| {run.checkpoints[-1].step * tokens:,} | {len(run.checkpoints)} | `{run.digest[:12]}` |"
-        for run in trained.runs
-    ]
+    lines = []
+    for run in trained.runs:
+        last = run.checkpoints[-1].step
+        tokens = last * study.tokens_per_step(run.id.arm)
+        counts = f"{last:,} | {tokens:,} | {len(run.checkpoints)}"
+        lines.append(f"| {run.id.cell} | {run.id.arm} | {run.id.seed} | {counts} | `{run.digest[:12]}` |")
     head = ("| cell | arm | seed | steps | tokens | checkpoints | run |", "|---|---|---|---|---|---|---|")
     return "\n".join((f"# Trained runs of {study.name}", "", *head, *lines)) + "\n"

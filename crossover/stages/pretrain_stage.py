@@ -106,7 +106,14 @@ def pretrain_stage(context: StudyContext, reference: DatasetRef, group: Group, w
     budget = dataset.manifest.budget(cell.unique_tokens)
     runs = []
     for seed in group.seeds:
-        spec = RunSpec(study=context.study, cell=cell, arm=group.arm, seed=seed, examples=budget.digest)
+        spec = RunSpec(
+            study=context.study,
+            cell=cell,
+            arm=group.arm,
+            seed=seed,
+            examples=budget.digest,
+            document_end=dataset.manifest.document_end,
+        )
         folder = context.store.path(run_name(spec.id, spec.digest))
         finished = world.share(finished_run(context, spec) if world.leads else None)
         if finished is None:
@@ -120,7 +127,7 @@ def pretrain_stage(context: StudyContext, reference: DatasetRef, group: Group, w
                 )
                 _train(context, spec, dataset, folder, world)
             else:
-                Trainer(spec, dataset.train(cell.unique_tokens), folder, NoRecorder(), world=world).run()
+                Trainer(spec, dataset.train(cell.unique_tokens, seed), folder, NoRecorder(), world=world).run()
             world.barrier()
             finished = world.share(finished_run(context, spec) if world.leads else None)
         if finished is None:
@@ -156,7 +163,7 @@ def _train(context: StudyContext, spec: RunSpec, dataset: Dataset, folder: Path,
     reason = "failed"
     try:
         with noting_run(spec.key), kept_alive(attempt), _progress(context.study, spec, started) as on_step:
-            examples = dataset.train(spec.cell.unique_tokens)
+            examples = dataset.train(spec.cell.unique_tokens, spec.seed)
             Trainer(spec, examples, folder, recorder, on_step, world).run()
         recorder.flush()
         _publish_missing(context, spec)
@@ -179,8 +186,8 @@ def _publish_missing(context: StudyContext, spec: RunSpec) -> None:
 @contextmanager
 def _progress(study: StudyConfig, spec: RunSpec, started: int) -> Iterator[Callable[[int, int, float], None]]:
     """A meter over the run's steps, fed by the trainer."""
-    schedule = run_schedule(study.training, spec.milestones)
-    tokens = study.training.batch_size * study.data.sequence_length
+    schedule = run_schedule(spec.training, spec.milestones)
+    tokens = study.tokens_per_step(spec.arm)
     with Meter("pretrain", spec.key, schedule.steps, initial=schedule.steps_before(started)) as meter:
         began, last, first = time.monotonic(), schedule.steps_before(started), schedule.steps_before(started)
 

@@ -87,7 +87,7 @@ def plan_reuse(study: StudyConfig, store: ArtifactStore, selected: str = "") -> 
     for run in runs:
         examples = corpus.budgets.get(study.cell(run.cell).unique_tokens) if corpus else None
         digest = run_digest(study, run, examples) if examples else None
-        steps = study.evaluation_steps(study.cell(run.cell))
+        steps = study.evaluation_steps(study.cell(run.cell), run.arm)
         saved = set(store.names(f"{run_name(run, digest)}/checkpoints")) if digest else set()
         if not digest or any(f"{run_name(run, digest)}/checkpoints/{step_name(step)}" not in saved for step in steps):
             new.append(run)

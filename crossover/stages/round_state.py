@@ -214,5 +214,5 @@ def _flops(study: StudyConfig, cell_name: str, arm: str) -> float:
     from crossover.training.run_spec import cell_model
 
     cell = study.cell(cell_name)
-    steps = run_schedule(study.training, study.evaluation_steps(cell)).steps
+    steps = run_schedule(study.training_of(arm), study.evaluation_steps(cell, arm)).steps
     return steps * flops_per_step(study, cell_model(study, cell), study.arm(arm))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from crossover.report.report_data import RunHealth
 from crossover.stages.study_context import StudyContext
 
-_METRICS = ("training_loss", "gradient_norm", "tokens_per_second", "mfu")
+_METRICS = ("training_loss", "gradient_norm", "tokens_per_second", "mfu", "clipped_steps")
 _NEIGHBOURS = 3
 _SPIKE = 6.0
 """A training loss this many robust standard deviations above its neighbours is a spike."""
@@ -31,7 +31,7 @@ def health_of(context: StudyContext, cell: str) -> Runs:
 
 
 def _health(attempts: int, columns: Sequence[Sequence[float]]) -> RunHealth:
-    loss, norm, speed, mfu = (np.asarray(column, dtype=np.float64) for column in columns)
+    loss, norm, speed, mfu, clipped = (np.asarray(column, dtype=np.float64) for column in columns)
     middle = _median(norm)
     return RunHealth(
         attempts=attempts,
@@ -39,6 +39,7 @@ def _health(attempts: int, columns: Sequence[Sequence[float]]) -> RunHealth:
         mfu=_median(mfu),
         gradient_norm=middle,
         largest_gradient_norm=float(np.nanmax(norm)) if middle is not None else None,
+        clipped_steps=float(clipped[-1]) if clipped.size else None,
         loss_spikes=loss_spikes(loss),
         not_finite=int((~np.isfinite(loss)).sum()),
     )

@@ -111,6 +111,7 @@ def _training_facts(study: StudyConfig) -> list[Fact]:
     facts = [
         Fact(label="Arms", value=", ".join(study.arms)),
         Fact(label="Seeds (pairs share data order and initial weights)", value=", ".join(map(str, study.seeds))),
+        Fact(label="Data of the seeds", value=_SEEDS_DATA[study.data.resample]),
         Fact(label="Epochs", value=f"{training.epochs:g}"),
         Fact(label="Batch", value=f"{training.batch_size} × {study.data.sequence_length} tokens"),
         Fact(
@@ -119,6 +120,14 @@ def _training_facts(study: StudyConfig) -> list[Fact]:
             f"weight decay {training.weight_decay:g}, clip {training.gradient_clip:g}",
         ),
     ]
+    own = {name: study.arm(name).own_training for name in study.arms}
+    if any(own.values()):
+        listed = {
+            name: ", ".join(f"{field.replace('_', ' ')} {value}" for field, value in settings.items())
+            for name, settings in own.items()
+        }
+        text = "; ".join(f"{name}: {settings}" for name, settings in listed.items() if settings)
+        facts.append(Fact(label="Settings of single arms", value=text))
     if "DLM" in families:
         masks = f"{evaluation.nelbo_draws} frozen stratified masks an example"
         facts += [
@@ -128,6 +137,12 @@ def _training_facts(study: StudyConfig) -> list[Fact]:
     if "AR" in families:
         facts.append(Fact(label="AR loss in evaluation", value="exact, first token included (BOS)"))
     return facts
+
+
+_SEEDS_DATA = {
+    False: "one subset of the corpus for all seeds: intervals do not hold which data one happened to have",
+    True: "each seed has its own sample of the corpus: intervals hold which data one happened to have",
+}
 
 
 def _spent(runs: Sequence[EvaluatedRun]) -> list[Fact]:

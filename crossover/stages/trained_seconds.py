@@ -29,7 +29,7 @@ def trained_seconds(study: StudyConfig, store: ArtifactStore, runs: Iterable[Run
         examples = corpus.budgets.get(cell.unique_tokens) if corpus else None
         if examples is None:
             continue
-        last = step_name(study.evaluation_steps(cell)[-1])
+        last = step_name(study.total_steps(cell, run.arm))
         folder = store.path(f"{run_name(run, run_digest(study, run, examples))}/checkpoints/{last}")
         try:
             seconds[run] = float(json.loads((folder / MANIFEST).read_text("utf-8"))["seconds"])

@@ -131,8 +131,8 @@ def waiting_time(
     """
     training, evaluation = {}, {}
     for cell in study.cells:
-        steps = run_schedule(study.training, study.evaluation_steps(cell)).steps
         for arm in study.arms:
+            steps = run_schedule(study.training_of(arm), study.evaluation_steps(cell, arm)).steps
             if (measured := (cell.model, arm)) in seconds.step:
                 training[cell.name, arm] = seconds.step[measured] * steps
                 evaluation[cell.name, arm] = seconds.row[measured] * evaluation_rows(study, cell, study.arm(arm))
@@ -187,7 +187,7 @@ def _analysis_seconds(study: StudyConfig) -> float:
     for metric in plan.metrics:
         for arm in study.arms:
             for seed in study.seeds:
-                for step in study.evaluation_steps(cell):
+                for step in study.evaluation_steps(cell, arm):
                     row = (arm, seed, step * 64, step * 1e9, step * 0.1, metric.name, 3 + rng.normal() / 10)
                     for column, value in zip(curves.values(), row, strict=True):
                         column.append(value)

@@ -11,6 +11,8 @@ from crossover.field_faults import NAME_PATTERN, unknown_name
 Family = Literal["AR", "DLM"]
 ObjectiveKind = Literal["next-token", "masked", "block-masked"]
 MaskSampling = Literal["exact-count", "bernoulli"]
+Schedule = Literal["constant", "wsd", "cosine"]
+DropoutPlace = Literal["residual", "mlp"]
 
 Factor = Literal["any-order modelling", "Monte Carlo augmentation"]
 
@@ -24,7 +26,15 @@ class Recipe(BaseModel):
 
     base: str = Field(default="", description="The built-in arm to start from; default: the one of the same name.")
     weight_decay: float | None = Field(default=None, ge=0, description="In place of `training.weight_decay`.")
-    dropout: Ratio | None = Field(default=None, description="Share of features zeroed after each residual branch.")
+    learning_rate: float | None = Field(default=None, gt=0, description="In place of `training.learning_rate`.")
+    batch_size: int | None = Field(default=None, ge=1, description="In place of `training.batch_size`; runs end alike.")
+    warmup_steps: int | None = Field(default=None, ge=0, description="In place of `training.warmup_steps`.")
+    schedule: Schedule | None = Field(default=None, description="In place of `training.schedule`.")
+    dropout: Ratio | None = Field(default=None, description="Share of features zeroed after residual branches.")
+    dropout_place: DropoutPlace | None = Field(
+        default=None,
+        description="After attention and feed-forward (`residual`), or after the feed-forward alone (`mlp`).",
+    )
     input_mask: Ratio | None = Field(default=None, description="Share of an AR arm's input tokens shown as MASK.")
     mask_sampling: MaskSampling | None = Field(
         default=None, description="How a masked arm draws masks: `exact-count` (stratified) or `bernoulli` (plain 1/t)."
@@ -44,7 +54,12 @@ class Arm(BaseModel):
     objective: ObjectiveKind
     description: str
     weight_decay: float | None = None
+    learning_rate: float | None = None
+    batch_size: int | None = None
+    warmup_steps: int | None = None
+    schedule: Schedule | None = None
     dropout: float = 0.0
+    dropout_place: DropoutPlace = "residual"
     input_mask: float = 0.0
     mask_sampling: MaskSampling = "exact-count"
     block_length: int = 0
@@ -75,6 +90,12 @@ class Arm(BaseModel):
         return self.objective == "next-token"
 
     @property
+    def own_training(self) -> dict[str, object]:
+        """The training settings that the arm has in place of the study's, by field."""
+        fields = ("weight_decay", "learning_rate", "batch_size", "warmup_steps", "schedule")
+        return {field: value for field in fields if (value := getattr(self, field)) is not None}
+
+    @property
     def isolates(self) -> Factor | None:
         """Which of the three factors of the DLM's advantage this arm isolates as an ablation, if any."""
         if self.objective == "block-masked":
@@ -89,6 +110,12 @@ ARMS: dict[str, Arm] = {
     for arm in (
         Arm(name="ar", objective="next-token", description=f"{_AR}, the study's settings"),
         Arm(name="dlm", objective="masked", description=f"{_DLM}, the study's settings"),
+        Arm(
+            name="dlm-bernoulli",
+            objective="masked",
+            description="masked diffusion, each token masked with probability t, weight 1/t: the plain estimator",
+            mask_sampling="bernoulli",
+        ),
         Arm(
             name="ar-decay",
             objective="next-token",

@@ -14,7 +14,7 @@ LEAST_RECALL = 0.95
 """Share of the pairs at the similarity itself that the bands must bring together."""
 
 
-class DeduplicationConfig(StudyPart):
+class NearConfig(StudyPart):
     """Near-duplicates: found by MinHash signatures in bands, verified by the signatures, joined to clusters."""
 
     near: Literal["off", "count", "split", "drop"] = Field(

@@ -9,7 +9,15 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from crossover.analysis.analysis_plan import AnalysisPlan
 from crossover.field_faults import NAME_PATTERN, did_you_mean
@@ -100,11 +108,9 @@ class StudyConfig(StudyPart):
 
     @field_validator("seeds")
     @classmethod
-    def _at_least_two_seeds(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
-        if len(seeds) < 2:
-            raise ValueError(
-                f"{len(seeds)} seed says nothing about spread; give at least 2, and 5 or more for a verdict"
-            )
+    def _seeds_are_distinct(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if not seeds:
+            raise ValueError("no seed trains nothing; give 1 to explore, and 5 or more for a verdict")
         if min(seeds) < 0 or len(set(seeds)) < len(seeds):
             raise ValueError(f"seeds must be distinct and not negative, found {list(seeds)}")
         return seeds
@@ -163,12 +169,18 @@ class StudyConfig(StudyPart):
             raise ValueError(
                 f"data.validation_tokens: {self.data.validation_tokens} is less than one example of {length} tokens"
             )
-        for cell in self.cells:
-            if len(self.evaluation_steps(cell)) < 2:
-                raise ValueError(
-                    f"training.epochs: {self.training.epochs:g} epochs of {cell.name} leave fewer than two steps to "
-                    "measure; raise training.epochs, or lower training.batch_size or evaluation.first_epoch"
-                )
+        for arm in self.arms:
+            try:
+                self.training_of(arm)
+            except ValidationError as error:
+                problem = error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
+                raise ValueError(f"recipes.{arm}: {problem}") from error
+            for cell in self.cells:
+                if len(self.evaluation_steps(cell, arm)) < 2:
+                    raise ValueError(
+                        f"training.epochs: {self.training.epochs:g} epochs of {cell.name} leave {arm} fewer than two "
+                        "steps to measure; raise training.epochs, or lower its batch size or evaluation.first_epoch"
+                    )
         return self
 
     @property
@@ -198,13 +210,43 @@ class StudyConfig(StudyPart):
         """Training examples of a cell: whole sequences that fit into the budget."""
         return cell.unique_tokens // self.data.sequence_length
 
-    def total_steps(self, cell: Cell) -> int:
-        """Optimizer steps that make up the asked epochs, at least one."""
-        return max(1, math.ceil(self.training.epochs * self.examples(cell) / self.training.batch_size))
+    def training_of(self, arm: str) -> TrainingConfig:
+        """The training settings of an arm: the study's, but for what its recipe sets.
 
-    def evaluation_steps(self, cell: Cell) -> tuple[int, ...]:
-        """Steps at which a run is saved and measured: log-spaced, the last step included."""
-        total = self.total_steps(cell)
+        Raises:
+            ValidationError: its microbatches do not fill its batch.
+        """
+        own = self.arm(arm).own_training
+        return TrainingConfig.model_validate(self.training.model_dump() | own) if own else self.training
+
+    def tokens_per_step(self, arm: str) -> int:
+        """Tokens in a global batch of an arm."""
+        return self.training_of(arm).batch_size * self.data.sequence_length
+
+    def total_steps(self, cell: Cell, arm: str = "") -> int:
+        """Optimizer steps of a run; see `evaluation_steps`."""
+        return self.evaluation_steps(cell, arm)[-1]
+
+    def evaluation_steps(self, cell: Cell, arm: str = "") -> tuple[int, ...]:
+        """Steps at which a run is saved and measured: log-spaced, the last step included.
+
+        An arm with a batch of its own is measured after the same tokens as the others, to the nearest of its steps; its
+        last step is the first one that is not before their end.
+
+        Args:
+            cell: of the run.
+            arm: of the run; empty for one with the study's batch.
+        """
+        steps = self._study_steps(cell)
+        own = self.arm(arm).batch_size if arm else None
+        if own is None:
+            return steps
+        ratio = self.training.batch_size / own
+        last = math.ceil(steps[-1] * ratio)
+        return tuple(sorted({min(last, max(1, round(step * ratio))) for step in steps[:-1]} | {last}))
+
+    def _study_steps(self, cell: Cell) -> tuple[int, ...]:
+        total = max(1, math.ceil(self.training.epochs * self.examples(cell) / self.training.batch_size))
         epoch = self.evaluation.first_epoch or min(FIRST_EPOCH, self.training.epochs / 8)
         first = max(1, math.ceil(epoch * self.examples(cell) / self.training.batch_size))
         if first >= total:

@@ -21,7 +21,7 @@ from crossover.study.data_config import DataConfig
 from crossover.study.identity import RunId
 from crossover.study.study_config import StudyConfig
 
-DATASET_VERSION = 2
+DATASET_VERSION = 3
 """Raise when the same corpus and settings would give other examples."""
 TRAINING_VERSION = 1
 """Raise when the same examples, settings and seed would give other weights."""
@@ -54,10 +54,12 @@ def run_digest(study: StudyConfig, run: RunId, examples: str) -> str:
             "examples": examples,
             "tokenizer": study.data.tokenizer,
             "sequence_length": study.data.sequence_length,
+            "attention": study.data.attention,
+            "resample": study.data.resample,
             "model": PRESETS[cell.model],
             "arm": study.arm(run.arm).model_dump(mode="json", exclude={"description"}),
-            "training": study.training.model_dump(mode="json"),
-            "milestones": list(study.evaluation_steps(cell)),
+            "training": study.training_of(run.arm).model_dump(mode="json"),
+            "milestones": list(study.evaluation_steps(cell, run.arm)),
         }
     )
 

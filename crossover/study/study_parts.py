@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from crossover.field_faults import NAME_PATTERN, unknown_name
 from crossover.model.model_presets import model_presets
+from crossover.study.arms import Schedule
 from crossover.study.study_part import StudyPart
 
 DOMAIN_CLOZE = "domain-cloze"
@@ -46,13 +47,19 @@ class TrainingConfig(StudyPart):
     )
     learning_rate: float = Field(default=3e-3, gt=0, description="Peak rate.")
     warmup_steps: int = Field(default=10, ge=0, description="Steps of linear warm-up.")
-    schedule: Literal["constant", "wsd", "cosine"] = Field(
+    schedule: Schedule = Field(
         default="constant",
         description="`wsd` ends each measured point on its own decay branch; under `cosine` only the last is a budget.",
     )
     decay_fraction: float = Field(default=0.1, gt=0, lt=1, description="Share of a budget that its branch decays over.")
     final_rate: float = Field(
         default=0.0, ge=0, lt=1, description="Rate at the end of a decay, as a share of the peak."
+    )
+    random_lengths: float = Field(
+        default=0.01,
+        ge=0,
+        le=1,
+        description="Share of the examples that are cut at random into two sequences, in all arms.",
     )
     weight_decay: float = Field(default=0.1, ge=0, description="Decoupled decay of matrices; norms have none.")
     beta1: float = Field(default=0.9, ge=0, lt=1)

@@ -132,6 +132,7 @@ def build_model(info: CheckpointInfo) -> Transformer:
         mask_id=tokenizer.MASK,
         block_length=info.block_length,
         expert_choice=info.expert_choice,
+        document_end=info.document_end,
     )
 
 

@@ -39,6 +39,10 @@ class CheckpointInfo(BaseModel):
     """Tokens in a block of a block diffusion model; 0 otherwise."""
     expert_choice: bool = False
     """Whether experts choose tokens, in a sparse model."""
+    document_end: int | None = None
+    """Id of the token that ends a document, where attention stays within the documents of an example."""
+    clipped: int = 0
+    """Steps so far whose gradients were clipped."""
     skipped: tuple[int, ...] = ()
     """Steps whose batches were read but not learnt from, after a roll-back."""
     rollbacks: int = 0

@@ -80,7 +80,7 @@ def step_memory(config: TrainingConfig, shape: ModelConfig, arm: Arm, *, length:
     """Estimate the memory of a training step on one device.
 
     Args:
-        config: training settings of the study; its device need not be present.
+        config: training settings of the arm; its device need not be present.
         shape: architecture of the model.
         arm: the recipe.
         length: tokens of text per example.
@@ -98,7 +98,8 @@ def step_memory(config: TrainingConfig, shape: ModelConfig, arm: Arm, *, length:
         engine = TrainEngine(settings, shape, arm, seed=0, length=length, world=World())
         slots = engine.slots[0]
         rows = np.zeros((slots.stop, length), dtype=np.int64)
-        batch = Batch(np.zeros(slots.stop, dtype=np.int64), np.arange(slots.stop))
+        cuts = np.full(slots.stop, 0.5) if config.random_lengths else None  # the attention mask of such a microbatch
+        batch = Batch(np.zeros(slots.stop, dtype=np.int64), np.arange(slots.stop), cuts)
         engine.chunk = engine.chunk and CHUNK_LOGITS[config.device]
         part = engine.microbatch(0, batch, slots, rows)
         for _ in range(2):

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
-from crossover.study.arms import Arm
 from crossover.study.study_parts import TrainingConfig
 
 _KINDS = ("step", "exp_avg", "exp_avg_sq", "momentum_buffer")
@@ -16,17 +15,15 @@ MUON_RATE_MATCH = "match_rms_adamw"
 
 
 def build_optimizers(
-    parameters: Iterable[tuple[str, nn.Parameter | Tensor]], config: TrainingConfig, arm: Arm
+    parameters: Iterable[tuple[str, nn.Parameter | Tensor]], config: TrainingConfig
 ) -> list[torch.optim.Optimizer]:
     """Build the optimizers of named parameters. Matrices have weight decay, gains of norms have none.
 
     Args:
         parameters: name and tensor of each.
-        config: optimizer and hyperparameters. With `muon`, Muon (Jordan et al. 2024) optimizes the two-dimensional
-            matrices of the blocks, and AdamW the embedding, the head, experts and norms.
-        arm: the recipe, whose weight decay, if set, replaces that of `config`.
+        config: optimizer and hyperparameters of the arm. With `muon`, Muon (Jordan et al. 2024) optimizes the
+            two-dimensional matrices of the blocks, and AdamW the embedding, the head, experts and norms.
     """
-    decay = config.weight_decay if arm.weight_decay is None else arm.weight_decay
     muon: list[Tensor] = []
     matrices: list[Tensor] = []
     gains: list[Tensor] = []
@@ -37,16 +34,13 @@ def build_optimizers(
             muon.append(parameter)
         else:
             matrices.append(parameter)
+    rate, decay = config.learning_rate, config.weight_decay
     groups = [{"params": matrices, "weight_decay": decay}, {"params": gains, "weight_decay": 0.0}]
     betas = (config.beta1, config.beta2)
-    optimizers: list[torch.optim.Optimizer] = [
-        torch.optim.AdamW(groups, lr=config.learning_rate, betas=betas, fused=True)
-    ]
+    optimizers: list[torch.optim.Optimizer] = [torch.optim.AdamW(groups, lr=rate, betas=betas, fused=True)]
     if muon:
         optimizers.append(
-            torch.optim.Muon(
-                muon, lr=config.learning_rate, weight_decay=decay, momentum=config.beta2, adjust_lr_fn=MUON_RATE_MATCH
-            )
+            torch.optim.Muon(muon, lr=rate, weight_decay=decay, momentum=config.beta2, adjust_lr_fn=MUON_RATE_MATCH)
         )
     return optimizers
 

@@ -109,7 +109,8 @@ def plan_study(
             problem=f"{processes} processes train nothing",
             remedy="give 1 or more",
         )
-    split_slots(study.training, World(size=processes))
+    for name in study.arms:
+        split_slots(study.training_of(name), World(size=processes))
     resident = peak_memory(World().device("cpu"))  # of this process, before a measurement adds to it
     if new_runs is None:
         new_runs = [RunId(cell.name, arm, seed) for cell in study.cells for arm in study.arms for seed in study.seeds]
@@ -155,8 +156,8 @@ def _plan_run(
         seconds: of a step on one process, where they were measured.
         resident: bytes of memory of a process before it trains.
     """
-    config, length, shape = study.training, study.data.sequence_length, cell_model(study, cell)
-    milestones = study.evaluation_steps(cell)
+    config, length, shape = study.training_of(arm.name), study.data.sequence_length, cell_model(study, cell)
+    milestones = study.evaluation_steps(cell, arm.name)
     steps = run_schedule(config, milestones).steps
     tokens = steps * config.batch_size * length
     flops = steps * flops_per_step(study, shape, arm, processes)
@@ -195,7 +196,7 @@ def _resume_copies(optimizer: str) -> int:
 
 def flops_per_step(study: StudyConfig, shape: ModelConfig, arm: Arm, processes: int = 1) -> float:
     """Floating point operations of one optimizer step, all processes together; backward twice the forward."""
-    config, length = study.training, study.data.sequence_length
+    config, length = study.training_of(arm.name), study.data.sequence_length
     objective = TrainingObjective(arm, length, 0)
     rows = (config.microbatch_size or config.batch_size // processes) * length
     scored = 1.0 if fits_unchunked(rows, shape.vocab_size) else objective.scored_fraction

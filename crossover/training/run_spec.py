@@ -15,6 +15,7 @@ from crossover.model.model_presets import preset
 from crossover.study.identity import RunId
 from crossover.study.study_config import Cell, StudyConfig
 from crossover.study.study_digests import run_digest
+from crossover.study.study_parts import TrainingConfig
 from crossover.training.checkpoint_info import latest_checkpoint, step_of
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ class RunSpec:
 
     examples: str = ""
     """Digest of the training examples of the cell's budget."""
+    document_end: int | None = None
+    """Id of the token that ends a document, where attention stays within the documents of an example."""
 
     @property
     def id(self) -> RunId:
@@ -55,7 +58,12 @@ class RunSpec:
     @property
     def milestones(self) -> tuple[int, ...]:
         """Steps at which a checkpoint is saved and measured, ascending; the last is the run's end."""
-        return self.study.evaluation_steps(self.cell)
+        return self.study.evaluation_steps(self.cell, self.arm)
+
+    @property
+    def training(self) -> TrainingConfig:
+        """The training settings of the arm."""
+        return self.study.training_of(self.arm)
 
 
 def cell_model(study: StudyConfig, cell: Cell) -> ModelConfig:

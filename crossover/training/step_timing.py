@@ -51,7 +51,7 @@ def measured_steps(
 def _turn(study: StudyConfig, shape: ModelConfig, arm: Arm) -> list[float]:
     """Times of some steps after warm-up; of the first one, where even that takes too long."""
     steps = Stepper(study, shape, arm)
-    if study.training.compile:
+    if steps.engine.config.compile:
         steps.time()  # it compiles
     began = time.perf_counter()
     times: list[float] = []
@@ -64,8 +64,9 @@ class Stepper:
     """Trains on random tokens with a learning rate of zero."""
 
     def __init__(self, study: StudyConfig, shape: ModelConfig, arm: Arm) -> None:
-        self.batch_size, length = study.training.batch_size, study.data.sequence_length
-        self.engine = TrainEngine(study.training, shape, arm, seed=0, length=length, world=World())
+        training, length = study.training_of(arm.name), study.data.sequence_length
+        self.batch_size = training.batch_size
+        self.engine = TrainEngine(training, shape, arm, seed=0, length=length, world=World())
         self.engine.set_weights(self.engine.model.draws(pair_generator(0)))
         rng = np.random.default_rng(0)
         self.examples = rng.integers(0, 256, (4 * self.batch_size, length), dtype=np.uint16)

@@ -78,8 +78,12 @@ def training_masks(
     length: int,
     mask_sampling: MaskSampling = "exact-count",
     block_length: int = 0,
+    cuts_n: NDArray[np.int64] | None = None,
 ) -> Masks:
     """Masks and weights of a microbatch; counts depend on (step, slot), positions on (epoch, example).
+
+    The parts of a cut example have exact counts and weights of their own. Blocks have them anyway, and plain 1/t does
+    not depend on the length.
 
     Args:
         seed: the run's seed.
@@ -89,6 +93,7 @@ def training_masks(
         length: tokens per example.
         mask_sampling: exact counts, or Bernoulli.
         block_length: of block diffusion; 0 otherwise.
+        cuts_n: from `batch_order.cut_places`.
     """
     noise_nL = example_noise(seed, Stream.CORRUPTION, batch, slots, length)
     slots_B = len(batch.examples_B)
@@ -104,7 +109,13 @@ def training_masks(
         return mask_blocks(offset_B[slots], noise_nL, lengths)
     counts_n = stratified_counts(slots_B, length, offset)[slots]
     masked_nL = mask_exactly(counts_n, noise_nL)
-    return masked_nL, (masked_nL * (length / counts_n[:, None])).astype(np.float32)
+    weights_nL = (masked_nL * (length / counts_n[:, None])).astype(np.float32)
+    for row in () if cuts_n is None else np.flatnonzero(cuts_n):
+        one = slice(row, row + 1)
+        own_offset_1 = (offset + np.arange(slots_B)[slots][one] / slots_B) % 1.0
+        parts = np.array([cuts_n[row], length - cuts_n[row]])
+        masked_nL[one], weights_nL[one] = mask_blocks(own_offset_1, noise_nL[one], parts)
+    return masked_nL, weights_nL
 
 
 def example_noise(seed: int, stream: Stream, batch: Batch, slots: slice, length: int) -> NDArray[np.float64]:

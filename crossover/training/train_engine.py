@@ -51,11 +51,12 @@ class TrainEngine:
     """One model in training.
 
     Args:
-        config: training settings of the study.
+        config: training settings of the arm (`StudyConfig.training_of`).
         shape: architecture of the model.
         arm: the recipe.
         seed: the run's seed.
         length: tokens of text per example, L.
+        document_end: id of the token that ends a document, where attention stays within documents; None otherwise.
         world: the process group.
 
     Raises:
@@ -63,12 +64,20 @@ class TrainEngine:
     """
 
     def __init__(
-        self, config: TrainingConfig, shape: ModelConfig, arm: Arm, *, seed: int, length: int, world: World
+        self,
+        config: TrainingConfig,
+        shape: ModelConfig,
+        arm: Arm,
+        *,
+        seed: int,
+        length: int,
+        world: World,
+        document_end: int | None = None,
     ) -> None:
         self.config, self.arm, self.world, self.length = config, arm, world, length
         self.device = world.device(config.device)
         self.precision_note = check_precision(self.device, config.precision)
-        self.objective = TrainingObjective(arm, length, seed)
+        self.objective = TrainingObjective(arm, length, seed, document_end)
         self.slots = split_slots(config, world)
         positions = (self.slots[0].stop - self.slots[0].start) * length
         self.chunk = 0 if fits_unchunked(positions, shape.vocab_size) else CHUNK_LOGITS[self.device.type]
@@ -80,6 +89,7 @@ class TrainEngine:
                 mask_id=tokenizer.MASK,
                 block_length=arm.block_length,
                 expert_choice=arm.expert_choice,
+                document_end=document_end,
             )
         self.model.checkpoint_activations = config.activation_checkpointing
         if config.compile:
@@ -90,7 +100,7 @@ class TrainEngine:
         self.model.train()
         self.model.reset_buffers(self.device)
         self.parameters = dict(self.model.named_parameters())
-        self.optimizers = build_optimizers(self.parameters.items(), config, arm)
+        self.optimizers = build_optimizers(self.parameters.items(), config)
         self._norm = torch.zeros(())
         forward = shape.forward_flops(
             keys=self.objective.visible_keys,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -32,15 +32,14 @@ from crossover.training.checkpoint_info import (
     step_folder,
     step_of,
 )
-from crossover.training.device_metrics import peak_flops, peak_memory
 from crossover.training.distributed import World
-from crossover.training.energy_meter import EnergyMeter
 from crossover.training.loss_guard import MOST_ROLLBACKS, SKIPPED_WINDOW, LossGuard
 from crossover.training.recorder import Progress, Recorder
 from crossover.training.resume_timer import ResumeTimer
 from crossover.training.run_schedule import learning_rate, run_schedule
 from crossover.training.run_spec import DivergedError, RunSpec, cell_model, pair_generator
-from crossover.training.train_engine import Snapshot, StepLosses, TrainEngine
+from crossover.training.step_log import StepLog
+from crossover.training.train_engine import Snapshot, TrainEngine
 
 LOGGED_POINTS = 200
 """Training losses recorded per run, at most about this many."""
@@ -54,17 +53,10 @@ class _State:
 
     step: int
     seconds: float
+    clipped: int = 0
+    """Steps so far whose gradients were clipped."""
     branch: tuple[int, int] | None = None
     """The decay branch that it is on: (start, end); None on the trunk."""
-
-
-@dataclass(kw_only=True)
-class _Window:
-    """What was measured since the last logged point."""
-
-    steps: int = 0
-    seconds: float = 0.0
-    data_seconds: float = 0.0
 
 
 @dataclass
@@ -105,24 +97,29 @@ class Trainer:
         world: World = World(),  # noqa: B008 - frozen, and stands for "alone"
     ) -> None:
         self.spec, self.examples, self.folder, self.recorder, self.on_step = spec, examples, folder, recorder, on_step
-        self.world, self.config = world, spec.study.training
+        self.world, self.config = world, spec.training
         self.path = run_schedule(self.config, spec.milestones)
-        self.total_steps = spec.study.total_steps(spec.cell)
+        self.total_steps = spec.milestones[-1]
         self.tokens_per_step = self.config.batch_size * spec.study.data.sequence_length
         self.skipped: set[int] = set()
         self._rollbacks = 0
         self._guard = LossGuard(self.config.spike_factor)
-        self._window = _Window()
         self._timer = ResumeTimer(get_settings().resume_minutes)
         self._steps_done = 0
 
     def run(self) -> None:
         """Train until the last milestone is saved; returns at once if it already is."""
         self.engine = self._build()
-        self._energy = EnergyMeter(self.engine.device, self.world.local_rank)
-        energy = self._energy.note and f"energy is not recorded: {self._energy.note}"
-        for note in filter(None, (self.engine.precision_note, energy) if self.world.leads else ()):
-            self.recorder.note(note)
+        if self.world.leads and self.engine.precision_note:
+            self.recorder.note(self.engine.precision_note)
+        self._log = StepLog(
+            self.recorder,
+            self.world,
+            self.engine.device,
+            precision=self.config.precision,
+            tokens_per_step=self.tokens_per_step,
+            flops_per_step=self.engine.flops_per_step,
+        )
         self._writer = BackgroundWriter()
         try:
             with deferring_termination():
@@ -138,14 +135,10 @@ class Trainer:
             self._writer.close()
 
     def _build(self) -> TrainEngine:
-        spec = self.spec
+        spec, length = self.spec, self.spec.study.data.sequence_length
+        shape, arm = cell_model(spec.study, spec.cell), spec.study.arm(spec.arm)
         return TrainEngine(
-            self.config,
-            cell_model(spec.study, spec.cell),
-            spec.study.arm(spec.arm),
-            seed=spec.seed,
-            length=spec.study.data.sequence_length,
-            world=self.world,
+            self.config, shape, arm, seed=spec.seed, length=length, world=self.world, document_end=spec.document_end
         )
 
     def _start(self) -> _State:
@@ -173,7 +166,7 @@ class Trainer:
             self.skipped |= set(info.skipped)
             self._rollbacks = max(self._rollbacks, info.rollbacks)
             self._guard.restore(info.recent_losses)
-            state = _State(step=info.step, seconds=info.seconds)
+            state = _State(step=info.step, seconds=info.seconds, clipped=info.clipped)
         self._steps_done = self.path.steps_before(state.step)
         return state
 
@@ -214,7 +207,7 @@ class Trainer:
         weights, tensors = self._save(trunk, milestone=False, resume=True)
         recent = self._guard.recent
         for end in ends:
-            state = _State(step=trunk.step, seconds=trunk.seconds, branch=(trunk.step, end))
+            state = replace(trunk, branch=(trunk.step, end))
             while state.step < end:
                 self._advance(state)
                 if self._request() == STOP:
@@ -231,7 +224,13 @@ class Trainer:
         """One optimizer step, and its numbers."""
         self._writer.poll()
         began = time.perf_counter()
-        batch = batch_at(self.spec.seed, state.step, batch_size=self.config.batch_size, examples=len(self.examples))
+        batch = batch_at(
+            self.spec.seed,
+            state.step,
+            batch_size=self.config.batch_size,
+            examples=len(self.examples),
+            random_lengths=self.config.random_lengths,
+        )
         losses = self.engine.gradients(state.step, batch, self.examples)
         rate = learning_rate(self.config, state.step, self.total_steps, state.branch)
         if state.step in self.skipped:
@@ -242,40 +241,23 @@ class Trainer:
                 self.engine.discard()
                 raise _RollBackError(state.step, fault, batch)
             self.engine.apply(rate)
+            state.clipped += losses.gradient_norm > self.config.gradient_clip
         elapsed = time.perf_counter() - began
         state.step += 1
         state.seconds += elapsed
         self._steps_done += 1
-        self._window.steps += 1
-        self._window.seconds += elapsed
-        self._window.data_seconds += losses.data_seconds
-        self._log(state, losses, rate)
+        self._log.took(elapsed, losses.data_seconds)
+        if self._is_logged(state):
+            self._log.record(self._progress(state), losses, rate=rate, clipped=state.clipped / state.step)
         if self.world.leads:
             self.on_step(self._steps_done, self.path.steps, losses.nll)
 
-    def _log(self, state: _State, losses: StepLosses, rate: float) -> None:
-        """Record what is due, on the leading process; of the branches only the last, which is the end of the run."""
+    def _is_logged(self, state: _State) -> bool:
+        """Whether the numbers of this step are recorded; of the branches only the last, which is the run's end."""
         if state.branch is not None and state.branch[1] != self.total_steps:
-            return
+            return False
         every = max(1, self.total_steps // LOGGED_POINTS)
-        if state.step % every and state.step not in self.path.milestones:
-            return
-        at, window, self._window = self._progress(state), self._window, _Window()
-        joules = self.world.total(self._energy.joules())
-        if not self.world.leads:
-            return
-        self.recorder.point(at, "training_loss", losses.nll)
-        self.recorder.point(at, "gradient_norm", losses.gradient_norm)
-        self.recorder.point(at, "learning_rate", rate)
-        per_second = window.steps / window.seconds
-        self.recorder.point(at, "tokens_per_second", per_second * self.tokens_per_step)
-        self.recorder.point(at, "data_wait", window.data_seconds / window.seconds)
-        self.recorder.point(at, "peak_memory_gib", peak_memory(self.engine.device) / 2**30)
-        peak = peak_flops(self.engine.device, self.config.precision, get_settings().peak_tflops)
-        if peak:
-            self.recorder.point(at, "mfu", per_second * self.engine.flops_per_step / (peak * self.world.size))
-        if joules is not None:
-            self.recorder.point(at, "energy_joules", joules)
+        return state.step % every == 0 or state.step in self.path.milestones
 
     def _roll_back(self, fault: _RollBackError) -> None:
         """Go back to before the batches that led up to the fault, which are then skipped; or stop.
@@ -329,6 +311,8 @@ class Trainer:
             model=self.engine.model.config,
             block_length=arm.block_length,
             expert_choice=arm.expert_choice,
+            document_end=self.spec.document_end,
+            clipped=state.clipped,
             skipped=tuple(sorted(self.skipped)),
         )
 

@@ -18,10 +18,11 @@ from torch.nn import functional as F
 
 from crossover.counter_rng import Stream, generator
 from crossover.data import tokenizer
+from crossover.model.attention import document_numbers
 from crossover.model.dropout import Dropout
 from crossover.model.transformer import Transformer
 from crossover.study.arms import Arm
-from crossover.training.batch_order import Batch
+from crossover.training.batch_order import Batch, cut_places
 from crossover.training.chunked_loss import weighted_nll
 from crossover.training.token_masking import block_lengths, example_noise, training_masks
 
@@ -33,6 +34,8 @@ class Microbatch(NamedTuple):
     targets_nL: Tensor
     weights_nL: Tensor | None
     """Weight of each token's NLL, float32; None where all are 1."""
+    documents_nT: Tensor | None
+    """Number of each position's document, within which it attends; None where an example is one sequence."""
     scored: Tensor | None
     """Flat indices into (n x L) of the tokens with a nonzero weight; None computes the logits of all tokens."""
     dropout: Dropout | None
@@ -46,11 +49,13 @@ class TrainingObjective:
         arm: the recipe.
         length: tokens of text per example, L.
         seed: the run's seed.
+        document_end: id of the token that ends a document, where attention stays within documents; None otherwise.
     """
 
     arm: Arm
     length: int
     seed: int
+    document_end: int | None = None
 
     @property
     def passes(self) -> int:
@@ -92,8 +97,10 @@ class TrainingObjective:
             device: of the tensors.
         """
         weights_nL, scored = None, None
+        cuts_n = cut_places(batch, slots, length=self.length, block_length=self.arm.block_length)
+        documents_nT = self._documents(tokens_nL, cuts_n)
         if self.arm.causal:
-            inputs_nT = self._shifted(batch, slots, tokens_nL)
+            inputs_nT = self._shifted(batch, slots, tokens_nL, documents_nT)
         else:
             masked_nL, weights_nL = training_masks(
                 seed=self.seed,
@@ -103,27 +110,48 @@ class TrainingObjective:
                 length=self.length,
                 mask_sampling=self.arm.mask_sampling,
                 block_length=self.arm.block_length,
+                cuts_n=cuts_n,
             )
             inputs_nT = np.where(masked_nL, tokenizer.MASK, tokens_nL)
             if self.arm.block_length:
                 inputs_nT = np.concatenate((tokens_nL, inputs_nT), axis=1)
+                documents_nT = None if documents_nT is None else np.tile(documents_nT, 2)
             scored = np.flatnonzero(masked_nL) if sparse else None
         return Microbatch(
             _sent(inputs_nT, device),
             _sent(tokens_nL, device),
             None if weights_nL is None else _sent(weights_nL, device),
+            None if documents_nT is None else _sent(documents_nT, device),
             None if scored is None else _sent(scored, device),
             self._dropout(batch, slots, device),
         )
 
-    def _shifted(self, batch: Batch, slots: slice, tokens_nL: NDArray[np.int64]) -> NDArray[np.int64]:
-        """BOS, then all but the last token, some of them masked if the arm has `input_mask`."""
+    def _shifted(
+        self, batch: Batch, slots: slice, tokens_nL: NDArray[np.int64], documents_nL: NDArray[np.int32] | None
+    ) -> NDArray[np.int64]:
+        """BOS, then all but the last token, some of them masked if the arm has `input_mask`.
+
+        Where attention stays within documents, each of them is predicted from a BOS of its own.
+        """
         inputs_nL = np.roll(tokens_nL, 1, axis=1)
         if self.arm.input_mask:
             hidden = example_noise(self.seed, Stream.INPUT_MASKS, batch, slots, self.length) < self.arm.input_mask
             inputs_nL[hidden] = tokenizer.MASK
         inputs_nL[:, 0] = tokenizer.BOS
+        if documents_nL is not None:
+            inputs_nL[:, 1:][documents_nL[:, 1:] != documents_nL[:, :-1]] = tokenizer.BOS
         return inputs_nL
+
+    def _documents(self, tokens_nL: NDArray[np.int64], cuts_n: NDArray[np.int64] | None) -> NDArray[np.int32] | None:
+        """Number of each token's document in its example, where a cut begins another; None if all attend to all."""
+        numbers_nL = np.zeros(tokens_nL.shape, dtype=np.int32)
+        if self.document_end is None and cuts_n is None:
+            return None
+        if self.document_end is not None:
+            numbers_nL += document_numbers(torch.from_numpy(tokens_nL), self.document_end).numpy()
+        if cuts_n is not None:
+            numbers_nL += np.arange(self.length) >= cuts_n[:, None]
+        return numbers_nL
 
     def _dropout(self, batch: Batch, slots: slice, device: torch.device) -> Dropout | None:
         if not self.arm.dropout:
@@ -132,7 +160,8 @@ class TrainingObjective:
             generator(self.seed, Stream.DROPOUT, epoch=int(epoch), example=int(example)).integers(-(2**31), 2**31)
             for epoch, example in zip(batch.epochs_B[slots], batch.examples_B[slots], strict=True)
         ]
-        return Dropout(self.arm.dropout, _sent(np.array(keys, dtype=np.int32), device))
+        keys_n = _sent(np.array(keys, dtype=np.int32), device)
+        return Dropout(self.arm.dropout, keys_n, attention=self.arm.dropout_place == "residual")
 
 
 def _sent(array: NDArray[Any], device: torch.device) -> Tensor:
@@ -165,11 +194,17 @@ def sum_of_losses(model: torch.nn.Module, part: Microbatch, arm: Arm, mask_id: i
         extra = torch.zeros(2, device=nll.device) if router is None else router.sum(dim=0)
         return torch.cat((nll[None], extra))
 
-    if not arm.block_length:
-        losses: Tensor = model(part.inputs_nT, dropout=part.dropout, readout=readout)
-        return losses
-    mask_TT, positions_T = clean_and_noisy(length, arm.block_length, part.inputs_nT.device)
-    losses = model(part.inputs_nT, mask_LL=mask_TT, positions_L=positions_T, dropout=part.dropout, readout=readout)
+    mask_TT, positions_T = None, None
+    if arm.block_length:
+        mask_TT, positions_T = clean_and_noisy(length, arm.block_length, part.inputs_nT.device)
+    losses: Tensor = model(
+        part.inputs_nT,
+        documents_BL=part.documents_nT,
+        mask_LL=mask_TT,
+        positions_L=positions_T,
+        dropout=part.dropout,
+        readout=readout,
+    )
     return losses
 
 
@@ -194,10 +229,11 @@ def clean_and_noisy(length: int, block_length: int, device: torch.device) -> tup
     return torch.cat((clean, noisy)), torch.arange(length, device=device).repeat(2)
 
 
-def shifted_inputs(tokens_BL: Tensor, bos_id: int) -> Tensor:
-    """Inputs of AR that predict `tokens_BL`: BOS, then all but the last token. Shape (B, L)."""
-    bos_B1 = torch.full_like(tokens_BL[:, :1], bos_id)
-    return torch.cat((bos_B1, tokens_BL[:, :-1]), dim=1)
+def shifted_inputs(tokens_BL: Tensor, bos_id: int, documents_BL: Tensor | None = None) -> Tensor:
+    """Inputs of AR that predict `tokens_BL`: BOS at the start and where a document begins, else the token before."""
+    begins_BL = torch.ones_like(tokens_BL, dtype=torch.bool)
+    begins_BL[:, 1:] = False if documents_BL is None else documents_BL[:, 1:] != documents_BL[:, :-1]
+    return tokens_BL.roll(1, dims=1).masked_fill(begins_BL, bos_id)
 
 
 def token_nll(logits_BLV: Tensor, tokens_BL: Tensor) -> Tensor:
@@ -207,7 +243,8 @@ def token_nll(logits_BLV: Tensor, tokens_BL: Tensor) -> Tensor:
 
 def ar_nll(model: Transformer, tokens_BL: Tensor, bos_id: int) -> Tensor:
     """Exact NLL of each token given all before it. Shape (B, L), nats."""
-    return token_nll(model(shifted_inputs(tokens_BL, bos_id)), tokens_BL)
+    documents_BL = model.documents(tokens_BL)
+    return token_nll(model(shifted_inputs(tokens_BL, bos_id, documents_BL), documents_BL=documents_BL), tokens_BL)
 
 
 def masked_nll(model: Transformer, tokens_BL: Tensor, masked_BL: Tensor) -> Tensor:
@@ -229,10 +266,12 @@ def weighted_token_nll(model: Transformer, tokens_BL: Tensor, masked_BL: Tensor,
 
     Under block diffusion the blocks before a token's own are clean.
     """
-    inputs_BL = tokens_BL.masked_fill(masked_BL, model.mask_id)
+    inputs_BL, documents_BL = tokens_BL.masked_fill(masked_BL, model.mask_id), model.documents(tokens_BL)
     if not model.block_length:
-        return token_nll(model(inputs_BL), tokens_BL) * weights_BL
+        return token_nll(model(inputs_BL, documents_BL=documents_BL), tokens_BL) * weights_BL
     length = tokens_BL.shape[1]
     mask_TT, positions_T = clean_and_noisy(length, model.block_length, tokens_BL.device)
-    logits_BTV = model(torch.cat((tokens_BL, inputs_BL), dim=1), mask_LL=mask_TT, positions_L=positions_T)
+    documents_BT = None if documents_BL is None else documents_BL.repeat(1, 2)
+    inputs_BT = torch.cat((tokens_BL, inputs_BL), dim=1)
+    logits_BTV = model(inputs_BT, documents_BL=documents_BT, mask_LL=mask_TT, positions_L=positions_T)
     return token_nll(logits_BTV[:, length:], tokens_BL) * weights_BL

@@ -235,7 +235,8 @@ def _window_problem(data: _Data, name: str, window: tuple[float, float]) -> str:
 def too_few(pairs: int, minimum: int) -> str:
     """The reason for no verdict below the fewest pairs."""
     have = "No complete seed pair" if pairs == 0 else f"Only {pairs} complete seed pair{'s' * (pairs > 1)}"
-    return f"{have}, and a verdict needs {minimum}: add {minimum - pairs} more, each run in both arms"
+    single = "; one pair has no interval" if pairs == 1 else ""
+    return f"{have}, and a verdict needs {minimum}: add {minimum - pairs} more, each run in both arms{single}"
 
 
 def decide(evidence: Evidence, adjusted: PValues, metric: MetricPlan, plan: AnalysisPlan) -> Decision:

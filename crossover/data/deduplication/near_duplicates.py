@@ -22,7 +22,7 @@ from crossover.data.deduplication.minhash import Signatures, signatures
 from crossover.data.deduplication.near_clusters import Indices, first_of_cluster
 from crossover.files import workspace_error
 from crossover.settings import get_settings
-from crossover.study.near_config import DeduplicationConfig
+from crossover.study.deduplication_config import DeduplicationConfig
 
 _BATCH = 1 << 18
 """Characters that are hashed at once; one document is never cut."""

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from crossover.data.corpus_sources import SourceCounts, documents, normalise
+from crossover.data.cleaning.normalisation import normalise
+from crossover.data.corpus_sources import SourceCounts, documents
 from crossover.data.dataset import Dataset
 from crossover.data.domain_cloze import ClozeItem
 from crossover.data.prepare_dataset import prepare_cloze, prepare_dataset

@@ -172,7 +172,10 @@ class RevealsTheFuture(torch.nn.Module):
         self.truth, self.vocab, self.mask_id, self.causal = truth, vocab, vocab - 1, False
         self.lm_head, self.block_length = torch.nn.Linear(1, 1), 0
 
-    def forward(self, tokens_BL: torch.Tensor) -> torch.Tensor:
+    def documents(self, _: torch.Tensor) -> None:
+        """Each text is one document."""
+
+    def forward(self, tokens_BL: torch.Tensor, documents_BL: None) -> torch.Tensor:
         logits = torch.zeros(*tokens_BL.shape, self.vocab)
         for b, row in enumerate(tokens_BL.tolist()):
             for i in range(len(row)):

@@ -41,6 +41,7 @@ def test_the_registry_says_how_a_run_went(tmp_path: Path) -> None:
         attempt = registry.start_attempt("sha256:run", started_step=0)
         columns = {"training_loss": [*PLAIN[:-1], float("nan")], "gradient_norm": [0.5] * 59 + [9.0]}
         columns["tokens_per_second"] = [1000.0] * 60
+        columns["clipped_steps"] = [1.0] * 30 + [0.5] * 30
         for name, values in columns.items():
             points = [
                 Point(step=i + 1, tokens=10 * i, flops=1.0 * i, seconds=0.1 * i, value=float(v))
@@ -54,3 +55,4 @@ def test_the_registry_says_how_a_run_went(tmp_path: Path) -> None:
     assert (health.attempts, health.loss_spikes, health.not_finite) == (2, 0, 1)
     assert (health.tokens_per_second, health.mfu) == (1000.0, None)
     assert (health.gradient_norm, health.largest_gradient_norm) == (0.5, 9.0)
+    assert health.clipped_steps == 0.5

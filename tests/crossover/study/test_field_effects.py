@@ -23,7 +23,7 @@ from crossover.study.study_parts import DOMAIN_CLOZE
 
 BASE: dict[str, Any] = {
     "name": "base",
-    "data": {"source": "text:corpus/*.txt", "sequence_length": 64},
+    "data": {"source": "text:corpus/*.txt", "sequence_length": 64, "quality": {"scorer": "perplexity"}},
     "grid": {"unique_tokens": [2560, 5120], "models": ["pico", "mini-moe"]},
     "arms": ["ar", "dlm", "ar-decay", "ar-dropout"],
     "seeds": [0, 1, 2],
@@ -52,6 +52,8 @@ CHANGES: dict[str, Any] = {
     "evaluation.first_epoch": 2.0,
     "evaluation.tasks": [DOMAIN_CLOZE, "blimp", "humaneval", "lambada"],
     "evaluation.scorer": "other-study/checkpoint",
+    "data.cleaning.languages": ["en"],
+    "data.quality.tier": "high",
     "analysis.metrics": ["validation_bpb", f"{DOMAIN_CLOZE}_margin"],
     "analysis.axes": ["epochs"],
     "analysis.comparisons": ["matched"],

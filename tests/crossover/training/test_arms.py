@@ -24,6 +24,7 @@ def test_the_built_in_arms_are_what_they_say() -> None:
     assert {name: (arm.family, arm.objective) for name, arm in ARMS.items()} == {
         "ar": ("AR", "next-token"),
         "dlm": ("DLM", "masked"),
+        "dlm-bernoulli": ("DLM", "masked"),
         "ar-decay": ("AR", "next-token"),
         "ar-dropout": ("AR", "next-token"),
         "ar-masked-input": ("AR", "next-token"),
@@ -38,6 +39,7 @@ def test_the_built_in_arms_are_what_they_say() -> None:
     assert set_apart == {
         "ar": {},
         "dlm": {},
+        "dlm-bernoulli": {"mask_sampling": "bernoulli"},
         "ar-decay": {"weight_decay": 1.0},
         "ar-dropout": {"dropout": 0.1},
         "ar-masked-input": {"input_mask": 0.3},

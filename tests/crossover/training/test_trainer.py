@@ -48,14 +48,17 @@ def weights(folder: Path) -> bytes:
     return (newest / "model.safetensors").read_bytes()
 
 
-@pytest.mark.parametrize("arm", ["ar", "dlm"])
-def test_golden_losses(arm: str, tiny_study: StudyConfig, examples: np.ndarray, tmp_path: Path) -> None:
+@pytest.mark.parametrize("trace", ["ar", "dlm", "ar, random lengths", "dlm, random lengths"])
+def test_golden_losses(trace: str, tiny_study: StudyConfig, examples: np.ndarray, tmp_path: Path) -> None:
     """Bit-identical on a rerun; and the recorded trace within what another processor may differ by."""
-    first = train(spec_of(tiny_study, arm), examples, tmp_path / "a")
-    again = train(spec_of(tiny_study, arm), examples, tmp_path / "b")
+    arm, _, random = trace.partition(", ")
+    training = tiny_study.training if random else tiny_study.training.model_copy(update={"random_lengths": 0.0})
+    spec = spec_of(tiny_study.model_copy(update={"training": training}), arm)
+    first = train(spec, examples, tmp_path / "a")
+    again = train(spec, examples, tmp_path / "b")
     assert first == again
     assert weights(tmp_path / "a") == weights(tmp_path / "b")
-    recorded = {int(step): loss for step, loss in json.loads(GOLDEN.read_text())[arm].items()}
+    recorded = {int(step): loss for step, loss in json.loads(GOLDEN.read_text())[trace].items()}
     assert first.keys() == recorded.keys()
     np.testing.assert_allclose([first[s] for s in recorded], list(recorded.values()), rtol=2e-5)
 

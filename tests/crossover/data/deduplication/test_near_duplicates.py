@@ -14,7 +14,7 @@ from crossover.data.deduplication.minhash import EMPTY, signatures
 from crossover.data.deduplication.near_clusters import first_of_cluster
 from crossover.data.deduplication.near_duplicates import NearDuplicates
 from crossover.data.deduplication.shingles import ngram_hashes, unit_hashes
-from crossover.study.near_config import DeduplicationConfig
+from crossover.study.deduplication_config import DeduplicationConfig
 
 WORDS = [f"word{i}" for i in range(5000)]
 

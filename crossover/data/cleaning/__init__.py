@@ -1,0 +1,1 @@
+"""Documents are normalised, repaired, scrubbed, filtered, and freed of exact copies."""

@@ -1,0 +1,131 @@
+"""The steps of the cleaning in their order: first those that rewrite, then those that leave documents out.
+
+Filters see the text that would be trained on, and do not change it; hence cleaning twice is cleaning once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+from crossover.data.cleaning import scrubbing
+from crossover.data.cleaning.characters import remove_controls, repair_encoding
+from crossover.data.cleaning.cleaning_counts import CleaningCounts, StepCounts
+from crossover.data.cleaning.code_files import code_fault
+from crossover.data.cleaning.gopher import quality_rule, repetition_rule
+from crossover.data.cleaning.language import language_of
+from crossover.data.cleaning.normalisation import text_bytes
+from crossover.data.document_spool import Document
+from crossover.study.cleaning_config import CleaningConfig
+
+Apply = Callable[[Document, StepCounts], Document | None]
+
+
+class Step(NamedTuple):
+    """A step: a document as it leaves it, or None after counting why it is left out."""
+
+    name: str
+    apply: Apply
+
+
+def clean_documents(
+    documents: Iterable[Document], config: CleaningConfig, counts: CleaningCounts
+) -> Iterator[Document]:
+    """Clean documents one by one, in their order.
+
+    Args:
+        documents: normalised, not empty.
+        config: the steps.
+        counts: updated while documents pass.
+    """
+    steps = cleaning_steps(config, counts)
+    counts.steps = tallies = [StepCounts(step.name) for step in steps]
+    for document in documents:
+        counts.bytes_read.add(text_bytes(document.text))
+        cleaned = _through(document, steps, tallies)
+        if cleaned is not None:
+            yield cleaned
+
+
+def cleaning_steps(config: CleaningConfig, counts: CleaningCounts) -> list[Step]:
+    """The steps that a study asks for, in their order."""
+    steps = []
+    if config.repair_encoding:
+        steps.append(_rewriting("encoding repair", repair_encoding))
+    if config.control_characters:
+        steps.append(_rewriting("control characters", remove_controls))
+    if config.secrets:
+        steps.append(_rewriting("secrets", lambda text, tally: scrubbing.scrub(text, scrubbing.SECRETS, tally)))
+    if config.personal_data:
+        steps.append(_rewriting("personal data", lambda text, tally: scrubbing.scrub(text, scrubbing.PERSONAL, tally)))
+    if config.minimum_characters or config.maximum_characters:
+        steps.append(_filtering("length", lambda document: _length_fault(document.text, config)))
+    if config.code_files:
+        steps.append(_filtering("code files", lambda document: code_fault(document.name, document.text)))
+    if config.languages:
+        steps.append(Step("language", _language_step(config, counts)))
+    if config.gopher_quality:
+        quality = quality_rule(config)
+        steps.append(_filtering("Gopher quality", lambda document: quality(document.text)))
+    if config.gopher_repetition:
+        repetition = repetition_rule()
+        steps.append(_filtering("Gopher repetition", lambda document: repetition(document.text)))
+    return steps
+
+
+def _through(document: Document, steps: list[Step], tallies: list[StepCounts]) -> Document | None:
+    size = text_bytes(document.text)
+    for step, tally in zip(steps, tallies, strict=True):
+        tally.documents_in += 1
+        tally.bytes_in += size
+        after = step.apply(document, tally)
+        if after is None:
+            return None
+        if after.text is not document.text:
+            size = text_bytes(after.text)
+        document = after
+        tally.documents_out += 1
+        tally.bytes_out += size
+    return document
+
+
+def _rewriting(name: str, rewrite: Callable[[str, StepCounts], str]) -> Step:
+    def apply(document: Document, tally: StepCounts) -> Document | None:
+        text = rewrite(document.text, tally)
+        if text is document.text:
+            return document
+        if not text:
+            tally.drop("empty")
+            return None
+        return document._replace(text=text)
+
+    return Step(name, apply)
+
+
+def _filtering(name: str, fault: Callable[[Document], str | None]) -> Step:
+    def apply(document: Document, tally: StepCounts) -> Document | None:
+        reason = fault(document)
+        if reason is None:
+            return document
+        tally.drop(reason)
+        return None
+
+    return Step(name, apply)
+
+
+def _length_fault(text: str, config: CleaningConfig) -> str | None:
+    if len(text) < config.minimum_characters:
+        return "too short"
+    return "too long" if config.maximum_characters and len(text) > config.maximum_characters else None
+
+
+def _language_step(config: CleaningConfig, counts: CleaningCounts) -> Apply:
+    def apply(document: Document, tally: StepCounts) -> Document | None:
+        language = language_of(document.text)
+        counts.languages[language] = counts.languages.get(language, 0) + 1
+        if language not in config.languages:
+            tally.drop(language)
+            return None
+        return document._replace(attributes={**document.attributes, "language": language})
+
+    return apply

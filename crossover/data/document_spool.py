@@ -1,0 +1,142 @@
+"""Documents kept on disk between two passes over a corpus.
+
+A spool is one file without a name in the scratch folder (CROSSOVER_SCRATCH): the system frees it when it is closed or
+its process ends, kill -9 included, so that nothing is ever left to clean up. It holds frames of about a mebibyte of
+documents, each compressed by zstandard, or by zlib where that is not installed; memory holds one frame and eight bytes
+for each frame written.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import tempfile
+import zlib
+from array import array
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, Self
+
+from crossover.files import workspace_error
+from crossover.settings import get_settings
+
+FRAME_BYTES = 1 << 20
+"""A frame is closed once it holds so many bytes, uncompressed; one document is never cut."""
+_LENGTHS = struct.Struct("<IQI")
+"""Bytes of name, text and attributes."""
+_LEVEL = 1
+_NO_ATTRIBUTES: Mapping[str, str] = {}
+
+
+class Document(NamedTuple):
+    """A document on its way from its source to the tokens."""
+
+    name: str
+    text: str
+    attributes: Mapping[str, str] = _NO_ATTRIBUTES
+    """What stages know of it, such as its language."""
+
+
+class DocumentSpool:
+    """Documents in the order in which they were appended; they may be iterated any number of times, also at once.
+
+    Args:
+        folder: where the file lies; default: `spools` in the scratch folder.
+
+    Raises:
+        WorkspaceError: the folder cannot be written; here, and in `append` when the disk is full.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._folder = folder or get_settings().scratch_folder / "spools"
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._file = tempfile.TemporaryFile(dir=self._folder, prefix=".spool.")
+        except OSError as error:
+            raise workspace_error(self._folder, error) from error
+        self._compress, self._decompress = _codec()
+        self._ends = array("Q")
+        self._frame, self._documents = bytearray(), 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        """Documents."""
+        return self._documents
+
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes on disk, without the frame that is not yet full."""
+        return self._ends[-1] if self._ends else 0
+
+    def append(self, name: str, text: str, attributes: Mapping[str, str] = _NO_ATTRIBUTES) -> None:
+        """Add a document.
+
+        Args:
+            name: of the document.
+            text: any text, half surrogates included.
+            attributes: what is known of it.
+
+        Raises:
+            WorkspaceError: the disk is full.
+        """
+        parts = [name.encode("utf-8", "surrogatepass"), text.encode("utf-8", "surrogatepass")]
+        parts.append(json.dumps(dict(attributes)).encode() if attributes else b"")
+        self._frame += _LENGTHS.pack(*map(len, parts))
+        for part in parts:
+            self._frame += part
+        self._documents += 1
+        if len(self._frame) >= FRAME_BYTES:
+            self._store_frame()
+
+    def __iter__(self) -> Iterator[Document]:
+        """Every document that was appended before the iteration began."""
+        last, start = bytes(self._frame), 0
+        for end in list(self._ends):
+            yield from _documents(self._decompress(os.pread(self._file.fileno(), end - start, start)))
+            start = end
+        yield from _documents(last)
+
+    def close(self) -> None:
+        """Give the disk back."""
+        self._file.close()
+
+    def _store_frame(self) -> None:
+        try:
+            self._file.write(self._compress(bytes(self._frame)))
+            self._file.flush()
+        except OSError as error:
+            raise workspace_error(self._folder, error) from error
+        self._ends.append(self._file.tell())
+        self._frame.clear()
+
+
+def _documents(frame: bytes) -> Iterator[Document]:
+    position = 0
+    while position < len(frame):
+        lengths = _LENGTHS.unpack_from(frame, position)
+        position += _LENGTHS.size
+        parts = []
+        for length in lengths:
+            parts.append(frame[position : position + length])
+            position += length
+        name, text = (part.decode("utf-8", "surrogatepass") for part in parts[:2])
+        yield Document(name, text, json.loads(parts[2]) if parts[2] else _NO_ATTRIBUTES)
+
+
+def _codec() -> tuple[Callable[[bytes], bytes], Callable[[bytes], bytes]]:
+    """Compress and decompress one frame."""
+    try:
+        import zstandard
+    except ImportError:
+        return (lambda frame: zlib.compress(frame, _LEVEL)), zlib.decompress
+    packer, unpacker = zstandard.ZstdCompressor(level=_LEVEL), zstandard.ZstdDecompressor()
+    return packer.compress, unpacker.decompress
