@@ -1,12 +1,12 @@
 """Near-deduplication beside datatrove's MinHash pipeline: recall, false positives, speed and memory on one input.
 
-Run `python -m benchmarks.data_deduplication [--source SOURCE] [--megabytes N] [--workers N]`. Documents are cut from real
-text; of every tenth a changed copy is planted, whose true Jaccard similarity is computed from the words themselves. Both read
-the same JSON lines and say which documents are near-duplicates; nothing is written back. Each runs in a process of its
-own. Prints Markdown tables.
+Run `python -m benchmarks.data_deduplication [--source SOURCE] [--megabytes N] [--workers N]`. Documents are cut from
+real text; of every tenth a changed copy is planted, whose true Jaccard similarity is computed from the words
+themselves. Both read the same JSON lines and say which documents are near-duplicates; nothing is written back. A second
+table has what counting costs when a corpus is read and split. Each runs in a process of its own.
 
-datatrove's word tokenizers need spaCy, which the extra `data` does not install, and its xxHash call fails with xxhash 4;
-it gets `str.split`, which is faster, and the same hash of the encoded text.
+datatrove's word tokenizers need spaCy, which the extra `data` does not install, and its xxHash call fails with
+xxhash 4; it gets `str.split`, which is faster, and the same hash of the encoded text.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import random
 import re
 import struct
 import subprocess
@@ -24,6 +23,9 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
 
 from crossover.data.deduplication.near_duplicates import NearDuplicates
 from crossover.data.sources import SourceCounts, documents
@@ -40,17 +42,17 @@ LENGTHS = (60, 1500)
 
 def _write(folder: Path, source: str, megabytes: float, shards: int) -> None:
     """The input: `N.jsonl` of every shard, and `pairs.json` with the planted pairs and their similarity."""
-    draw, pairs, size, rows = random.Random(0), [], 0, list[str]()
+    draw, pairs, size, rows = np.random.default_rng(0), [], 0, list[str]()
     words = _words(source)
     while size < megabytes * 1e6:
-        document = [next(words) for _ in range(draw.randint(*LENGTHS))]
+        document = [next(words) for _ in range(draw.integers(*LENGTHS))]
         rows.append(" ".join(document))
         size += len(rows[-1])
         if len(rows) % 10 == 0:
-            copy = _changed(document, draw.choice(PLANTED), draw)
+            copy = _changed(document, float(draw.choice(PLANTED)), draw)
             pairs.append((len(rows) - 1, len(rows), _jaccard(document, copy)))
             rows.append(" ".join(copy))
-    order = draw.sample(range(len(rows)), len(rows))
+    order = draw.permutation(len(rows)).tolist()
     place = {row: number for number, row in enumerate(order)}
     (folder / "pairs.json").write_text(json.dumps([(place[a], place[b], similarity) for a, b, similarity in pairs]))
     part = -(-len(order) // shards)
@@ -68,18 +70,18 @@ def _words(source: str) -> Iterator[str]:
         for _, text in documents(DataConfig(source=source), SourceCounts()):
             words = re.findall("[a-z]+", text.lower())
             if rounds:
-                random.Random(rounds).shuffle(words)
+                np.random.default_rng(rounds).shuffle(words)
             yield from words
         rounds += 1
 
 
-def _changed(words: list[str], similarity: float, draw: random.Random) -> list[str]:
+def _changed(words: list[str], similarity: float, draw: np.random.Generator) -> list[str]:
     """A copy with so many words replaced, each in shingles of its own, that the similarity is at least as given."""
     shingles = len(words) - SHINGLE + 1
     count = int(shingles * (1 - similarity) / (1 + similarity) / SHINGLE)
     copy = list(words)
-    for place in draw.sample(range(SHINGLE, len(words) - SHINGLE, SHINGLE), count):
-        copy[place] = "".join(draw.choices("abcdefghij", k=9))
+    for place in draw.choice(np.arange(SHINGLE, len(words) - SHINGLE, SHINGLE), count, replace=False):
+        copy[place] = "".join(draw.choice(list("abcdefghij"), 9))
     return copy
 
 
@@ -121,19 +123,20 @@ def _datatrove(buckets: int, rows: int) -> Callable[[Path, int], list[int]]:
         minhash.create_hash_func = lambda _: lambda text: xxhash.xxh64_intdigest(text.encode())
         config = minhash.MinhashConfig(n_grams=SHINGLE, num_buckets=buckets, hashes_per_bucket=rows)
         shards = len(list((folder / "input").iterdir()))
+        sigs, dups, ids, logs = (str(folder / f"{buckets}" / part) for part in ("sigs", "dups", "ids", "logs"))
         stages = (
-            ([JsonlReader(str(folder / "input")), minhash.MinhashDedupSignature(str(folder / "sigs"), config)], shards),
-            ([minhash.MinhashDedupBuckets(str(folder / "sigs"), str(folder / "dups"), config=config)], buckets),
-            ([minhash.MinhashDedupCluster(str(folder / "dups"), str(folder / "ids"), config, save_cluster_id=True)], 1),
+            ([JsonlReader(str(folder / "input")), minhash.MinhashDedupSignature(sigs, config)], shards),
+            ([minhash.MinhashDedupBuckets(sigs, dups, config=config)], buckets),
+            ([minhash.MinhashDedupCluster(dups, ids, config, save_cluster_id=True)], 1),
         )
         for pipeline, tasks in stages:
-            logs = str(folder / "logs" / str(len(pipeline)) / str(tasks))
-            LocalPipelineExecutor(pipeline, tasks, min(workers, tasks), logs, start_method="fork").run()
+            name = pipeline[-1].name.split()[-1]
+            LocalPipelineExecutor(pipeline, tasks, min(workers, tasks), f"{logs}/{name}", start_method="fork").run()
         offsets = [0]
         for path in sorted((folder / "input").iterdir()):
             offsets.append(offsets[-1] + sum(1 for _ in path.open()))
         first, of_cluster = list(range(offsets[-1])), dict[int, int]()
-        for path in sorted((folder / "ids").glob("*.clusters")):
+        for path in sorted(Path(ids).glob("*.clusters")):
             for document, cluster in struct.iter_unpack("<2I", path.read_bytes()):
                 number = offsets[int(path.stem)] + document
                 first[number] = of_cluster.setdefault(cluster, number)
@@ -169,7 +172,7 @@ READING = {
 
 
 def _scores(folder: Path, first: list[int]) -> tuple[dict[float, tuple[int, int]], float]:
-    """Found and planted pairs by their true similarity, from each twentieth to the next, and the share of false positives."""
+    """Found and planted pairs by their true similarity, in steps of 0.05, and the share of false positives."""
     found: dict[float, list[bool]] = defaultdict(list)
     for one, other, similarity in json.loads((folder / "pairs.json").read_text()):
         found[int(similarity * 20 + 1e-9) / 20].append(first[one] == first[other])
@@ -186,30 +189,42 @@ def _scores(folder: Path, first: list[int]) -> tuple[dict[float, tuple[int, int]
     return {level: (sum(pairs), len(pairs)) for level, pairs in sorted(found.items())}, false / len(first)
 
 
-def _run(tool: str, folder: Path, workers: int) -> tuple[list[int], float, float]:
-    """What a tool says in a process of its own, its seconds, and its peak memory in MB."""
-    again = ("-m", "benchmarks.data_deduplication", "--tool", tool, "--folder", str(folder), "--workers", str(workers))
-    child = subprocess.Popen([sys.executable, *again])
+class Outcome(NamedTuple):
+    """What a tool said and took."""
+
+    first: list[int]
+    """The first document of each one's cluster."""
+    seconds: float
+    cpu_seconds: float
+    megabytes: float
+    """Peak memory of its largest process."""
+
+
+def _run(folder: Path, *arguments: str) -> Outcome:
+    """Run this file in a process of its own, whose peak has nothing of the other tools'."""
+    child = subprocess.Popen([sys.executable, "-m", "benchmarks.data_deduplication", "--folder", folder, *arguments])
+    began = time.perf_counter()
     _, status, usage = os.wait4(child.pid, 0)
     if status:
-        sys.exit(f"{tool} failed")
-    first, seconds = json.loads((folder / "result.json").read_text())
-    return first, seconds, usage.ru_maxrss / 1024
+        sys.exit(f"{arguments} failed")
+    first = json.loads((folder / "first.json").read_text())
+    return Outcome(first, time.perf_counter() - began, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
 
 
-def _compare(folder: Path, workers: int) -> None:
-    megabytes = sum(len(text) for text in _rows(folder)) / 1e6
-    print(f"| tool | MB/s, {workers} worker(s) | peak memory, MB | false positives | recall by similarity |")
-    print("| --- | --- | --- | --- | --- |")
+def _print(folder: Path, outcomes: dict[str, Outcome], workers: int) -> None:
+    size = sum(len(text) for text in _rows(folder)) / 1e6
+    print(f"{size:.0f} MB, {workers} worker(s)\n")
+    print("| tool | MB/s | MB per CPU second | peak memory, MB | false positives | recall by similarity |")
+    print("| --- | --- | --- | --- | --- | --- |")
     for tool in TOOLS:
-        first, seconds, memory = _run(tool, folder, workers)
+        first, seconds, cpu, memory = outcomes[tool]
         recall, false = _scores(folder, first)
         levels = ", ".join(f"{level:.2f}: {found / pairs:.3f} of {pairs}" for level, (found, pairs) in recall.items())
-        print(f"| {tool} | {megabytes / seconds:.1f} | {memory:.0f} | {false:.2%} | {levels} |", flush=True)
-    print("\n| read and split | seconds | MB/s | peak memory, MB |\n| --- | --- | --- | --- |")
+        print(f"| {tool} | {size / seconds:.1f} | {size / cpu:.1f} | {memory:.0f} | {false:.2%} | {levels} |")
+    print("\n| read and split | seconds | CPU seconds | peak memory, MB |\n| --- | --- | --- | --- |")
     for tool in READING:
-        _, seconds, memory = _run(tool, folder, workers)
-        print(f"| {tool} | {seconds:.1f} | {megabytes / seconds:.1f} | {memory:.0f} |", flush=True)
+        _, seconds, cpu, memory = outcomes[tool]
+        print(f"| {tool} | {seconds:.1f} | {cpu:.1f} | {memory:.0f} |")
 
 
 def main() -> None:
@@ -218,17 +233,21 @@ def main() -> None:
     parser.add_argument("--source", default="stdlib:", help="real text, as data.source of a study")
     parser.add_argument("--megabytes", type=float, default=10, help="of the input")
     parser.add_argument("--workers", type=int, default=1, help="threads of ours, processes of datatrove")
-    parser.add_argument("--tool", choices={**TOOLS, **READING}, help="only run this one, in --folder")
-    parser.add_argument("--folder", type=Path, help="folder of the input")
+    parser.add_argument("--folder", type=Path, help="only run one tool on the input in this folder, or write it")
+    parser.add_argument("--tool", choices={**TOOLS, **READING})
     options = parser.parse_args()
     if options.tool:
-        began = time.perf_counter()
         first = {**TOOLS, **READING}[options.tool](options.folder, options.workers)
-        (options.folder / "result.json").write_text(json.dumps([first, time.perf_counter() - began]))
-        return
-    with tempfile.TemporaryDirectory() as name:
-        _write(Path(name), options.source, options.megabytes, options.workers)
-        _compare(Path(name), options.workers)
+        (options.folder / "first.json").write_text(json.dumps(first))
+    elif options.folder:
+        _write(options.folder, options.source, options.megabytes, options.workers)
+        (options.folder / "first.json").write_text("[]")
+    else:
+        with tempfile.TemporaryDirectory() as name:
+            workers = ("--workers", str(options.workers))
+            _run(Path(name), "--source", options.source, "--megabytes", str(options.megabytes), *workers)
+            outcomes = {tool: _run(Path(name), "--tool", tool, *workers) for tool in (*TOOLS, *READING)}
+            _print(Path(name), outcomes, options.workers)
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ def prepare(options: argparse.Namespace) -> int:
             print(line)
         if manifest.contamination and uncounted:
             print(
-                f"not looked for in the training documents, which were prepared before: {', '.join(sorted(uncounted))}; "
+                f"not looked for in the training documents, which stood before: {', '.join(sorted(uncounted))}; "
                 "name them in data.contamination.tasks to have them counted"
             )
         print(

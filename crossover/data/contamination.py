@@ -140,7 +140,8 @@ class Targets:
         """The targets of some n-grams, one for each entry."""
         starts, counts = self._starts[which], self._starts[which + 1] - self._starts[which]
         within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-        return self._owners_E[np.repeat(starts, counts) + within]
+        owners: NDArray[np.int32] = self._owners_E[np.repeat(starts, counts) + within]
+        return owners
 
     def _slots(self, ngrams: Hashes) -> Indices:
         return (ngrams >> np.uint64(64 - self._bits)).astype(np.int64)

@@ -1,4 +1,4 @@
-"""Documents to the two sides of the split: by cluster of near-duplicates, and without contaminated ones, as the study says.
+"""Documents to the sides of the split: by cluster of near-duplicates, and without contaminated ones, as a study says.
 
 Documents are read three times: signatures, held-out n-grams, and then each goes to its side.
 """

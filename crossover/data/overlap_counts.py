@@ -86,13 +86,19 @@ def overlap_warnings(near: NearCounts, contamination: tuple[OverlapCounts, ...])
     """What readers of a result must know: text that models are measured on is text that they were trained on."""
     if near.held_out_in_training:
         yield (
-            f"{near.held_out_in_training:,} held-out documents have near-duplicates in the training documents: losses on "
-            "them reward memory. Set data.deduplication.near to split or drop."
+            f"{near.held_out_in_training:,} held-out documents have near-duplicates in the training documents: losses "
+            "on them reward memory. Set data.deduplication.near to split or drop."
         )
     for counts in contamination:
         if counts.texts_in_training:
             yield (
                 f"{counts.texts_in_training:,} of {counts.texts:,} {counts.target} stand for the most part in the "
-                "training documents. Set data.contamination.mode to drop"
-                + ("." if counts.target == HELD_OUT else f" with {counts.target} in data.contamination.tasks.")
+                f"training documents. {_remedy(counts)}"
             )
+
+
+def _remedy(counts: OverlapCounts) -> str:
+    if counts.dropped == counts.contaminated:
+        return "No single one holds so much of them; a lower data.contamination.overlap drops those that hold less."
+    named = "" if counts.target == HELD_OUT else f" and name {counts.target} in data.contamination.tasks"
+    return f"Set data.contamination.mode to drop{named}."

@@ -72,8 +72,8 @@ class ContaminationConfig(StudyPart):
         default=0.5,
         gt=0,
         le=1,
-        description="A training document is contaminated if it holds this share of the n-grams of a held-out document or "
-        "item, or if they are this share of its own.",
+        description="A training document is contaminated if it holds this share of the n-grams of a held-out document "
+        "or item, or if they are this share of its own.",
     )
     tasks: tuple[Annotated[str, Field(pattern=NAME_PATTERN)], ...] = Field(
         default=(), description="Packs for whose items `drop` leaves out training documents, beside the held-out ones."

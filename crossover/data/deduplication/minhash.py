@@ -1,4 +1,4 @@
-"""MinHash signatures (Broder 1997): the share of equal hashes of two estimates the Jaccard similarity of their shingles.
+"""MinHash signatures (Broder 1997): the share of equal hashes of two estimates their shingles' Jaccard similarity.
 
 Shapes: D documents, H hashes of a signature, S shingles.
 """

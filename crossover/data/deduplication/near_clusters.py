@@ -10,8 +10,6 @@ from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from crossover.data.deduplication.minhash import EMPTY, Signatures
 from crossover.data.deduplication.shingles import Hashes, ngram_hashes
@@ -42,13 +40,22 @@ def first_of_cluster(signatures_DH: Signatures, keys_D: Hashes, bands: int, leas
             for leaders, others in _verified(signatures_DH, order_D, labels_D, band, bands, least_equal)
         ]
         if edges:
-            rows, columns = (np.concatenate(side) for side in zip(*edges, strict=True))
-            graph = coo_array((np.ones(len(rows), dtype=np.bool_), (rows, columns)), shape=(len(keys_D),) * 2)
-            labels_D = connected_components(graph, directed=False)[1][labels_D].astype(np.int64)
+            labels_D = _joined(labels_D, *(np.concatenate(side) for side in zip(*edges, strict=True)))
     _, first, inverse = np.unique(labels_D[order_D], return_index=True, return_inverse=True)
     representative_D = np.arange(len(keys_D))
     representative_D[order_D] = order_D[first][inverse]
     return representative_D
+
+
+def _joined(labels_D: Indices, ones_P: Indices, others_P: Indices) -> Indices:
+    """Labels after the components of each pair of labels have become one. Shape (D,)."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    pairs = (np.ones(len(ones_P), dtype=np.int64), (ones_P, others_P))
+    graph = coo_array(pairs, shape=(len(labels_D),) * 2)
+    components: Indices = connected_components(graph, directed=False)[1].astype(np.int64)
+    return components[labels_D]
 
 
 def _verified(
@@ -71,7 +78,8 @@ def _verified(
             rows = rows[~alike[rows]]
             equal = (signatures_DH[leader[rows]] == signatures_DH[member[rows]]).sum(axis=1)
             near = rows[equal >= least_equal]
-            yield leader[near], member[near]
+            if len(near):
+                yield leader[near], member[near]
             alike[near] = True
         left &= ~alike
         bucket, member = bucket[left], member[left]

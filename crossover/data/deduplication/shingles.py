@@ -1,8 +1,8 @@
 """Hashed n-grams of a text, in numpy, without an object for each word.
 
-Shapes: B bytes of a text in UTF-8, U units (words or characters), S n-grams. All hashes are uint64 and the same on every
-machine. A word is a run of ASCII letters, digits and underscores, and of all that is not ASCII and no punctuation;
-case is ignored.
+Shapes: B bytes of a text in UTF-8, U units (words or characters), S n-grams. All hashes are uint64 and the same on
+every machine. A word is a run of ASCII letters, digits and underscores, and of all that is not ASCII and no
+punctuation; case is ignored.
 """
 
 from __future__ import annotations
@@ -67,13 +67,15 @@ def unit_hashes(texts: Sequence[str], unit: Unit) -> tuple[Hashes, NDArray[np.in
     """
     encoding = "utf-8" if unit == "words" else "utf-32-le"
     encoded = [f"{text.lower()}\n".encode(encoding, "surrogatepass") for text in texts]
-    joined = np.frombuffer(b"".join(encoded), dtype=np.uint8 if unit == "words" else np.uint32)
-    ends = np.cumsum([len(text) for text in encoded]) // joined.itemsize
+    joined = np.frombuffer(b"".join(encoded), dtype=np.uint8)
+    ends = np.cumsum([len(text) for text in encoded])
     if unit == "words":
         places, hashes = _word_hashes(joined, all(text.isascii() for text in texts))
     else:
-        places = np.flatnonzero(~np.isin(joined, _SPACES))
-        hashes = mixed(joined[places].astype(np.uint64))
+        points = joined.view(np.uint32)
+        places = np.flatnonzero(~np.isin(points, _SPACES))
+        hashes = mixed(points[places].astype(np.uint64))
+        ends //= points.itemsize
     return hashes, np.searchsorted(ends, places, side="right")
 
 

@@ -1,9 +1,9 @@
 """N-grams of held-out documents and of tasks' items in training documents: counted, listed, removed."""
 
 import json
-import random
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from crossover.data.contamination import COMMON, ContaminationCheck, Targets
@@ -13,11 +13,11 @@ from crossover.data.task_packs import Pack, item_texts
 from crossover.files import digest_of_file
 from crossover.study.near_config import ContaminationConfig
 
-DRAW = random.Random(11)
+DRAW = np.random.default_rng(11)
 
 
 def text(words: int) -> str:
-    return " ".join(f"w{DRAW.randrange(10**6)}" for _ in range(words))
+    return " ".join(f"w{number}" for number in DRAW.integers(0, 10**6, words))
 
 
 def ngrams_of(document: str) -> Hashes:
@@ -88,6 +88,16 @@ def test_items_of_tasks_are_counted_and_removed_for_the_tasks_that_are_named() -
     assert (other.contaminated, other.dropped, other.texts_in_training) == (1, 0, 1)
     [warning] = overlap_warnings(NearCounts(), (other,))
     assert "data.contamination.tasks" in warning
+
+
+def test_a_text_in_pieces_of_several_documents_is_told_with_what_removes_it() -> None:
+    words = text(400).split()
+    training = [f"{text(900)} {' '.join(words[start : start + 100])}" for start in range(0, 400, 100)]
+    _, counts = check(training, [" ".join(words)], "drop")
+    overlap = counts[HELD_OUT]
+    assert (overlap.texts_in_training, overlap.contaminated, overlap.dropped) == (1, 0, 0)
+    [warning] = overlap_warnings(NearCounts(), (overlap,))
+    assert "lower data.contamination.overlap" in warning
 
 
 def test_nothing_is_read_when_it_is_off() -> None:

@@ -1,9 +1,9 @@
 """Near-duplicates between the sides of the split are counted, kept together, or dropped (case 14)."""
 
 import json
-import random
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from crossover.data.dataset import Dataset
@@ -13,13 +13,13 @@ from crossover.data.split_corpus import read_corpus
 from crossover.study.study_config import StudyConfig
 from crossover.tokenization.byte_tokenizer import BYTES
 
-WORDS = "data batch loss step model token list seed path file graph node tree value index key alpha beta gamma delta".split()
+WORDS = "data batch loss step model token list seed path file graph node tree value index key alpha beta gamma".split()
 
 
 def notices(folder: Path) -> Path:
     """Forty texts of 120 words, each under four years: the input of case 14."""
-    draw = random.Random(14)
-    bodies = [" ".join(draw.choices(WORDS, k=120)) for _ in range(40)]
+    draw = np.random.default_rng(14)
+    bodies = [" ".join(draw.choice(WORDS, 120)) for _ in range(40)]
     texts = [f"Copyright {year}\n{body}" for body in bodies for year in range(2021, 2025)]
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "notices.jsonl"
