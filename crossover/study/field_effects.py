@@ -59,6 +59,7 @@ FIELD_EFFECTS: dict[str, Effects] = {
             "training.random_lengths",
             "training.beta1",
             "training.beta2",
+            "training.ema",
             "training.gradient_clip",
             "training.router_balance",
             "training.router_z",

@@ -29,7 +29,6 @@ from tests.conftest import tiny_model
 from tests.crossover.stages.trained_study import run_stages
 from tests.crossover.training.saved import saved_milestones
 
-
 CLIP = 1.2
 """Within the norms of the tiny study's gradients."""
 
