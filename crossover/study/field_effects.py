@@ -75,6 +75,10 @@ FIELD_EFFECTS: dict[str, Effects] = {
         ),
         _RUNS,
     ),
+    "tuning.learning_rates": _NOTHING,
+    "tuning.weight_decays": _NOTHING,
+    "tuning.seeds": _NOTHING,
+    "tuning.results": _GRID,  # of the arms that were tuned
     "training.weight_decay": _GRID,  # arms with a decay of their own keep their runs
     "evaluation.nelbo_draws": _EVALUATION,
     "evaluation.nelbo_stderr": _EVALUATION,
