@@ -56,7 +56,9 @@ def test_the_arms_choose_by_their_mean_loss_and_train_with_what_they_chose(
     assert {row[:2] for row in rows} == {("tiny-tuning", "u512-pico")}
     assert {row[3] for row in rows} == {1000, 1001}
     for result in tuned.tuning.results:
-        of_arm = [row[4] for row in rows if row[2] == f"{result.arm}-tried-{RATES.index(result.learning_rate)}"]
+        of_arm = [
+            float(str(row[4])) for row in rows if row[2] == f"{result.arm}-tried-{RATES.index(result.learning_rate)}"
+        ]
         assert len(of_arm) == 2
         assert result.loss == pytest.approx(np.mean(of_arm))
     set_by_hand = StudyConfig.model_validate(
