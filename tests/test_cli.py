@@ -21,6 +21,7 @@ FROZEN = {
     "run": "study out registry promote seeds_per_task rounds print_study json",
     "next": "study out registry json",
     "plan": "study out processes measure json",
+    "tune": "study out registry write",
     "compile": "out profile",
     "upload": "profile host namespace token_file",
     "submit": "study out registry endpoint promote seeds_per_task runs experiment follow profile host namespace "
@@ -154,7 +155,7 @@ class TestBadInput:
     @pytest.mark.parametrize(
         ("old", "new", "field"),
         [
-            ("seeds: 2", "seeds: 1", "seeds"),
+            ("seeds: 2", "seeds: 0", "seeds"),
             ("models: [pico]", "models: [giant]", "grid.models"),
             ("seeds: 2", "arms: [ar, dlm, gpt]", "arms"),
             ("seeds: 2", "arms: [ar]", "arms"),

@@ -50,7 +50,10 @@ REQUIRED_BY = {
 """What these packages require themselves, so that it is never missing beside them."""
 MODULES = sorted({module.partition(".")[0] for modules in EXTRAS.values() for module in modules})
 COMMANDS: dict[str, list[str]] = {
-    **{verb: [verb, "nowhere.yaml"] for verb in ("run", "next", "plan", "prepare", "pretrain", "evaluate", "analyse")},
+    **{
+        verb: [verb, "nowhere.yaml"]
+        for verb in ("run", "next", "plan", "tune", "prepare", "pretrain", "evaluate", "analyse")
+    },
     "init": ["init", "nowhere"],
     "promote": ["promote", "nowhere.yaml"],
     "rollback": ["rollback", "nowhere.yaml"],

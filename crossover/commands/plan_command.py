@@ -97,6 +97,9 @@ def plan(options: argparse.Namespace) -> int:
             f"{waiting.parallel} ({', '.join(f'{name} {time_text(60 * part)}' for name, part in parts.items())}; "
             "reading the corpus not included)"
         )
+    if study.tuning.is_pending:
+        runs = len(study.tuned_arms) * len(study.tuning.settings) * len(study.tuning.seeds)
+        print(f"before it the sweep of `tuning`, which is not included: {runs} runs of {study.cells[0].name}")
     if note := looks_note(study):
         print(note)
     if any(study.training_of(arm).schedule == "cosine" for arm in study.arms):

@@ -32,6 +32,10 @@ def run(options: argparse.Namespace) -> int:
             "run.bad-seeds-per-task", field="--seeds-per-task", problem="must be at least 1", remedy="give 1 or more"
         )
     workspace = workspace_of(options, study)
+    if study.tuning.is_pending:
+        from crossover.stages.tune_stage import tune_stage
+
+        study = tune_stage(study, workspace, registry_of(options))
     start = partial(
         run_study,
         study,

@@ -176,7 +176,9 @@ def _notes(context: StudyContext) -> tuple[str, ...]:
     compared = (context.study.analysis.baseline, context.study.analysis.candidate)
     bound = any(context.study.arm(arm).family == "DLM" for arm in compared)
     schedule = _schedule_note({arm: context.study.training_of(arm).schedule for arm in compared})
-    return (*[BOUND_NOTE] * bound, *[schedule] * bool(schedule), *[UNPLANNED_NOTE] * unplanned, *[GROWN_NOTE] * grown)
+    sweep = context.study.tuning.note()
+    told = (*[BOUND_NOTE] * bound, *[sweep] * bool(sweep), *[schedule] * bool(schedule))
+    return (*told, *[UNPLANNED_NOTE] * unplanned, *[GROWN_NOTE] * grown)
 
 
 def _schedule_note(schedules: Mapping[str, Schedule]) -> str:

@@ -43,7 +43,7 @@ def collect_runs(context: StudyContext, references: Sequence[EvaluationsRef], se
             for seed in context.study.seeds:
                 run = RunId(cell.name, arm, seed)
                 if run in runs:
-                    collected.append((runs[run], _evaluations(context, runs[run])))
+                    collected.append((runs[run], read_evaluations(context, runs[run])))
                 elif seed in required.get(cell.name, ()):
                     raise WorkspaceError(
                         "workspace.missing-run",
@@ -54,7 +54,12 @@ def collect_runs(context: StudyContext, references: Sequence[EvaluationsRef], se
     return collected
 
 
-def _evaluations(context: StudyContext, run: RunRef) -> list[Evaluation]:
+def read_evaluations(context: StudyContext, run: RunRef) -> list[Evaluation]:
+    """The evaluations of a run's checkpoints, in order of steps; digests are checked.
+
+    Raises:
+        StorageError: one is missing or altered.
+    """
     by_step = groupby(run.evaluations, key=lambda reference: reference.step)
     return [merge_parts([_part(context, reference) for reference in references]) for _, references in by_step]
 

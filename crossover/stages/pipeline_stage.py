@@ -17,6 +17,7 @@ from crossover.stages.promotion_decision import PROMOTIONS
 from crossover.stages.run_selection import parse_selection
 from crossover.stages.study_context import StudyContext, open_study
 from crossover.stages.study_text import resolve_study
+from crossover.stages.tune_stage import require_tuned
 from crossover.study.study_config import StudyConfig
 from crossover.termination import terminable
 from crossover.url_masking import mask_password
@@ -79,6 +80,7 @@ def check_parameters(study: str, promotion: str, seeds_per_task: int, runs: str)
         StudyError: the study is wrong, or a parameter has a value that no stage knows.
     """
     config = resolve_study(study)
+    require_tuned(config)
     if promotion not in PROMOTIONS:
         close = difflib.get_close_matches(promotion, PROMOTIONS, n=1)
         raise StudyError(

@@ -20,6 +20,7 @@ from crossover.stages.corpus_record import record_corpus, record_task_inputs
 from crossover.stages.run_selection import parse_selection
 from crossover.stages.stage_manifests import DatasetRef, Group, TaskRef
 from crossover.stages.study_context import StudyContext
+from crossover.stages.tune_stage import require_tuned
 from crossover.storage import ANY
 from crossover.study.identity import RunId
 from crossover.study.study_config import StudyConfig
@@ -36,7 +37,9 @@ def prepare_stage(context: StudyContext) -> DatasetRef:
     Raises:
         DataError: an empty, missing or too small corpus, undecodable files, a missing or malformed pack.
         StorageError: the workspace cannot be written.
+        StudyError: the study asks for a sweep that has not been made.
     """
+    require_tuned(context.study)
     with ExitStack() as stack:
         corpus: list[SplitCorpus] = []
 

@@ -87,6 +87,7 @@ FIELD_EFFECTS: dict[str, Effects] = {
             "training.random_lengths",
             "training.beta1",
             "training.beta2",
+            "training.ema",
             "training.gradient_clip",
             "training.router_balance",
             "training.router_z",
@@ -102,6 +103,10 @@ FIELD_EFFECTS: dict[str, Effects] = {
         ),
         _RUNS,
     ),
+    "tuning.learning_rates": _NOTHING,
+    "tuning.weight_decays": _NOTHING,
+    "tuning.seeds": _NOTHING,
+    "tuning.results": _GRID,  # of the arms that were tuned
     "training.weight_decay": _GRID,  # arms with a decay of their own keep their runs
     "evaluation.nelbo_draws": _EVALUATION,
     "evaluation.nelbo_stderr": _EVALUATION,

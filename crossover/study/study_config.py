@@ -28,6 +28,7 @@ from crossover.study.arms import Arm, Recipe, resolve_arm
 from crossover.study.data_config import DataConfig
 from crossover.study.study_part import StudyPart
 from crossover.study.study_parts import DOMAIN_CLOZE, EvaluationConfig, GridConfig, TrainingConfig
+from crossover.study.tuning_config import TuningConfig
 
 DEFAULT_METRICS = ("validation_bpb", f"{DOMAIN_CLOZE}_accuracy", f"{DOMAIN_CLOZE}_margin")
 """What arms are compared on when a study names no metric; the first is the primary one."""
@@ -101,6 +102,7 @@ class StudyConfig(StudyPart):
         default=(0, 1, 2, 3, 4), description="A number n means 0..n-1."
     )
     training: TrainingConfig = TrainingConfig()
+    tuning: TuningConfig = TuningConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     analysis: AnalysisPlan = Field(
         default_factory=lambda: AnalysisPlan.model_validate(_with_metrics({})), validate_default=True
@@ -147,6 +149,21 @@ class StudyConfig(StudyPart):
                 text = f"tuned: {arm!r} is not an arm of this study of the baseline's family"
                 raise ValueError(f"{text}; the arms are {', '.join(families)}")
         return analysis
+
+    @model_validator(mode="after")
+    def _tuning_fits(self) -> Self:
+        shared = set(self.tuning.seeds) & set(self.seeds)
+        if self.tuning.learning_rates and shared:
+            raise ValueError(f"tuning.seeds: {min(shared)} is one of the study's seeds, whose verdict it would flatter")
+        tuned = {"learning_rate": self.tuning.learning_rates, "weight_decay": self.tuning.weight_decays}
+        for arm in self.tuned_arms:
+            for field, values in tuned.items():
+                if values and getattr(self.recipes.get(arm), field, None) is not None:
+                    raise ValueError(f"recipes.{arm}.{field}: is tuned; leave it out, or tuning.{field}s")
+        known = {result.arm for result in self.tuning.results}
+        if known and known != set(self.tuned_arms):
+            raise ValueError(f"tuning.results: are of {sorted(known)}, not of {sorted(self.tuned_arms)}; tune again")
+        return self
 
     @model_validator(mode="after")
     def _experts_can_choose(self) -> Self:
@@ -199,8 +216,17 @@ class StudyConfig(StudyPart):
         return tuple(Cell(unique_tokens=u, model=m) for u in self.grid.unique_tokens for m in self.grid.models)
 
     def arm(self, name: str) -> Arm:
-        """The arm of that name: a built-in one, or what the recipe makes of it."""
-        return resolve_arm(name, self.recipes.get(name))
+        """The arm of that name: a built-in one, or what its recipe and the sweep make of it."""
+        recipe = self.recipes.get(name)
+        if chosen := self.tuning.chosen(name):
+            recipe = (recipe or Recipe()).model_copy(update=chosen)
+        return resolve_arm(name, recipe)
+
+    @property
+    def tuned_arms(self) -> tuple[str, ...]:
+        """The arms that a sweep is for: those that are compared, if there is a sweep."""
+        plan = self.analysis
+        return tuple(dict.fromkeys((plan.baseline, plan.candidate, *plan.tuned))) if self.tuning.learning_rates else ()
 
     def cell(self, name: str) -> Cell:
         """The cell with that name."""

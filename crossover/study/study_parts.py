@@ -64,6 +64,12 @@ class TrainingConfig(StudyPart):
     weight_decay: float = Field(default=0.1, ge=0, description="Decoupled decay of matrices; norms have none.")
     beta1: float = Field(default=0.9, ge=0, lt=1)
     beta2: float = Field(default=0.95, ge=0, lt=1)
+    ema: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="Measure and serve a moving average of the weights, with this decay a step, in all arms; 0: none.",
+    )
     gradient_clip: float = Field(default=1.0, gt=0, description="Largest global gradient norm.")
     router_balance: float = Field(default=0.01, ge=0, description="Weight of a sparse model's load balance loss.")
     router_z: float = Field(default=0.001, ge=0, description="Weight of a sparse model's router z-loss.")

@@ -13,6 +13,7 @@ from crossover.settings import Settings
 from crossover.study.arms import Arm
 from crossover.study.identity import RunId
 from crossover.study.study_config import Cell, StudyConfig
+from crossover.study.study_parts import TrainingConfig
 from crossover.training.chunked_loss import fits_unchunked
 from crossover.training.device_metrics import peak_flops, peak_memory
 from crossover.training.distributed import World
@@ -183,15 +184,15 @@ def _plan_run(
         steps=steps,
         flops=flops,
         memory_bytes=memory,
-        disk_bytes=4 * shape.parameters * (len(milestones) + _resume_copies(config.optimizer)),
+        disk_bytes=4 * shape.parameters * (len(milestones) + _resume_copies(config)),
         step_seconds=seconds,
         device_hours=None if seconds is None else seconds * steps * processes / 3600,
     )
 
 
-def _resume_copies(optimizer: str) -> int:
-    """Weights and optimizer state, in copies of the weights."""
-    return 3 if optimizer == "adamw" else 2
+def _resume_copies(config: TrainingConfig) -> int:
+    """Weights, their average and optimizer state, in copies of the weights."""
+    return (3 if config.optimizer == "adamw" else 2) + (config.ema > 0)
 
 
 def flops_per_step(study: StudyConfig, shape: ModelConfig, arm: Arm, processes: int = 1) -> float:

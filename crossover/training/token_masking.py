@@ -110,7 +110,9 @@ def training_masks(
     counts_n = stratified_counts(slots_B, length, offset)[slots]
     masked_nL = mask_exactly(counts_n, noise_nL)
     weights_nL = (masked_nL * (length / counts_n[:, None])).astype(np.float32)
-    for row in () if cuts_n is None else np.flatnonzero(cuts_n):
+    if cuts_n is None:
+        return masked_nL, weights_nL
+    for row in np.flatnonzero(cuts_n):
         one = slice(row, row + 1)
         own_offset_1 = (offset + np.arange(slots_B)[slots][one] / slots_B) % 1.0
         parts = np.array([cuts_n[row], length - cuts_n[row]])

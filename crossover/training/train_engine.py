@@ -32,6 +32,7 @@ from crossover.training.distributed import World
 from crossover.training.gradient_reduction import TreeSum, all_reduce
 from crossover.training.optimizer import build_optimizers, optimizer_state, restore_optimizers, set_rate
 from crossover.training.training_objectives import Microbatch, TrainingObjective, sum_of_losses
+from crossover.training.weight_average import WeightAverage
 
 Snapshot = tuple[dict[str, Tensor], dict[str, Tensor]]
 """Weights and optimizer state, by name."""
@@ -105,6 +106,7 @@ class TrainEngine:
         self.model.reset_buffers(self.device)
         self.parameters = dict(self.model.named_parameters())
         self.optimizers = build_optimizers(self.parameters.items(), config)
+        self._average = WeightAverage(self.parameters, config.ema) if config.ema else None
         self._norm = torch.zeros(())
         forward = shape.forward_flops(
             keys=self.objective.visible_keys,
@@ -130,6 +132,8 @@ class TrainEngine:
             full = self._broadcast(state.get(name), shape, dtype)
             parameter = self.parameters[name.partition(".")[2]]
             tensors[name] = sharding.shard_like(parameter, full) if shape else full.to(self.device)
+        if self._average is not None:
+            self._average.restore(tensors)
         restore_optimizers(self.optimizers, self.parameters, tensors)
 
     def _broadcast(self, tensor: Tensor | None, shape: torch.Size, dtype: torch.dtype) -> Tensor:
@@ -140,13 +144,21 @@ class TrainEngine:
         return full
 
     def reset_optimizers(self) -> None:
-        """Discard the optimizers' state."""
+        """Discard the optimizers' state; the average begins at the weights as they are."""
         restore_optimizers(self.optimizers, self.parameters, {})
+        if self._average is not None:
+            self._average.reset()
 
     def snapshot(self, *, optimizer: bool = True) -> Snapshot:
         """Copies of weights and optimizer state as full tensors on the CPU; empty on ranks other than 0."""
         state = optimizer_state(self.optimizers, self.parameters) if optimizer else {}
+        if optimizer and self._average is not None:
+            state |= self._average.state()
         return self._copies(self.parameters), self._copies(state)
+
+    def measured_weights(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The weights that are measured and served: copies of the average if there is one, else those of a snapshot."""
+        return weights if self._average is None else self._copies(self._average.weights)
 
     def _copies(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         copies = {}
@@ -217,12 +229,19 @@ class TrainEngine:
             parameter.grad = None
         return gradients
 
-    def apply(self, rate: float) -> None:
-        """Clip the gradients, whose norm `gradients` computed, and take an optimizer step at this learning rate."""
+    def apply(self, rate: float, step: int = 0) -> None:
+        """Clip the gradients, whose norm `gradients` computed, and take an optimizer step at this learning rate.
+
+        Args:
+            rate: learning rate.
+            step: optimizer step, from 0, which the average's decay grows with.
+        """
         torch.nn.utils.clip_grads_with_norm_(self.parameters.values(), self.config.gradient_clip, self._norm)
         set_rate(self.optimizers, rate)
         for optimizer in self.optimizers:
             optimizer.step()
+        if self._average is not None:
+            self._average.update(step)
         self.discard()
 
     def discard(self) -> None:

@@ -247,7 +247,7 @@ class Trainer:
             if fault is not None:
                 self.engine.discard()
                 raise _RollBackError(state.step, fault, batch)
-            self.engine.apply(rate)
+            self.engine.apply(rate, state.step)
             state.clipped += losses.gradient_norm > self.config.gradient_clip
         elapsed = time.perf_counter() - began
         state.step += 1
@@ -340,6 +340,7 @@ class Trainer:
         """
         began = time.perf_counter()
         weights, tensors = snapshot = self.engine.snapshot(optimizer=resume)
+        measured_weights = self.engine.measured_weights(weights) if milestone else {}
         copied = time.perf_counter() - began
         if resume:
             self._timer.restart()
@@ -353,7 +354,7 @@ class Trainer:
         def write() -> tuple[str, float]:
             digest = ""
             if milestone:
-                digest = save_checkpoint(measured, info, weights, tokenizer=self.spec.tokenizer)
+                digest = save_checkpoint(measured, info, measured_weights, tokenizer=self.spec.tokenizer)
                 self.recorder.keep(measured)
             began = time.perf_counter()
             if resume:

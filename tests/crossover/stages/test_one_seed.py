@@ -43,10 +43,10 @@ def test_no_interval_and_no_verdict(
     assert "Only 1 complete seed pair, and a verdict needs 5" in report
     assert "one pair has no interval" in report
     with Registry.open(get_settings().registry) as registry:
-        rows = registry.query(
+        verdicts = registry.query(
             "SELECT DISTINCT outcome, pairs, crossing_at, crossing_low, early_low, late_low, p_adjusted FROM v_verdicts"
         ).rows
-    assert rows == (("insufficient evidence", 1, None, None, None, None, None),)
+    assert verdicts == (("insufficient evidence", 1, None, None, None, None, None),)
     capsys.readouterr()
     assert main(["advise", str(tmp_path / "ws"), "--json"]) == 0
     advice = capsys.readouterr().out

@@ -117,7 +117,7 @@ def test_a_corpus_becomes_a_study_that_can_be_planned(tmp_path: Path, capsys: py
         (["--hours", "0"], "--hours: 0 hours"),
         (["--hours", "nan"], "--hours"),
         (["--model", "giant"], "grid.models.0: unknown model 'giant'"),
-        (["--seeds", "1"], "seeds: 1 seed"),
+        (["--seeds", "0"], "seeds: no seed trains nothing"),
         (["--epochs", "-1"], "training.epochs"),
         (["--name", "No Name"], "name: "),
     ],

@@ -28,6 +28,7 @@ BASE: dict[str, Any] = {
     "arms": ["ar", "dlm", "ar-decay", "ar-dropout"],
     "seeds": [0, 1, 2],
     "training": {"epochs": 8, "batch_size": 8},
+    "tuning": {"learning_rates": [0.001, 0.01]},
     "evaluation": {"points": 6, "tasks": [DOMAIN_CLOZE, "blimp", "humaneval"]},
 }
 CHANGES: dict[str, Any] = {
@@ -50,6 +51,12 @@ CHANGES: dict[str, Any] = {
     "training.microbatch_size": 4,
     "training.precision": "bf16",
     "training.epochs": 10,
+    "tuning.learning_rates": [0.001, 0.02],
+    "tuning.weight_decays": [0.1, 0.4],
+    "tuning.seeds": [7],
+    "tuning.results": [
+        {"arm": arm, "learning_rate": rate, "loss": rate} for arm in ("ar", "dlm") for rate in (0.001, 0.01)
+    ],
     "evaluation.first_epoch": 2.0,
     "evaluation.tasks": [DOMAIN_CLOZE, "blimp", "humaneval", "lambada"],
     "evaluation.scorer": "other-study/checkpoint",
