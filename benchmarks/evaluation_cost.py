@@ -41,7 +41,7 @@ from crossover.stages.evaluation_parts import evaluation_inputs, planned_parts
 from crossover.study.arms import Family
 from crossover.study.load_study import load_study
 from crossover.study.study_parts import DOMAIN_CLOZE
-from crossover.tokenization.byte_tokenizer import MASK
+from crossover.tokenization.tokenizer import MASK
 from crossover.training.batch_order import batch_at
 from crossover.training.checkpoint import save_checkpoint
 from crossover.training.checkpoint_info import CheckpointInfo, step_folder

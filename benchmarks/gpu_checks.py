@@ -29,7 +29,7 @@ from crossover.model.transformer import Transformer
 from crossover.study.arms import ARMS, Arm, Recipe, resolve_arm
 from crossover.study.load_study import parse_study
 from crossover.study.study_parts import TrainingConfig
-from crossover.tokenization.byte_tokenizer import MASK, VOCAB_SIZE
+from crossover.tokenization.tokenizer import MASK, VOCAB_SIZE
 from crossover.training.batch_order import batch_at
 from crossover.training.distributed import World
 from crossover.training.recorder import NoRecorder, Progress

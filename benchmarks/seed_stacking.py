@@ -24,7 +24,7 @@ from crossover.model.transformer import Transformer
 from crossover.settings import available_cores
 from crossover.study.arms import ARMS
 from crossover.study.study_parts import TrainingConfig
-from crossover.tokenization.byte_tokenizer import MASK, VOCAB_SIZE
+from crossover.tokenization.tokenizer import MASK, VOCAB_SIZE
 from crossover.training.batch_order import batch_at
 from crossover.training.distributed import World
 from crossover.training.run_spec import pair_generator

@@ -35,7 +35,7 @@ from crossover.decoding.packed_linear import Precision
 from crossover.model.model_presets import preset
 from crossover.model.transformer import Transformer
 from crossover.settings import available_cores
-from crossover.tokenization.byte_tokenizer import MASK, VOCAB_SIZE
+from crossover.tokenization.tokenizer import MASK, VOCAB_SIZE
 from crossover.training.checkpoint import save_checkpoint
 from crossover.training.checkpoint_info import CheckpointInfo, read_info
 

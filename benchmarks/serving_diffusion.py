@@ -21,7 +21,7 @@ from crossover.decoding.engine import Engine
 from crossover.decoding.generation_request import Completion, Generation, Hole, Infilling, Text
 from crossover.storage import open_store
 from crossover.study.study_parts import DOMAIN_CLOZE
-from crossover.tokenization.byte_tokenizer import BOS
+from crossover.tokenization.tokenizer import BOS
 
 PLAIN = "plain: one token a pass, exact"
 BLOCK, SMALL_BLOCK = 32, 8

@@ -29,7 +29,7 @@ from crossover.decoding.engine import Engine
 from crossover.decoding.engine_events import Event, Failed, Finished
 from crossover.decoding.generation_request import Completion, Generation, Infilling
 from crossover.decoding.packed_linear import Precision
-from crossover.tokenization.byte_tokenizer import BOS, EOS
+from crossover.tokenization.tokenizer import BOS, EOS
 from crossover.training.checkpoint import load_checkpoint
 
 Prompt = tuple[int, ...]

@@ -16,7 +16,7 @@ from crossover.field_faults import did_you_mean
 from crossover.model.model_presets import model_presets, preset
 from crossover.stages.workspace import STUDY_FILE
 from crossover.storage import open_store
-from crossover.tokenization.byte_tokenizer import VOCAB_SIZE
+from crossover.tokenization.tokenizer import VOCAB_SIZE
 
 if TYPE_CHECKING:
     from crossover.analysis.across.cross_cell_result import Advice

@@ -109,6 +109,6 @@ def _folder(context: StudyContext, chosen: Candidate) -> Path:
 def _prompts(context: StudyContext) -> Sequence[Sequence[int]]:
     """Held-out examples as token ids, without the marks between documents."""
     dataset = Dataset.open(context.store.fetch(f"datasets/{short(dataset_digest(context.study))}"))
-    rows = [np.asarray(row)[dataset.tokenizer.is_text(row)] for row in dataset.validation()]
+    rows = [np.asarray(row)[~dataset.tokenizer.is_special(row)] for row in dataset.validation()]
     longest = max(map(len, rows))
     return [row.tolist() for row in rows if len(row) > longest // 2]

@@ -11,13 +11,10 @@ from collections.abc import Sequence
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
-from crossover.data.dataset import Dataset
 from crossover.data.task_items import TaskItems
 from crossover.errors import CrossoverError
 from crossover.storage import ArtifactStore
 from crossover.study.study_parts import DOMAIN_CLOZE
-from crossover.tokenization.byte_tokenizer import BYTES
-from crossover.tokenization.tokenizer import Tokenizer
 
 SAMPLE_TOKENS = 32
 SAMPLES = 4
@@ -57,19 +54,14 @@ def held_out_passages(store: ArtifactStore, count: int = 1) -> list[Passage]:
     names = [name for name in store.names(f"tasks/{DOMAIN_CLOZE}") if not name.endswith(".json")]
     if not names:
         return [EXAMPLE_PASSAGE]
-    tokenizer, items = _tokenizer(store), TaskItems.open(store.fetch(names[0])).documents()
+    task = TaskItems.open(store.fetch(names[0]))
+    decode = task.tokenizer.decode
     passages = [
-        _whole_words(tokenizer.decode(list(item["context"])), tokenizer.decode(list(item["options"][item["gold"]])))
-        for _, item in items
+        _whole_words(decode(list(item["context"])), decode(list(item["options"][item["gold"]])))
+        for _, item in task.documents()
     ]
     running = [passage for passage in passages if _is_running_text(passage)] or passages[:1]
     return running[:: -(-len(running) // count)]
-
-
-def _tokenizer(store: ArtifactStore) -> Tokenizer:
-    """Of a study's dataset; bytes where the store has none."""
-    names = [name for name in store.names("datasets") if not name.endswith(".json")]
-    return Dataset.open(store.fetch(names[0])).tokenizer if names else BYTES
 
 
 def examples(store: ArtifactStore) -> str:

@@ -18,7 +18,7 @@ from crossover.model.model_presets import preset
 from crossover.progress import parse_event
 from crossover.study.identity import RunId
 from crossover.study.study_config import StudyConfig
-from crossover.tokenization.byte_tokenizer import VOCAB_SIZE
+from crossover.tokenization.tokenizer_file import vocabulary_rows
 
 TRAINING_SHARE = 0.7
 """Approximate fraction of a run's time that is training, until both have been timed."""
@@ -210,6 +210,8 @@ def cell_weights(study: StudyConfig) -> dict[str, float]:
     length = study.data.sequence_length
     return {
         cell.name: study.total_steps(cell)
-        * float(preset(cell.model, vocab_size=VOCAB_SIZE, max_length=length).active_parameters)
+        * float(
+            preset(cell.model, vocab_size=vocabulary_rows(study.data.tokenizer), max_length=length).active_parameters
+        )
         for cell in study.cells
     }

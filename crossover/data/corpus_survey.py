@@ -20,7 +20,7 @@ from crossover.errors import DataError
 from crossover.field_faults import validate_fields
 from crossover.study.data_config import DataConfig
 from crossover.study.source_config import SOURCES
-from crossover.tokenization.byte_tokenizer import BYTES
+from crossover.tokenization.tokenizer import BYTES
 
 ENDINGS = {"jsonl": (".jsonl", ".ndjson"), "parquet": (".parquet",), "arrow": (".arrow", ".feather")}
 WITH_FIELDS = ("jsonl:", "parquet:", "arrow:", "hf:")

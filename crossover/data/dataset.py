@@ -23,8 +23,7 @@ from crossover.data.overlap_counts import NearCounts, OverlapCounts, overlap_lin
 from crossover.data.sources.source_counts import SourceReport
 from crossover.errors import DataError
 from crossover.files import digest_of, read_json, verify_files
-from crossover.tokenization.named_tokenizers import tokenizer_in
-from crossover.tokenization.tokenizer import Tokenizer
+from crossover.tokenization.tokenizer import Tokenizer, read_tokenizer
 
 MANIFEST = "manifest.json"
 TRAIN, VALIDATION = "train.bin", "validation.bin"
@@ -39,6 +38,21 @@ class Budget(BaseModel):
     examples: int
     tokens: int
     digest: str
+
+
+class TokenCounts(BaseModel):
+    """The tokenizer of a dataset, and how it cuts the text of the training side."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    digest: str
+    """SHA-256 of tokenizer.json."""
+    vocab_size: int
+    """Rows, BOS, EOS and MASK included."""
+    dtype: Literal["<u2", "<u4"]
+    """Of token ids in the files."""
+    fertility: float
+    """Tokens per word, words being what stands between blanks."""
 
 
 class DatasetManifest(BaseModel):
@@ -68,12 +82,9 @@ class DatasetManifest(BaseModel):
     validation_documents: int
     train_bytes: int
     validation_bytes: int
-    vocab_size: int
-    """Rows of the vocabulary, BOS, EOS and MASK included."""
     bytes_per_token: float
-    """Of train.bin; EOS counts as one byte."""
-    held_out_bytes_per_token: float
-    """Of validation.bin: what turns nats a token into bits a byte."""
+    """On the training side; EOS is not counted."""
+    tokens: TokenCounts
     tail_tokens_dropped: int
     """Tokens at the training side's end that fill no example."""
     available_tokens: int
@@ -156,7 +167,7 @@ class Dataset:
     @cached_property
     def tokenizer(self) -> Tokenizer:
         """Of the ids."""
-        return tokenizer_in(self.folder, self.manifest.tokenizer)
+        return read_tokenizer(self.folder)
 
     def train(self, unique_tokens: int, seed: int = 0) -> NDArray[np.unsignedinteger]:
         """Examples (n, L) of a budget: a prefix of all, or of the seed's own order of them, copied to memory."""
@@ -172,5 +183,5 @@ class Dataset:
 
     def _rows(self, name: str, rows: int) -> NDArray[np.unsignedinteger]:
         return np.memmap(
-            self.folder / name, dtype=self.tokenizer.dtype, mode="r", shape=(rows, self.manifest.sequence_length)
+            self.folder / name, dtype=self.manifest.tokens.dtype, mode="r", shape=(rows, self.manifest.sequence_length)
         )

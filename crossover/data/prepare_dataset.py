@@ -19,19 +19,17 @@ from numpy.typing import NDArray
 
 from crossover.counter_rng import Stream, generator
 from crossover.data.cleaning.cleaning_counts import Histogram
-from crossover.data.dataset import MANIFEST, TRAIN, VALIDATION, Budget, Dataset, DatasetManifest
+from crossover.data.dataset import MANIFEST, TRAIN, VALIDATION, Budget, Dataset, DatasetManifest, TokenCounts
 from crossover.data.domain_cloze import HeldOut, build_items
 from crossover.data.packing import PackedExamples
 from crossover.data.sources import SourceCounts, SourceReport
 from crossover.data.split_corpus import SplitCorpus, distinct_documents
 from crossover.data.task_items import TaskItems, write_cloze_items
 from crossover.errors import DataError
-from crossover.files import digest_of_file, write_atomically, write_json
+from crossover.files import digest_of_file, write_atomically, write_json, write_text
 from crossover.study.study_config import StudyConfig
 from crossover.study.study_digests import corpus_digest, dataset_digest
-from crossover.tokenization.byte_tokenizer import BYTES
-from crossover.tokenization.named_tokenizers import TOKENIZER_FILE, named_tokenizer
-from crossover.tokenization.tokenizer import Tokenizer
+from crossover.tokenization.tokenizer import BYTES, TOKENIZER, TOKENIZER_CONFIG, Tokenizer, named_tokenizer
 
 
 def prepare_dataset(study: StudyConfig, corpus: SplitCorpus, folder: Path) -> Dataset:
@@ -54,11 +52,12 @@ def prepare_dataset(study: StudyConfig, corpus: SplitCorpus, folder: Path) -> Da
         held = generator(0, Stream.BUDGETS, epoch=1).permutation(len(held_out))
         rows = len(order) if study.data.resample else max(study.grid.unique_tokens) // length
         held_rows = min(study.data.validation_tokens // length, len(held))
-        train_bytes = _write_rows(folder / TRAIN, examples, order[:rows], tokenizer)
-        held_out_bytes = _write_rows(folder / VALIDATION, held_out, held[:held_rows], tokenizer)
+        _write_rows(folder / TRAIN, examples, order[:rows])
+        _write_rows(folder / VALIDATION, held_out, held[:held_rows])
         available, joined = len(examples), len(examples.leftovers)
         dropped, held_joined = examples.dropped, len(held_out.leftovers)
-    write_json(folder / TOKENIZER_FILE, tokenizer.hugging_face_json())
+    write_text(folder / TOKENIZER, tokenizer.json_text)
+    write_json(folder / TOKENIZER_CONFIG, tokenizer.hugging_face_config(length))
     manifest = DatasetManifest(
         request=dataset_digest(study),
         corpus=corpus_digest(study.data),
@@ -78,9 +77,13 @@ def prepare_dataset(study: StudyConfig, corpus: SplitCorpus, folder: Path) -> Da
         validation_documents=len(validation.names),
         train_bytes=train.bytes,
         validation_bytes=validation.bytes,
-        vocab_size=tokenizer.vocab_size,
-        bytes_per_token=train_bytes / (rows * length),
-        held_out_bytes_per_token=held_out_bytes / (held_rows * length),
+        bytes_per_token=train.bytes / max(1, train.text_tokens),
+        tokens=TokenCounts(
+            digest=tokenizer.digest,
+            vocab_size=tokenizer.vocab_size,
+            dtype="<u2" if tokenizer.dtype.itemsize == 2 else "<u4",
+            fertility=train.text_tokens / max(1, train.words),
+        ),
         tail_tokens_dropped=dropped,
         available_tokens=available * length,
         joined_tokens=joined * length,
@@ -91,7 +94,7 @@ def prepare_dataset(study: StudyConfig, corpus: SplitCorpus, folder: Path) -> Da
         cleaning=corpus.counts.cleaning,
         document_tokens=Histogram.of(chain(train.lengths, validation.lengths)),
         budgets=tuple(_budgets(study, folder, tokenizer)),
-        files={name: digest_of_file(folder / name) for name in (TRAIN, VALIDATION, TOKENIZER_FILE)},
+        files={name: digest_of_file(folder / name) for name in (TRAIN, VALIDATION, TOKENIZER, TOKENIZER_CONFIG)},
     )
     write_json(folder / MANIFEST, manifest.model_dump(mode="json"))
     return Dataset(folder, manifest)
@@ -113,7 +116,7 @@ def prepare_cloze(study: StudyConfig, dataset: Dataset, corpus: SplitCorpus, fol
         )
     side = corpus.validation
     held_out = HeldOut(side.tokens(), side.names, side.lengths, study.data.sequence_length)
-    return write_cloze_items(folder, build_items(held_out, study.evaluation.cloze_items))
+    return write_cloze_items(folder, build_items(held_out, study.evaluation.cloze_items), corpus.tokenizer)
 
 
 def check_budget(study: StudyConfig) -> None:
@@ -176,19 +179,12 @@ def _holds_several(study: StudyConfig, joined: int) -> bool:
     return study.data.attention == "document" and (joined > 0 or study.data.packing == "stream")
 
 
-def _write_rows(path: Path, examples: PackedExamples, order: NDArray[np.int64], tokenizer: Tokenizer) -> int:
-    """Write examples in an order; returns the bytes of their text."""
-    counted = 0
-
+def _write_rows(path: Path, examples: PackedExamples, order: NDArray[np.int64]) -> None:
     def write(file: IO[bytes]) -> None:
-        nonlocal counted
         for block in np.array_split(order, max(1, len(order) // 65_536)):
-            rows = examples.rows(block)
-            counted += tokenizer.byte_count(rows)
-            file.write(np.ascontiguousarray(rows).tobytes())
+            file.write(np.ascontiguousarray(examples.rows(block)).tobytes())
 
     write_atomically(path, write)
-    return counted
 
 
 def _budgets(study: StudyConfig, folder: Path, tokenizer: Tokenizer) -> Iterator[Budget]:

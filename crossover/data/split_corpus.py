@@ -29,9 +29,9 @@ from crossover.data.sources import SourceCounts, documents, source_bytes
 from crossover.files import workspace_error
 from crossover.progress import MEBIBYTE, byte_meter
 from crossover.study.data_config import DataConfig
-from crossover.tokenization.named_tokenizers import named_tokenizer, rows_of
-from crossover.tokenization.subword_tokenizer import train_bpe
-from crossover.tokenization.tokenizer import Tokenizer
+from crossover.tokenization.subword_tokenizer import SubwordTokenizer
+from crossover.tokenization.tokenizer import Tokenizer, named_tokenizer
+from crossover.tokenization.tokenizer_file import vocabulary_rows
 
 PROGRESS_BYTES = 8 * MEBIBYTE
 """Corpora above it show their progress."""
@@ -53,6 +53,8 @@ class SplitSide:
     names: list[str] = field(default_factory=list)
     lengths: list[int] = field(default_factory=list)
     bytes: int = 0
+    words: int = 0
+    """What stands between blanks."""
     _texts: list[str] = field(default_factory=list)
     _characters: int = 0
     _spool: DocumentSpool | None = None
@@ -61,11 +63,17 @@ class SplitSide:
         """Append a document."""
         self.names.append(name)
         self.bytes += text_bytes(text)
+        self.words += len(text.split())
         if self.tokenizer is None:
             self._spool = self._spool or DocumentSpool(Path(self.scratch.name).parent)
             self._spool.append(name, text)
         else:
             self._encode_later(text)
+
+    @property
+    def text_tokens(self) -> int:
+        """Tokens without EOS."""
+        return sum(self.lengths) - len(self.lengths)
 
     def texts(self) -> Iterator[str]:
         """The documents that wait for a tokenizer."""
@@ -98,7 +106,7 @@ class SplitSide:
     def _encode(self) -> None:
         assert self.tokenizer is not None  # noqa: S101 - as above
         for ids in self.tokenizer.encode_batch(self._texts):
-            self.scratch.write(np.append(ids, ids.dtype.type(self.tokenizer.eos)).tobytes())
+            self.scratch.write(np.append(ids, self.tokenizer.eos).astype(self.tokenizer.dtype).tobytes())
             self.lengths.append(len(ids) + 1)
         self._texts.clear()
         self._characters = 0
@@ -242,7 +250,7 @@ def _read(data: DataConfig, train: SplitSide, validation: SplitSide, scratch: Pa
 
         near, contamination = fill_sides(data, read, train, validation, scratch, tasks)
     if train.tokenizer is None:
-        trained = train_bpe(train.texts(), rows_of(data.tokenizer))
+        trained = SubwordTokenizer.train(vocabulary_rows(data.tokenizer), train.texts())
         train.tokenize(trained)
         validation.tokenize(trained)
     assert train.tokenizer is not None  # noqa: S101 - named, or trained just now

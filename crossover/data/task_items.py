@@ -21,6 +21,7 @@ from crossover.data.task_packs import Document, Pack
 from crossover.errors import DataError
 from crossover.files import digest_of, digest_of_file, read_json, verify_files, write_json, write_text
 from crossover.study.study_parts import DOMAIN_CLOZE
+from crossover.tokenization.tokenizer import BYTES, TOKENIZER, TOKENIZER_CONFIG, Tokenizer, read_tokenizer
 
 MANIFEST = "manifest.json"
 ITEMS, CLOZE_ITEMS = "items.jsonl", "items.json"
@@ -80,6 +81,11 @@ class TaskItems:
             )
         return cls(folder, manifest)
 
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """Of the token ids of the domain cloze task."""
+        return read_tokenizer(self.folder)
+
     def documents(self) -> list[tuple[int, Document]]:
         """The documents, numbered as in their pack."""
         if self.manifest.name == DOMAIN_CLOZE:
@@ -103,14 +109,20 @@ def write_pack_items(folder: Path, pack: Pack, chosen: Sequence[tuple[int, Docum
     return _finish(folder, ITEMS, pack, len(rows), left_out)
 
 
-def write_cloze_items(folder: Path, items: list[ClozeItem]) -> TaskItems:
-    """Write the items of the domain cloze task."""
+def write_cloze_items(folder: Path, items: list[ClozeItem], tokenizer: Tokenizer = BYTES) -> TaskItems:
+    """Write the items of the domain cloze task, and the tokenizer of their ids unless it is bytes."""
     write_items(folder / CLOZE_ITEMS, items)
+    if tokenizer is not BYTES:
+        write_text(folder / TOKENIZER, tokenizer.json_text)
+        write_json(
+            folder / TOKENIZER_CONFIG, tokenizer.hugging_face_config(len(items[0].context + items[0].options[0]))
+        )
     return _finish(folder, CLOZE_ITEMS, CLOZE_PACK, len(items), 0)
 
 
 def _finish(folder: Path, file: str, pack: Pack, items: int, left_out: int) -> TaskItems:
-    files = {file: digest_of_file(folder / file)}
+    names = [name for name in (file, TOKENIZER, TOKENIZER_CONFIG) if (folder / name).is_file()]
+    files = {name: digest_of_file(folder / name) for name in names}
     manifest = TaskManifest(name=pack.name, pack=pack, items=items, left_out=left_out, files=files)
     write_json(folder / MANIFEST, manifest.model_dump(mode="json"))
     return TaskItems(folder, manifest)

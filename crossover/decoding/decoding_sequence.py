@@ -37,7 +37,7 @@ class DecodingSequence(ABC):
         if wrong:
             raise RequestError(
                 "request.unknown-token",
-                field="prompt" if wrong[0] in given else "logit_bias",
+                field=("parts" if isinstance(request, Infilling) else "prompt") if wrong[0] in given else "logit_bias",
                 problem=f"there is no token {wrong[0]}; the vocabulary has {vocabulary}",
                 remedy="send ids of this model's tokenizer, or text",
             )
@@ -103,7 +103,7 @@ class DecodingSequence(ABC):
         logp_PV = log_softmax(logits_PV)
         logits_PV, tokenizer = logits_PV.copy(), self.model.tokenizer
         self.changes.apply(logits_PV)
-        logits_PV[:, [tokenizer.bos, tokenizer.mask]] = -np.inf
+        logits_PV[:, [token for token in tokenizer.special if token != tokenizer.eos]] = -np.inf
         first = self.first_end
         logits_PV[[index < first for index in index_P], tokenizer.eos] = -np.inf
         if np.isneginf(logits_PV.max(axis=-1)).any():

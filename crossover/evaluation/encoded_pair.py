@@ -7,9 +7,10 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from crossover.evaluation.tasks.task_interface import Text
-from crossover.tokenization.byte_tokenizer import BYTES
+from crossover.tokenization.tokenizer import BYTES
 
+Text = str | tuple[int, ...]
+"""A string, or token ids where the piece is cut inside a character and so has no string."""
 Tokens = NDArray[np.int64]
 
 

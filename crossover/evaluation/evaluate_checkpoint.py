@@ -6,6 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from crossover.data.dataset import Dataset
 from crossover.data.task_items import TaskItems
 from crossover.evaluation.evaluation_records import EvaluationPart, ItemScores, Measurement
@@ -90,20 +93,24 @@ def _likelihoods(model: Transformer, dataset: Dataset, config: EvaluationConfig)
         likelihood = exact_nll(model, tokens_NL)
     else:
         likelihood = measured_nelbo(model, tokens_NL, draws=config.nelbo_draws, wanted_stderr=config.nelbo_stderr)
-    return [_loss("validation_nll", likelihood, 1.0), _loss("validation_bpb", likelihood, _nats_per_bit(dataset))]
+    return [
+        _loss("validation_nll", likelihood, 1.0),
+        _loss("validation_bpb", likelihood, _nats_per_bit(dataset, tokens_NL)),
+    ]
 
 
 def _chain_rules(model: Transformer, dataset: Dataset, config: EvaluationConfig) -> list[Measurement]:
     """A DLM read token by token on a subset, and AR on the same subset."""
-    subset, divisor = dataset.validation()[: config.chain_rule_examples], _nats_per_bit(dataset)
+    subset = dataset.validation()[: config.chain_rule_examples]
+    divisor = _nats_per_bit(dataset, subset)
     if model.causal:
         return [_loss("chain_rule_bpb", exact_nll(model, subset), divisor)]
     return [_loss(name, chain_rule_nll(model, subset, order), divisor) for name, order in CHAIN_RULES.items()]
 
 
-def _nats_per_bit(dataset: Dataset) -> float:
-    """What nats a token are divided by to give bits a byte."""
-    return dataset.manifest.held_out_bytes_per_token * math.log(2)
+def _nats_per_bit(dataset: Dataset, tokens_NL: NDArray[np.unsignedinteger]) -> float:
+    """What nats a token of these examples are divided by to give bits a byte of their text; EOS has no byte."""
+    return dataset.tokenizer.count_bytes(tokens_NL) / tokens_NL.size * math.log(2)
 
 
 def _task_scores(model: Transformer, task: TaskItems, config: EvaluationConfig) -> TaskScores:

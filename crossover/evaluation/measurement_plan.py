@@ -15,7 +15,7 @@ from crossover.study.study_parts import DOMAIN_CLOZE, EvaluationConfig
 
 LIKELIHOOD, CHAIN_RULE, WRITING = "likelihood", "chain-rule", "writing"
 TASK = "task:"
-VERSIONS = {LIKELIHOOD: 1, CHAIN_RULE: 1, TASK: 1, WRITING: 1}
+VERSIONS = {LIKELIHOOD: 2, CHAIN_RULE: 2, TASK: 1, WRITING: 1}
 """Versions of the code that measures: raise one when the same checkpoint would give other values."""
 
 

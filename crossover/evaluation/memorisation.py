@@ -66,7 +66,7 @@ def _plain_text(tokenizer: Tokenizer, examples_nL: Tokens, half: int, passages: 
     stride = max(1, len(examples_nL) // (8 * max(1, passages)))
     candidates = []
     for row in np.asarray(examples_nL[::stride]):
-        if tokenizer.is_text(row[: 2 * half]).all() and _is_text(tokenizer, row[:half]):
+        if not tokenizer.is_special(row[: 2 * half]).any() and _is_text(tokenizer, row[:half]):
             candidates.append(row[: 2 * half])
     chosen = np.linspace(0, len(candidates) - 1, min(passages, len(candidates))).astype(int)
     return [candidates[i] for i in chosen]

@@ -110,7 +110,7 @@ def matched_held_out(texts: Sequence[Tokens], held_out_nL: Tokens, tokenizer: To
         One held-out text per generated text; fewer where too few examples are free of special tokens.
     """
     longest = max((len(text) for text in texts), default=0)
-    plain = (row for row in held_out_nL if tokenizer.is_text(row[:longest]).all())
+    plain = (row for row in held_out_nL if not tokenizer.is_special(row[:longest]).any())
     return [np.asarray(row[: len(text)]).astype(np.int64) for text, row in zip(texts, plain, strict=False)]
 
 

@@ -44,7 +44,7 @@ def score_task(
         documents: with their number within the pack, which names items without an id.
         draws: masks per continuation under a DLM.
     """
-    requests = [list(task.requests(document, pack)) for _, document in documents]
+    requests = [list(task.requests(document, pack, model.tokenizer)) for _, document in documents]
     continuations = [[request for request in item if isinstance(request, Continuation)] for item in requests]
     generations = [request for item in requests for request in item if isinstance(request, Generation)]
     likelihoods = list(score_items(model, continuations, draws=draws)) if any(continuations) else []

@@ -26,8 +26,7 @@ from crossover.model.attention import (
 from crossover.model.dropout import Dropout
 from crossover.model.mixture_of_experts import MixtureOfExperts
 from crossover.model.model_config import ModelConfig
-from crossover.tokenization.byte_tokenizer import BYTES
-from crossover.tokenization.tokenizer import Tokenizer
+from crossover.tokenization.tokenizer import BYTES, Tokenizer
 
 Readout = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 """Maps (hidden states (B, L, D), head weight (V, D), router losses (layers, 2) or None) to what forward returns."""

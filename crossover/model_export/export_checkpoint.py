@@ -21,8 +21,7 @@ from torch import Tensor
 from crossover.errors import CheckpointError, WorkspaceError
 from crossover.files import read_json, workspace_error, write_json, write_text
 from crossover.model_export.model_card import Provenance, model_card
-from crossover.tokenization.named_tokenizers import tokenizer_in
-from crossover.tokenization.tokenizer import Tokenizer
+from crossover.tokenization.tokenizer import Tokenizer, read_tokenizer
 from crossover.training.checkpoint import WEIGHTS
 from crossover.training.checkpoint_info import CheckpointInfo, checkpoint_digest, read_info
 
@@ -72,9 +71,9 @@ def export_checkpoint(folder: Path, out: Path, *, dtype: Dtype = "fp32", corpus:
 
 def _write(folder: Path, out: Path, info: CheckpointInfo, dtype: Dtype, corpus: str) -> None:
     digest = checkpoint_digest(folder)
-    provenance = Provenance(info=info, digest=digest, dtype=dtype, corpus=corpus)
+    tokenizer = read_tokenizer(folder)
+    provenance = Provenance(info=info, digest=digest, dtype=dtype, corpus=corpus, tokenizer=tokenizer.name)
     save_file(_weights(folder, info, DTYPES[dtype]), out / WEIGHTS, {"format": "pt"})
-    tokenizer = tokenizer_in(folder)
     config = _config(read_json(folder / "config.json"), info, dtype, tokenizer)
     write_json(out / "config.json", config | provenance.config_section)
     causal, mask = info.family == "AR", tokenizer.special[tokenizer.mask]
@@ -85,7 +84,7 @@ def _write(folder: Path, out: Path, info: CheckpointInfo, dtype: Dtype, corpus: 
     write_json(out / "tokenizer_config.json", {k: v for k, v in settings.items() if not causal or v != mask})
     special = {"bos_token_id": tokenizer.bos, "eos_token_id": tokenizer.eos, "pad_token_id": tokenizer.eos}
     if causal:
-        write_json(out / "generation_config.json", special | {"suppress_tokens": [tokenizer.bos]})
+        write_json(out / "generation_config.json", special | {"suppress_tokens": _never_generated(tokenizer)})
     else:
         write_json(out / "generation_config.json", special | {"mask_token_id": tokenizer.mask})
         loader = resources.files("crossover.model_export").joinpath(f"{LOADER}.py")
@@ -130,6 +129,11 @@ def _config(config: dict[str, Any], info: CheckpointInfo, dtype: Dtype, tokenize
             "tie_word_embeddings": False,  # both are in the file
         }
     )
+
+
+def _never_generated(tokenizer: Tokenizer) -> list[int]:
+    """Special tokens but EOS and MASK, as decoding has it."""
+    return [token for token in tokenizer.special if token not in (tokenizer.eos, tokenizer.mask)]
 
 
 def _without_token(value: dict[str, Any], name: str) -> dict[str, Any]:

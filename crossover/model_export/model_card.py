@@ -32,7 +32,7 @@ tags: [crossover, {tag}]
 | parameters | {parameters:,} with all embeddings of the checkpoint |
 | weights | {dtype} |
 | context | {context} tokens |
-| tokenizer | UTF-8 bytes |
+| tokenizer | {tokenizer} |
 """
 
 _AR = """
@@ -102,6 +102,8 @@ class Provenance:
     dtype: str
     corpus: str
     """Digest; empty if unknown."""
+    tokenizer: str = "bytes"
+    """As the study names it."""
 
     @property
     def config_section(self) -> dict[str, Any]:
@@ -124,6 +126,7 @@ def model_card(provenance: Provenance) -> str:
         corpus=f"`{provenance.corpus}`" if provenance.corpus else "unknown",
         parameters=info.model.parameters,
         dtype=provenance.dtype,
+        tokenizer="UTF-8 bytes" if provenance.tokenizer == "bytes" else f"`{provenance.tokenizer}`",
         context=info.model.max_length,
     )
     if causal:

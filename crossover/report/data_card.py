@@ -156,7 +156,8 @@ def _facts(manifest: DatasetManifest) -> Iterator[tuple[str, str]]:
     yield "Held-out tokens", f"{manifest.validation_examples * manifest.sequence_length:,}"
     yield (
         "Tokenizer",
-        f"{manifest.tokenizer}, {manifest.vocab_size:,} rows, {manifest.bytes_per_token:.2f} bytes a token",
+        f"{manifest.tokenizer}, {manifest.tokens.vocab_size:,} rows, {manifest.bytes_per_token:.2f} bytes a token, "
+        f"{manifest.tokens.fertility:.2f} tokens a word",
     )
     yield "Unique tokens of the cells", ", ".join(f"{budget.tokens:,}" for budget in manifest.budgets)
     yield "Digest", manifest.digest

@@ -22,7 +22,7 @@ from crossover.stages.run_selection import default_seeds_per_task, selected_runs
 from crossover.stages.waiting_time import StageSeconds, contention, evaluation_seconds, stage_seconds, waiting_time
 from crossover.study.load_study import parse_study
 from crossover.study.study_config import StudyConfig
-from crossover.tokenization.byte_tokenizer import VOCAB_SIZE
+from crossover.tokenization.tokenizer import VOCAB_SIZE
 from crossover.training.step_timing import measured_steps
 
 LENGTHS = (128, 64)

@@ -157,7 +157,7 @@ def _spent(runs: Sequence[EvaluatedRun]) -> list[Fact]:
 def _references(study: StudyConfig, dataset: Dataset, runs: Sequence[EvaluatedRun]) -> Iterator[Reference]:
     """What needs no training: byte frequencies and gzip on the held-out examples, and guessing."""
     tokenizer, tokens = dataset.tokenizer, dataset.validation().ravel()
-    text = b"".join(map(tokenizer.token_bytes, tokens[tokenizer.is_text(tokens)].tolist()))
+    text = b"".join(map(tokenizer.token_bytes, tokens[~tokenizer.is_special(tokens)].tolist()))
     compressed = 8 * len(gzip.compress(text)) / len(text)
     unigram = quality([np.frombuffer(text, dtype=np.uint8)]).entropy
     per_byte = tuple(m.name for m in study.analysis.metrics if m.unit == "bits/byte")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from crossover.study.cleaning_config import CleaningConfig
 from crossover.study.deduplication_config import DeduplicationConfig
@@ -12,10 +12,9 @@ from crossover.study.near_config import ContaminationConfig
 from crossover.study.quality_config import QualityConfig
 from crossover.study.source_config import MixedSource, SourceUri
 from crossover.study.study_part import StudyPart
+from crossover.tokenization.tokenizer_file import check_name
 
 Packing = Literal["document", "stream"]
-
-LEAST_ROWS = 260
 
 
 class DataConfig(StudyPart):
@@ -45,11 +44,10 @@ class DataConfig(StudyPart):
     longest_document: int = Field(
         default=64 * 2**20, ge=1024, le=2**31, description="Bytes; a longer document is a bad one."
     )
-    tokenizer: str = Field(
+    tokenizer: Annotated[str, AfterValidator(check_name)] = Field(
         default="bytes",
-        pattern=r"^(bytes|bpe:[0-9]{3,6}|hf:.+)$",
-        description="`bytes`: 256 bytes, BOS, EOS and MASK; `bpe:ROWS`: byte-level BPE of so many rows in all, trained "
-        "on the training documents; `hf:NAME`: a tokenizer.json, its folder, or its name on the Hugging Face hub.",
+        description="`bytes`; `bpe:8192` trains byte-level BPE of so many rows on the training side; `hf:NAME_OR_PATH` "
+        "reads a byte-level `tokenizer.json`. Rows include BOS, EOS and MASK.",
     )
     sequence_length: int = Field(default=64, ge=8, le=8192, description="Tokens in one training example.")
     packing: Packing = Field(
@@ -70,13 +68,6 @@ class DataConfig(StudyPart):
     deduplication: DeduplicationConfig = DeduplicationConfig()
     contamination: ContaminationConfig = ContaminationConfig()
     quality: QualityConfig = QualityConfig()
-
-    @field_validator("tokenizer")
-    @classmethod
-    def _rows_are_enough(cls, tokenizer: str) -> str:
-        if tokenizer.startswith("bpe:") and int(tokenizer[4:]) < LEAST_ROWS:
-            raise ValueError(f"{tokenizer} has too few rows: the 256 bytes, BOS, EOS and MASK are {LEAST_ROWS - 1}")
-        return tokenizer
 
     @model_validator(mode="before")
     @classmethod

@@ -20,6 +20,7 @@ from crossover.model.model_presets import PRESETS
 from crossover.study.data_config import DataConfig
 from crossover.study.identity import RunId
 from crossover.study.study_config import StudyConfig
+from crossover.tokenization.tokenizer_file import tokenizer_identity
 
 DATASET_VERSION = 3
 """Raise when the same corpus and settings would give other examples."""
@@ -29,13 +30,20 @@ TRAINING_VERSION = 1
 
 def corpus_digest(data: DataConfig) -> str:
     """Of how documents are read, cleaned, split and cut: with equal files, equal digests mean the same examples."""
-    return digest_of({"version": DATASET_VERSION, "data": data.model_dump(mode="json", exclude={"validation_tokens"})})
+    values = _data_values(data)
+    del values["validation_tokens"]
+    return digest_of({"version": DATASET_VERSION, "data": values})
 
 
 def dataset_digest(study: StudyConfig) -> str:
     """Of a request for a prepared corpus: what to read and how, and the budgets."""
     budgets = list(study.grid.unique_tokens)
-    return digest_of({"version": DATASET_VERSION, "data": study.data.model_dump(mode="json"), "budgets": budgets})
+    return digest_of({"version": DATASET_VERSION, "data": _data_values(study.data), "budgets": budgets})
+
+
+def _data_values(data: DataConfig) -> dict[str, object]:
+    """The settings, the tokenizer by what decides it."""
+    return data.model_dump(mode="json") | {"tokenizer": tokenizer_identity(data.tokenizer)}
 
 
 def run_digest(study: StudyConfig, run: RunId, examples: str) -> str:
@@ -52,7 +60,7 @@ def run_digest(study: StudyConfig, run: RunId, examples: str) -> str:
             "version": TRAINING_VERSION,
             "run": run.key,
             "examples": examples,
-            "tokenizer": study.data.tokenizer,
+            "tokenizer": tokenizer_identity(study.data.tokenizer),
             "sequence_length": study.data.sequence_length,
             "attention": study.data.attention,
             "resample": study.data.resample,

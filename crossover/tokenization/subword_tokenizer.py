@@ -1,188 +1,224 @@
-"""Subword tokenizers by the `tokenizers` library: byte-level BPE trained on a corpus, or anybody's tokenizer.json.
-
-BOS and EOS are the tokenizer's own where it has them and they differ; a missing one is appended, and MASK always, as
-the last row. Only tokenizers that lose nothing are taken: the bytes of the ids of a text are the text's bytes.
-"""
+"""Byte-level subword tokenizers of the library `tokenizers`: trained on a corpus, or from a tokenizer.json."""
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from crossover.errors import DataError
 from crossover.extras import install_hint
-from crossover.tokenization.byte_tokenizer import added_token, byte_symbols, starting_with
-from crossover.tokenization.tokenizer import Ids, Tokenizer
+from crossover.files import read_json
+from crossover.tokenization.tokenizer import (
+    TOKENIZER,
+    TOKENIZER_CONFIG,
+    Ids,
+    Tokenizer,
+    added_token,
+    bos_first,
+    byte_symbols,
+)
+from crossover.tokenization.tokenizer_file import OWN, SPECIAL_ROWS, open_file
 
 if TYPE_CHECKING:
-    pass
+    import tokenizers
 
-BOS, EOS, MASK = "<|bos|>", "<|eos|>", "<|mask|>"
-OWN_ROWS = 3
-"""Rows of BOS, EOS and MASK."""
-_BOS_NAMES = (BOS, "<s>", "<|begin_of_text|>", "<|startoftext|>", "[CLS]", "<bos>")
-_EOS_NAMES = (EOS, "</s>", "<|end_of_text|>", "<|endoftext|>", "[SEP]", "<eos>")
-_BYTE_FALLBACK = re.compile(r"<0x([0-9A-F]{2})>")
-_PROBES = ("The quick\nbrown  fox\t(42 %)!", " leading", "Grüße, 世界 🙂 ñ", "\x00\x7f\u2028", "a<|eos|>b<|mask|>")
+LOSSLESS_NORMALIZERS = (None, {"type": "NFC"})
+"""NFC is lossless for text in NFC."""
 
 
 class SubwordTokenizer(Tokenizer):
-    """A tokenizer of the `tokenizers` library.
+    """A byte-level tokenizer.
 
     Args:
-        name: as a study names it.
-        content: a `tokenizer.json`.
+        name: as the study says it.
+        value: its tokenizer.json, with all special tokens.
+        special: texts of special tokens by id.
+        bos: id of BOS.
+        eos: id of EOS.
 
     Raises:
-        DataError: it is no tokenizer.json, or its ids lose something of a text.
+        DataError: it is not byte-level, changes text before it encodes it, or `tokenizers` is missing.
     """
 
-    def __init__(self, name: str, content: str) -> None:
-        try:
-            fields = _completed(json.loads(content))
-            self._library = _library().Tokenizer.from_str(json.dumps(fields))
-        except Exception as error:  # the library raises plain Exception
-            raise _bad(name, f"is no tokenizer.json ({str(error).splitlines()[0][:200]})") from error
-        self._library.encode_special_tokens = True
-        special = {int(token["id"]): str(token["content"]) for token in fields["added_tokens"] if token["special"]}
-        by_text = {text: token for token, text in special.items()}
-        bos, eos = (next(by_text[text] for text in names if text in by_text) for names in (_BOS_NAMES, _EOS_NAMES))
-        super().__init__(name, self._library.get_vocab_size(), bos=bos, eos=eos, special=special)
-        self._json = fields | {"post_processor": starting_with(bos, special[bos])}
-        self._bytes = [_bytes_of(self._library.id_to_token(token), fields) for token in range(self.vocab_size)]
-        for token in special:
-            self._bytes[token] = b""
-        self._check(name)
+    def __init__(self, name: str, value: dict[str, Any], special: dict[int, str], bos: int, eos: int) -> None:
+        self.name, self.special, self.bos, self.eos = name, special, bos, eos
+        self._value = value
+        self.mask = max(special)
+        self.vocab_size = self.mask + 1
+        _check_lossless(name, value)
+        self._encoder = _loaded(name, value, special)
+        self._bytes = _bytes_of_tokens(value, special, self.vocab_size)
 
-    def encode(self, text: str) -> Ids:
-        """Ids of a text, without BOS and EOS. Shape (L,)."""
-        return np.array(self._library.encode(text, add_special_tokens=False).ids, dtype=self.dtype)
+    @classmethod
+    def train(cls, rows: int, texts: Iterable[str]) -> SubwordTokenizer:
+        """Byte-level BPE of texts; the same whatever the number of threads.
+
+        Args:
+            rows: of the vocabulary, BOS, EOS and MASK included.
+            texts: of the training side only.
+
+        Raises:
+            DataError: the texts have fewer pairs to merge.
+        """
+        library = _library("bpe")
+        trained = library.Tokenizer(library.models.BPE())
+        trained.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+        trained.decoder = library.decoders.ByteLevel()
+        alphabet = sorted(byte_symbols().values())
+        merged = rows - SPECIAL_ROWS
+        trainer = library.trainers.BpeTrainer(vocab_size=merged, initial_alphabet=alphabet, show_progress=False)
+        trained.train_from_iterator(texts, trainer)
+        if (found := trained.get_vocab_size()) < merged:
+            raise DataError(
+                "data.vocabulary-too-large",
+                field="data.tokenizer",
+                problem=f"bpe:{rows} needs {merged - 256} merges, and the training documents have {found - 256}",
+                remedy=f"lower it to bpe:{found + SPECIAL_ROWS} or add documents",
+            )
+        special = {merged + i: content for i, content in enumerate(OWN)}
+        value = json.loads(trained.to_str())
+        return cls(f"bpe:{rows}", _with_special(value, special, merged), special, merged, merged + 1)
+
+    @classmethod
+    def of_file(cls, name: str) -> SubwordTokenizer:
+        """The tokenizer that `hf:NAME_OR_PATH` names, MASK appended, and BOS and EOS where it has none.
+
+        Raises:
+            DataError: there is none, or it is not byte-level.
+        """
+        file = open_file(name)
+        return cls(name, _with_special(file.value, file.special, file.bos), file.special, file.bos, file.eos)
+
+    @classmethod
+    def read(cls, folder: Path) -> SubwordTokenizer:
+        """The tokenizer of a dataset or a checkpoint, from its two files.
+
+        Raises:
+            DataError: they are not those of a byte-level tokenizer with BOS, EOS and MASK.
+        """
+        try:
+            value, config = read_json(folder / TOKENIZER), read_json(folder / TOKENIZER_CONFIG)
+            special = {int(t["id"]): str(t["content"]) for t in value["added_tokens"] if t["special"]}
+            ids = {content: token for token, content in special.items()}
+            bos, eos, mask = (ids[config[f"{kind}_token"]] for kind in ("bos", "eos", "mask"))
+        except (KeyError, TypeError) as error:
+            raise _unsupported(str(folder), f"its tokenizer lacks {error}") from error
+        if mask != max(special):
+            raise _unsupported(str(folder), "MASK is not its last row")
+        return cls(str(config.get("name_in_study", folder)), value, special, bos, eos)
+
+    def encode(self, text: str) -> NDArray[np.uint32]:
+        """Token ids of a text, none of them special. Shape (L,)."""
+        return np.asarray(self._encoder.encode(text, add_special_tokens=False).ids, dtype=np.uint32)
 
     def encode_batch(self, texts: Sequence[str]) -> list[Ids]:
-        """Ids of several texts, on all cores."""
-        encoded = self._library.encode_batch_fast(list(texts), add_special_tokens=False)
-        return [np.array(one.ids, dtype=self.dtype) for one in encoded]
+        """Token ids of each text, by several threads."""
+        found = self._encoder.encode_batch_fast(list(texts), add_special_tokens=False)
+        return [np.asarray(encoding.ids, dtype=np.uint32) for encoding in found]
 
     def token_bytes(self, token: int) -> bytes:
-        """The bytes of an id; none of a special one."""
+        """The UTF-8 bytes of a token."""
         return self._bytes[token]
 
-    def hugging_face_json(self) -> dict[str, object]:
-        """The Hugging Face `tokenizer.json`."""
-        return self._json
+    @cached_property
+    def _special_rows(self) -> NDArray[np.bool_]:
+        rows = np.zeros(self.vocab_size, dtype=np.bool_)
+        rows[list(self.special)] = True
+        return rows
 
-    def _check(self, name: str) -> None:
-        if self.special.get(self.mask) != MASK:
-            raise _bad(name, f"has {self.special.get(self.mask)!r} and no {MASK} as its last row")
-        for probe in _PROBES:
-            ids = self.encode(probe)
-            if b"".join(self._bytes[token] for token in ids) != probe.encode():
-                raise _bad(name, f"loses text: {probe!r} comes back as {self.decode(ids)!r}")
+    def is_special(self, tokens: Ids) -> NDArray[np.bool_]:
+        """True where a token is special. Of the shape of `tokens`."""
+        found: NDArray[np.bool_] = self._special_rows[np.asarray(tokens, dtype=np.int64)]
+        return found
 
+    def hugging_face_json(self) -> dict[str, Any]:
+        """Its tokenizer.json."""
+        return self._value
 
-def train_bpe(texts: Iterable[str], rows: int) -> SubwordTokenizer:
-    """Byte-level BPE (Sennrich et al. 2016, arXiv 1508.07909; on bytes as GPT-2) of so many rows in all.
-
-    Args:
-        texts: the training documents, read once.
-        rows: of the vocabulary, BOS, EOS and MASK included.
-
-    Raises:
-        DataError: the texts are too short for so many rows.
-    """
-    library = _library()
-    trained = library.Tokenizer(library.models.BPE())
-    trained.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
-    trained.decoder = library.decoders.ByteLevel()
-    trainer = library.trainers.BpeTrainer(
-        vocab_size=rows - OWN_ROWS,
-        initial_alphabet=sorted(library.pre_tokenizers.ByteLevel.alphabet()),
-        show_progress=False,
-        special_tokens=[],
-    )
-    trained.train_from_iterator(texts, trainer)
-    found = trained.get_vocab_size() + OWN_ROWS
-    if found < rows:
-        raise DataError(
-            "data.vocabulary-too-large",
-            field="data.tokenizer",
-            problem=f"the training documents yield {found:,} of the {rows:,} rows of bpe:{rows}",
-            remedy=f"lower it to at most bpe:{found}, or add documents",
-        )
-    return SubwordTokenizer(f"bpe:{rows}", trained.to_str())
+    def hugging_face_config(self, max_length: int) -> dict[str, object]:
+        """Its tokenizer_config.json; says also how the study names it."""
+        return super().hugging_face_config(max_length) | {"name_in_study": self.name}
 
 
-def read_tokenizer(name: str, place: str) -> SubwordTokenizer:
-    """A tokenizer.json: a file, a folder that holds one, or of a repository on the Hugging Face hub.
-
-    Raises:
-        DataError: there is none.
-    """
-    path = Path(place).expanduser()
-    file = path / "tokenizer.json" if path.is_dir() else path
-    if file.is_file():
-        return SubwordTokenizer(name, file.read_text("utf-8"))
-    if path.is_absolute() or place.startswith((".", "~")) or place.count("/") > 1 or place.endswith(".json"):
-        raise _bad(name, f"names no file: {place} does not exist")
-    try:
-        return SubwordTokenizer(name, _library().Tokenizer.from_pretrained(place).to_str())
-    except DataError:
-        raise
-    except Exception as error:  # the library raises plain Exception
-        raise _bad(name, f"cannot be had from the hub ({str(error).splitlines()[0][:200]})") from error
-
-
-def _library() -> Any:  # noqa: ANN401 - a module, which stubs do not cover
+def _library(name: str) -> Any:  # noqa: ANN401 - a module without types
     try:
         import tokenizers
+        import tokenizers.decoders
+        import tokenizers.models
+        import tokenizers.pre_tokenizers
+        import tokenizers.trainers
     except ImportError as error:
         raise DataError(
             "data.tokenizers-missing",
             field="data.tokenizer",
-            problem="subword tokenizers need a package that is not installed",
-            remedy=install_hint("tokenizers", ["data"]) or "pip install tokenizers",
+            problem=f"{name} needs the package tokenizers",
+            remedy=install_hint("tokenizers") or "install it",
         ) from error
     return tokenizers
 
 
-def _completed(fields: dict[str, Any]) -> dict[str, Any]:
-    """A tokenizer.json with BOS, EOS and MASK, none of whose settings truncates or pads."""
-    added, vocabulary = list(fields.get("added_tokens") or []), fields["model"]["vocab"]
-    ids = [*vocabulary.values()] if isinstance(vocabulary, dict) else range(len(vocabulary))
-    rows = max([*ids, *(token["id"] for token in added)], default=-1) + 1
-    known = {token["content"] for token in added if token["special"]}
-    eos = next((name for name in _EOS_NAMES if name in known), None)
-    missing = [] if any(name in known and name != eos for name in _BOS_NAMES) else [BOS]
-    missing += [] if eos else [EOS]
-    missing += [] if MASK in known else [MASK]
-    added += [added_token(rows + index, content) for index, content in enumerate(missing)]
-    return fields | {"added_tokens": added, "truncation": None, "padding": None}
+def _loaded(name: str, value: dict[str, Any], special: dict[int, str]) -> tokenizers.Tokenizer:
+    """The tokenizer for encoding, to which special tokens are text like any other."""
+    library = _library(name)
+    try:
+        loaded: tokenizers.Tokenizer = library.Tokenizer.from_str(json.dumps(value))
+    except Exception as error:  # the library raises no narrower class
+        raise _unsupported(name, f"tokenizers cannot read it ({error})") from error
+    moved = [content for token, content in special.items() if loaded.token_to_id(content) != token]
+    if moved:
+        raise _unsupported(name, f"the id of its token {moved[0]} is not the one that its file says")
+    loaded.encode_special_tokens = True
+    return loaded
 
 
-def _bytes_of(token: str, fields: dict[str, Any]) -> bytes:
-    """The bytes that a token stands for, by how the tokenizer decodes."""
-    if "ByteLevel" in json.dumps([fields.get("decoder"), fields.get("pre_tokenizer")]):
-        try:
-            return bytes(_FROM_SYMBOL[symbol] for symbol in token)
-        except KeyError:
-            return token.encode()
-    if fallback := _BYTE_FALLBACK.fullmatch(token):
-        return bytes.fromhex(fallback.group(1))
-    return token.replace("▁", " ").encode()
+def _with_special(value: dict[str, Any], special: dict[int, str], bos: int) -> dict[str, Any]:
+    """A tokenizer.json with all special tokens, that puts BOS before each text."""
+    kept = [token for token in value.get("added_tokens") or () if int(token["id"]) not in special]
+    added = sorted((*kept, *(added_token(*item) for item in special.items())), key=lambda token: int(token["id"]))
+    template = bos_first(bos, special[bos])
+    return value | {"added_tokens": added, "post_processor": template, "truncation": None, "padding": None}
 
 
-_FROM_SYMBOL = {symbol: byte for byte, symbol in byte_symbols().items()}
+def _check_lossless(name: str, value: dict[str, Any]) -> None:
+    splitters = value.get("pre_tokenizer") or {}
+    levels = [splitters, *splitters.get("pretokenizers", ())]
+    byte_level = [part for part in levels if part.get("type") == "ByteLevel"]
+    if not byte_level or any(not _keeps_text(part) for part in levels):
+        raise _unsupported(name, "it is not byte-level, or drops characters: it cannot write every text")
+    if value.get("normalizer") not in LOSSLESS_NORMALIZERS or byte_level[0].get("add_prefix_space"):
+        raise _unsupported(name, "it changes a text before it encodes it, so that decoding does not give the text back")
+    if value["model"].get("type") != "BPE":
+        raise _unsupported(name, f"its model is {value['model'].get('type')}, not BPE")
 
 
-def _bad(name: str, problem: str) -> DataError:
+def _keeps_text(part: dict[str, Any]) -> bool:
+    """Whether a pre-tokenizer keeps all characters."""
+    return part.get("type") in ("ByteLevel", "Digits", "Sequence") or part.get("behavior") == "Isolated"
+
+
+def _bytes_of_tokens(value: dict[str, Any], special: dict[int, str], rows: int) -> list[bytes]:
+    """The bytes of each row; none of special and of unused rows."""
+    byte_of = {symbol: byte for byte, symbol in byte_symbols().items()}
+    found = [b""] * rows
+    for text, token in value["model"]["vocab"].items():
+        if token not in special and all(character in byte_of for character in text):
+            found[token] = bytes(byte_of[character] for character in text)
+    for token in value["added_tokens"]:
+        if int(token["id"]) not in special:
+            found[int(token["id"])] = str(token["content"]).encode()
+    return found
+
+
+def _unsupported(name: str, problem: str) -> DataError:
     return DataError(
-        "data.bad-tokenizer",
+        "data.unsupported-tokenizer",
         field="data.tokenizer",
-        problem=f"{name} {problem}",
-        remedy="give `bytes`, `bpe:ROWS`, or `hf:` with a byte-level tokenizer.json, its folder, or its hub name",
+        problem=f"{name}: {problem}",
+        remedy="take a byte-level BPE tokenizer, such as gpt2 or EleutherAI/gpt-neox-20b, or bpe:8192",
     )

@@ -22,9 +22,7 @@ from crossover.errors import CheckpointError
 from crossover.files import digest_of, digest_of_file, sync_folder, workspace_error, write_json
 from crossover.model.hugging_face_format import config_json, from_hugging_face, to_hugging_face
 from crossover.model.transformer import Transformer
-from crossover.tokenization.byte_tokenizer import BYTES
-from crossover.tokenization.named_tokenizers import tokenizer_in
-from crossover.tokenization.tokenizer import Tokenizer
+from crossover.tokenization.tokenizer import BYTES, Tokenizer, read_tokenizer
 from crossover.training.checkpoint_info import MANIFEST, CheckpointInfo, read_info
 
 WEIGHTS = "model.safetensors"
@@ -65,7 +63,7 @@ def save_checkpoint(
             save(to_hugging_face(weights), {"format": "pt"}),
         )
         _write(temporary / "config.json", _text(_config(info, tokenizer)))
-        _write(temporary / "tokenizer.json", _text(tokenizer.hugging_face_json()))
+        _write(temporary / "tokenizer.json", tokenizer.json_text.encode())
         _write(temporary / "tokenizer_config.json", _text(tokenizer.hugging_face_config(info.model.max_length)))
         if training_state is not None:
             _write(temporary / STATE, save(dict(training_state)))
@@ -117,7 +115,7 @@ def load_checkpoint(folder: Path, *, device: str = "cpu") -> tuple[Transformer, 
     """
     info = read_info(folder)
     model = build_model(info).to(device)
-    model.tokenizer = tokenizer_in(folder)
+    model.tokenizer = read_tokenizer(folder)
     try:
         model.load_state_dict(load_weights(folder, info, device=device))
     except (SafetensorError, RuntimeError) as error:

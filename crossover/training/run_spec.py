@@ -15,9 +15,8 @@ from crossover.study.identity import RunId
 from crossover.study.study_config import Cell, StudyConfig
 from crossover.study.study_digests import run_digest
 from crossover.study.study_parts import TrainingConfig
-from crossover.tokenization.byte_tokenizer import BYTES
-from crossover.tokenization.named_tokenizers import rows_of
-from crossover.tokenization.tokenizer import Tokenizer
+from crossover.tokenization.tokenizer import BYTES, Tokenizer
+from crossover.tokenization.tokenizer_file import vocabulary_rows
 from crossover.training.checkpoint_info import latest_checkpoint, step_of
 
 if TYPE_CHECKING:
@@ -72,7 +71,7 @@ class RunSpec:
 
 def cell_model(study: StudyConfig, cell: Cell) -> ModelConfig:
     """The transformer of a cell; the same for every arm."""
-    return preset(cell.model, vocab_size=rows_of(study.data.tokenizer), max_length=study.data.sequence_length)
+    return preset(cell.model, vocab_size=vocabulary_rows(study.data.tokenizer), max_length=study.data.sequence_length)
 
 
 def pair_generator(seed: int) -> torch.Generator:

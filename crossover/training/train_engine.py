@@ -22,8 +22,7 @@ from crossover.model.model_config import ModelConfig
 from crossover.model.transformer import Transformer
 from crossover.study.arms import Arm
 from crossover.study.study_parts import TrainingConfig
-from crossover.tokenization.byte_tokenizer import BYTES
-from crossover.tokenization.tokenizer import Tokenizer
+from crossover.tokenization.tokenizer import BYTES, Tokenizer
 from crossover.training import sharding
 from crossover.training.batch_order import Batch
 from crossover.training.chunked_loss import CHUNK_LOGITS, fits_unchunked

@@ -21,8 +21,7 @@ from crossover.model.attention import document_numbers
 from crossover.model.dropout import Dropout
 from crossover.model.transformer import Transformer
 from crossover.study.arms import Arm
-from crossover.tokenization.byte_tokenizer import BYTES
-from crossover.tokenization.tokenizer import Tokenizer
+from crossover.tokenization.tokenizer import BYTES, Tokenizer
 from crossover.training.batch_order import Batch, cut_places
 from crossover.training.chunked_loss import weighted_nll
 from crossover.training.token_masking import block_lengths, example_noise, training_masks

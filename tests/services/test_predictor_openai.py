@@ -13,7 +13,7 @@ import pytest
 from openai import APIError, AsyncOpenAI, BadRequestError, NotFoundError, OpenAI
 
 from crossover.commands.serve_command import serving
-from crossover.tokenization.byte_tokenizer import VOCAB_SIZE
+from crossover.tokenization.tokenizer import VOCAB_SIZE
 from tests.services.conftest import write_checkpoint
 
 BOTH = pytest.mark.parametrize("base", ["/v1", "/openai/v1"])

@@ -14,6 +14,7 @@ import numpy as np
 
 from crossover.data.task_packs import Document, Pack
 from crossover.evaluation.tasks.task_interface import Continuation, ItemScore, Request, Response, Scored, Task
+from crossover.tokenization.tokenizer import BYTES, Tokenizer
 
 LETTERS = "ABCDEFGHIJ"
 
@@ -46,8 +47,9 @@ class ChoiceTask:
         name = str(document[self.id_field]) if self.id_field else f"{number:05d}"
         return name, str(document[self.cluster_field]) if self.cluster_field else name
 
-    def requests(self, document: Document, pack: Pack) -> Sequence[Request]:
+    def requests(self, document: Document, pack: Pack, tokenizer: Tokenizer = BYTES) -> Sequence[Request]:
         """One continuation per option."""
+        del tokenizer
         question = self.question(document, pack)
         if not 0 <= question.gold < len(question.options):
             raise ValueError(f"gold {question.gold} is not an index into {len(question.options)} options")

@@ -14,7 +14,9 @@ from crossover.evaluation.sandbox import require_sandbox
 from crossover.evaluation.tasks import FORMATS, Request, Task
 from crossover.files import digest_of
 from crossover.study.study_config import StudyConfig
+from crossover.study.study_digests import corpus_digest
 from crossover.tokenization.tokenizer import Tokenizer
+from crossover.tokenization.tokenizer_file import bpe_rows, tokenizer_identity
 
 
 def items_digest(pack: Pack, study: StudyConfig) -> str:
@@ -23,11 +25,17 @@ def items_digest(pack: Pack, study: StudyConfig) -> str:
         {
             "version": TASKS_VERSION,
             "pack": pack.model_dump(mode="json"),
-            "tokenizer": study.data.tokenizer,
+            "tokenizer": _tokenizer(study),
             "sequence_length": study.data.sequence_length,
             "items": study.evaluation.task_items,
         }
     )
+
+
+def _tokenizer(study: StudyConfig) -> str:
+    """What decides which items fit; a tokenizer that is trained is decided by the corpus."""
+    name = study.data.tokenizer
+    return tokenizer_identity(name) if bpe_rows(name) is None else f"{name} of {corpus_digest(study.data)}"
 
 
 def cloze_digest(corpus: str, content: str, study: StudyConfig) -> str:
@@ -64,15 +72,15 @@ def task_of(pack: Pack) -> Task:
     return FORMATS[pack.format]
 
 
-def prepare_pack(pack: Pack, study: StudyConfig, tokenizer: Tokenizer, packs: Path, folder: Path) -> TaskItems:
+def prepare_pack(pack: Pack, study: StudyConfig, packs: Path, folder: Path, tokenizer: Tokenizer) -> TaskItems:
     """Write the chosen documents of a pack.
 
     Args:
         pack: the pack.
         study: its sequence length, and how many items it takes.
-        tokenizer: of the dataset.
         packs: the folder of packs.
         folder: of the artifact.
+        tokenizer: of the dataset.
 
     Raises:
         DataError: a missing, altered or malformed pack, or one of which no item fits into the model.
@@ -85,7 +93,7 @@ def prepare_pack(pack: Pack, study: StudyConfig, tokenizer: Tokenizer, packs: Pa
     fitting: list[tuple[int, Document]] = []
     left_out = 0
     for number, document in enumerate(_checked(pack, task, packs)):
-        if all(_least_tokens(request, tokenizer) <= length for request in task.requests(document, pack)):
+        if all(_least_tokens(request, tokenizer) <= length for request in task.requests(document, pack, tokenizer)):
             fitting.append((number, document))
         else:
             left_out += 1

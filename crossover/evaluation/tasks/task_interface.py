@@ -10,9 +10,8 @@ from typing import ClassVar, NamedTuple, Protocol
 
 from crossover.data.task_packs import Document, Pack
 from crossover.decoding.generation_request import Completion, Generation
-
-Text = str | tuple[int, ...]
-"""A string, or token ids where the piece is cut inside a character and so has no string."""
+from crossover.evaluation.encoded_pair import Text
+from crossover.tokenization.tokenizer import BYTES, Tokenizer
 
 
 class Continuation(NamedTuple):
@@ -68,8 +67,13 @@ class Task(Protocol):
             number: of the document within its pack, for documents without an id.
         """
 
-    def requests(self, document: Document, pack: Pack) -> Sequence[Request]:
+    def requests(self, document: Document, pack: Pack, tokenizer: Tokenizer = BYTES) -> Sequence[Request]:
         """The requests of one item.
+
+        Args:
+            document: the item.
+            pack: that it is of.
+            tokenizer: of the model, in whose tokens completions are as long as a solution.
 
         Raises:
             ValueError, KeyError, TypeError, IndexError: the document is not of this format.

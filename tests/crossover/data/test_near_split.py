@@ -11,7 +11,7 @@ from crossover.data.overlap_counts import HELD_OUT
 from crossover.data.prepare_dataset import prepare_dataset
 from crossover.data.split_corpus import read_corpus
 from crossover.study.study_config import StudyConfig
-from crossover.tokenization.byte_tokenizer import BYTES
+from crossover.tokenization.tokenizer import BYTES
 
 WORDS = "data batch loss step model token list seed path file graph node tree value index key alpha beta gamma".split()
 

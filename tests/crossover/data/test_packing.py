@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from crossover.data.packing import packed
 from crossover.study.study_config import StudyConfig
-from crossover.tokenization.byte_tokenizer import EOS
+from crossover.tokenization.tokenizer import EOS
 from tests.crossover.data.test_prepare import changed, prepare
 
 ALL = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -22,7 +22,7 @@ from crossover.errors import DataError, WorkspaceError
 from crossover.files import digest_of_file
 from crossover.study.data_config import DataConfig
 from crossover.study.study_config import StudyConfig
-from crossover.tokenization.byte_tokenizer import BYTES, EOS
+from crossover.tokenization.tokenizer import BYTES, EOS
 from tests.conftest import write_corpus
 
 

@@ -24,7 +24,7 @@ from crossover.errors import (
     ServerStoppingError,
 )
 from crossover.model.transformer import Transformer
-from crossover.tokenization.byte_tokenizer import BOS, EOS
+from crossover.tokenization.tokenizer import BOS, EOS
 from tests.crossover.decoding.test_inference_model import model_of
 
 WAIT = 120.0

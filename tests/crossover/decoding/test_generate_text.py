@@ -19,7 +19,7 @@ from crossover.decoding.masked_sequence import MaskedSequence
 from crossover.decoding.stepping import start, step
 from crossover.errors import RequestError
 from crossover.model.transformer import Transformer
-from crossover.tokenization.byte_tokenizer import BOS, EOS, MASK
+from crossover.tokenization.tokenizer import BOS, EOS, MASK
 from tests.conftest import tiny_model
 
 AR, DLM = (tiny_model(causal=causal, vocab=259, length=24) for causal in (True, False))

@@ -15,7 +15,7 @@ from crossover.decoding.row_sizes import RowSizes
 from crossover.decoding.segment import Segment
 from crossover.model.model_presets import preset
 from crossover.model.transformer import Transformer
-from crossover.tokenization.byte_tokenizer import MASK, VOCAB_SIZE
+from crossover.tokenization.tokenizer import MASK, VOCAB_SIZE
 
 LENGTH = 96
 

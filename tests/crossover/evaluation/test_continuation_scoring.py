@@ -15,7 +15,7 @@ from crossover.evaluation.continuation_scoring import score_in_turns, score_item
 from crossover.evaluation.encoded_pair import encode_pair
 from crossover.evaluation.tasks import Continuation
 from crossover.model.transformer import Transformer
-from crossover.tokenization.byte_tokenizer import BOS, BYTES
+from crossover.tokenization.tokenizer import BOS, BYTES
 from crossover.training.training_objectives import ar_nll
 from tests.conftest import tiny_model
 

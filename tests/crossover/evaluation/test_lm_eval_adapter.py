@@ -23,7 +23,7 @@ from crossover.evaluation import lm_eval_adapter  # noqa: E402
 from crossover.evaluation.lm_eval_adapter import CrossoverLM  # noqa: E402
 from crossover.evaluation.task_scores import TaskScores, score_task  # noqa: E402
 from crossover.evaluation.tasks import FORMATS  # noqa: E402
-from crossover.tokenization.byte_tokenizer import MASK  # noqa: E402
+from crossover.tokenization.tokenizer import MASK  # noqa: E402
 from crossover.training.checkpoint import load_checkpoint  # noqa: E402
 from tests.conftest import PACKS, needs_packs  # noqa: E402
 from tests.crossover.evaluation.test_tasks import save_model  # noqa: E402

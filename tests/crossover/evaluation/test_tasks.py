@@ -29,7 +29,7 @@ from crossover.settings import get_settings
 from crossover.stages.evaluation_parts import evaluation_inputs
 from crossover.study.arms import Family
 from crossover.study.study_config import StudyConfig
-from crossover.tokenization.byte_tokenizer import BOS
+from crossover.tokenization.tokenizer import BOS
 from crossover.training.checkpoint import save_checkpoint
 from crossover.training.checkpoint_info import CheckpointInfo
 from crossover.training.training_objectives import ar_nll

@@ -22,7 +22,7 @@ from crossover.evaluation.sample_quality import matched_held_out, perplexity, qu
 from crossover.evaluation.writing_metrics import measure_writing
 from crossover.model.transformer import Transformer
 from crossover.study.study_parts import EvaluationConfig
-from crossover.tokenization.byte_tokenizer import BOS, BYTES, EOS
+from crossover.tokenization.tokenizer import BOS, BYTES, EOS
 from crossover.training.checkpoint import load_checkpoint
 from crossover.training.checkpoint_info import CheckpointInfo
 from tests.conftest import tiny_model

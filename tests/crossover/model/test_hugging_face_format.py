@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from crossover.tokenization.byte_tokenizer import BOS, BYTES, MASK
+from crossover.tokenization.tokenizer import BOS, BYTES, MASK
 from crossover.training.checkpoint import load_checkpoint
 from tests.services.conftest import write_checkpoint
 

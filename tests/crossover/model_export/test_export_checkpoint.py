@@ -21,7 +21,7 @@ from crossover.decoding.generation_request import Generation
 from crossover.errors import CheckpointError, WorkspaceError
 from crossover.model.transformer import Transformer
 from crossover.model_export.export_checkpoint import export_checkpoint
-from crossover.tokenization.byte_tokenizer import BOS, BYTES, EOS, MASK
+from crossover.tokenization.tokenizer import BOS, BYTES, EOS, MASK
 from crossover.training.checkpoint import save_checkpoint
 from crossover.training.checkpoint_info import CheckpointInfo
 from tests.conftest import tiny_model

@@ -15,7 +15,7 @@ from crossover.stages.evaluated_runs import EvaluatedRun
 from crossover.stages.study_report import _references, _spent, _training_facts
 from crossover.study.study_config import StudyConfig
 from crossover.study.study_parts import TrainingConfig
-from crossover.tokenization.byte_tokenizer import EOS
+from crossover.tokenization.tokenizer import EOS
 
 
 def facts(arms: tuple[str, ...] = ("ar", "dlm"), training: Mapping[str, object] | None = None) -> dict[str, str]:

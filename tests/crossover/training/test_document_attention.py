@@ -7,7 +7,7 @@ import torch
 from crossover.evaluation.held_out_likelihood import chain_rule_nll, exact_nll, frozen_masks, nelbo
 from crossover.model.transformer import Transformer
 from crossover.study.arms import ARMS, Arm, Recipe, resolve_arm
-from crossover.tokenization.byte_tokenizer import EOS, MASK
+from crossover.tokenization.tokenizer import EOS, MASK
 from crossover.training.batch_order import Batch
 from crossover.training.training_objectives import TrainingObjective, sum_of_losses
 from tests.conftest import tiny_model

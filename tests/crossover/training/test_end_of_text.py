@@ -11,7 +11,7 @@ from crossover.data.prepare_dataset import prepare_dataset
 from crossover.data.split_corpus import read_corpus
 from crossover.study.arms import ARMS
 from crossover.study.load_study import parse_study
-from crossover.tokenization.byte_tokenizer import BOS, EOS, MASK
+from crossover.tokenization.tokenizer import BOS, EOS, MASK
 from crossover.training.batch_order import batch_at
 from crossover.training.checkpoint import load_checkpoint
 from crossover.training.recorder import NoRecorder
