@@ -9,7 +9,7 @@ EXTRAS = {
     "train": ("torch", "safetensors"),
     "curves": ("pyarrow",),
     "data": ("datasets", "datatrove", "ftfy", "py3langid", "pyarrow", "tokenizers", "zstandard"),
-    "serve": ("kserve", "torch", "safetensors", "jinja2"),
+    "serve": ("kserve", "torch", "safetensors", "jinja2", "tokenizers"),
     "eval": ("datasets", "lm_eval"),
     "registry": ("sqlalchemy", "alembic", "vl_convert", "jinja2", "tabulate", "httpx"),
     "service": (

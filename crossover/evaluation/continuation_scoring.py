@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 
 from crossover.counter_rng import Stream, generator
 from crossover.errors import DataError
-from crossover.evaluation.encoded_pair import Tokens, encode_pair
+from crossover.evaluation.encoded_pair import Text, Tokens, encode_pair
 from crossover.evaluation.nelbo_estimator import bound_of_draws, squared_stderr
 from crossover.evaluation.scored_forward import device_of, rows_per_forward, scored_nll
-from crossover.evaluation.tasks.task_interface import Continuation, Scored, Text
+from crossover.evaluation.tasks.task_interface import Continuation, Scored
 from crossover.model.attention import AttentionContext
 from crossover.model.transformer import Transformer
 from crossover.training.token_masking import block_lengths, mask_blocks

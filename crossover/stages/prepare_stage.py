@@ -84,7 +84,7 @@ def _task(context: StudyContext, task: str, dataset: Dataset, read: Callable[[],
     else:
         pack = find_pack(task, packs)
         name = f"tasks/{task}/{short(items_digest(pack, study))}"
-        _ensure(context, name, lambda folder: prepare_pack(pack, study, dataset.tokenizer, packs, folder))
+        _ensure(context, name, lambda folder: prepare_pack(pack, study, packs, folder, dataset.tokenizer))
     items = TaskItems.open(context.store.fetch(name))
     record_task_inputs(context.store, name, items.manifest)
     return TaskRef(name=task, uri=context.store.uri_of(name), digest=items.manifest.digest)

@@ -117,7 +117,7 @@ OPENAI_BODIES: dict[str, object] = {
     | {"stream_options": {"include_usages": True}},
     "best_of: is 2, less than n = 3": COMPLETION | {"best_of": 2, "n": 3},
     "best_of: chooses among finished completions": COMPLETION | {"best_of": 2, "stream": True},
-    "logit_bias: 50256 is no token id": COMPLETION | {"logit_bias": {"50256": -100}},
+    "logit_bias: there is no token 50256": COMPLETION | {"logit_bias": {"50256": -100}},
     "logit_bias.x.[key]: is not a whole number: 'x'": COMPLETION | {"logit_bias": {"x": 1}},
     "logprobs: should be less than or equal to 20, found 21": COMPLETION | {"logprobs": 21},
     "temperature: should be greater than or equal to 0, found -1": COMPLETION | {"temperature": -1},
@@ -152,8 +152,9 @@ def test_a_malformed_body_is_refused_by_field(server: Server, route: str, messag
     for headers in (JSON, FORM, {}):
         error = server.refused(route, json.dumps(body).encode(), headers)
         assert message in error
-        assert "correct " in error
-        assert "[request.invalid]" in error
+        unknown = "there is no token" in message
+        assert ("send ids of this model" if unknown else "correct ") in error
+        assert ("[request.unknown-token]" if unknown else "[request.invalid]") in error
 
 
 @pytest.mark.parametrize("content", NOT_JSON, ids=lambda content: content[:20])

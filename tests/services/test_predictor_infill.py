@@ -96,7 +96,7 @@ BAD: dict[str, Any] = {
     "parts: should have 1 to 4096 tokens": ["ab", {"hole": 0}],
     "parts: should have 1 to 4096 tokens, the least first": ["ab", {"hole": [4, 2]}],
     "parts: is neither a number of tokens": ["ab", {"hole": "4"}],
-    "parts: 300 is no token id": ["ab", {"hole": 1}, {"tokens": [300]}],
+    "parts: there is no token 300": ["ab", {"hole": 1}, {"tokens": [300]}],
     "combinations of lengths": ["ab", {"hole": [1, 9]}, "c", {"hole": [1, 9]}],
     "parts: value should have at least 1 item": [],
 }

@@ -156,7 +156,7 @@ def test_token_ids_are_a_prompt(url: str) -> None:
     assert len(httpx.post(predict, json={"instances": [[97], "b"]}).json()["predictions"]) == 2
     bad = httpx.post(predict, json={"instances": [[97, 999]]})
     assert bad.status_code == 400
-    assert "instances.0.prompt: 999 is no token id" in bad.json()["error"]
+    assert "prompt: there is no token 999" in bad.json()["error"]
 
 
 def test_lists_in_v2_parameters_may_be_json_texts(url: str) -> None:

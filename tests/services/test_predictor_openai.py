@@ -168,7 +168,7 @@ def test_token_ids_are_prompts_in_every_form(client: OpenAI) -> None:
     assert client.completions.create(prompt=[[97, 98], [99]], **fields).choices == texts.choices
     assert client.completions.create(prompt=[97, 98], **fields).choices == texts.choices[:1]
     assert client.completions.create(prompt=[99], **fields).choices[0].text == texts.choices[1].text
-    with pytest.raises(BadRequestError, match="259 is no token id: they are below 259") as caught:
+    with pytest.raises(BadRequestError, match="there is no token 259; the vocabulary has 259") as caught:
         client.completions.create(prompt=[97, VOCAB_SIZE], **fields)
     assert caught.value.param == "prompt"
 

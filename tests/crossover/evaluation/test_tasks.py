@@ -29,7 +29,7 @@ from crossover.settings import get_settings
 from crossover.stages.evaluation_parts import evaluation_inputs
 from crossover.study.arms import Family
 from crossover.study.study_config import StudyConfig
-from crossover.tokenization.tokenizer import BOS
+from crossover.tokenization.tokenizer import BOS, BYTES
 from crossover.training.checkpoint import save_checkpoint
 from crossover.training.checkpoint_info import CheckpointInfo
 from crossover.training.training_objectives import ar_nll
@@ -164,7 +164,7 @@ ROW = {"query": "two and two make", "choices": ["four", "five"], "gold": 0}
 
 
 def items_of(study: StudyConfig, name: str, packs: Path, folder: Path) -> TaskItems:
-    return prepare_pack(find_pack(name, packs), study, packs, folder)
+    return prepare_pack(find_pack(name, packs), study, packs, folder, BYTES)
 
 
 def dataset_of(study: StudyConfig, folder: Path) -> Dataset:

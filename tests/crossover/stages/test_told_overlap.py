@@ -9,10 +9,10 @@ import yaml
 from crossover.cli import main
 from crossover.data.dataset import Dataset
 from crossover.files import digest_of_file
+from crossover.report.data_card import card_markdown, data_card
 from crossover.report.report_data import CorpusFacts
 from crossover.report.report_tables import corpus as corpus_rows
 from crossover.settings import get_settings
-from crossover.stages.kubeflow_figures import data_card
 from crossover.study.load_study import load_study
 from crossover.study.study_config import StudyConfig
 
@@ -56,7 +56,7 @@ def test_a_task_in_the_training_text_is_told_and_removed(
     said = capsys.readouterr().out
     assert f"of {held_out.ngrams:,} 13-grams of held-out documents" in said
     assert "warning: 1 of 1 quiz stand for the most part in the training documents" in said
-    card = data_card(load_study(str(path)), dataset.manifest)
+    card = card_markdown(data_card(load_study(str(path)), dataset.manifest))
     for line in (*dataset.manifest.overlap, *dataset.manifest.warnings):
         assert line in card
     assert f"- `{task.examples[0][0]}`, `quiz:1`" in card
