@@ -59,7 +59,7 @@ def test_a_task_in_the_training_text_is_told_and_removed(
     card = card_markdown(data_card(load_study(str(path)), dataset.manifest))
     for line in (*dataset.manifest.overlap, *dataset.manifest.warnings):
         assert line in card
-    assert f"- `{task.examples[0][0]}`, `quiz:1`" in card
+    assert f"| {task.examples[0][0]} | quiz:1 |" in card
     facts = CorpusFacts(source="s", documents=1, bytes=1, train_tokens=1, validation_tokens=1, duplicates_dropped=0,
                         overlap=dataset.manifest.overlap, digest="d")  # fmt: skip
     assert [value for label, value in corpus_rows(facts) if label == "Overlap of the sides"] == [*facts.overlap]
