@@ -1,8 +1,8 @@
 """Contamination: n-grams of held-out documents and of items of tasks in the training documents.
 
 A target is such a document or item. N-grams are of words without case and punctuation. Those that more than ten targets
-hold (licences, templates) say nothing of one and are left out. Memory: 30 to 45 bytes for each n-gram of the targets,
-whatever the size of the training documents.
+hold (licences, templates) say nothing of one and are left out. Memory: up to 80 bytes for each n-gram of the targets,
+of which the first `MOST_NGRAMS` are all compared, and of more one in 2, 4, 8, ... by its hash.
 Shapes: N distinct n-grams of the targets, E entries (an n-gram of a target), F n-grams found in a batch of documents.
 """
 
@@ -24,6 +24,8 @@ Item = TypeVar("Item")
 
 COMMON = 10
 """Targets that may share an n-gram before it is left out."""
+MOST_NGRAMS = 1 << 23
+"""N-grams of one kind of targets that are held in memory."""
 _BATCH = 1 << 18
 """Characters that are hashed at once; one document is never cut."""
 
@@ -54,6 +56,7 @@ class Targets:
     def __init__(self, kind: str, texts: Iterable[NamedText], size: int, overlap: float) -> None:
         self._kind, self._size, self._overlap = kind, size, overlap
         self._names: list[str] = []
+        self._sampled = 1
         entries, owners = self._read(texts)
         ngrams, counts = np.unique(entries, return_counts=True)
         self._short = len(self._names) - len(np.unique(owners))
@@ -75,14 +78,25 @@ class Targets:
         hashes, owners = [np.empty(0, dtype=np.uint64)], [np.empty(0, dtype=np.int32)]
         for batch in batches(texts):
             found, of_text = ngram_hashes(*unit_hashes([text for _, text in batch], "words"), self._size)
-            hashes.append(found)
-            owners.append((of_text + len(self._names)).astype(np.int32))
+            chosen = self._in_sample(found)
+            hashes.append(found[chosen])
+            owners.append((of_text[chosen] + len(self._names)).astype(np.int32))
             self._names += [name for name, _ in batch]
+            while sum(map(len, hashes)) > MOST_NGRAMS:
+                self._sampled *= 2
+                picked = [self._in_sample(part) for part in hashes]
+                hashes = [part[own] for part, own in zip(hashes, picked, strict=True)]
+                owners = [part[own] for part, own in zip(owners, picked, strict=True)]
         entries_E, owners_E = np.concatenate(hashes), np.concatenate(owners)
         order = np.lexsort((owners_E, entries_E))
         entries_E, owners_E = entries_E[order], owners_E[order]
         new = (np.diff(entries_E, prepend=~entries_E[:1]) != 0) | (np.diff(owners_E, prepend=-1) != 0)
         return entries_E[new], owners_E[new]
+
+    def _in_sample(self, ngrams: Hashes) -> NDArray[np.bool_]:
+        """Which n-grams are compared: by their lowest bits, where `_slots` takes the highest."""
+        chosen: NDArray[np.bool_] = (ngrams & np.uint64(self._sampled - 1)) == 0
+        return chosen
 
     def find(self, ngrams: Hashes) -> tuple[Indices, Indices]:
         """Which n-grams of some documents are the targets'.
@@ -106,7 +120,7 @@ class Targets:
         """
         owners, held = np.unique(self._owners_of(np.unique(found)), return_counts=True)
         share = held / self._lengths[owners]
-        if share.max() < self._overlap and len(found) < self._overlap * ngrams:
+        if share.max() < self._overlap and self._sampled * len(found) < self._overlap * ngrams:
             return False
         self._contaminated += 1
         if len(self._examples) < NAMES:
@@ -129,6 +143,7 @@ class Targets:
             short_texts=self._short,
             ngrams=len(self._ngrams_N),
             common_ngrams=self._common,
+            sampled=self._sampled,
             ngrams_in_training=len(held),
             texts_in_training=int((of_target[compared] >= self._overlap * self._lengths[compared]).sum()),
             contaminated=self._contaminated,

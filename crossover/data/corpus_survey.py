@@ -6,6 +6,7 @@ import lzma
 import zlib
 from collections import Counter
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 
 import numpy as np
@@ -129,7 +130,7 @@ def _source(corpus: str) -> str:
     if kind in LANGUAGES and (folder / ".git").exists():
         return f"tree:{corpus}"
     inside = folder.is_dir() or (len(files) > 1 and not MAGIC.search(corpus))
-    pattern = f"{corpus.rstrip('/')}/**/*{kind}" if inside else corpus
+    pattern = f"{escape(corpus.rstrip('/'))}/**/*{kind}" if inside else corpus
     if not inside and any(not kind_of(file.name).startswith(ENDINGS.get(_scheme(kind), "")) for file in files):
         return f"text:{pattern}"
     return f"{_scheme(kind)}:{pattern}"

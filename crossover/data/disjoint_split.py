@@ -5,16 +5,19 @@ Documents are read three times: signatures, held-out n-grams, and then each goes
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from crossover.data.cleaning.cleaning_counts import TierCounts
 from crossover.data.contamination import ContaminationCheck, batches
 from crossover.data.deduplication.near_duplicates import NearDuplicates, split_by_cluster
+from crossover.data.document_spool import Document
 from crossover.data.overlap_counts import NAMES, NearCounts, OverlapCounts
+from crossover.data.quality_tiers import select_tier
 from crossover.study.data_config import DataConfig
 
 if TYPE_CHECKING:
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 TaskTexts = Mapping[str, Iterable[tuple[str, str]]]
 """By task, name and text of each item."""
 NO_TASKS: TaskTexts = {}
+_NUMBER = "number"
 
 
 def fill_sides(
@@ -32,6 +36,7 @@ def fill_sides(
     validation: SplitSide,
     scratch: Path,
     tasks: TaskTexts,
+    tiers: dict[str, TierCounts],
 ) -> tuple[NearCounts, tuple[OverlapCounts, ...]]:
     """Put each document on its side, or leave it out.
 
@@ -42,6 +47,7 @@ def fill_sides(
         validation: filled.
         scratch: folder for signatures.
         tasks: items whose n-grams are looked for in the training documents.
+        tiers: tier to what is in it; filled.
 
     Returns:
         What was found and dropped.
@@ -55,20 +61,41 @@ def fill_sides(
     measured = held_out & kept
     held_out_texts = ((document.name, document.text) for number, document in enumerate(read()) if measured[number])
     check = ContaminationCheck(data.contamination, held_out_texts, tasks)
-    for batch in batches(((number, document.name), document.text) for number, document in enumerate(read())):
-        training = [(name, text) for (number, name), text in batch if kept[number] and not held_out[number]]
+    used = np.zeros(len(kept), dtype=np.bool_)
+    for batch in batches(((number, name), text) for number, name, text in _of_tier(data, read, kept, held_out, tiers)):
+        training = [(name, text) for (number, name), text in batch if not held_out[number]]
         dropped = iter(check.dropped(training))
         for (number, name), text in batch:
-            if not kept[number]:
-                continue
             if held_out[number]:
                 validation.add(name, text)
             elif next(dropped):
-                kept[number] = False
+                continue
             else:
                 train.add(name, text)
-    near = _near_counts(data.deduplication.near, first, held_out, kept, train.names, validation.names)
+            used[number] = True
+    near = _near_counts(data.deduplication.near, first, held_out, used, train.names, validation.names)
     return near.model_copy(update={"dropped": near_dropped}), check.counts()
+
+
+def _of_tier(
+    data: DataConfig,
+    read: Callable[[], Iterable[SplitDocument]],
+    kept: NDArray[np.bool_],
+    held_out: NDArray[np.bool_],
+    tiers: dict[str, TierCounts],
+) -> Iterator[tuple[int, str, str]]:
+    """Number, name and text of the documents that are kept; of the training documents, those of the study's tier.
+
+    The tier is chosen last, so that every tier is measured on the same held-out documents.
+    """
+    left = (
+        Document(document.name, document.text, {_NUMBER: str(number)})
+        for number, document in enumerate(read())
+        if kept[number]
+    )
+    if data.quality.scorer != "none":
+        left = select_tier(left, data.quality, lambda one: bool(held_out[int(one.attributes[_NUMBER])]), tiers)
+    return ((int(document.attributes[_NUMBER]), document.name, document.text) for document in left)
 
 
 def _clusters(

@@ -46,6 +46,8 @@ class OverlapCounts(_Counts):
     """Distinct n-grams of the texts."""
     common_ngrams: int
     """N-grams beside them that are left out because many of the texts hold them."""
+    sampled: int = 1
+    """One in so many n-grams is compared; `ngrams` and what follows count the compared ones."""
     ngrams_in_training: int
     """N-grams that the training documents hold."""
     texts_in_training: int
@@ -75,6 +77,8 @@ def overlap_lines(near: NearCounts, contamination: tuple[OverlapCounts, ...], he
     for counts in contamination:
         dropped = f", {counts.dropped:,} documents dropped" if counts.dropped else ""
         short = f", {counts.short_texts:,} shorter" if counts.short_texts else ""
+        short += f", one n-gram in {counts.sampled} compared" if counts.sampled > 1 else ""
+        short += f", {counts.common_ngrams:,} common n-grams left out" if counts.common_ngrams else ""
         yield (
             f"{counts.ngrams_in_training:,} of {counts.ngrams:,} {counts.ngram}-grams of {counts.target} "
             f"({counts.texts:,}{short}) stand in the training documents; {counts.texts_in_training:,} stand there for "

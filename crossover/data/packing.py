@@ -78,12 +78,12 @@ def packed(
     within = np.arange(examples.sum()) - np.repeat(examples.cumsum() - examples, examples)
     starts = (ends - lengths)[document] + within * length
     left = lengths % length
-    with tempfile.NamedTemporaryFile(dir=scratch, prefix=".leftovers.") as file:
+    with tempfile.TemporaryFile(dir=scratch) as file:
         for part in _ranges(ends - left, left):
             file.write(tokens[part].tobytes())
         file.flush()
         total = int(left.sum())
-        joined = np.memmap(file.name, dtype=tokens.dtype, mode="r") if total else np.empty(0, dtype=tokens.dtype)
+        joined = np.memmap(file, dtype=tokens.dtype, mode="r") if total else np.empty(0, dtype=tokens.dtype)
         count = total // length
         leftovers = joined[: count * length].reshape(count, length)
         yield PackedExamples(tokens, starts, leftovers, length, total - count * length)

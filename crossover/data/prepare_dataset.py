@@ -31,6 +31,9 @@ from crossover.study.study_config import StudyConfig
 from crossover.study.study_digests import corpus_digest, dataset_digest
 from crossover.tokenization.tokenizer import BYTES, TOKENIZER, TOKENIZER_CONFIG, Tokenizer, named_tokenizer
 
+TOKENS_AT_ONCE = 1 << 22
+"""Of examples that are gathered and written together."""
+
 
 def prepare_dataset(study: StudyConfig, corpus: SplitCorpus, folder: Path) -> Dataset:
     """Write the dataset of a study.
@@ -47,7 +50,7 @@ def prepare_dataset(study: StudyConfig, corpus: SplitCorpus, folder: Path) -> Da
     length, train, validation = study.data.sequence_length, corpus.train, corpus.validation
     tokenizer = corpus.tokenizer
     with train.examples(study.data) as examples, validation.examples(study.data) as held_out:
-        _check_enough(study, len(train.names), len(validation.names), len(examples), len(held_out))
+        _check_enough(study, corpus, len(examples), len(held_out))
         order = generator(0, Stream.BUDGETS, epoch=0).permutation(len(examples))
         held = generator(0, Stream.BUDGETS, epoch=1).permutation(len(held_out))
         rows = len(order) if study.data.resample else max(study.grid.unique_tokens) // length
@@ -106,12 +109,13 @@ def prepare_cloze(study: StudyConfig, dataset: Dataset, corpus: SplitCorpus, fol
     Raises:
         DataError: the corpus has changed since the dataset was prepared, or has too few held-out documents.
     """
-    if corpus.content != dataset.manifest.content:
+    same = corpus.content == dataset.manifest.content and corpus.tokenizer.digest == dataset.manifest.tokens.digest
+    if not same:
         raise DataError(
             "data.corpus-changed",
             field="data.source",
-            problem=f"{study.data.source_label!r} holds other documents than when the dataset was prepared, so that "
-            "new items could be text that runs were trained on",
+            problem=f"{study.data.source_label!r} gives other documents or another tokenizer than when the dataset was "
+            "prepared, so that new items could be text that runs were trained on, or in other tokens",
             remedy="restore the files, or give another place with --out to start from the new ones",
         )
     side = corpus.validation
@@ -136,35 +140,48 @@ def check_budget(study: StudyConfig) -> None:
     raise _budget_error(study, tokens // length)
 
 
-def _budget_error(study: StudyConfig, examples: int) -> DataError:
+def _budget_error(study: StudyConfig, examples: int, left_out: str = "") -> DataError:
     available = examples * study.data.sequence_length
     where = " to the source of the mixture that ends first" if study.data.sources else ""
     return DataError(
         "data.budget-too-large",
         field="grid.unique_tokens",
-        problem=f"a budget of {max(study.grid.unique_tokens):,} tokens is requested, the corpus yields {available:,}",
+        problem=f"a budget of {max(study.grid.unique_tokens):,} tokens is requested, the corpus yields {available:,}"
+        f"{left_out}",
         remedy=f"lower grid.unique_tokens to at most {available} or add documents{where}",
     )
 
 
-def _check_enough(study: StudyConfig, train: int, held: int, train_examples: int, held_examples: int) -> None:
-    length = study.data.sequence_length
+def _left_out(corpus: SplitCorpus) -> str:
+    """What was read and is not there, for an error about what is missing."""
+    cleaned = ((step.name, sum(step.dropped.values())) for step in corpus.counts.cleaning.steps)
+    skipped = sum(corpus.counts.skipped.counts.values())
+    parts = [("bad documents", skipped), ("exact duplicates", corpus.counts.duplicates), *cleaned]
+    parts += [("near-duplicates", corpus.near.dropped)]
+    parts += [(f"contaminated by {counts.target}", counts.dropped) for counts in corpus.contamination]
+    text = ", ".join(f"{count:,} {name}" for name, count in parts if count)
+    return f" (left out: {text})" if text else ""
+
+
+def _check_enough(study: StudyConfig, corpus: SplitCorpus, train_examples: int, held_examples: int) -> None:
+    length, train, held = study.data.sequence_length, len(corpus.train.names), len(corpus.validation.names)
     if train + held == 0:
         raise DataError(
             "data.empty",
             field="data.source",
-            problem=f"{study.data.source_label!r} holds no text",
-            remedy="point it at files with text",
+            problem=f"{study.data.source_label!r} holds no text{_left_out(corpus)}",
+            remedy="point it at files with text, or leave out less",
         )
     if train == 0 or held == 0:
         raise DataError(
             "data.too-few-documents",
             field="data.validation_fraction",
-            problem=f"of {train + held} distinct documents {held} are held out and {train} are left to train on",
+            problem=f"of {train + held} distinct documents {held} are held out and {train} are left to train on"
+            f"{_left_out(corpus)}",
             remedy="give more documents, set data.separator to cut files into documents, or change the fraction",
         )
     if max(study.grid.unique_tokens) // length > train_examples:
-        raise _budget_error(study, train_examples)
+        raise _budget_error(study, train_examples, _left_out(corpus))
     if held_examples == 0:
         raise DataError(
             "data.held-out-too-short",
@@ -181,7 +198,7 @@ def _holds_several(study: StudyConfig, joined: int) -> bool:
 
 def _write_rows(path: Path, examples: PackedExamples, order: NDArray[np.int64]) -> None:
     def write(file: IO[bytes]) -> None:
-        for block in np.array_split(order, max(1, len(order) // 65_536)):
+        for block in np.array_split(order, max(1, -(-len(order) * examples.length // TOKENS_AT_ONCE))):
             file.write(np.ascontiguousarray(examples.rows(block)).tobytes())
 
     write_atomically(path, write)

@@ -12,19 +12,19 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from crossover.data.cleaning.clean_documents import clean_documents
+from crossover.data.cleaning.cleaning_counts import Histogram
 from crossover.data.cleaning.exact_duplicates import drop_repeated_units, text_digest
 from crossover.data.cleaning.normalisation import text_bytes
 from crossover.data.disjoint_split import NO_TASKS, TaskTexts, fill_sides
 from crossover.data.document_spool import Document, DocumentSpool
 from crossover.data.overlap_counts import NearCounts, OverlapCounts
 from crossover.data.packing import PackedExamples, packed
-from crossover.data.quality_tiers import select_tier
 from crossover.data.sources import SourceCounts, documents, source_bytes
 from crossover.files import workspace_error
 from crossover.progress import MEBIBYTE, byte_meter
@@ -44,15 +44,19 @@ class SplitSide:
     """One side of the split: tokens in a scratch file, names and lengths of documents in memory.
 
     Args:
-        scratch: the file.
+        scratch: the file, which has no name: the system frees it when its process ends.
+        folder: for other scratch files.
         tokenizer: of the documents; None until it is trained on the documents of a side, which are spooled until then.
     """
 
-    scratch: tempfile._TemporaryFileWrapper[bytes]
+    scratch: IO[bytes]
+    folder: Path
     tokenizer: Tokenizer | None
     names: list[str] = field(default_factory=list)
     lengths: list[int] = field(default_factory=list)
     bytes: int = 0
+    sizes: Histogram = field(default_factory=Histogram)
+    """Bytes of its documents."""
     words: int = 0
     """What stands between blanks."""
     _texts: list[str] = field(default_factory=list)
@@ -63,9 +67,10 @@ class SplitSide:
         """Append a document."""
         self.names.append(name)
         self.bytes += text_bytes(text)
+        self.sizes.add(text_bytes(text))
         self.words += len(text.split())
         if self.tokenizer is None:
-            self._spool = self._spool or DocumentSpool(Path(self.scratch.name).parent)
+            self._spool = self._spool or DocumentSpool(self.folder)
             self._spool.append(name, text)
         else:
             self._encode_later(text)
@@ -95,7 +100,7 @@ class SplitSide:
         self.scratch.flush()
         if not self.lengths:
             return np.empty(0, dtype=self.tokenizer.dtype)
-        return np.memmap(self.scratch.name, dtype=self.tokenizer.dtype, mode="r")
+        return np.memmap(self.scratch, dtype=self.tokenizer.dtype, mode="r")
 
     def _encode_later(self, text: str) -> None:
         self._texts.append(text)
@@ -113,9 +118,9 @@ class SplitSide:
 
     def examples(self, data: DataConfig) -> AbstractContextManager[PackedExamples]:
         """The side's documents as examples; see `packing.packed`."""
-        tokens, scratch = self.tokens(), Path(self.scratch.name).parent
+        tokens = self.tokens()
         lengths = np.asarray(self.lengths, dtype=np.int64)
-        return packed(tokens, lengths, data.sequence_length, data.packing, scratch)
+        return packed(tokens, lengths, data.sequence_length, data.packing, self.folder)
 
 
 @dataclass(frozen=True)
@@ -148,11 +153,11 @@ def read_corpus(data: DataConfig, scratch: Path, tasks: TaskTexts = NO_TASKS) ->
     try:
         scratch.mkdir(parents=True, exist_ok=True)
         with (
-            tempfile.NamedTemporaryFile(dir=scratch, prefix=".train.") as train_file,
-            tempfile.NamedTemporaryFile(dir=scratch, prefix=".validation.") as validation_file,
+            tempfile.TemporaryFile(dir=scratch) as train_file,
+            tempfile.TemporaryFile(dir=scratch) as validation_file,
         ):
             tokenizer = named_tokenizer(data.tokenizer)
-            sides = SplitSide(train_file, tokenizer), SplitSide(validation_file, tokenizer)
+            sides = SplitSide(train_file, scratch, tokenizer), SplitSide(validation_file, scratch, tokenizer)
             yield _read(data, *sides, scratch, tasks)
     except OSError as error:
         raise workspace_error(scratch, error) from error
@@ -173,7 +178,7 @@ Stage = Callable[[Iterator[Document]], Iterator[Document]]
 
 
 def distinct_documents(data: DataConfig, counts: SourceCounts) -> Generator[SplitDocument, None, None]:
-    """The documents of a corpus, cleaned, without exact duplicates, of the tier that is asked for, with progress.
+    """The documents of a corpus, cleaned, without exact duplicates, with progress.
 
     Args:
         data: what to read and how.
@@ -187,7 +192,6 @@ def distinct_documents(data: DataConfig, counts: SourceCounts) -> Generator[Spli
     for stage in _stages(data, counts):
         stream = stage(stream)
     for document in stream:
-        counts.cleaning.bytes_kept.add(text_bytes(document.text))
         yield _split_document(document, data)
 
 
@@ -208,12 +212,6 @@ def _stages(data: DataConfig, counts: SourceCounts) -> list[Stage]:
     if data.deduplication.exact != "document":
         stages.append(lambda documents: drop_repeated_units(documents, data.deduplication, counts.cleaning.repeats))
         stages.append(lambda documents: _unequal_documents(documents, counts))
-    if data.quality.scorer != "none":
-        stages.append(
-            lambda documents: select_tier(
-                documents, data.quality, lambda one: is_held_out(text_digest(one.text), data), counts.cleaning.tiers
-            )
-        )
     return stages
 
 
@@ -240,6 +238,7 @@ def _unequal_documents(documents: Iterator[Document], counts: SourceCounts) -> I
 
 def _read(data: DataConfig, train: SplitSide, validation: SplitSide, scratch: Path, tasks: TaskTexts) -> SplitCorpus:
     counts, content = SourceCounts(), hashlib.sha256()
+    train.sizes = validation.sizes = counts.cleaning.bytes_kept
     with DocumentSpool(scratch) as spool:
         for document in distinct_documents(data, counts):
             content.update(document.digest)
@@ -248,7 +247,7 @@ def _read(data: DataConfig, train: SplitSide, validation: SplitSide, scratch: Pa
         def read() -> Iterator[SplitDocument]:
             return (_split_document(document, data) for document in spool)
 
-        near, contamination = fill_sides(data, read, train, validation, scratch, tasks)
+        near, contamination = fill_sides(data, read, train, validation, scratch, tasks, counts.cleaning.tiers)
     if train.tokenizer is None:
         trained = SubwordTokenizer.train(vocabulary_rows(data.tokenizer), train.texts())
         train.tokenize(trained)

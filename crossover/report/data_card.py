@@ -203,9 +203,11 @@ def _fates(study: StudyConfig, manifest: DatasetManifest) -> CardChart:
     cleaning, tier = manifest.cleaning, study.data.quality.tier
     left_out = {
         "exact duplicate": manifest.duplicates_dropped,
-        "not UTF-8": manifest.undecodable_dropped,
+        **manifest.sources.skipped,
         "empty": manifest.empty_dropped,
         "nothing left but repeats": cleaning.repeats.documents_emptied,
+        "near-duplicate": manifest.near.dropped,
+        **{f"contaminated by {counts.target}": counts.dropped for counts in manifest.contamination},
         **{f"{step.name}: {reason}": count for step in cleaning.steps for reason, count in step.dropped.items()},
     }
     if tier != "all":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from crossover.field_faults import NAME_PATTERN
 from crossover.study.study_part import StudyPart
@@ -78,3 +78,12 @@ class ContaminationConfig(StudyPart):
     tasks: tuple[Annotated[str, Field(pattern=NAME_PATTERN)], ...] = Field(
         default=(), description="Packs for whose items `drop` leaves out training documents, beside the held-out ones."
     )
+
+    @field_validator("tasks")
+    @classmethod
+    def _packs_only(cls, tasks: tuple[str, ...]) -> tuple[str, ...]:
+        if "domain-cloze" in tasks:
+            raise ValueError(
+                "domain-cloze is made from the held-out documents, which are always compared; leave it out"
+            )
+        return tasks

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Protocol
@@ -100,7 +101,7 @@ def matching_files(pattern: str, endings: tuple[str, ...] = ()) -> list[SourceFi
             problem=f"{pattern!r} cannot be listed ({error})",
             remedy="check the folder's permissions, or name fewer folders",
         ) from error
-    if endings and not MAGIC.search(pattern) and len(files) > 1:
+    if endings and len(files) > 1 and (not MAGIC.search(pattern) or os.path.exists(os.path.expanduser(pattern))):
         files = [file for file in files if kind_of(file.name).startswith(endings)]
     if not files:
         raise DataError(
@@ -113,7 +114,7 @@ def matching_files(pattern: str, endings: tuple[str, ...] = ()) -> list[SourceFi
 
 
 def _files(pattern: str) -> list[SourceFile]:
-    return [LocalFile(path, path.as_posix()) for path in local_files(pattern)]
+    return [LocalFile(path, os.fsencode(path).decode("utf-8", "backslashreplace")) for path in local_files(pattern)]
 
 
 def _hidden(name: str) -> bool:

@@ -76,7 +76,8 @@ def _skip_line(file: BinaryIO) -> None:
 
 def _separated(file: BinaryIO, config: DataConfig) -> Iterator[tuple[str, Piece]]:
     """Documents between separators; where one is too long, its beginning is dropped as soon as that is known."""
-    delimiter, rest, number, dropping = config.separator.encode(), b"", 1, False
+    delimiter = config.separator.replace("\r\n", "\n").replace("\r", "\n").encode()
+    rest, number, dropping = b"", 1, False
     for chunk in _unix_lines(file):
         *pieces, rest = (rest + chunk).split(delimiter)
         for piece in pieces:
