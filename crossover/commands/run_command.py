@@ -13,6 +13,7 @@ from crossover.commands.command_options import registry_of, study_of, workspace_
 from crossover.commands.local_run import run_study
 from crossover.commands.report_command import read_report
 from crossover.errors import StudyError
+from crossover.stages.workspace import Workspace
 
 
 def run(options: argparse.Namespace) -> int:
@@ -32,6 +33,7 @@ def run(options: argparse.Namespace) -> int:
             "run.bad-seeds-per-task", field="--seeds-per-task", problem="must be at least 1", remedy="give 1 or more"
         )
     workspace = workspace_of(options, study)
+    Workspace(workspace).check(study)
     if study.tuning.is_pending:
         from crossover.stages.tune_stage import tune_stage
 

@@ -170,7 +170,10 @@ class Transformer(nn.Module):
         Args:
             text_BL: the text itself: no token of it is masked.
         """
-        return None if self.document_end is None else document_numbers(text_BL, self.document_end)
+        if self.document_end is None:
+            return None
+        numbers_BL = document_numbers(text_BL, self.document_end)
+        return numbers_BL if bool(numbers_BL.any()) else None
 
     def forward(
         self,

@@ -176,7 +176,7 @@ def _notes(context: StudyContext) -> tuple[str, ...]:
     compared = (context.study.analysis.baseline, context.study.analysis.candidate)
     bound = any(context.study.arm(arm).family == "DLM" for arm in compared)
     schedule = _schedule_note({arm: context.study.training_of(arm).schedule for arm in compared})
-    sweep = context.study.tuning.note()
+    sweep = context.study.tuning.note(context.study.arms)
     told = (*[BOUND_NOTE] * bound, *[sweep] * bool(sweep), *[schedule] * bool(schedule))
     return (*told, *[UNPLANNED_NOTE] * unplanned, *[GROWN_NOTE] * grown)
 

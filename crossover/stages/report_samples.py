@@ -49,10 +49,11 @@ def draw_samples(
 def continue_texts(model: Transformer, prompts: Sequence[str]) -> list[str]:
     """Continue texts beyond the model's context, each piece after the end of the text so far, until a text ends."""
     texts, left = [""] * len(prompts), dict.fromkeys(range(len(prompts)), TOKENS)
+    encode = model.tokenizer.encode
     while left:
         requests = [
             Generation(
-                prompt=(prompts[i] + texts[i])[-_half(model.config.max_length) :],
+                prompt=tuple(encode(prompts[i] + texts[i])[-_half(model.config.max_length) :].tolist()),
                 max_tokens=min(rest, _half(model.config.max_length)),
                 temperature=0.8,
                 seed=i + len(prompts) * (TOKENS - rest),

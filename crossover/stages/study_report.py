@@ -113,6 +113,11 @@ def _training_facts(study: StudyConfig) -> list[Fact]:
         Fact(label="Arms", value=", ".join(study.arms)),
         Fact(label="Seeds (pairs share data order and initial weights)", value=", ".join(map(str, study.seeds))),
         Fact(label="Data of the seeds", value=_SEEDS_DATA[study.data.resample]),
+        Fact(
+            label="Examples",
+            value=f"packed by {study.data.packing}, attention within the {study.data.attention}; "
+            f"{training.random_lengths:.2%} cut in two",
+        ),
         Fact(label="Epochs", value=f"{training.epochs:g}"),
         Fact(label="Batch", value=f"{training.batch_size} × {study.data.sequence_length} tokens"),
         Fact(
@@ -129,6 +134,8 @@ def _training_facts(study: StudyConfig) -> list[Fact]:
         }
         text = "; ".join(f"{name}: {settings}" for name, settings in listed.items() if settings)
         facts.append(Fact(label="Settings of single arms", value=text))
+    if training.ema:
+        facts.append(Fact(label="Weights that are measured", value=f"moving average, decay {training.ema:g}, all arms"))
     if "DLM" in families:
         masks = f"{evaluation.nelbo_draws} frozen stratified masks an example"
         facts += [

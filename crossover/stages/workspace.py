@@ -47,6 +47,28 @@ class Workspace:
         self.root = self.store.path(STUDY_FILE).parent
         """Where the workspace, or the local copy of it, is on this machine."""
 
+    def check(self, study: StudyConfig) -> None:
+        """Refuse a study of another name.
+
+        Raises:
+            WorkspaceError: the workspace holds artifacts of a study of another name.
+        """
+        document = self.store.read_document(STUDY_FILE)
+        if document:
+            self._is_other(document.value, study)
+
+    def _is_other(self, recorded: dict[str, Any], study: StudyConfig) -> bool:
+        """Whether a study of another name was recorded, of which there are no artifacts; an error where there are."""
+        other: bool = recorded.get("name", recorded.get("study", {}).get("name")) != study.name
+        if other and (self.store.names("datasets") or self.store.names("runs")):
+            raise WorkspaceError(
+                "workspace.other-study",
+                field=self.uri,
+                problem=f"holds the study {recorded.get('name')!r}, and this one is named {study.name!r}",
+                remedy="give another place with --out, or name the study as before",
+            )
+        return other
+
     def claim(self, study: StudyConfig) -> None:
         """Make this the study's workspace, or the study's next revision the current one.
 
@@ -56,15 +78,7 @@ class Workspace:
         while True:
             document = self.store.read_document(STUDY_FILE)
             recorded: dict[str, Any] = document.value if document else {"name": study.name, "revisions": []}
-            other = recorded.get("name", recorded.get("study", {}).get("name")) != study.name
-            if other and (self.store.names("datasets") or self.store.names("runs")):
-                raise WorkspaceError(
-                    "workspace.other-study",
-                    field=self.uri,
-                    problem=f"holds the study {recorded.get('name')!r}, and this one is named {study.name!r}",
-                    remedy="give another place with --out, or name the study as before",
-                )
-            revised = _revised({} if other else recorded, study)
+            revised = _revised({} if self._is_other(recorded, study) else recorded, study)
             if revised == recorded:
                 break
             try:

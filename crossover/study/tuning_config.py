@@ -81,8 +81,12 @@ class TuningConfig(StudyPart):
         decay = {} if best.weight_decay is None else {"weight_decay": best.weight_decay}
         return {"learning_rate": best.learning_rate, **decay}
 
-    def note(self) -> str:
-        """What readers of a verdict must know of the sweep; empty without results."""
+    def note(self, arms_of_study: tuple[str, ...] = ()) -> str:
+        """What readers of a verdict must know of the sweep; empty without results.
+
+        Args:
+            arms_of_study: those that were not tuned are named.
+        """
         arms = tuple(dict.fromkeys(result.arm for result in self.results))
         if not arms:
             return ""
@@ -99,6 +103,8 @@ class TuningConfig(StudyPart):
             f"budget and its first model, on seeds that no verdict uses ({', '.join(map(str, self.seeds))}): "
             f"{'; '.join(words)}."
         )
+        if untuned := [arm for arm in arms_of_study if arm not in arms]:
+            text += f" Not tuned, with the study's settings: {', '.join(untuned)}."
         if edges:
             text += f" The rate of {' and '.join(edges)} is at an edge of those tried, so a better one may lie beyond."
         return text

@@ -32,6 +32,10 @@ LOSSLESS_NORMALIZERS = (None, {"type": "NFC"})
 """NFC is lossless for text in NFC."""
 
 
+_PROBES = ("The zebra's  42 QX\n\t(Ünd)! ", " a  b", "\r\n世界 🙂\u2028", *map(chr, range(256)))
+"""Texts that a tokenizer must give back: all bytes are in them."""
+
+
 class SubwordTokenizer(Tokenizer):
     """A byte-level tokenizer.
 
@@ -54,6 +58,9 @@ class SubwordTokenizer(Tokenizer):
         _check_lossless(name, value)
         self._encoder = _loaded(name, value, special)
         self._bytes = _bytes_of_tokens(value, special, self.vocab_size)
+        for probe in _PROBES:
+            if (found := self.decode(self.encode(probe))) != probe:
+                raise _unsupported(name, f"it loses text: {probe!r} comes back as {found!r}")
 
     @classmethod
     def train(cls, rows: int, texts: Iterable[str]) -> SubwordTokenizer:
@@ -182,7 +189,14 @@ def _with_special(value: dict[str, Any], special: dict[int, str], bos: int) -> d
     kept = [token for token in value.get("added_tokens") or () if int(token["id"]) not in special]
     added = sorted((*kept, *(added_token(*item) for item in special.items())), key=lambda token: int(token["id"]))
     template = bos_first(bos, special[bos])
-    return value | {"added_tokens": added, "post_processor": template, "truncation": None, "padding": None}
+    model = value["model"] | {"dropout": None}
+    return value | {
+        "added_tokens": added,
+        "post_processor": template,
+        "truncation": None,
+        "padding": None,
+        "model": model,
+    }
 
 
 def _check_lossless(name: str, value: dict[str, Any]) -> None:

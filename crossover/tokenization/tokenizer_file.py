@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -166,7 +167,12 @@ def _find(place: str) -> Path:
 def _from_hub(name: str) -> Path:
     try:
         from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+        from huggingface_hub.errors import (
+            EntryNotFoundError,
+            HfHubHTTPError,
+            HFValidationError,
+            LocalEntryNotFoundError,
+        )
     except ImportError as error:
         raise _fault(name, "is no file, and huggingface_hub, which fetches names, is not installed") from error
     try:
@@ -177,7 +183,8 @@ def _from_hub(name: str) -> Path:
         pass
     try:
         found = Path(hf_hub_download(name, "tokenizer.json"))
-        hf_hub_download(name, "tokenizer_config.json")
+        with suppress(EntryNotFoundError):
+            hf_hub_download(name, "tokenizer_config.json")
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         problem = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise _fault(name, f"is no file, and cannot be fetched from the Hugging Face Hub ({problem})") from error

@@ -153,7 +153,7 @@ class TrainingObjective:
             numbers_nL += document_numbers(torch.from_numpy(tokens_nL), self.document_end).numpy()
         if cuts_n is not None:
             numbers_nL += np.arange(self.length) >= cuts_n[:, None]
-        return numbers_nL
+        return numbers_nL if numbers_nL.any() else None
 
     def _dropout(self, batch: Batch, slots: slice, device: torch.device) -> Dropout | None:
         if not self.arm.dropout:

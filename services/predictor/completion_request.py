@@ -180,6 +180,22 @@ class CompletionRequest(GenerationFields):
     logprobs: int | None = Field(default=None, ge=0, le=MAX_LOGPROBS)
 
 
+def known_ids(text: Text, tokenizer: Tokenizer, field: str) -> None:
+    """Refuse token ids that the model cannot read.
+
+    Raises:
+        RequestError: with the first of them.
+    """
+    for token in () if isinstance(text, str) else text:
+        if not 0 <= token < tokenizer.mask:
+            raise RequestError(
+                "request.unknown-token",
+                field=field,
+                problem=f"there is no token {token} to read; the vocabulary has {tokenizer.mask}, without MASK",
+                remedy="send ids of this model's tokenizer, or text",
+            )
+
+
 def count_tokens(text: Text, tokenizer: Tokenizer) -> int:
     """Tokens of a text."""
     return len(tokenizer.encode(text)) if isinstance(text, str) else len(text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated
 
-from crossover_services.predictor.completion_request import count_tokens
+from crossover_services.predictor.completion_request import count_tokens, known_ids
 from crossover_services.predictor.engine_client import EngineClient
 from crossover_services.predictor.openai_answers import Json, envelope, finite
 from crossover_services.predictor.request_fields import PromptsField, RequestBody, Text, TextField, malformed
@@ -64,6 +64,8 @@ async def score(client: EngineClient, request: ScoreRequest) -> Json:
 
 
 def _check_length(index: int, pair: tuple[Text, Text], limit: int, tokenizer: Tokenizer) -> None:
+    for text in pair:
+        known_ids(text, tokenizer, f"continuation.{index}")
     context, continuation = (count_tokens(text, tokenizer) for text in pair)
     if not continuation:
         raise malformed(f"continuation.{index}", "has no tokens")

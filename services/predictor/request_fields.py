@@ -16,7 +16,7 @@ Text = str | Tokens
 
 
 def _is_tokens(value: object) -> bool:
-    return isinstance(value, list | tuple) and all(type(item) is int and item >= 0 for item in value)
+    return isinstance(value, list | tuple) and all(type(item) is int and 0 <= item < 1 << 32 for item in value)
 
 
 def parse_text(value: object) -> Text:

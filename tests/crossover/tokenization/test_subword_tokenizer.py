@@ -199,3 +199,15 @@ def test_transformers_reads_the_files_alike(tmp_path: Path) -> None:
     assert theirs.decode(ids) == text
     assert (theirs.mask_token_id, theirs.eos_token_id, len(theirs)) == (BPE.mask, BPE.eos, BPE.vocab_size)
     assert json.loads(BPE.json_text) == BPE.hugging_face_json()
+
+
+def test_a_file_without_all_bytes_or_with_dropout_is_mended_or_refused(tmp_path: Path) -> None:
+    value = BPE.hugging_face_json()
+    fewer = {text: token for token, text in enumerate(text for text in value["model"]["vocab"] if text not in "zQ")}
+    merges = [pair for pair in value["model"]["merges"] if not {"z", "Q"} & set("".join(pair))]
+    lossy = foreign(tmp_path / "a", {}, model=value["model"] | {"vocab": fewer, "merges": merges})
+    with pytest.raises(DataError, match=r"loses text|id of its token"):
+        SubwordTokenizer.of_file(f"hf:{lossy}")
+    random = foreign(tmp_path / "b", {}, model=value["model"] | {"dropout": 0.9})
+    own = SubwordTokenizer.of_file(f"hf:{random}")
+    assert len({tuple(own.encode("the grünen hills of the sea").tolist()) for _ in range(20)}) == 1
