@@ -163,6 +163,9 @@ def test_what_cannot_be_scored_is_refused(url: str) -> None:
         ({"continuation": []}, "continuation"),
         ({"continuation": "x", "draws": 0}, "draws"),
         ({"continuation": "x", "context": 5}, "context"),
+        ({"continuation": [[97, 259]]}, "continuation.0"),
+        ({"continuation": [[258]]}, "continuation.0"),
+        ({"continuation": "x", "context": [97, 1 << 40]}, "context"),
     ):
         answer = post(url, "/v1/score", **fields)
         assert answer.status_code == 400, answer.text
