@@ -74,13 +74,12 @@ def counted(folder: Path, tokenizer: str) -> int:
 
 def datasets_map(folder: Path, tokenizer: str) -> int:
     """`datasets` as its documentation has it: map in batches by several processes, filter, group, write."""
-    import datasets
+    from datasets.load import load_dataset
+    from datasets.utils.tqdm import disable_progress_bars
 
-    datasets.disable_progress_bars()
+    disable_progress_bars()
     cores = available_cores()
-    rows = datasets.load_dataset(
-        "json", data_files=str(folder / "input.jsonl"), split="train", cache_dir=str(folder / "cache")
-    )
+    rows = load_dataset("json", data_files=str(folder / "input.jsonl"), split="train", cache_dir=str(folder / "cache"))
     encode = _encoder(folder, tokenizer)
 
     def tokens(batch: dict[str, list[str]]) -> dict[str, list[list[int]]]:
@@ -112,7 +111,7 @@ def _encoder(folder: Path, tokenizer: str) -> Callable[[list[str]], list[list[in
     import tokenizers
 
     library = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
-    end = library.token_to_id("<|eos|>")
+    end = library.token_to_id("<|eos|>") or 0
     return lambda texts: [[*one.ids, end] for one in library.encode_batch(texts, add_special_tokens=False)]
 
 

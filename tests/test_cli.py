@@ -183,7 +183,7 @@ class TestBadInput:
 
     def test_unknown_preset(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["run", "nonsense"]) == 2
-        assert "presets demo, factors, map, smoke" in capsys.readouterr().err
+        assert "presets 30m-bpe, demo, factors, map, smoke" in capsys.readouterr().err
 
     def test_another_study_in_the_folder(self, small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         out = ["--out", str(tmp_path / "ws")]

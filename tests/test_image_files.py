@@ -22,7 +22,7 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).parents[1]
 IMAGES = ROOT / "images"
 EXTRAS = {
-    "training": ("train", "registry", "pipelines", "cluster"),
+    "training": ("data", "train", "registry", "pipelines", "cluster"),
     "registry": ("registry", "service"),
     "predictor": ("serve",),
 }

@@ -88,7 +88,7 @@ def _of_tier(
 
     The tier is chosen last, so that every tier is measured on the same held-out documents.
     """
-    left = (
+    left: Iterator[Document] = (
         Document(document.name, document.text, {_NUMBER: str(number)})
         for number, document in enumerate(read())
         if kept[number]

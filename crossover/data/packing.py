@@ -94,5 +94,4 @@ def _ranges(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> Iterator[N
     for first in range(0, len(lengths), DOCUMENTS_AT_ONCE):
         sizes = lengths[first : first + DOCUMENTS_AT_ONCE]
         offset = np.repeat(starts[first : first + DOCUMENTS_AT_ONCE] - (sizes.cumsum() - sizes), sizes)
-        positions: NDArray[np.int64] = offset + np.arange(int(sizes.sum()), dtype=np.int64)
-        yield positions
+        yield (offset + np.arange(int(sizes.sum()))).astype(np.int64)

@@ -28,6 +28,9 @@ _STOP_SECONDS = 5.0
 """How long an attempt that was interrupted waits for the server."""
 _PAGE = 10_000
 
+CHECK_SECONDS = 5.0
+"""How long a check waits for a service that may be restarting."""
+
 
 class RemoteRegistry:
     """An open registry service. Points of attempts go through a spool on disk; everything else waits for its answer.
@@ -203,8 +206,8 @@ class RemoteRegistry:
         return QueryResult(tuple(told["columns"]), tuple(map(tuple, told["rows"])), truncated=told["truncated"])
 
     def check(self) -> None:
-        """See whether the service answers this caller; raises at once where it does not."""
-        self._http.send("GET", "/runs", parameters={"limit": 1}, seconds=0)
+        """See whether the service answers this caller; raises soon where it does not."""
+        self._http.send("GET", "/runs", parameters={"limit": 1}, seconds=CHECK_SECONDS)
 
     def _post(self, path: str, body: Mapping[str, Any]) -> Any:  # noqa: ANN401 - JSON
         return self._http.send("POST", path, _json(body), key=uuid.uuid4().hex)

@@ -8,6 +8,7 @@ import pytest
 
 from crossover.data import contamination
 from crossover.data.corpus_survey import source_of
+from crossover.data.overlap_counts import OverlapCounts
 from crossover.data.prepare_dataset import prepare_cloze
 from crossover.data.quality_tiers import ByteTrigrams
 from crossover.data.sources import matching_files
@@ -40,7 +41,7 @@ def test_all_tiers_are_measured_on_the_same_text(
 ) -> None:
     held_out = set()
     for tier in ("high", "medium", "low"):
-        data = {
+        data: dict[str, object] = {
             "source": f"jsonl:{alike}",
             "quality": {"scorer": "perplexity", "tier": tier},
             "deduplication": {"near": near, "similarity": 0.7, "bands": 40},
@@ -56,7 +57,12 @@ def test_all_tiers_are_measured_on_the_same_text(
 def test_items_of_the_cloze_task_have_the_ids_of_the_dataset(
     tiny_study: StudyConfig, alike: Path, tmp_path: Path
 ) -> None:
-    data = {"source": f"jsonl:{alike}", "tokenizer": "bpe:270", "sequence_length": 16, "validation_tokens": 256}
+    data: dict[str, object] = {
+        "source": f"jsonl:{alike}",
+        "tokenizer": "bpe:270",
+        "sequence_length": 16,
+        "validation_tokens": 256,
+    }
     study = changed(tiny_study, data=data, grid={"unique_tokens": [640]})
     dataset = prepare(study, tmp_path / "d")
     other = changed(study, data={"tokenizer": "bpe:271"})
@@ -68,7 +74,7 @@ def test_a_sample_of_the_ngrams_finds_what_all_of_them_find(monkeypatch: pytest.
     rows = texts(200, 200)
     held_out, training = rows[:100], [*rows[100:], *rows[:10]]
 
-    def counts() -> contamination.OverlapCounts:
+    def counts() -> OverlapCounts:
         config = ContaminationConfig(mode="drop")
         check = contamination.ContaminationCheck(config, [(str(n), text) for n, text in enumerate(held_out)], {})
         assert sum(check.dropped([(str(n), text) for n, text in enumerate(training)])) == 10
@@ -105,7 +111,7 @@ def test_a_folder_with_brackets_in_its_name_is_itself(tmp_path: Path) -> None:
 def test_what_was_left_out_is_said_where_nothing_is_left(tiny_study: StudyConfig, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("short")
     (tmp_path / "b.txt").write_text("short too")
-    data = {"source": f"text:{tmp_path}/*.txt", "cleaning": {"minimum_characters": 100}}
+    data: dict[str, object] = {"source": f"text:{tmp_path}/*.txt", "cleaning": {"minimum_characters": 100}}
     study = changed(tiny_study, data=data)
     with pytest.raises(DataError, match=r"left out: 2 length"):
         prepare(study, tmp_path / "d")

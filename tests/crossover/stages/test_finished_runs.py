@@ -137,11 +137,11 @@ def test_two_machines_without_a_shared_disk_resume_a_run(
     real = TrainEngine.apply
     steps: list[float] = []
 
-    def interrupted(self: TrainEngine, rate: float) -> None:
+    def interrupted(self: TrainEngine, rate: float, step: int) -> None:
         steps.append(rate)
         if len(steps) == 23:
             raise KeyboardInterrupt
-        real(self, rate)
+        real(self, rate, step)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(TrainEngine, "apply", interrupted)

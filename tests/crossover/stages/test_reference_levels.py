@@ -12,6 +12,7 @@ from crossover.data.dataset import Dataset
 from crossover.evaluation.evaluation_records import ItemScores
 from crossover.stages.study_report import _references
 from crossover.study.load_study import parse_study
+from crossover.tokenization.tokenizer import BYTES
 
 
 def items(task: str, margins: tuple[float, ...], option_nll: tuple[tuple[float, ...], ...]) -> ItemScores:
@@ -27,7 +28,7 @@ def test_levels_stand_beside_their_metrics() -> None:
     choices = items("quiz", (0.1, 0.2), ((1.0, 2.0), (1.0, 2.0, 3.0, 4.0)))
     written = items("write", (), ((), ()))
     runs = cast("Any", [(None, [SimpleNamespace(items=(choices, written))])])
-    dataset = cast(Dataset, SimpleNamespace(validation=lambda: rows))
+    dataset = cast(Dataset, SimpleNamespace(validation=lambda: rows, tokenizer=BYTES))
     unigram, gzipped, chance = _references(study, dataset, runs)
     assert (unigram.name, unigram.metrics) == ("unigram", ("validation_bpb",))
     assert unigram.level == pytest.approx(2.0)

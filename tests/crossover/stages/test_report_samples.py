@@ -15,6 +15,7 @@ from crossover.stages import report_samples
 from crossover.stages.stage_manifests import Candidate
 from crossover.stages.study_context import StudyContext
 from crossover.study.load_study import parse_study
+from crossover.tokenization.tokenizer import BYTES
 from tests.conftest import tiny_model
 
 
@@ -37,7 +38,7 @@ def test_samples_are_drawn_on_the_study_s_device(
     store = SimpleNamespace(fetch=lambda *_: Path("checkpoint"), name_of=str)
     context = cast(StudyContext, SimpleNamespace(study=study, store=store))
     rows = torch.tensor([[ord("a") + i // 2] * 16 for i in range(6)]).numpy()
-    dataset = cast(Dataset, SimpleNamespace(validation=lambda: rows))
+    dataset = cast(Dataset, SimpleNamespace(validation=lambda: rows, tokenizer=BYTES))
     best = cast("dict[str, Candidate]", {"ar": SimpleNamespace(checkpoint=SimpleNamespace(uri="u", digest="d"))})
     samples = report_samples.draw_samples(context, dataset, best)
     assert loaded == [used]

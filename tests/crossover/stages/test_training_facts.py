@@ -15,7 +15,7 @@ from crossover.stages.evaluated_runs import EvaluatedRun
 from crossover.stages.study_report import _references, _spent, _training_facts
 from crossover.study.study_config import StudyConfig
 from crossover.study.study_parts import TrainingConfig
-from crossover.tokenization.tokenizer import EOS
+from crossover.tokenization.tokenizer import BYTES, EOS
 
 
 def facts(arms: tuple[str, ...] = ("ar", "dlm"), training: Mapping[str, object] | None = None) -> dict[str, str]:
@@ -52,7 +52,7 @@ def test_values_without_training() -> None:
     rows = np.tile(np.array([97, 98], dtype=np.uint16), (64, 32))
     rows[:, -1] = EOS
     rows[:, -2] = EOS
-    dataset = cast(Dataset, SimpleNamespace(validation=lambda: rows))
+    dataset = cast(Dataset, SimpleNamespace(validation=lambda: rows, tokenizer=BYTES))
     study = StudyConfig()
     unigram, compressed = (reference.value for reference in _references(study, dataset, ()))
     assert unigram == "1.000 bits/byte"
