@@ -119,7 +119,8 @@ def test_an_export_reads_the_same_ids_and_has_the_same_logits(tmp_path: Path) ->
 
     folder = checkpoint(tmp_path / "c", causal=True)
     export_checkpoint(folder, tmp_path / "out")
-    theirs, tokens = (kind.from_pretrained(tmp_path / "out") for kind in (AutoModelForCausalLM, AutoTokenizer))
+    theirs = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    tokens = AutoTokenizer.from_pretrained(tmp_path / "out")
     ids = tokens(PROMPT, return_tensors="pt").input_ids
     assert ids[0].tolist() == [BPE.bos, *BPE.encode(PROMPT).tolist()]
     assert tokens.decode(ids[0], skip_special_tokens=True) == PROMPT
