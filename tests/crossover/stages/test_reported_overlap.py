@@ -44,7 +44,7 @@ def prepared(study: StudyConfig, tmp_path: Path, **changes: object) -> tuple[Pat
     return path, Dataset.open(datasets[-1].parent)
 
 
-def test_a_task_in_the_training_text_is_told_and_removed(
+def test_a_task_in_the_training_text_is_reported_and_removed(
     tiny_study: StudyConfig, corpus: Path, quiz: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for number in range(8):  # on the training side, some at least
