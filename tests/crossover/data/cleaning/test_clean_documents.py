@@ -16,6 +16,7 @@ from crossover.data.cleaning.normalisation import normalise, text_bytes
 from crossover.data.document_spool import Document
 from crossover.errors import DataError
 from crossover.study.cleaning_config import PRESETS, CleaningConfig
+from tests.conftest import needs_packs
 from tests.crossover.data.cleaning.planted import (
     AMERICAN,
     INNOCENT,
@@ -211,9 +212,8 @@ def test_the_order_of_documents_decides_nothing(texts: list[str], preset: str) -
     assert counts == other
 
 
+@needs_packs
 def test_real_prose_survives_the_preset_for_prose() -> None:
-    if not NOVELS.exists():
-        pytest.skip("the novels of shared/ are not here")
     with lzma.open(NOVELS, "rt", encoding="utf-8") as lines:
         novel = normalise(json.loads(next(lines))["text"])[:400_000]
     chapters = [novel[start : start + 20_000] for start in range(0, len(novel), 20_000)]
