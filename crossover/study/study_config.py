@@ -267,9 +267,9 @@ class StudyConfig(StudyPart):
         own = self.arm(arm).batch_size if arm else None
         if own is None:
             return steps
-        ratio = self.training.batch_size / own
-        last = math.ceil(steps[-1] * ratio)
-        return tuple(sorted({min(last, max(1, round(step * ratio))) for step in steps[:-1]} | {last}))
+        batch = self.training.batch_size
+        last = -(-steps[-1] * batch // own)
+        return tuple(sorted({min(last, max(1, round(step * batch / own))) for step in steps[:-1]} | {last}))
 
     def _study_steps(self, cell: Cell) -> tuple[int, ...]:
         total = max(1, math.ceil(self.training.epochs * self.examples(cell) / self.training.batch_size))
