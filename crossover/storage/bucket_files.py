@@ -72,7 +72,7 @@ class _ObjectStream(io.RawIOBase):
         self._at = max(0, base + offset)
         return self._at
 
-    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]  # the buffers that are passed here
         if self._at >= self._file.info.size:
             return 0
         if not self._start <= self._at < self._start + len(self._block):

@@ -37,7 +37,7 @@ Rule = Callable[[str], str | None]
 def _words() -> Any:  # noqa: ANN401 - datatrove is not typed
     from datatrove.utils.word_tokenizers import WordTokenizer
 
-    class Words(WordTokenizer):  # type: ignore[misc]
+    class Words(WordTokenizer):  # type: ignore[misc]  # datatrove has no types
         """What stands between blanks."""
 
         def word_tokenize(self, text: str) -> list[str]:

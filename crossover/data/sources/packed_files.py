@@ -61,7 +61,7 @@ class _Bounded(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]  # the buffers that are passed here
         piece = self._inner.read(len(buffer))
         self._given += len(piece)
         if self._given > self._most:

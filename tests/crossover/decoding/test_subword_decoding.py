@@ -74,11 +74,11 @@ def test_a_stream_is_the_completion_and_stops_within_a_token(causal: bool, tmp_p
     for seed in range(6):
         request = Generation(prompt=PROMPT, max_tokens=20, temperature=1.0, seed=seed, ignore_eos=True)
         *shown, last = stream(model, request)
-        assert "".join(map(str, shown)) == last.text == BPE.decode(last.tokens)  # type: ignore[union-attr]
-        assert not BPE.is_special(np.array(last.tokens)).any()  # type: ignore[union-attr]
-        stop = last.text[len(last.text) // 2 :][:2]  # type: ignore[union-attr]
+        assert "".join(map(str, shown)) == last.text == BPE.decode(last.tokens)  # type: ignore[union-attr]  # the last
+        assert not BPE.is_special(np.array(last.tokens)).any()  # type: ignore[union-attr]  # the last
+        stop = last.text[len(last.text) // 2 :][:2]  # type: ignore[union-attr]  # the last
         cut = Generation(prompt=PROMPT, max_tokens=20, temperature=1.0, seed=seed, ignore_eos=True, stop=(stop,))
-        assert generate(model, [cut])[0].text == last.text[: last.text.index(stop)]  # type: ignore[union-attr]
+        assert generate(model, [cut])[0].text == last.text[: last.text.index(stop)]  # type: ignore[union-attr]  # the last
 
 
 def test_the_engine_scores_as_offline_evaluation(tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_the_engine_scores_as_offline_evaluation(tmp_path: Path) -> None:
     offline = exact_nll(model, ids[None])
     [scored] = next(score_items(model, [[Continuation(PROMPT, CONTINUATION)]], draws=1)).scored
     _, continuation = encode_pair(PROMPT, CONTINUATION, BPE.encode)
-    served = -sum(item.logprob for item in prompt[len(ids) - len(continuation) :])  # type: ignore[misc]
+    served = -sum(item.logprob for item in prompt[len(ids) - len(continuation) :])  # type: ignore[misc]  # none is None
     assert scored.tokens == len(continuation) < len(CONTINUATION)
     assert scored.nll == pytest.approx(served, rel=1e-4)
     [whole] = next(score_items(model, [[Continuation("", PROMPT + CONTINUATION)]], draws=1)).scored

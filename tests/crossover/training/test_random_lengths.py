@@ -74,8 +74,8 @@ def test_each_part_has_an_exact_count_of_its_own_and_other_rows_keep_theirs() ->
         batch = cut_batch(0.4)
         place = place_in(batch)
         arguments = {"seed": 5, "step": step, "batch": batch, "slots": slice(0, 3), "length": LENGTH}
-        masks, drawn = training_masks(**arguments, cuts_n=np.array([0, place, 0]))  # type: ignore[arg-type]
-        whole, _ = training_masks(**arguments)  # type: ignore[arg-type]
+        masks, drawn = training_masks(**arguments, cuts_n=np.array([0, place, 0]))  # type: ignore[arg-type]  # by name
+        whole, _ = training_masks(**arguments)  # type: ignore[arg-type]  # by name
         assert np.array_equal(masks[::2], whole[::2])
         for part in (slice(0, place), slice(place, LENGTH)):
             assert drawn[1, part].sum() == pytest.approx(masks[1, part].size, rel=1e-5)
