@@ -12,13 +12,11 @@ import numpy as np
 from crossover.commands.command_options import registry_of, study_of, workspace_of
 from crossover.commands.serving_measurements import ServingPlan, measure_crossover
 from crossover.commands.stage_commands import ANALYSIS, handed
-from crossover.data.dataset import Dataset
 from crossover.errors import StudyError
 from crossover.stages.serving_record import leave_serving
 from crossover.stages.stage_manifests import AnalysisRef, Candidate
 from crossover.stages.study_context import StudyContext, open_study
 from crossover.study.study_config import StudyConfig
-from crossover.study.study_digests import dataset_digest, short
 
 MOST_CLIENTS = 256
 
@@ -108,7 +106,9 @@ def _folder(context: StudyContext, chosen: Candidate) -> Path:
 
 def _prompts(context: StudyContext) -> Sequence[Sequence[int]]:
     """Held-out examples as token ids, without the marks between documents."""
-    dataset = Dataset.open(context.store.fetch(f"datasets/{short(dataset_digest(context.study))}"))
+    from crossover.stages.prepare_stage import prepared_dataset
+
+    dataset = prepared_dataset(context)
     rows = [np.asarray(row)[~dataset.tokenizer.is_special(row)] for row in dataset.validation()]
     longest = max(map(len, rows))
     return [row.tolist() for row in rows if len(row) > longest // 2]

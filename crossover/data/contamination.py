@@ -1,8 +1,9 @@
 """Contamination: n-grams of held-out documents and of items of tasks in the training documents.
 
-A target is such a document or item. N-grams are of words without case and punctuation. Those that more than ten targets
-hold (licences, templates) say nothing of one and are left out. Memory: up to 80 bytes for each n-gram of the targets,
-of which the first `MOST_NGRAMS` are all compared, and of more one in 2, 4, 8, ... by its hash.
+A target is such a document or item. N-grams are of words as `shingles` has them. Those that more than ten targets
+hold (licences, templates) say nothing of one and are left out; a target of nothing else cannot be checked.
+Memory: up to 80 bytes for each n-gram of the targets, of which the first `MOST_NGRAMS` are all compared, and of more
+one in 2, 4, 8, ... by its hash.
 Shapes: N distinct n-grams of the targets, E entries (an n-gram of a target), F n-grams found in a batch of documents.
 """
 
@@ -56,10 +57,9 @@ class Targets:
     def __init__(self, kind: str, texts: Iterable[NamedText], size: int, overlap: float) -> None:
         self._kind, self._size, self._overlap = kind, size, overlap
         self._names: list[str] = []
-        self._sampled = 1
+        self._short, self._sampled = 0, 1
         entries, owners = self._read(texts)
         ngrams, counts = np.unique(entries, return_counts=True)
-        self._short = len(self._names) - len(np.unique(owners))
         kept = counts <= COMMON
         self._common = int((~kept).sum())
         self._owners_E = owners[np.repeat(kept, counts)]
@@ -78,6 +78,7 @@ class Targets:
         hashes, owners = [np.empty(0, dtype=np.uint64)], [np.empty(0, dtype=np.int32)]
         for batch in batches(texts):
             found, of_text = ngram_hashes(*unit_hashes([text for _, text in batch], "words"), self._size)
+            self._short += len(batch) - len(np.unique(of_text))
             chosen = self._in_sample(found)
             hashes.append(found[chosen])
             owners.append((of_text[chosen] + len(self._names)).astype(np.int32))
@@ -141,6 +142,7 @@ class Targets:
             ngram=self._size,
             texts=len(self._names),
             short_texts=self._short,
+            unchecked_texts=int((~compared).sum()) - self._short,
             ngrams=len(self._ngrams_N),
             common_ngrams=self._common,
             sampled=self._sampled,

@@ -42,6 +42,8 @@ class OverlapCounts(_Counts):
     """Held-out documents or items."""
     short_texts: int
     """Texts of fewer words than an n-gram, which are not compared."""
+    unchecked_texts: int = 0
+    """Texts whose n-grams are all left out, so that nobody knows whether they stand in the training documents."""
     ngrams: int
     """Distinct n-grams of the texts."""
     common_ngrams: int
@@ -77,6 +79,8 @@ def overlap_lines(near: NearCounts, contamination: tuple[OverlapCounts, ...], he
     for counts in contamination:
         dropped = f", {counts.dropped:,} documents dropped" if counts.dropped else ""
         short = f", {counts.short_texts:,} shorter" if counts.short_texts else ""
+        unchecked = counts.unchecked_texts
+        short += f", {unchecked:,} whose n-grams are all left out, not checked" if unchecked else ""
         short += f", one n-gram in {counts.sampled} compared" if counts.sampled > 1 else ""
         short += f", {counts.common_ngrams:,} common n-grams left out" if counts.common_ngrams else ""
         yield (
@@ -94,6 +98,16 @@ def overlap_warnings(near: NearCounts, contamination: tuple[OverlapCounts, ...])
             "on them reward memory. Set data.deduplication.near to split or drop."
         )
     for counts in contamination:
+        if unchecked := counts.unchecked_texts:
+            yield (
+                f"{unchecked:,} of {counts.texts:,} {counts.target} hold only n-grams that are left out, as many of "
+                "them share those or as n-grams are sampled: whether they stand in the training documents is not known."
+            )
+        if counts.texts and counts.short_texts == counts.texts:
+            yield (
+                f"None of the {counts.texts:,} {counts.target} is as long as an n-gram of {counts.ngram} words: "
+                "none was compared with the training documents. Lower data.contamination.ngram."
+            )
         if counts.texts_in_training:
             yield (
                 f"{counts.texts_in_training:,} of {counts.texts:,} {counts.target} stand for the most part in the "

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from crossover.counter_rng import Stream, generator
 from crossover.data.cleaning.cleaning_counts import Histogram
 from crossover.data.dataset import MANIFEST, TRAIN, VALIDATION, Budget, Dataset, DatasetManifest, TokenCounts
+from crossover.data.dataset_digests import corpus_digest, dataset_digest
 from crossover.data.domain_cloze import HeldOut, build_items
 from crossover.data.packing import PackedExamples
 from crossover.data.sources import SourceCounts, SourceReport
@@ -28,7 +29,6 @@ from crossover.data.task_items import TaskItems, write_cloze_items
 from crossover.errors import DataError
 from crossover.files import digest_of_file, write_atomically, write_json, write_text
 from crossover.study.study_config import StudyConfig
-from crossover.study.study_digests import corpus_digest, dataset_digest
 from crossover.tokenization.tokenizer import BYTES, TOKENIZER, TOKENIZER_CONFIG, Tokenizer, named_tokenizer
 
 TOKENS_AT_ONCE = 1 << 22

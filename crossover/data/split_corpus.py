@@ -26,6 +26,7 @@ from crossover.data.document_spool import Document, DocumentSpool
 from crossover.data.overlap_counts import NearCounts, OverlapCounts
 from crossover.data.packing import PackedExamples, packed
 from crossover.data.sources import SourceCounts, documents, source_bytes
+from crossover.data.sources.source_roots import source_root
 from crossover.files import workspace_error
 from crossover.progress import MEBIBYTE, byte_meter
 from crossover.study.data_config import DataConfig
@@ -207,7 +208,8 @@ def is_held_out(digest: bytes, data: DataConfig) -> bool:
 
 def _stages(data: DataConfig, counts: SourceCounts) -> list[Stage]:
     """What documents go through between their source and the split, in this order."""
-    stages: list[Stage] = [lambda documents: clean_documents(documents, data.cleaning, counts.cleaning)]
+    roots = tuple(source_root(part.source) for part in data.parts)
+    stages: list[Stage] = [lambda documents: clean_documents(documents, data.cleaning, counts.cleaning, roots)]
     stages.append(lambda documents: _unequal_documents(documents, counts))
     if data.deduplication.exact != "document":
         stages.append(lambda documents: drop_repeated_units(documents, data.deduplication, counts.cleaning.repeats))

@@ -24,6 +24,8 @@ from crossover.field_faults import NAME_PATTERN, did_you_mean, field_faults, val
 from crossover.files import digest_of_file
 from crossover.yaml_text import parse_yaml
 
+EVALUATED, CONTAMINATING = "evaluation.tasks", "data.contamination.tasks"
+"""Fields of a study that name packs."""
 Document = Mapping[str, Any]
 Item = TypeVar("Item")
 
@@ -69,10 +71,15 @@ def catalogue() -> dict[str, dict[str, Any]]:
     return packs
 
 
-def find_pack(name: str, folder: Path) -> Pack:
+def find_pack(name: str, folder: Path, field: str = EVALUATED) -> Pack:
     """The pack of a name: `<name>.yaml` in the tasks folder, else the catalogue's.
 
     A file may have a pack of the catalogue as its `base` and replace some of its fields.
+
+    Args:
+        name: of the pack.
+        folder: of packs.
+        field: of the study that names it, for errors.
 
     Raises:
         DataError: no such pack, or an invalid field.
@@ -91,7 +98,7 @@ def find_pack(name: str, folder: Path) -> Pack:
     except KeyError as error:
         raise DataError(
             "tasks.unknown",
-            field="evaluation.tasks",
+            field=field,
             problem=f"unknown task {error.args[0]!r}{did_you_mean(str(error.args[0]), ('domain-cloze', *catalogue()))}",
             remedy=f"choose from domain-cloze, {', '.join(catalogue())}, or describe it in {own.name} in the folder "
             "of CROSSOVER_TASKS",
@@ -107,25 +114,30 @@ def _bad_pack(field: str, problem: str) -> DataError:
     return DataError("tasks.bad-pack", field=field, problem=problem, remedy="correct the description of the task")
 
 
-def read_pack(pack: Pack, folder: Path) -> Iterator[Document]:
+def read_pack(pack: Pack, folder: Path, field: str = EVALUATED) -> Iterator[Document]:
     """The documents of a pack in their order, after its digest has been verified.
+
+    Args:
+        pack: the pack.
+        folder: of packs.
+        field: of the study that names it, for errors.
 
     Raises:
         DataError: the file is missing, altered or malformed, or the hub dataset cannot be loaded.
     """
-    documents = _from_hub(pack) if pack.hub else _from_file(pack, folder)
+    documents = _from_hub(pack, field) if pack.hub else _from_file(pack, folder, field)
     for document in documents:
         if all(_matches(document.get(field), accepted) for field, accepted in pack.where.items()):
             yield document
 
 
-def item_texts(pack: Pack, folder: Path) -> Iterator[tuple[str, str]]:
-    """Number and text of each document of a pack: all texts of its fields, one a line.
+def item_texts(pack: Pack, folder: Path, field: str = EVALUATED) -> Iterator[tuple[str, str]]:
+    """Number and text of each document of a pack: all texts of its fields, one a line. Arguments are `read_pack`'s.
 
     Raises:
         DataError: as `read_pack`.
     """
-    for number, document in enumerate(read_pack(pack, folder), start=1):
+    for number, document in enumerate(read_pack(pack, folder, field), start=1):
         yield f"{pack.name}:{number}", "\n".join(_texts(document))
 
 
@@ -156,19 +168,19 @@ def evenly(documents: Iterable[Item], count: int) -> list[Item]:
     return [items[(2 * i + 1) * len(items) // (2 * count)] for i in range(count)]
 
 
-def _from_file(pack: Pack, folder: Path) -> Iterator[Document]:
+def _from_file(pack: Pack, folder: Path, field: str) -> Iterator[Document]:
     path = folder / pack.file
     if not path.is_file():
         raise DataError(
             "tasks.missing",
-            field=f"evaluation.tasks: {pack.name}",
+            field=f"{field}: {pack.name}",
             problem=f"{path} does not exist",
             remedy="put the file there, or set CROSSOVER_TASKS to its folder",
         )
     if digest_of_file(path) != f"sha256:{pack.sha256}":
         raise DataError(
             "tasks.wrong-digest",
-            field=f"evaluation.tasks: {pack.name}",
+            field=f"{field}: {pack.name}",
             problem=f"{path} does not have the SHA-256 {pack.sha256}",
             remedy="get the file again, or describe your own version of it with its digest",
         )
@@ -177,28 +189,28 @@ def _from_file(pack: Pack, folder: Path) -> Iterator[Document]:
             try:
                 document = json.loads(line)
             except (ValueError, EOFError, lzma.LZMAError) as error:
-                raise _malformed(pack, number) from error
+                raise _malformed(pack, number, field) from error
             if not isinstance(document, dict):
-                raise _malformed(pack, number)
+                raise _malformed(pack, number, field)
             yield document
 
 
-def _malformed(pack: Pack, line: int) -> DataError:
+def _malformed(pack: Pack, line: int, field: str) -> DataError:
     return DataError(
         "tasks.malformed",
-        field=f"evaluation.tasks: {pack.name}",
+        field=f"{field}: {pack.name}",
         problem=f"{pack.file} line {line} is not a JSON object",
         remedy="correct the file and its digest",
     )
 
 
-def _from_hub(pack: Pack) -> Iterator[Document]:
+def _from_hub(pack: Pack, field: str) -> Iterator[Document]:
     try:
         from datasets.load import load_dataset
     except ModuleNotFoundError as error:
         raise DataError(
             "tasks.no-datasets",
-            field=f"evaluation.tasks: {pack.name}",
+            field=f"{field}: {pack.name}",
             problem="is on the Hugging Face hub, and the package datasets is not installed",
             remedy="run: pip install 'crossover[eval]'",
         ) from error
@@ -207,7 +219,7 @@ def _from_hub(pack: Pack) -> Iterator[Document]:
     except (OSError, ValueError) as error:
         raise DataError(
             "tasks.hub-unreachable",
-            field=f"evaluation.tasks: {pack.name}",
+            field=f"{field}: {pack.name}",
             problem=f"{pack.hub} cannot be loaded from the Hugging Face hub ({str(error).splitlines()[0]})",
             remedy="check the name, the revision and the network, or use a file",
         ) from error

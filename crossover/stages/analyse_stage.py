@@ -22,6 +22,7 @@ from crossover.report import ReportContext, ReportFiles, write_report
 from crossover.report.study_record import study_records
 from crossover.stages.evaluated_runs import EvaluatedRun, collect_runs, curves_of
 from crossover.stages.item_tables import item_tables
+from crossover.stages.prepare_stage import prepared_dataset
 from crossover.stages.promotion_decision import best_candidate, decide_promotion
 from crossover.stages.report_samples import draw_samples
 from crossover.stages.round_state import HELD, missing_note, write_rounds
@@ -30,7 +31,7 @@ from crossover.stages.study_context import StudyContext
 from crossover.stages.study_report import read_analyses, study_report
 from crossover.study.arms import Schedule
 from crossover.study.study_config import Cell, StudyConfig
-from crossover.study.study_digests import analysis_digest, dataset_digest, short
+from crossover.study.study_digests import analysis_digest, short
 from crossover.training.run_spec import cell_model
 
 FOLDER, DECISION, HISTORY = "analysis", "analysis/decision.json", "analyses.json"
@@ -77,7 +78,7 @@ def analyse_stage(
     """
     selected, study = selected.strip(), context.study
     runs = collect_runs(context, references, selected)
-    dataset = Dataset.open(context.store.fetch(f"datasets/{short(dataset_digest(study))}"))
+    dataset = prepared_dataset(context)
     digest = _digest(context, runs)
     analyses, cells = _stored(context, digest), None
     if not analyses:
@@ -135,7 +136,7 @@ def analyse_other_plan(
         The analyses by cell under the study's own plan, those under the other, and the URI of the other's report.
     """
     study, runs = context.study, collect_runs(context, references)
-    dataset = Dataset.open(context.store.fetch(f"datasets/{short(dataset_digest(study))}"))
+    dataset = prepared_dataset(context)
     # the study's own plan is on record first, also where nobody has looked at its verdicts yet
     planned = _stored(context, _digest(context, runs)) or analyse_cells(study, dataset, runs, _notes(context))[0]
     other = replace(context, study=study.model_copy(update={"analysis": plan}))

@@ -9,12 +9,13 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict
 
 from crossover.data.dataset import VALIDATION, DatasetManifest
+from crossover.data.dataset_digests import corpus_digest
 from crossover.data.task_items import TaskManifest
 from crossover.evaluation.measurement_plan import TaskInputs
 from crossover.evaluation.tasks import FORMATS
 from crossover.storage import ANY, ArtifactStore
 from crossover.study.study_config import StudyConfig
-from crossover.study.study_digests import corpus_digest, short
+from crossover.study.study_digests import short
 
 
 class CorpusRecord(BaseModel):

@@ -7,11 +7,12 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from crossover.data.dataset import Dataset
+from crossover.data.dataset_digests import dataset_digest
 from crossover.data.disjoint_split import TaskTexts
 from crossover.data.prepare_dataset import prepare_cloze, prepare_dataset
 from crossover.data.split_corpus import SplitCorpus, read_corpus
 from crossover.data.task_items import TaskItems
-from crossover.data.task_packs import find_pack, item_texts
+from crossover.data.task_packs import CONTAMINATING, EVALUATED, find_pack, item_texts
 from crossover.errors import StorageError
 from crossover.evaluation.tasks.preparing import cloze_digest, items_digest, prepare_pack
 from crossover.progress import emit, events_wanted
@@ -24,7 +25,7 @@ from crossover.stages.tune_stage import require_tuned
 from crossover.storage import ANY
 from crossover.study.identity import RunId
 from crossover.study.study_config import StudyConfig
-from crossover.study.study_digests import dataset_digest, short
+from crossover.study.study_digests import short
 from crossover.study.study_parts import DOMAIN_CLOZE
 
 DATASET = "manifests/dataset.json"
@@ -68,10 +69,24 @@ def leave_dataset(context: StudyContext, reference: DatasetRef) -> None:
     context.store.write_document(DATASET, reference.model_dump(mode="json"), replaces=ANY)
 
 
+def prepared_dataset(context: StudyContext) -> Dataset:
+    """The dataset of a study, for stages to which no manifest names it: the pods of later stages have no task packs.
+
+    Raises:
+        StorageError: it is missing or altered.
+    """
+    document = context.store.read_document(DATASET)
+    if document is not None and document.value.get("study") == context.study.digest:
+        return open_dataset(context, DatasetRef.parse(document.value, DATASET))
+    return Dataset.open(context.store.fetch(f"datasets/{short(dataset_digest(context.study))}"))
+
+
 def _task_texts(study: StudyConfig) -> TaskTexts:
     """The items of every pack that the study names, to be looked for in the training documents."""
-    packs, names = get_settings().tasks, {*study.evaluation.tasks, *study.data.contamination.tasks} - {DOMAIN_CLOZE}
-    return {name: item_texts(find_pack(name, packs), packs) for name in sorted(names)}
+    fields = dict.fromkeys(study.data.contamination.tasks, CONTAMINATING)
+    fields |= dict.fromkeys((name for name in study.evaluation.tasks if name != DOMAIN_CLOZE), EVALUATED)
+    packs = get_settings().tasks
+    return {name: item_texts(find_pack(name, packs, field), packs, field) for name, field in sorted(fields.items())}
 
 
 def _task(context: StudyContext, task: str, dataset: Dataset, read: Callable[[], SplitCorpus]) -> TaskRef:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from crossover.data.dataset_digests import dataset_digest
 from crossover.data.task_packs import find_pack
 from crossover.evaluation.measurement_plan import EvaluationInputs, TaskInputs
 from crossover.evaluation.tasks.preparing import cloze_digest, items_digest
@@ -18,7 +19,7 @@ from crossover.stages.workspace import run_name
 from crossover.storage import ArtifactStore
 from crossover.study.identity import RunId
 from crossover.study.study_config import StudyConfig
-from crossover.study.study_digests import dataset_digest, run_digest, short
+from crossover.study.study_digests import run_digest, short
 from crossover.study.study_parts import DOMAIN_CLOZE
 from crossover.training.checkpoint_info import step_name
 

@@ -29,7 +29,8 @@ class NearConfig(StudyPart):
         description="Jaccard similarity of shingles from which documents are near-duplicates.",
     )
     unit: Literal["words", "characters"] = Field(
-        default="words", description="What shingles consist of; `characters` for languages without spaces."
+        default="words",
+        description="What shingles consist of. Scripts without blanks are compared by characters in either case.",
     )
     shingle: int = Field(default=5, ge=1, le=64, description="Words or characters in a shingle.")
     hashes: int = Field(default=120, ge=16, le=1024, description="Hashes of a signature; four bytes each.")

@@ -24,26 +24,41 @@ from crossover.tokenization.tokenizer_file import tokenizer_identity
 
 DATASET_VERSION = 3
 """Raise when the same corpus and settings would give other examples."""
+COMPARISON_VERSION = 2
+"""Raise when other documents would be near-duplicates or contaminated; it counts where those are moved or left out."""
 TRAINING_VERSION = 1
 """Raise when the same examples, settings and seed would give other weights."""
 
 
-def corpus_digest(data: DataConfig) -> str:
-    """Of how documents are read, cleaned, split and cut: with equal files, equal digests mean the same examples."""
-    values = _data_values(data)
+def corpus_digest(data: DataConfig, packs: Mapping[str, str]) -> str:
+    """Of how documents are read, cleaned, split and cut: with equal files, equal digests mean the same examples.
+
+    Args:
+        data: the settings.
+        packs: digests of the task packs whose items leave out training documents (`data.dataset_digests` knows them).
+    """
+    values = _data_values(data, packs)
     del values["validation_tokens"]
     return digest_of({"version": DATASET_VERSION, "data": values})
 
 
-def dataset_digest(study: StudyConfig) -> str:
-    """Of a request for a prepared corpus: what to read and how, and the budgets."""
+def dataset_digest(study: StudyConfig, packs: Mapping[str, str]) -> str:
+    """Of a request for a prepared corpus: what to read and how, and the budgets.
+
+    Args:
+        study: the study.
+        packs: as of `corpus_digest`.
+    """
     budgets = list(study.grid.unique_tokens)
-    return digest_of({"version": DATASET_VERSION, "data": _data_values(study.data), "budgets": budgets})
+    return digest_of({"version": DATASET_VERSION, "data": _data_values(study.data, packs), "budgets": budgets})
 
 
-def _data_values(data: DataConfig) -> dict[str, object]:
-    """The settings, the tokenizer by what decides it."""
-    return data.model_dump(mode="json") | {"tokenizer": tokenizer_identity(data.tokenizer)}
+def _data_values(data: DataConfig, packs: Mapping[str, str]) -> dict[str, object]:
+    """The settings, the tokenizer by what decides it; and how documents are compared, where that chooses them."""
+    values = data.model_dump(mode="json") | {"tokenizer": tokenizer_identity(data.tokenizer)}
+    if data.contamination.mode == "drop" or data.deduplication.near in ("split", "drop"):
+        values["comparison"] = {"version": COMPARISON_VERSION, "packs": dict(packs)}
+    return values
 
 
 def run_digest(study: StudyConfig, run: RunId, examples: str) -> str:

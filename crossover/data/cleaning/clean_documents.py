@@ -17,6 +17,7 @@ from crossover.data.cleaning.gopher import quality_rule, repetition_rule
 from crossover.data.cleaning.language import check_languages, language_of
 from crossover.data.cleaning.normalisation import text_bytes
 from crossover.data.document_spool import Document
+from crossover.data.sources.source_roots import inner_name
 from crossover.study.cleaning_config import CleaningConfig
 
 Apply = Callable[[Document, StepCounts], Document | None]
@@ -30,7 +31,7 @@ class Step(NamedTuple):
 
 
 def clean_documents(
-    documents: Iterable[Document], config: CleaningConfig, counts: CleaningCounts
+    documents: Iterable[Document], config: CleaningConfig, counts: CleaningCounts, roots: tuple[str, ...] = ()
 ) -> Iterator[Document]:
     """Clean documents one by one, in their order.
 
@@ -38,12 +39,13 @@ def clean_documents(
         documents: normalised, not empty.
         config: the steps.
         counts: updated while documents pass.
+        roots: of the sources (`source_root`): rules of names see what is below them.
 
     Raises:
         DataError: a language that the detector does not know.
         ModuleNotFoundError: a step needs a package of the extra `data`.
     """
-    steps = cleaning_steps(config, counts)
+    steps = cleaning_steps(config, counts, roots)
     counts.steps = tallies = [StepCounts(step.name) for step in steps]
     for document in documents:
         counts.bytes_read.add(text_bytes(document.text))
@@ -52,8 +54,8 @@ def clean_documents(
             yield cleaned
 
 
-def cleaning_steps(config: CleaningConfig, counts: CleaningCounts) -> list[Step]:
-    """The steps that a study asks for, in their order."""
+def cleaning_steps(config: CleaningConfig, counts: CleaningCounts, roots: tuple[str, ...] = ()) -> list[Step]:
+    """The steps that a study asks for, in their order; see `clean_documents`."""
     steps = []
     if config.repair_encoding:
         steps.append(_rewriting("encoding repair", repair_encoding))
@@ -67,7 +69,7 @@ def cleaning_steps(config: CleaningConfig, counts: CleaningCounts) -> list[Step]
     if config.minimum_characters or config.maximum_characters:
         steps.append(_filtering("length", lambda document: _length_fault(document.text, config)))
     if config.code_files:
-        steps.append(_filtering("code files", lambda document: code_fault(document.name, document.text)))
+        steps.append(_filtering("code files", lambda one: code_fault(inner_name(one.name, roots), one.text)))
     if config.languages:
         steps.append(Step("language", _language_step(config, counts)))
     if config.gopher_quality:

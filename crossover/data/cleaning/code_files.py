@@ -28,7 +28,7 @@ def code_fault(name: str, text: str) -> str | None:
     """Why a file is left out: `vendored`, `generated`, `minified`; None keeps it.
 
     Args:
-        name: path of the file.
+        name: path of the file below the root of its source.
         text: its text, not empty.
     """
     if not _VENDORED.isdisjoint(PurePath(name).parts[:-1]):

@@ -19,6 +19,7 @@ from crossover.data.sources.hub_datasets import HubReader
 from crossover.data.sources.packed_files import unpacked
 from crossover.data.sources.source_counts import PartCounts, SourceCounts
 from crossover.data.sources.source_files import LocalFile, SourceFile, matching_files
+from crossover.data.sources.source_roots import source_root
 from crossover.data.sources.source_trees import note_tree_file
 from crossover.data.sources.text_documents import Piece, json_lines, plain_text, too_long
 from crossover.errors import DataError
@@ -54,12 +55,12 @@ class FileReader:
     Args:
         files: of a place, in a fixed order.
         documents: of an unpacked file: what is added to the file's name, and the document (`Piece`).
-        note: counts what a file is, and says whether it holds documents.
+        note: counts what a file is below the root of its source, and says whether it holds documents.
     """
 
     files: Callable[[str], list[SourceFile]]
     documents: Callable[[BinaryIO, DataConfig], Iterator[tuple[str, Piece]]]
-    note: Callable[[SourceFile, PartCounts], bool] = lambda file, part: True
+    note: Callable[[SourceFile, str, PartCounts], bool] = lambda file, root, part: True
 
     def stored_bytes(self, place: str) -> int:
         """Bytes of all files.
@@ -75,9 +76,10 @@ class FileReader:
         Raises:
             DataError: there is no file, the system cannot read one, or one changes while it is read.
         """
+        root = source_root(config.source)
         for file in self.files(config.source.partition(":")[2]):
             try:
-                if not self.note(file, part):
+                if not self.note(file, root, part):
                     continue
                 counts.files += 1
                 for inner, piece in self._of_file(file, config, part):

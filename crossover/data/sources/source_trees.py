@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 
 from crossover.data.sources.source_counts import PartCounts
 from crossover.data.sources.source_files import SourceFile
+from crossover.data.sources.source_roots import inner_name
 
 VERSION_CONTROL = frozenset({"CVS", "RCS", "SCCS", "_darcs"})
 """Folders that are not hidden by a dot."""
@@ -65,13 +66,18 @@ LANGUAGES = {f".{ending}": language for language, endings in _ENDINGS.items() fo
 """Language by the end of a file's name; files of no language are left out."""
 
 
-def note_tree_file(file: SourceFile, part: PartCounts) -> bool:
+def note_tree_file(file: SourceFile, root: str, part: PartCounts) -> bool:
     """Note a file's language or licence; whether it is a document.
+
+    Args:
+        file: of the tree.
+        root: of the source: names of folders above it say nothing.
+        part: counts of the source; updated.
 
     Raises:
         OSError: a licence file cannot be read.
     """
-    path = PurePosixPath(file.name)
+    path = PurePosixPath(inner_name(file.name, (root,)))
     if VERSION_CONTROL.intersection(path.parts):
         return False
     language = LANGUAGES.get(path.suffix.lower())

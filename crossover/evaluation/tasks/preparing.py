@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from crossover.data.dataset_digests import corpus_digest
 from crossover.data.task_items import TASKS_VERSION, TaskItems, write_pack_items
 from crossover.data.task_packs import Document, Pack, evenly, read_pack
 from crossover.decoding.generation_request import Generation
@@ -14,7 +15,6 @@ from crossover.evaluation.sandbox import require_sandbox
 from crossover.evaluation.tasks import FORMATS, Request, Task
 from crossover.files import digest_of
 from crossover.study.study_config import StudyConfig
-from crossover.study.study_digests import corpus_digest
 from crossover.tokenization.tokenizer import Tokenizer
 from crossover.tokenization.tokenizer_file import bpe_rows, tokenizer_identity
 

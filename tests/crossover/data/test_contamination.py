@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from crossover.data import contamination
 from crossover.data.contamination import COMMON, ContaminationCheck, Targets
 from crossover.data.deduplication.shingles import Hashes, ngram_hashes, unit_hashes
-from crossover.data.overlap_counts import HELD_OUT, NearCounts, OverlapCounts, overlap_warnings
+from crossover.data.overlap_counts import HELD_OUT, NearCounts, OverlapCounts, overlap_lines, overlap_warnings
 from crossover.data.task_packs import Pack, item_texts
 from crossover.files import digest_of_file
 from crossover.study.near_config import ContaminationConfig
@@ -73,6 +74,35 @@ def test_what_many_texts_share_says_nothing_of_one() -> None:
     assert counts[HELD_OUT].ngrams_in_training == 0
     _, counts = check([f"{licence} {text(20)}"], held_out[:COMMON])
     assert counts[HELD_OUT].ngrams_in_training == 40 - 12
+
+
+def test_a_text_of_common_ngrams_alone_is_said_to_be_unchecked() -> None:
+    licence = text(40)
+    items = [licence, text(5), *(f"{licence} {text(30)}" for _ in range(COMMON))]
+    _, counts = check([licence, text(50)], [text(50)], quiz=items)
+    quiz = counts["quiz"]
+    assert (quiz.texts, quiz.short_texts, quiz.unchecked_texts, quiz.texts_in_training) == (12, 1, 1, 0)
+    [line] = overlap_lines(NearCounts(), (quiz,), 0)
+    assert "1 shorter, 1 whose n-grams are all left out, not checked, 28 common n-grams left out" in line
+    [warning] = overlap_warnings(NearCounts(), (quiz,))
+    assert warning.startswith("1 of 12 quiz hold only n-grams") and "is not known" in warning
+    _, counts = check([licence], [text(50)], quiz=items[:COMMON])
+    assert counts["quiz"].unchecked_texts == 0 and counts["quiz"].texts_in_training > 0
+
+
+def test_texts_of_which_no_ngram_is_in_the_sample_are_unchecked_not_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contamination, "MOST_NGRAMS", 50)
+    _, counts = check([text(50)], [text(14) for _ in range(100)])
+    held_out = counts[HELD_OUT]
+    assert (held_out.sampled, held_out.short_texts) == (4, 0)
+    assert 100 - held_out.ngrams <= held_out.unchecked_texts < 100
+
+
+def test_a_task_of_sentences_shorter_than_an_ngram_is_no_clean_one() -> None:
+    sentences = [text(6) for _ in range(20)]
+    _, counts = check([" ".join(sentences)], [text(50)], quiz=sentences)
+    [warning] = overlap_warnings(NearCounts(), tuple(counts.values()))
+    assert "None of the 20 quiz is as long as an n-gram of 13 words" in warning
 
 
 def test_items_of_tasks_are_counted_and_removed_for_the_tasks_that_are_named() -> None:

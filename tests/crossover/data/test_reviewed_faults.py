@@ -78,6 +78,7 @@ def test_a_sample_of_the_ngrams_finds_what_all_of_them_find(monkeypatch: pytest.
         config = ContaminationConfig(mode="drop")
         check = contamination.ContaminationCheck(config, [(str(n), text) for n, text in enumerate(held_out)], {})
         assert sum(check.dropped([(str(n), text) for n, text in enumerate(training)])) == 10
+        assert check.counts()[0].short_texts == 0
         return check.counts()[0]
 
     every = counts()

@@ -9,6 +9,7 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
+from crossover.data.dataset_digests import corpus_digest, dataset_digest
 from crossover.data.task_packs import find_pack
 from crossover.evaluation.measurement_plan import EvaluationInputs, TaskInputs
 from crossover.evaluation.tasks.preparing import cloze_digest, items_digest
@@ -18,7 +19,7 @@ from crossover.study.field_effects import FIELD_EFFECTS, Effects, effects_table
 from crossover.study.identity import RunId
 from crossover.study.load_study import parse_study
 from crossover.study.study_config import StudyConfig
-from crossover.study.study_digests import analysis_digest, corpus_digest, dataset_digest, run_digest
+from crossover.study.study_digests import analysis_digest, run_digest
 from crossover.study.study_parts import DOMAIN_CLOZE
 
 BASE: dict[str, Any] = {

@@ -15,13 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crossover.data.dataset import Dataset
+from crossover.data.dataset_digests import corpus_digest, dataset_digest
 from crossover.data.prepare_dataset import prepare_dataset
 from crossover.data.split_corpus import read_corpus
 from crossover.errors import DataError
 from crossover.files import write_json, write_text
 from crossover.study.data_config import DataConfig
 from crossover.study.study_config import StudyConfig
-from crossover.study.study_digests import corpus_digest, dataset_digest
 from crossover.tokenization.subword_tokenizer import SubwordTokenizer
 from crossover.tokenization.tokenizer import BYTES, TOKENIZER, TOKENIZER_CONFIG, Tokenizer, read_tokenizer
 from crossover.tokenization.tokenizer_file import vocabulary_rows
