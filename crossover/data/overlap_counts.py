@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
 HELD_OUT = "held-out documents"
 """The targets of contamination that every study has; the others are the items of tasks, by the task's name."""
@@ -60,6 +60,14 @@ class OverlapCounts(_Counts):
     """Contaminated training documents that were left out; what training documents hold is counted without them."""
     examples: tuple[tuple[str, str], ...] = ()
     """Names of the first contaminated training documents, and of the text."""
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_zero(self, dump: SerializerFunctionWrapHandler) -> dict[str, object]:
+        """Datasets from before `unchecked_texts` keep their digests."""
+        fields: dict[str, object] = dump(self)
+        if not self.unchecked_texts:
+            del fields["unchecked_texts"]
+        return fields
 
 
 def overlap_lines(near: NearCounts, contamination: tuple[OverlapCounts, ...], held_out: int) -> Iterator[str]:

@@ -44,8 +44,17 @@ def study_address(namespace: str, name: str, **query: object) -> str:
 
 def run_address(digest: str, *, fragment: str = "", **query: object) -> str:
     """The page of a run: the beginning of its digest will do."""
+    return with_query(f"/runs/{_shortened(digest)}", query, fragment)
+
+
+def dataset_address(digest: str) -> str:
+    """The page of a prepared corpus: the beginning of its digest will do."""
+    return with_query(f"/datasets/{_shortened(digest)}", {})
+
+
+def _shortened(digest: str) -> str:
     name = digest.removeprefix("sha256:")[:_DIGITS] if re.fullmatch("sha256:[0-9a-f]{64}", digest) else digest
-    return with_query(f"/runs/{quote(name, safe='')}", query, fragment)
+    return quote(name, safe="")
 
 
 def figure_address(digest: str, **query: object) -> str:

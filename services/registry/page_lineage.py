@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from crossover_services.registry import page_words
-from crossover_services.registry.page_addresses import run_address, study_address, with_query
+from crossover_services.registry.page_addresses import dataset_address, run_address, study_address, with_query
 
 from crossover.analysis.arm_labels import arm_label
 from crossover.registry.reads.data_and_deployments import DatasetRecord, DeploymentRecord
@@ -49,8 +49,8 @@ def sources(
         manifest = dataset.manifest
         tokens = manifest.get("available_tokens")
         known = [str(manifest.get("source", "")), f"{fmt.count(tokens)} tokens" if isinstance(tokens, int) else ""]
-        address = with_query("/datasets", {"q": dataset.digest})
-        steps.append(Source("Data set", dataset.digest, ", ".join(filter(None, known)), address))
+        detail = ", ".join(filter(None, known))
+        steps.append(Source("Data set", dataset.digest, detail, dataset_address(dataset.digest)))
     if runs:
         done = sum(run.status == "done" for run in runs)
         steps.append(Source(f"{len(runs)} run{'s' * (len(runs) > 1)}", "", f"{done} done", "#runs"))

@@ -8,6 +8,7 @@ from crossover_services.registry import (
     page_api,
     page_assets,
     page_compare,
+    page_dataset,
     page_lists,
     page_overview,
     page_response,
@@ -127,6 +128,13 @@ def datasets(
     """Prepared corpora."""
     shown = page_lists.dataset_page(registry, namespaces, q, page)
     return page_response.respond(request, "page_datasets.html", lambda: shown, shown | {"q": q})
+
+
+@router.get("/datasets/{name}")
+def dataset(request: Request, _caller: Reader, namespaces: Namespaces, registry: OpenRegistry, name: str) -> Response:
+    """A prepared corpus: its data card, and the studies that have it."""
+    shown = page_dataset.dataset_page(registry, namespaces, name)
+    return page_response.respond(request, "page_dataset.html", lambda: page_dataset.as_data(shown), {"d": shown})
 
 
 @router.get("/deployments")

@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 
 from crossover.analysis.analysis_result import Analysis
+from crossover.data.cleaning.cleaning_counts import CleaningCounts, Histogram, StepCounts, TierCounts
+from crossover.data.dataset import Budget, DatasetManifest, TokenCounts
+from crossover.data.overlap_counts import HELD_OUT, NearCounts, OverlapCounts
 from crossover.files import digest_of_content
 from crossover.registry import MetricDef, Point, Registry
 from crossover.registry.process_identity import ProcessIdentity
@@ -103,6 +106,60 @@ def train(
     return run
 
 
+def manifest(name: str) -> DatasetManifest:
+    """Of a corpus with near-duplicates, contamination, tiers and a step of the cleaning."""
+    overlap = OverlapCounts(
+        target=HELD_OUT,
+        ngram=13,
+        texts=26,
+        short_texts=1,
+        ngrams=4000,
+        common_ngrams=9,
+        ngrams_in_training=70,
+        texts_in_training=3,
+        contaminated=6,
+        dropped=0,
+        examples=((f"a {name}", "b.py"),),
+    )
+    return DatasetManifest(
+        request=digest("request"),
+        corpus=digest("corpus"),
+        content=digest("content"),
+        source=f"stdlib: {name}",
+        tokenizer="bytes",
+        sequence_length=64,
+        files_read=560,
+        documents=534,
+        duplicates_dropped=2,
+        empty_dropped=24,
+        undecodable_dropped=0,
+        near=NearCounts(
+            mode="count", clusters=4, near_duplicates=5, held_out_in_training=1, examples=((name, "c.py"),)
+        ),
+        contamination=(overlap,),
+        train_documents=508,
+        validation_documents=26,
+        train_bytes=8_661_363,
+        validation_bytes=86_613,
+        bytes_per_token=1.0,
+        tokens=TokenCounts(digest=digest("tokenizer"), vocab_size=259, dtype="<u2", fertility=6.0),
+        tail_tokens_dropped=17,
+        available_tokens=8_646_400,
+        joined_tokens=10_240,
+        train_examples=156,
+        validation_examples=100,
+        document_end=None,
+        resampled=False,
+        cleaning=CleaningCounts(
+            steps=[StepCounts("length", 560, 536, 9_000_000, 8_800_000, {"too short": 24})],
+            tiers={"high": TierCounts(170, 2_900_000, 1.5, 2.0)},
+            bytes_kept=Histogram.of([900, 3000]),
+        ),
+        budgets=(Budget(unique_tokens=10_000, examples=156, tokens=9984, digest=digest("budget")),),
+        files={},
+    )
+
+
 def finished(registry: Registry, clock: Clock, name: str = "demo", *, long: int = 200) -> str:
     """A study that is done, in two revisions, with changed verdicts and deployments; returns the newer one's digest."""
     first, second = digest(f"first {name}"), digest(f"second {name}")
@@ -110,10 +167,7 @@ def finished(registry: Registry, clock: Clock, name: str = "demo", *, long: int 
     question = f"What suits {name}?" if name == HOSTILE else "AR or DLM on 10,000 bytes of Python?"
     for study, seeds in ((first, 3), (second, 5)):
         registry.register_study(name=name, digest=study, config=config("demo", seeds=seeds, question=question) | judged)
-        manifest = {"source": f"stdlib: {name}", "documents": 534, "duplicates_dropped": 2, "corpus": digest("corpus")}
-        registry.register_dataset(
-            study, digest("dataset"), manifest | {"train_bytes": 8_661_363, "available_tokens": 8_646_400}
-        )
+        registry.register_dataset(study, digest("dataset"), manifest(name).model_dump(mode="json"))
         runs = [
             train(registry, study, name, arm, seed, range(1, long + 1))
             for seed in range(seeds)

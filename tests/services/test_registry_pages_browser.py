@@ -24,7 +24,8 @@ RUN = f"/runs/{quote(registry_samples.digest('default half'), safe='')}?metric=t
 COMPARE = f"/compare?a=default/demo&b={quote('team-a/' + HOSTILE, safe='')}"
 SIZES = "/studies/default/sizes"
 FRONTIER = f"{SIZES}?cell={overview_samples.FRONTIER}&show=evidence"
-PAGES = ["/", DEMO, LIVE, EVIL, RUN, "/datasets", "/deployments", COMPARE, "/docs", SIZES, FRONTIER]
+DATASET = f"/datasets/{registry_samples.digest('dataset').removeprefix('sha256:')}"
+PAGES = ["/", DEMO, LIVE, EVIL, RUN, "/datasets", DATASET, "/deployments", COMPARE, "/docs", SIZES, FRONTIER]
 
 
 @pytest.fixture(scope="module")

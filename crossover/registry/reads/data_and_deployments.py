@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Executable, func, select
+from sqlalchemy import Connection, Executable, Select, false, func, or_, select
 
 from crossover.registry import schema as s
-from crossover.registry.reads.read_filters import Namespaces, contains, utc, visible
+from crossover.registry.reads.read_filters import Namespaces, contains, unknown, utc, visible
 from crossover.registry.transactions import Transactions
 
 
@@ -24,6 +24,18 @@ class DatasetRecord:
     digest: str
     manifest: Mapping[str, Any]
     created_at: datetime | None
+
+
+@dataclass(frozen=True)
+class DatasetDetail:
+    """A prepared corpus, and whose it is."""
+
+    dataset: DatasetRecord
+    """Of the newest revision that has it."""
+    config: Mapping[str, Any]
+    """The fields of that revision."""
+    users: tuple[DatasetRecord, ...]
+    """The same of each revision that has it, the newest first."""
 
 
 @dataclass(frozen=True)
@@ -71,19 +83,33 @@ def datasets(
         offset: how many to skip.
     """
     row = s.DatasetRow
-    statement = (
-        select(row.digest, row.manifest, row.created_at, *_STUDY, func.count().over().label("total"))
-        .join(s.StudyRow, s.StudyRow.id == row.study_id)
-        .where(visible(namespaces), contains(search, s.StudyRow.name, row.digest, row.manifest["source"].as_string()))
-        .order_by(row.id.desc())
-    )
+    found = contains(search, s.StudyRow.name, row.digest, row.manifest["source"].as_string())
+    statement = _datasets(func.count().over().label("total")).where(visible(namespaces), found)
     if study is not None:
         statement = statement.where(row.study_id == study)
     rows = _rows(registry, statement.limit(limit).offset(offset))
-    found = tuple(
-        DatasetRecord(r.namespace, r.study, r.study_digest, r.digest, r.manifest, utc(r.created_at)) for r in rows
-    )
-    return found, int(rows[0].total) if rows else 0
+    return tuple(map(_dataset, rows)), int(rows[0].total) if rows else 0
+
+
+def dataset_detail(registry: Transactions, namespaces: Namespaces, name: str) -> DatasetDetail:
+    """A prepared corpus by its digest, or how its digest begins after `sha256:`.
+
+    Args:
+        registry: open.
+        namespaces: to read.
+        name: digest, or at least eight of its digits.
+
+    Raises:
+        RegistryError: `registry.unknown-dataset`.
+    """
+    row, bare = s.DatasetRow, name.removeprefix("sha256:")
+    begins = row.digest.startswith(f"sha256:{bare}", autoescape=True) if len(bare) >= 8 else false()
+    statement = _datasets(s.StudyRow.config).where(visible(namespaces), or_(row.digest == name, begins))
+    rows = _rows(registry, statement.limit(_USERS))
+    users = tuple(_dataset(r) for r in rows if r.digest == rows[0].digest)
+    if not users:
+        raise unknown("dataset", name, "open it from the list of data sets")
+    return DatasetDetail(users[0], rows[0].config, users)
 
 
 def deployments(
@@ -152,7 +178,20 @@ def deployments(
     return found, int(rows[0].total) if rows else 0
 
 
+_USERS = 50
+"""Most revisions that are listed with a corpus."""
 _STUDY = (s.StudyRow.namespace, s.StudyRow.name.label("study"), s.StudyRow.digest.label("study_digest"))
+
+
+def _datasets(*columns: Any) -> Select[Any]:  # noqa: ANN401 - of any type
+    """Prepared corpora with their studies, the newest first."""
+    row = s.DatasetRow
+    of_row = select(row.digest, row.manifest, row.created_at, *_STUDY, *columns)
+    return of_row.join(s.StudyRow, s.StudyRow.id == row.study_id).order_by(row.id.desc())
+
+
+def _dataset(row: Any) -> DatasetRecord:  # noqa: ANN401 - a row of `_datasets`
+    return DatasetRecord(row.namespace, row.study, row.study_digest, row.digest, row.manifest, utc(row.created_at))
 
 
 def _rows(registry: Transactions, statement: Executable) -> list[Any]:

@@ -88,6 +88,7 @@ def test_a_text_of_common_ngrams_alone_is_said_to_be_unchecked() -> None:
     assert warning.startswith("1 of 12 quiz hold only n-grams") and "is not known" in warning
     _, counts = check([licence], [text(50)], quiz=items[:COMMON])
     assert counts["quiz"].unchecked_texts == 0 and counts["quiz"].texts_in_training > 0
+    assert "unchecked_texts" in quiz.model_dump() and "unchecked_texts" not in counts["quiz"].model_dump()  # digests
 
 
 def test_texts_of_which_no_ngram_is_in_the_sample_are_unchecked_not_short(monkeypatch: pytest.MonkeyPatch) -> None:
