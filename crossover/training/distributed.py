@@ -31,6 +31,8 @@ class World:
     rank: int = 0
     size: int = 1
     local_rank: int = 0
+    nodes: int = 1
+    """Machines that have as many processes each."""
     attendance: Attendance | None = field(default=None, compare=False)
     """Names the missing processes where a collective fails; None for one process."""
 
@@ -123,7 +125,9 @@ def open_world(kind: str = "cpu") -> Iterator[World]:
     store, _, _ = next(iter(dist.rendezvous("env://", timeout=COLLECTIVE_TIMEOUT)))
     backends = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     dist.init_process_group(backends, store=store, rank=rank, world_size=size, timeout=COLLECTIVE_TIMEOUT)
-    world = World(rank, size, local_rank, Attendance(store, rank, size, COLLECTIVE_TIMEOUT.total_seconds()))
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", size))
+    attendance = Attendance(store, rank, size, COLLECTIVE_TIMEOUT.total_seconds())
+    world = World(rank, size, local_rank, 1 if size % here else size // here, attendance)
     try:
         yield world
     finally:

@@ -103,7 +103,7 @@ class TrainEngine:
         if config.compile:
             _compile_blocks(self.model, self.device)
         if self.sharded:
-            sharding.shard(self.model, config.precision, self.device)
+            sharding.shard(self.model, config.precision, self.device, world)
             self.model.to_empty(device=self.device)
         self.model.train()
         self.model.reset_buffers(self.device)
@@ -125,7 +125,7 @@ class TrainEngine:
                 sharding.assign(self.parameters[name], value)
 
     def restore(self, weights: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
-        """Restore a snapshot that rank 0 holds; other ranks pass empty mappings."""
+        """Restore a snapshot: each process's own rows, or one that rank 0 holds, and the others pass empty mappings."""
         names = self.world.share([(name, tensor.shape, tensor.dtype) for name, tensor in state.items()])
         self.set_weights(
             (name, self._broadcast(weights.get(name), p.shape, p.dtype)) for name, p in self.parameters.items()
@@ -140,7 +140,9 @@ class TrainEngine:
         restore_optimizers(self.optimizers, self.parameters, tensors)
 
     def _broadcast(self, tensor: Tensor | None, shape: torch.Size, dtype: torch.dtype) -> Tensor:
-        """Rank 0's tensor on every process, on the CPU."""
+        """Rank 0's tensor on every process, on the CPU; this process's rows as they are."""
+        if tensor is not None and sharding.is_sharded(tensor):
+            return tensor
         full = torch.empty(shape, dtype=dtype) if tensor is None else tensor.cpu().contiguous()
         if self.world.size > 1:
             dist.broadcast(full, src=0)
@@ -153,17 +155,37 @@ class TrainEngine:
             self._average.reset()
 
     def snapshot(self, *, optimizer: bool = True) -> Snapshot:
-        """Copies of weights and optimizer state as full tensors on the CPU; empty on ranks other than 0."""
+        """Copies of weights and optimizer state on the CPU: rank 0's, or, sharded, each process's own rows."""
         state = optimizer_state(self.optimizers, self.parameters) if optimizer else {}
         if optimizer and self._average is not None:
             state |= self._average.state()
-        return self._copies(self.parameters), self._copies(state)
+        if not (self.sharded or self.world.leads):
+            return {}, {}
+        weights, tensors = (
+            {name: tensor.detach().to("cpu", copy=True) for name, tensor in source.items()}
+            for source in (self.parameters, state)
+        )
+        return weights, tensors
+
+    def gathered(self) -> Snapshot:
+        """Weights and optimizer state, whole and on the CPU of rank 0; a collective."""
+        state = optimizer_state(self.optimizers, self.parameters)
+        if self._average is not None:
+            state |= self._average.state()
+        return self._gathered(self.parameters), self._gathered(state)
 
     def measured_weights(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The weights that are measured and served: copies of the average if there is one, else those of a snapshot."""
-        return weights if self._average is None else self._copies(self._average.weights)
+        """The weights that are measured and served, whole and on the CPU of rank 0; a collective.
 
-    def _copies(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        Args:
+            weights: of a snapshot of now; they are it unless there is an average or the model is sharded.
+        """
+        if self._average is None and not self.sharded:
+            return weights
+        return self._gathered(self.parameters if self._average is None else self._average.weights)
+
+    def _gathered(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Whole copies on the CPU of rank 0, gathered one after the other; empty on the other ranks."""
         copies = {}
         for name, tensor in tensors.items():
             value = sharding.full_tensor(tensor).detach()
