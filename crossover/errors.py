@@ -2,6 +2,7 @@
 
 CrossoverError              exit code 1: a failure
  ├ StageFailedError         a stage of the pipeline failed; has the exit code of the stage
+ ├ LostProcessError         a process of a distributed training ended or hangs
  └ UserError                exit code 2: wrong input; has a stable code, the field at fault and the remedy
     ├ StudyError            the study file
     ├ DataError             the corpus
@@ -155,6 +156,13 @@ class DeadlineError(RequestError):
 
 class CancelledRequestError(RequestError):
     """The client went away, or cancelled the request; nobody reads the answer."""
+
+
+class LostProcessError(CrossoverError):
+    """A process of a distributed training ended or hangs, so that the others cannot go on."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(f"{problem}; start the run again: it goes on from its last resume point")
 
 
 class StageFailedError(CrossoverError):

@@ -39,16 +39,13 @@ def start(target: Callable[..., None], *arguments: object, **variables: str) -> 
     return process
 
 
-def run_ranks(processes: int, target: Callable[..., None], *arguments: object) -> None:
-    """Run a target on that many ranks, with the environment that torchrun gives them, and wait for all.
+def start_ranks(processes: int, target: Callable[..., None], *arguments: object) -> list[ForkServerProcess]:
+    """Start a target on that many ranks, with the environment that torchrun gives them.
 
     Args:
         processes: Number of ranks.
         target: A function of a module; each rank calls it.
         arguments: Its arguments, the same for every rank.
-
-    Raises:
-        AssertionError: A rank ended with an error; the others, which would wait for it, are killed.
     """
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)  # as torchrun's agent keeps it
     common = {
@@ -59,6 +56,17 @@ def run_ranks(processes: int, target: Callable[..., None], *arguments: object) -
         "TORCHELASTIC_RESTART_COUNT": "0",
     }
     ranks = [start(target, *arguments, RANK=str(n), LOCAL_RANK=str(n), **common) for n in range(processes)]
+    ranks[0].store = store  # type: ignore[attr-defined]  # lives as long as the ranks
+    return ranks
+
+
+def run_ranks(processes: int, target: Callable[..., None], *arguments: object) -> None:
+    """As `start_ranks`, and wait for all.
+
+    Raises:
+        AssertionError: A rank ended with an error; the others, which would wait for it, are killed.
+    """
+    ranks = start_ranks(processes, target, *arguments)
     running = {rank.sentinel: rank for rank in ranks}
     try:
         while running:

@@ -97,6 +97,7 @@ FIELD_EFFECTS: dict[str, Effects] = {
             "training.compile",
             "training.activation_checkpointing",
             "training.data_parallel",
+            "training.deterministic",
             "training.device",
             "evaluation.points",
             "evaluation.first_epoch",

@@ -20,6 +20,11 @@ def _known_model(name: str) -> str:
     return name
 
 
+def _unset(value: object) -> bool:
+    """Whether a field is left out of what is recorded and of digests, as before there was the field."""
+    return not value
+
+
 class GridConfig(StudyPart):
     """The cells: every unique-token budget with every model."""
 
@@ -91,6 +96,11 @@ class TrainingConfig(StudyPart):
     activation_checkpointing: bool = Field(default=False, description="Recompute each block in the backward pass.")
     data_parallel: Literal["replicate", "shard"] = Field(
         default="replicate", description="On several processes: whole copies with an exact sum, or FSDP2."
+    )
+    deterministic: bool = Field(
+        default=False,
+        exclude_if=_unset,
+        description="On a GPU, the same bits from run to run by deterministic kernels, which are slower; a CPU's are.",
     )
     device: Literal["cpu", "cuda"] = "cpu"
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from crossover.errors import CheckpointError
@@ -58,31 +59,44 @@ def save_checkpoint(
     except OSError as error:
         raise workspace_error(folder, error) from error
     try:
-        _write(
-            temporary / WEIGHTS,
-            save(to_hugging_face(weights), {"format": "pt"}),
-        )
+        _write(temporary / WEIGHTS, to_hugging_face(weights))
         _write(temporary / "config.json", _text(_config(info, tokenizer)))
         _write(temporary / "tokenizer.json", tokenizer.json_text.encode())
         _write(temporary / "tokenizer_config.json", _text(tokenizer.hugging_face_config(info.model.max_length)))
         if training_state is not None:
-            _write(temporary / STATE, save(dict(training_state)))
-        manifest = {
-            "kind": "checkpoint",
-            **info.model_dump(mode="json"),
-            "files": {path.name: digest_of_file(path) for path in sorted(temporary.iterdir())},
-        }
-        write_json(temporary / MANIFEST, manifest)
-        sync_folder(temporary)
-        temporary.chmod(0o755)
-        if folder.exists():
-            shutil.rmtree(folder)
-        os.replace(temporary, folder)
-        sync_folder(folder.parent)
+            _write(temporary / STATE, training_state)
+        return publish_folder(
+            temporary, folder, info, {path.name: digest_of_file(path) for path in sorted(temporary.iterdir())}
+        )
     except OSError as error:
         raise workspace_error(folder, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def publish_folder(temporary: Path, folder: Path, info: CheckpointInfo, digests: Mapping[str, str]) -> str:
+    """Write the manifest of a folder whose files are written, and give it its name.
+
+    Args:
+        temporary: the folder as it is; hidden, beside its final place.
+        folder: its final place; what stands there is replaced.
+        info: what it is of.
+        digests: of its files, by name.
+
+    Returns:
+        Digest of the manifest.
+
+    Raises:
+        OSError: unwritable or full.
+    """
+    manifest = {"kind": "checkpoint", **info.model_dump(mode="json"), "files": dict(digests)}
+    write_json(temporary / MANIFEST, manifest)
+    sync_folder(temporary)
+    temporary.chmod(0o755)
+    if folder.exists():
+        shutil.rmtree(folder)
+    os.replace(temporary, folder)
+    sync_folder(folder.parent)
     return digest_of(manifest)
 
 
@@ -100,10 +114,20 @@ def _text(value: object) -> bytes:
     return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
 
 
-def _write(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
+def _write(path: Path, content: bytes | Mapping[str, Tensor]) -> None:
+    """Write a file to the disk: bytes, or tensors as safetensors, from where they are in memory."""
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        try:
+            save_file(dict(content), path, {"format": "pt"})
+        except SafetensorError as error:
+            number = re.search(r"os error (\d+)", str(error))
+            if number is None:
+                raise
+            raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
+        path.chmod(0o644)  # safetensors lets the owner alone read it
+    with path.open("rb") as file:
         os.fsync(file.fileno())
 
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
@@ -19,6 +19,7 @@ import torch
 import torch.distributed as dist
 
 from crossover.errors import StudyError
+from crossover.training.attendance import Attendance
 
 COLLECTIVE_TIMEOUT = timedelta(minutes=30)
 
@@ -30,6 +31,10 @@ class World:
     rank: int = 0
     size: int = 1
     local_rank: int = 0
+    nodes: int = 1
+    """Machines that have as many processes each."""
+    attendance: Attendance | None = field(default=None, compare=False)
+    """Names the missing processes where a collective fails; None for one process."""
 
     @property
     def leads(self) -> bool:
@@ -55,17 +60,23 @@ class World:
             )
         return torch.device("cuda", self.local_rank)
 
+    def exchange(self, step: int | None = None) -> AbstractContextManager[None]:
+        """A block of collectives, of a step or between steps, whose failure names the missing processes."""
+        return nullcontext() if self.attendance is None else self.attendance.exchange(step)
+
     def barrier(self) -> None:
         """Wait for all processes."""
         if self.size > 1:
-            dist.barrier()
+            with self.exchange():
+                dist.barrier()
 
     def share(self, value: Any) -> Any:  # noqa: ANN401 - any picklable value
         """Broadcast rank 0's value to every process."""
         if self.size == 1:
             return value
         values = [value]
-        dist.broadcast_object_list(values, src=0)
+        with self.exchange():
+            dist.broadcast_object_list(values, src=0)
         return values[0]
 
     def most(self, value: int) -> int:
@@ -73,7 +84,8 @@ class World:
         if self.size == 1:
             return value
         largest = torch.tensor(value)
-        dist.all_reduce(largest, dist.ReduceOp.MAX)
+        with self.exchange():
+            dist.all_reduce(largest, dist.ReduceOp.MAX)
         return int(largest)
 
     def total(self, value: float | None) -> float | None:
@@ -81,7 +93,8 @@ class World:
         if self.size == 1:
             return value
         total = torch.tensor(math.nan if value is None else value, dtype=torch.float64)
-        dist.all_reduce(total)
+        with self.exchange():
+            dist.all_reduce(total)
         return None if torch.isnan(total) else float(total)
 
 
@@ -105,11 +118,16 @@ def open_world(kind: str = "cpu") -> Iterator[World]:
     if size == 1:
         yield World()
         return
-    world = World(int(os.environ["RANK"]), size, int(os.environ.get("LOCAL_RANK", "0")))
-    device = world.device(kind)
+    rank, local_rank = int(os.environ["RANK"]), int(os.environ.get("LOCAL_RANK", "0"))
+    device = World(rank, size, local_rank).device(kind)
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=COLLECTIVE_TIMEOUT)
+    store, _, _ = next(iter(dist.rendezvous("env://", timeout=COLLECTIVE_TIMEOUT)))
+    backends = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backends, store=store, rank=rank, world_size=size, timeout=COLLECTIVE_TIMEOUT)
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", size))
+    attendance = Attendance(store, rank, size, COLLECTIVE_TIMEOUT.total_seconds())
+    world = World(rank, size, local_rank, 1 if size % here else size // here, attendance)
     try:
         yield world
     finally:

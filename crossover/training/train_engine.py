@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, ExitStack
 from typing import NamedTuple
 
 import numpy as np
@@ -26,9 +27,11 @@ from crossover.tokenization.tokenizer import BYTES, Tokenizer
 from crossover.training import sharding
 from crossover.training.batch_order import Batch
 from crossover.training.chunked_loss import CHUNK_LOGITS, fits_unchunked
+from crossover.training.determinism import explaining_kernels, use_deterministic_kernels
 from crossover.training.device_metrics import check_precision
 from crossover.training.distributed import World
 from crossover.training.gradient_reduction import TreeSum, all_reduce
+from crossover.training.memory_advice import explained
 from crossover.training.optimizer import build_optimizers, optimizer_state, restore_optimizers, set_rate
 from crossover.training.training_objectives import Microbatch, TrainingObjective, sum_of_losses
 from crossover.training.weight_average import WeightAverage
@@ -79,6 +82,7 @@ class TrainEngine:
     ) -> None:
         self.config, self.arm, self.world, self.length = config, arm, world, length
         self.device = world.device(config.device)
+        use_deterministic_kernels(self.device, config.deterministic)
         self.precision_note = check_precision(self.device, config.precision)
         self.objective = TrainingObjective(arm, length, seed, document_end, tokenizer)
         self.slots = split_slots(config, world)
@@ -99,7 +103,7 @@ class TrainEngine:
         if config.compile:
             _compile_blocks(self.model, self.device)
         if self.sharded:
-            sharding.shard(self.model, config.precision, self.device)
+            sharding.shard(self.model, config.precision, self.device, world)
             self.model.to_empty(device=self.device)
         self.model.train()
         self.model.reset_buffers(self.device)
@@ -121,7 +125,7 @@ class TrainEngine:
                 sharding.assign(self.parameters[name], value)
 
     def restore(self, weights: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
-        """Restore a snapshot that rank 0 holds; other ranks pass empty mappings."""
+        """Restore a snapshot: each process's own rows, or one that rank 0 holds, and the others pass empty mappings."""
         names = self.world.share([(name, tensor.shape, tensor.dtype) for name, tensor in state.items()])
         self.set_weights(
             (name, self._broadcast(weights.get(name), p.shape, p.dtype)) for name, p in self.parameters.items()
@@ -136,7 +140,9 @@ class TrainEngine:
         restore_optimizers(self.optimizers, self.parameters, tensors)
 
     def _broadcast(self, tensor: Tensor | None, shape: torch.Size, dtype: torch.dtype) -> Tensor:
-        """Rank 0's tensor on every process, on the CPU."""
+        """Rank 0's tensor on every process, on the CPU; this process's rows as they are."""
+        if tensor is not None and sharding.is_sharded(tensor):
+            return tensor
         full = torch.empty(shape, dtype=dtype) if tensor is None else tensor.cpu().contiguous()
         if self.world.size > 1:
             dist.broadcast(full, src=0)
@@ -149,17 +155,37 @@ class TrainEngine:
             self._average.reset()
 
     def snapshot(self, *, optimizer: bool = True) -> Snapshot:
-        """Copies of weights and optimizer state as full tensors on the CPU; empty on ranks other than 0."""
+        """Copies of weights and optimizer state on the CPU: rank 0's, or, sharded, each process's own rows."""
         state = optimizer_state(self.optimizers, self.parameters) if optimizer else {}
         if optimizer and self._average is not None:
             state |= self._average.state()
-        return self._copies(self.parameters), self._copies(state)
+        if not (self.sharded or self.world.leads):
+            return {}, {}
+        weights, tensors = (
+            {name: tensor.detach().to("cpu", copy=True) for name, tensor in source.items()}
+            for source in (self.parameters, state)
+        )
+        return weights, tensors
+
+    def gathered(self) -> Snapshot:
+        """Weights and optimizer state, whole and on the CPU of rank 0; a collective."""
+        state = optimizer_state(self.optimizers, self.parameters)
+        if self._average is not None:
+            state |= self._average.state()
+        return self._gathered(self.parameters), self._gathered(state)
 
     def measured_weights(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The weights that are measured and served: copies of the average if there is one, else those of a snapshot."""
-        return weights if self._average is None else self._copies(self._average.weights)
+        """The weights that are measured and served, whole and on the CPU of rank 0; a collective.
 
-    def _copies(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        Args:
+            weights: of a snapshot of now; they are it unless there is an average or the model is sharded.
+        """
+        if self._average is None and not self.sharded:
+            return weights
+        return self._gathered(self.parameters if self._average is None else self._average.weights)
+
+    def _gathered(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Whole copies on the CPU of rank 0, gathered one after the other; empty on the other ranks."""
         copies = {}
         for name, tensor in tensors.items():
             value = sharding.full_tensor(tensor).detach()
@@ -177,29 +203,34 @@ class TrainEngine:
 
         Raises:
             StudyError: out of memory.
+            LostProcessError: another process ended or hangs.
         """
-        data_seconds, sums = 0.0, TreeSum()
-        try:
-            for index, slots in enumerate(self.slots):
-                began = time.perf_counter()
-                tokens_nL = examples[batch.examples_B[slots]].astype(np.int64)
-                part = self.microbatch(step, batch, slots, tokens_nL)
-                data_seconds += time.perf_counter() - began
-                if self.sharded:
-                    self.model.set_requires_gradient_sync(index == len(self.slots) - 1)  # type: ignore[operator]
-                nll = self.backward(part, slots)
-                sums.push([nll] if self.sharded else [nll, *self._take_gradients()])
-        except RuntimeError as error:
-            raise _out_of_memory(error, self.config) from error
-        total = sums.total()
-        all_reduce(total)
-        if not self.sharded:
-            for parameter, gradient in zip(self.parameters.values(), total[1:], strict=True):
-                parameter.grad = gradient
-        grads = [p.grad for p in self.parameters.values() if p.grad is not None]
-        self._norm = sharding.full_tensor(torch.nn.utils.get_total_norm(grads))
-        nll_value, norm_value = torch.stack((total[0], self._norm)).tolist()
+        with self._explained(), explaining_kernels(), ExitStack() as stack:
+            if self.sharded:  # every block of it is an exchange
+                stack.enter_context(self.world.exchange(step))
+            total, data_seconds = self._own_sum(step, batch, examples)
+            if not self.sharded:
+                stack.enter_context(self.world.exchange(step))
+            all_reduce(total)
+            if not self.sharded:
+                for parameter, gradient in zip(self.parameters.values(), total[1:], strict=True):
+                    parameter.grad = gradient
+            grads = [p.grad for p in self.parameters.values() if p.grad is not None]
+            self._norm = sharding.full_tensor(torch.nn.utils.get_total_norm(grads))
+            nll_value, norm_value = torch.stack((total[0], self._norm)).tolist()
         return StepLosses(nll_value, norm_value, data_seconds)
+
+    def _own_sum(self, step: int, batch: Batch, examples: NDArray[np.unsignedinteger]) -> tuple[list[Tensor], float]:
+        """The objective over this process's microbatches, then, unless sharded, its gradients; and data seconds."""
+        data_seconds, sums = 0.0, TreeSum()
+        for slots in self.slots:
+            began = time.perf_counter()
+            tokens_nL = examples[batch.examples_B[slots]].astype(np.int64)
+            part = self.microbatch(step, batch, slots, tokens_nL)
+            data_seconds += time.perf_counter() - began
+            nll = self.backward(part, slots)
+            sums.push([nll] if self.sharded else [nll, *self._take_gradients()])
+        return sums.total(), data_seconds
 
     def microbatch(self, step: int, batch: Batch, slots: slice, tokens_nL: NDArray[np.int64]) -> Microbatch:
         """Inputs, targets and weights of the microbatch of these slots, on the device."""
@@ -237,11 +268,15 @@ class TrainEngine:
         """
         torch.nn.utils.clip_grads_with_norm_(self.parameters.values(), self.config.gradient_clip, self._norm)
         set_rate(self.optimizers, rate)
-        for optimizer in self.optimizers:
-            optimizer.step()
+        with self._explained():  # the first step allocates the optimizers' state
+            for optimizer in self.optimizers:
+                optimizer.step()
         if self._average is not None:
             self._average.update(step)
         self.discard()
+
+    def _explained(self) -> AbstractContextManager[None]:
+        return explained(self.config, self.model.config, self.arm, length=self.length, world=self.world)
 
     def discard(self) -> None:
         """Discard the gradients."""
@@ -282,17 +317,3 @@ def _compile_blocks(model: Transformer, device: torch.device) -> None:
             module.prepare_for_compiler()
     for block in model.model.layers:
         block.compile(dynamic=False)
-
-
-def _out_of_memory(error: RuntimeError, config: TrainingConfig) -> Exception:
-    """A StudyError if memory ran out, else the error itself."""
-    if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
-        return error
-    size = config.microbatch_size or config.batch_size
-    return StudyError(
-        "training.out-of-memory",
-        field="training.microbatch_size",
-        problem=f"out of memory with {size} examples in one forward pass",
-        remedy=f"lower it to {max(1, size // 2)}, set activation_checkpointing, or shard over more processes; "
-        "`crossover plan` estimates what fits",
-    )

@@ -16,14 +16,13 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 
 from crossover.errors import CheckpointError
 from crossover.settings import get_settings
 from crossover.termination import Terminated, deferring_termination, termination_requested
 from crossover.training.background_writer import BackgroundWriter
 from crossover.training.batch_order import Batch, batch_at
-from crossover.training.checkpoint import STATE, load_weights, save_checkpoint
+from crossover.training.checkpoint import save_checkpoint
 from crossover.training.checkpoint_info import (
     CheckpointInfo,
     latest_checkpoint,
@@ -35,6 +34,7 @@ from crossover.training.checkpoint_info import (
 from crossover.training.distributed import World
 from crossover.training.loss_guard import MOST_ROLLBACKS, SKIPPED_WINDOW, LossGuard
 from crossover.training.recorder import Progress, Recorder
+from crossover.training.resume_points import ResumePoints
 from crossover.training.resume_timer import ResumeTimer
 from crossover.training.run_schedule import learning_rate, run_schedule
 from crossover.training.run_spec import DivergedError, RunSpec, cell_model, pair_generator
@@ -121,6 +121,7 @@ class Trainer:
             flops_per_step=self.engine.flops_per_step,
         )
         self._writer = BackgroundWriter()
+        self._points = ResumePoints(self.engine, self.folder, self.spec.tokenizer)
         try:
             with deferring_termination():
                 while True:
@@ -167,9 +168,7 @@ class Trainer:
             self._guard.restore(())
             state = _State(step=0, seconds=0.0)
         else:
-            weights = {} if newest is None else load_weights(newest, info)
-            tensors = {} if newest is None else load_file(newest / STATE)
-            self.engine.restore(weights, tensors)
+            self._points.restore(newest, info)
             self.skipped |= set(info.skipped)
             self._rollbacks = max(self._rollbacks, info.rollbacks)
             self._guard.restore(info.recent_losses)
@@ -339,17 +338,20 @@ class Trainer:
             resume: as a point to go on from; older ones go only when it is complete.
         """
         began = time.perf_counter()
-        weights, tensors = snapshot = self.engine.snapshot(optimizer=resume)
-        measured_weights = self.engine.measured_weights(weights) if milestone else {}
+        snapshot = self.engine.snapshot(optimizer=resume)
+        whole = self._points.whole(snapshot) if resume else snapshot
+        measured_weights = self.engine.measured_weights(snapshot[0]) if milestone else {}
         copied = time.perf_counter() - began
         if resume:
             self._timer.restart()
-        if not self.world.leads:
-            return snapshot
-        self.recorder.flush()
         at, info = self._progress(state), self._info(state)
         guarded = info.model_copy(update={"rollbacks": self._rollbacks, "recent_losses": self._guard.recent})
         measured, point = (step_folder(self.folder / name, state.step) for name in ("checkpoints", "resume"))
+        if not self.world.leads:
+            if resume and self._points.of_all:
+                self._writer.submit(lambda: self._points.write(point, guarded, whole), lambda _: None)
+            return snapshot
+        self.recorder.flush()
 
         def write() -> tuple[str, float]:
             digest = ""
@@ -358,7 +360,7 @@ class Trainer:
                 self.recorder.keep(measured)
             began = time.perf_counter()
             if resume:
-                save_checkpoint(point, guarded, weights, tensors, tokenizer=self.spec.tokenizer)
+                self._points.write(point, guarded, whole)
                 self.recorder.keep(point)
             return digest, time.perf_counter() - began
 

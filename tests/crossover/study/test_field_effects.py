@@ -20,7 +20,7 @@ from crossover.study.identity import RunId
 from crossover.study.load_study import parse_study
 from crossover.study.study_config import StudyConfig
 from crossover.study.study_digests import analysis_digest, run_digest
-from crossover.study.study_parts import DOMAIN_CLOZE
+from crossover.study.study_parts import DOMAIN_CLOZE, TrainingConfig
 
 BASE: dict[str, Any] = {
     "name": "base",
@@ -99,7 +99,8 @@ def changed(study: StudyConfig, field: str) -> StudyConfig:
         raw["data"]["source"] = "stdlib:"  # the two exclude each other
     for part in path:
         section = section[part]
-    old = section[last]
+    default = next((f.default for n, f in TrainingConfig.model_fields.items() if n == last), None)
+    old = section.get(last, default)  # some fields are recorded only where they are set
     if field in CHANGES:
         section[last] = CHANGES[field]
     elif isinstance(old, bool):

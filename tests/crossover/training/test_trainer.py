@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save
 
 from crossover.errors import CheckpointError, WorkspaceError
 from crossover.study.arms import ARMS
@@ -175,3 +175,15 @@ def test_a_full_disk_keeps_the_last_checkpoint(
     assert not list((tmp_path / "run").rglob(".*"))
     train(spec, examples, tmp_path / "run")
     assert load_file(step_folder(tmp_path / "run" / "checkpoints", 32) / "model.safetensors")
+
+
+def test_tensors_are_written_as_bytes_are(tmp_path: Path) -> None:
+    """The same bytes as from memory, readable by all, and the operating system's own error."""
+    from crossover.training import checkpoint
+
+    tensors = {"b": torch.arange(5.0), "a": torch.ones(2, 3)}
+    checkpoint._write(tmp_path / "file", tensors)
+    assert (tmp_path / "file").read_bytes() == save(tensors, {"format": "pt"})
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o644
+    with pytest.raises(FileNotFoundError):
+        checkpoint._write(tmp_path / "missing" / "file", tensors)
