@@ -1,4 +1,4 @@
-"""Byte-level subword tokenizers of the library `tokenizers`: trained on a corpus, or from a tokenizer.json."""
+"""Subword tokenizers of the library `tokenizers`: byte-level BPE trained on a corpus, or a tokenizer.json of bytes."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from crossover.errors import DataError
 from crossover.extras import install_hint
 from crossover.files import read_json
+from crossover.tokenization.lossless_form import BYTE_TOKENS, is_byte_level, lossless_form
 from crossover.tokenization.tokenizer import (
     TOKENIZER,
     TOKENIZER_CONFIG,
@@ -28,16 +29,21 @@ from crossover.tokenization.tokenizer_file import OWN, SPECIAL_ROWS, open_file
 if TYPE_CHECKING:
     import tokenizers
 
-LOSSLESS_NORMALIZERS = (None, {"type": "NFC"})
-"""NFC is lossless for text in NFC."""
-
-
-_PROBES = ("The zebra's  42 QX\n\t(Ünd)! ", " a  b", "\r\n世界 🙂\u2028", *map(chr, range(256)))
-"""Texts that a tokenizer must give back: all bytes are in them."""
+_LEADS = (0x810, *range(0x1010, 0x10000, 0x1000), 0x10010, *range(0x40010, 0x110000, 0x40000))
+"""A character in NFC for each byte that begins one of three or four bytes."""
+_PROBES = (
+    "The zebra's  42 QX\n\t(Ünd)! ",
+    " a  b",
+    "\r\n世界 🙂\u2028",
+    "a▁b ▁",
+    *map(chr, (*range(256), *_LEADS)),
+    *BYTE_TOKENS,
+)
+"""Texts that a tokenizer must give back."""
 
 
 class SubwordTokenizer(Tokenizer):
-    """A byte-level tokenizer.
+    """A tokenizer of a tokenizer.json, in the form that `lossless_form` gives it.
 
     Args:
         name: as the study says it.
@@ -47,7 +53,7 @@ class SubwordTokenizer(Tokenizer):
         eos: id of EOS.
 
     Raises:
-        DataError: it is not byte-level, changes text before it encodes it, or `tokenizers` is missing.
+        DataError: it loses text, or `tokenizers` is missing.
     """
 
     def __init__(self, name: str, value: dict[str, Any], special: dict[int, str], bos: int, eos: int) -> None:
@@ -55,10 +61,9 @@ class SubwordTokenizer(Tokenizer):
         self._value = value
         self.mask = max(special)
         self.vocab_size = self.mask + 1
-        _check_lossless(name, value)
         self._encoder = _loaded(name, value, special)
         self._bytes = _bytes_of_tokens(value, special, self.vocab_size)
-        for probe in _PROBES:
+        for probe in (*_PROBES, *special.values()):
             if (found := self.decode(self.encode(probe))) != probe:
                 raise _unsupported(name, f"it loses text: {probe!r} comes back as {found!r}")
 
@@ -97,17 +102,23 @@ class SubwordTokenizer(Tokenizer):
         """The tokenizer that `hf:NAME_OR_PATH` names, MASK appended, and BOS and EOS where it has none.
 
         Raises:
-            DataError: there is none, or it is not byte-level.
+            DataError: there is none, or it loses text.
         """
         file = open_file(name)
-        return cls(name, _with_special(file.value, file.special, file.bos), file.special, file.bos, file.eos)
+        try:
+            form = lossless_form(file.value)
+        except ValueError as error:
+            raise _unsupported(name, f"{error}{_example(name, file.value)}") from error
+        found = cls(name, _with_special(form, file.special, file.bos), file.special, file.bos, file.eos)
+        found.revision = file.revision
+        return found
 
     @classmethod
     def read(cls, folder: Path) -> SubwordTokenizer:
         """The tokenizer of a dataset or a checkpoint, from its two files.
 
         Raises:
-            DataError: they are not those of a byte-level tokenizer with BOS, EOS and MASK.
+            DataError: they are not those of a tokenizer with BOS, EOS and MASK.
         """
         try:
             value, config = read_json(folder / TOKENIZER), read_json(folder / TOKENIZER_CONFIG)
@@ -170,14 +181,31 @@ def _library(name: str) -> Any:  # noqa: ANN401 - a module without types
     return tokenizers
 
 
-def _loaded(name: str, value: dict[str, Any], special: dict[int, str]) -> tokenizers.Tokenizer:
-    """The tokenizer for encoding, to which special tokens are text like any other."""
+def _from_json(name: str, value: dict[str, Any]) -> tokenizers.Tokenizer:
     library = _library(name)
     try:
         loaded: tokenizers.Tokenizer = library.Tokenizer.from_str(json.dumps(value))
     except Exception as error:  # the library raises no narrower class
         raise _unsupported(name, f"tokenizers cannot read it ({error})") from error
-    moved = [content for token, content in special.items() if loaded.token_to_id(content) != token]
+    return loaded
+
+
+def _example(name: str, value: dict[str, Any]) -> str:
+    """A text that the file as it is does not give back, for an error."""
+    raw = _from_json(name, value)
+    raw.encode_special_tokens = True
+    for probe in _PROBES:
+        ids = raw.encode(probe, add_special_tokens=False).ids
+        if (found := raw.decode(ids, skip_special_tokens=False)) != probe:
+            return f"; {probe!r} comes back as {found!r}"
+    return ""
+
+
+def _loaded(name: str, value: dict[str, Any], special: dict[int, str]) -> tokenizers.Tokenizer:
+    """The tokenizer for encoding, to which special tokens are text like any other."""
+    loaded = _from_json(name, value)
+    ids = {str(token["content"]): int(token["id"]) for token in value["added_tokens"]}
+    moved = [content for content, token in ids.items() if loaded.token_to_id(content) != token]
     if moved:
         raise _unsupported(name, f"the id of its token {moved[0]} is not the one that its file says")
     loaded.encode_special_tokens = True
@@ -199,29 +227,17 @@ def _with_special(value: dict[str, Any], special: dict[int, str], bos: int) -> d
     }
 
 
-def _check_lossless(name: str, value: dict[str, Any]) -> None:
-    splitters = value.get("pre_tokenizer") or {}
-    levels = [splitters, *splitters.get("pretokenizers", ())]
-    byte_level = [part for part in levels if part.get("type") == "ByteLevel"]
-    if not byte_level or any(not _keeps_text(part) for part in levels):
-        raise _unsupported(name, "it is not byte-level, or drops characters: it cannot write every text")
-    if value.get("normalizer") not in LOSSLESS_NORMALIZERS or byte_level[0].get("add_prefix_space"):
-        raise _unsupported(name, "it changes a text before it encodes it, so that decoding does not give the text back")
-    if value["model"].get("type") != "BPE":
-        raise _unsupported(name, f"its model is {value['model'].get('type')}, not BPE")
-
-
-def _keeps_text(part: dict[str, Any]) -> bool:
-    """Whether a pre-tokenizer keeps all characters."""
-    return part.get("type") in ("ByteLevel", "Digits", "Sequence") or part.get("behavior") == "Isolated"
-
-
 def _bytes_of_tokens(value: dict[str, Any], special: dict[int, str], rows: int) -> list[bytes]:
     """The bytes of each row; none of special and of unused rows."""
     byte_of = {symbol: byte for byte, symbol in byte_symbols().items()}
+    byte_level = is_byte_level(value)
     found = [b""] * rows
     for text, token in value["model"]["vocab"].items():
-        if token not in special and all(character in byte_of for character in text):
+        if token in special:
+            continue
+        if not byte_level:
+            found[token] = BYTE_TOKENS.get(text) or text.encode()
+        elif all(character in byte_of for character in text):
             found[token] = bytes(byte_of[character] for character in text)
     for token in value["added_tokens"]:
         if int(token["id"]) not in special:
@@ -234,5 +250,5 @@ def _unsupported(name: str, problem: str) -> DataError:
         "data.unsupported-tokenizer",
         field="data.tokenizer",
         problem=f"{name}: {problem}",
-        remedy="take a byte-level BPE tokenizer, such as gpt2 or EleutherAI/gpt-neox-20b, or bpe:8192",
+        remedy="take BPE that is byte-level or has byte fallback, such as gpt2 or EleutherAI/gpt-neox-20b, or bpe:8192",
     )

@@ -40,6 +40,8 @@ class Tokenizer(ABC):
     """The last row."""
     special: dict[int, str]
     """Special tokens, which no text becomes, and how they are shown."""
+    revision: str = ""
+    """The commit on the Hugging Face Hub that it was just read from; empty for all others."""
 
     @abstractmethod
     def encode(self, text: str) -> Ids:
@@ -185,7 +187,7 @@ def named_tokenizer(name: str) -> Tokenizer | None:
     """The tokenizer that a study names; None for `bpe:ROWS`, which is to be trained on its documents.
 
     Raises:
-        DataError: there is none of this name, or it is not byte-level.
+        DataError: there is none of this name, or it loses text.
     """
     if name == BYTES.name:
         return BYTES
