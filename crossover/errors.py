@@ -24,6 +24,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
+from typing import Any
 
 _RUN_NOTE = "run "
 
@@ -49,6 +51,11 @@ class UserError(CrossoverError):
     def __init__(self, code: str, *, field: str, problem: str, remedy: str) -> None:
         self.code, self.field, self.problem, self.remedy = code, field, problem, remedy
         super().__init__(self._message())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """From a process of ours to another."""
+        kind = partial(type(self), field=self.field, problem=self.problem, remedy=self.remedy)
+        return kind, (self.code,)
 
     def _message(self) -> str:
         end = "\n" if "\n" in self.problem else "; "

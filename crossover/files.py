@@ -7,7 +7,8 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -57,11 +58,22 @@ def replace_file(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     Raises:
         OSError: the folder is not writable or the disk is full.
     """
+    with replacing(path) as file:
+        write(file)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A file that gets its name, flushed to disk, when the block ends without an exception; otherwise it is gone.
+
+    Raises:
+        OSError: the folder is not writable or the disk is full.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            write(file)
+        with os.fdopen(descriptor, "w+b") as file:
+            yield file
             file.flush()
             os.fsync(file.fileno())
         Path(temporary).chmod(0o644)
@@ -131,6 +143,19 @@ def sync_folder(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def writing_to(path: Path) -> Iterator[None]:
+    """Errors of the operating system in the block as one that says what to do about this place.
+
+    Raises:
+        WorkspaceError: it cannot be written, or the disk is full.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise workspace_error(path, error) from error
 
 
 def workspace_error(path: Path, error: OSError) -> WorkspaceError:

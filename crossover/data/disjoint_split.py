@@ -1,12 +1,11 @@
 """Documents to the sides of the split: by cluster of near-duplicates, and without contaminated ones, as a study says.
 
-Documents are read three times: signatures, held-out n-grams, and then each goes to its side.
+Documents are read twice: held-out n-grams, and then each goes to its side.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,14 +13,14 @@ from numpy.typing import NDArray
 
 from crossover.data.cleaning.cleaning_counts import TierCounts
 from crossover.data.contamination import ContaminationCheck, batches
-from crossover.data.deduplication.near_duplicates import NearDuplicates, split_by_cluster
+from crossover.data.deduplication.near_duplicates import split_by_cluster
 from crossover.data.document_spool import Document
 from crossover.data.overlap_counts import NAMES, NearCounts, OverlapCounts
 from crossover.data.quality_tiers import select_tier
 from crossover.study.data_config import DataConfig
 
 if TYPE_CHECKING:
-    from crossover.data.split_corpus import SplitDocument, SplitSide
+    from crossover.data.split_corpus import SplitSide
 
 TaskTexts = Mapping[str, Iterable[tuple[str, str]]]
 """By task, name and text of each item."""
@@ -31,10 +30,10 @@ _NUMBER = "number"
 
 def fill_sides(
     data: DataConfig,
-    read: Callable[[], Iterable[SplitDocument]],
+    read: Callable[[], Iterable[Document]],
+    clusters: tuple[NDArray[np.int64], NDArray[np.bool_]],
     train: SplitSide,
     validation: SplitSide,
-    scratch: Path,
     tasks: TaskTexts,
     tiers: dict[str, TierCounts],
 ) -> tuple[NearCounts, tuple[OverlapCounts, ...]]:
@@ -43,9 +42,10 @@ def fill_sides(
     Args:
         data: what is done about near-duplicates and contamination.
         read: the distinct documents in a fixed order, anew at each call.
+        clusters: the first document of each one's cluster, and whether its own digest holds it out. Shapes
+            (documents,).
         train: filled.
         validation: filled.
-        scratch: folder for signatures.
         tasks: items whose n-grams are looked for in the training documents.
         tiers: tier to what is in it; filled.
 
@@ -55,7 +55,7 @@ def fill_sides(
     Raises:
         WorkspaceError: the scratch folder cannot be written.
     """
-    first, own_sides = _clusters(data, read, scratch)
+    first, own_sides = clusters
     held_out, kept = split_by_cluster(own_sides, first, data.deduplication.near)
     near_dropped = int((~kept).sum())
     measured = held_out & kept
@@ -79,7 +79,7 @@ def fill_sides(
 
 def _of_tier(
     data: DataConfig,
-    read: Callable[[], Iterable[SplitDocument]],
+    read: Callable[[], Iterable[Document]],
     kept: NDArray[np.bool_],
     held_out: NDArray[np.bool_],
     tiers: dict[str, TierCounts],
@@ -96,20 +96,6 @@ def _of_tier(
     if data.quality.scorer != "none":
         left = select_tier(left, data.quality, lambda one: bool(held_out[int(one.attributes[_NUMBER])]), tiers)
     return ((int(document.attributes[_NUMBER]), document.name, document.text) for document in left)
-
-
-def _clusters(
-    data: DataConfig, read: Callable[[], Iterable[SplitDocument]], scratch: Path
-) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """The first document of each one's cluster, and whether its own digest holds it out. Shapes (documents,)."""
-    sides = bytearray()
-    with NearDuplicates(data.deduplication, scratch) as near:
-        for document in read():
-            sides.append(document.held_out)
-            if data.deduplication.near != "off":
-                near.add(document.digest, document.text)
-        first = near.first_of_cluster() if data.deduplication.near != "off" else np.arange(len(sides))
-    return first, np.frombuffer(sides, dtype=np.bool_)
 
 
 def _near_counts(

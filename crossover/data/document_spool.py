@@ -1,4 +1,4 @@
-"""Documents kept on disk between two passes over a corpus.
+"""Documents kept on disk between two passes over a corpus, in spools and in the files of shards.
 
 A spool is one file without a name in the scratch folder (CROSSOVER_SCRATCH): the system frees it when it is closed or
 its process ends, kill -9 included, so that nothing is ever left to clean up. It holds frames of about a mebibyte of
@@ -17,8 +17,9 @@ from array import array
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import IO, NamedTuple, Self
 
+from crossover.data.sources.optional_modules import optional_module
 from crossover.files import workspace_error
 from crossover.settings import get_settings
 
@@ -26,6 +27,10 @@ FRAME_BYTES = 1 << 20
 """A frame is closed once it holds so many bytes, uncompressed; one document is never cut."""
 _LENGTHS = struct.Struct("<IQI")
 """Bytes of name, text and attributes."""
+_FRAME = struct.Struct("<Q")
+"""Bytes of the compressed frame that follows."""
+_ZSTANDARD = bytes.fromhex("28b52ffd")
+"""What frames of zstandard begin with; those of zlib do not."""
 _LEVEL = 1
 _NO_ATTRIBUTES: Mapping[str, str] = {}
 
@@ -88,11 +93,7 @@ class DocumentSpool:
         Raises:
             WorkspaceError: the disk is full.
         """
-        parts = [name.encode("utf-8", "surrogatepass"), text.encode("utf-8", "surrogatepass")]
-        parts.append(json.dumps(dict(attributes)).encode() if attributes else b"")
-        self._frame += _LENGTHS.pack(*map(len, parts))
-        for part in parts:
-            self._frame += part
+        _pack(self._frame, name, text, attributes)
         self._documents += 1
         if len(self._frame) >= FRAME_BYTES:
             self._store_frame()
@@ -117,6 +118,56 @@ class DocumentSpool:
             raise workspace_error(self._folder, error) from error
         self._ends.append(self._file.tell())
         self._frame.clear()
+
+
+class DocumentWriter:
+    """Writes documents to a file, in compressed frames of which each stands after its length in bytes.
+
+    Args:
+        file: written from its place on; its errors are the operating system's.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self._frame = file, bytearray()
+        self._compress = _codec()[0]
+
+    def append(self, name: str, text: str, attributes: Mapping[str, str] = _NO_ATTRIBUTES) -> None:
+        """Add a document, as to a spool."""
+        _pack(self._frame, name, text, attributes)
+        if len(self._frame) >= FRAME_BYTES:
+            self.close_frame()
+
+    def close_frame(self) -> None:
+        """Write what is not yet written; the last call."""
+        if self._frame:
+            stored = self._compress(bytes(self._frame))
+            self._file.write(_FRAME.pack(len(stored)) + stored)
+            self._frame.clear()
+
+
+def read_documents(path: Path) -> Iterator[Document]:
+    """The documents of a file that a `DocumentWriter` wrote; memory holds one frame.
+
+    Raises:
+        DataError: the frames were compressed by zstandard, which is not installed here.
+        OSError: the file cannot be read.
+    """
+    with path.open("rb") as file:
+        while header := file.read(_FRAME.size):
+            frame = file.read(_FRAME.unpack(header)[0])
+            if frame.startswith(_ZSTANDARD):
+                frame = optional_module("zstandard").ZstdDecompressor().decompress(frame)
+            else:
+                frame = zlib.decompress(frame)
+            yield from _documents(frame)
+
+
+def _pack(frame: bytearray, name: str, text: str, attributes: Mapping[str, str]) -> None:
+    parts = [name.encode("utf-8", "surrogatepass"), text.encode("utf-8", "surrogatepass")]
+    parts.append(json.dumps(dict(attributes)).encode() if attributes else b"")
+    frame += _LENGTHS.pack(*map(len, parts))
+    for part in parts:
+        frame += part
 
 
 def _documents(frame: bytes) -> Iterator[Document]:

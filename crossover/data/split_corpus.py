@@ -7,9 +7,10 @@ text of its cluster of near-duplicates (`data.deduplication.near`).
 from __future__ import annotations
 
 import hashlib
+import math
 import tempfile
-from collections.abc import Callable, Generator, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -25,17 +26,19 @@ from crossover.data.disjoint_split import NO_TASKS, TaskTexts, fill_sides
 from crossover.data.document_spool import Document, DocumentSpool
 from crossover.data.overlap_counts import NearCounts, OverlapCounts
 from crossover.data.packing import PackedExamples, packed
+from crossover.data.shards.merged_documents import distinct_of_shards
+from crossover.data.shards.shard_files import CorpusShard
+from crossover.data.shards.shard_plan import plan_shards
+from crossover.data.shards.shard_processes import PROGRESS_BYTES, make_shards
 from crossover.data.sources import SourceCounts, documents, source_bytes
-from crossover.data.sources.source_roots import source_root
-from crossover.files import workspace_error
-from crossover.progress import MEBIBYTE, byte_meter
+from crossover.data.sources.source_roots import source_roots
+from crossover.files import writing_to
+from crossover.progress import byte_meter
 from crossover.study.data_config import DataConfig
 from crossover.tokenization.subword_tokenizer import SubwordTokenizer
 from crossover.tokenization.tokenizer import Tokenizer, named_tokenizer
 from crossover.tokenization.tokenizer_file import vocabulary_rows
 
-PROGRESS_BYTES = 8 * MEBIBYTE
-"""Corpora above it show their progress."""
 CHARACTERS_AT_ONCE = 1 << 22
 """Of documents that are encoded together."""
 
@@ -139,29 +142,40 @@ class SplitCorpus:
 
 
 @contextmanager
-def read_corpus(data: DataConfig, scratch: Path, tasks: TaskTexts = NO_TASKS) -> Iterator[SplitCorpus]:
+def read_corpus(
+    data: DataConfig, scratch: Path, tasks: TaskTexts = NO_TASKS, shards: Sequence[Path] = ()
+) -> Iterator[SplitCorpus]:
     """Read a corpus and put each distinct document on the side that its own digest or its cluster's says.
 
     Args:
         data: what to read and how.
         scratch: folder for the tokens while the context is open.
         tasks: items whose n-grams are looked for in the training documents.
+        shards: folders of the finished shards of the corpus, in their order; none: they are made in the scratch folder.
 
     Raises:
         DataError: the source names no files, or holds what is not text.
         WorkspaceError: the scratch folder cannot be written, or the disk is full.
     """
-    try:
+    with ExitStack() as stack:
+        stack.enter_context(writing_to(scratch))
         scratch.mkdir(parents=True, exist_ok=True)
-        with (
-            tempfile.TemporaryFile(dir=scratch) as train_file,
-            tempfile.TemporaryFile(dir=scratch) as validation_file,
-        ):
-            tokenizer = named_tokenizer(data.tokenizer)
-            sides = SplitSide(train_file, scratch, tokenizer), SplitSide(validation_file, scratch, tokenizer)
-            yield _read(data, *sides, scratch, tasks)
-    except OSError as error:
-        raise workspace_error(scratch, error) from error
+        train_file, validation_file = (
+            stack.enter_context(tempfile.TemporaryFile(dir=scratch)) for _ in ("train", "validation")
+        )
+        tokenizer = named_tokenizer(data.tokenizer)
+        sides = SplitSide(train_file, scratch, tokenizer), SplitSide(validation_file, scratch, tokenizer)
+        with nullcontext(shards) if shards else _temporary_shards(data, scratch) as folders:
+            corpus = _read(data, [CorpusShard(folder) for folder in folders], *sides, scratch, tasks)
+        yield corpus
+
+
+@contextmanager
+def _temporary_shards(data: DataConfig, scratch: Path) -> Iterator[Sequence[Path]]:
+    with tempfile.TemporaryDirectory(dir=scratch, prefix=".shards.") as folder:
+        sources = plan_shards(data)
+        make_shards(data, sources, Path(folder))
+        yield [Path(folder, source.name) for source in sources]
 
 
 class SplitDocument(NamedTuple):
@@ -206,9 +220,15 @@ def is_held_out(digest: bytes, data: DataConfig) -> bool:
     return int.from_bytes(digest[16:24], "big") < data.validation_fraction * 2**64
 
 
+def held_out_sides(digests: NDArray[np.uint8], data: DataConfig) -> NDArray[np.bool_]:
+    """The same for the digests of many documents, shape (documents, 32). Shape (documents,)."""
+    numbers = np.ascontiguousarray(digests[:, 16:24]).view(">u8")[:, 0]
+    return numbers < np.uint64(math.ceil(data.validation_fraction * 2**64))
+
+
 def _stages(data: DataConfig, counts: SourceCounts) -> list[Stage]:
     """What documents go through between their source and the split, in this order."""
-    roots = tuple(source_root(part.source) for part in data.parts)
+    roots = source_roots(data)
     stages: list[Stage] = [lambda documents: clean_documents(documents, data.cleaning, counts.cleaning, roots)]
     stages.append(lambda documents: _unequal_documents(documents, counts))
     if data.deduplication.exact != "document":
@@ -238,21 +258,26 @@ def _unequal_documents(documents: Iterator[Document], counts: SourceCounts) -> I
             yield document
 
 
-def _read(data: DataConfig, train: SplitSide, validation: SplitSide, scratch: Path, tasks: TaskTexts) -> SplitCorpus:
-    counts, content = SourceCounts(), hashlib.sha256()
-    train.sizes = validation.sizes = counts.cleaning.bytes_kept
-    with DocumentSpool(scratch) as spool:
-        for document in distinct_documents(data, counts):
-            content.update(document.digest)
-            spool.append(document.name, document.text)
-
-        def read() -> Iterator[SplitDocument]:
-            return (_split_document(document, data) for document in spool)
-
-        near, contamination = fill_sides(data, read, train, validation, scratch, tasks, counts.cleaning.tiers)
+def _read(
+    data: DataConfig,
+    shards: Sequence[CorpusShard],
+    train: SplitSide,
+    validation: SplitSide,
+    scratch: Path,
+    tasks: TaskTexts,
+) -> SplitCorpus:
+    counts = SourceCounts()
+    with distinct_of_shards(data, shards, counts, scratch) as distinct:
+        train.sizes = validation.sizes = counts.cleaning.bytes_kept
+        content = hashlib.sha256(distinct.digests).hexdigest()
+        sides = held_out_sides(distinct.digests, data)
+        clusters = distinct.near, sides
+        near, contamination = fill_sides(
+            data, distinct.__iter__, clusters, train, validation, tasks, counts.cleaning.tiers
+        )
     if train.tokenizer is None:
         trained = SubwordTokenizer.train(vocabulary_rows(data.tokenizer), train.texts())
         train.tokenize(trained)
         validation.tokenize(trained)
     assert train.tokenizer is not None  # noqa: S101 - named, or trained just now
-    return SplitCorpus(train, validation, train.tokenizer, counts, f"sha256:{content.hexdigest()}", near, contamination)
+    return SplitCorpus(train, validation, train.tokenizer, counts, f"sha256:{content}", near, contamination)

@@ -45,13 +45,35 @@ def clean_documents(
         DataError: a language that the detector does not know.
         ModuleNotFoundError: a step needs a package of the extra `data`.
     """
-    steps = cleaning_steps(config, counts, roots)
-    counts.steps = tallies = [StepCounts(step.name) for step in steps]
+    clean = cleaner(config, counts, roots)
     for document in documents:
-        counts.bytes_read.add(text_bytes(document.text))
-        cleaned = _through(document, steps, tallies)
+        cleaned = clean(document)
         if cleaned is not None:
             yield cleaned
+
+
+def cleaner(
+    config: CleaningConfig, counts: CleaningCounts, roots: tuple[str, ...] = ()
+) -> Callable[[Document], Document | None]:
+    """What cleans one document, or counts why it is left out.
+
+    Args:
+        config: the steps.
+        counts: updated with each document.
+        roots: where the sources begin; see `clean_documents`.
+
+    Raises:
+        DataError: a language that the detector does not know.
+        ModuleNotFoundError: a step needs a package of the extra `data`.
+    """
+    steps = cleaning_steps(config, counts, roots)
+    counts.steps = tallies = [StepCounts(step.name) for step in steps]
+
+    def clean(document: Document) -> Document | None:
+        counts.bytes_read.add(text_bytes(document.text))
+        return _through(document, steps, tallies)
+
+    return clean
 
 
 def cleaning_steps(config: CleaningConfig, counts: CleaningCounts, roots: tuple[str, ...] = ()) -> list[Step]:

@@ -27,7 +27,8 @@ from crossover.study.deduplication_config import DeduplicationConfig
 
 PART_DIGESTS = 1 << 22
 """Digests that are sorted at once: about 200 MB of memory."""
-_DIGEST = np.dtype([("high", "<u8"), ("low", "<u8")])
+DIGEST = np.dtype([("high", "<u8"), ("low", "<u8")])
+"""Of a text: the first 16 bytes of its SHA-256."""
 _CUTS = {"line": re.compile(r"(\n)"), "paragraph": re.compile(r"(\n{2,})")}
 """Splits keep what stands between units, so that joining gives the text back."""
 
@@ -68,19 +69,27 @@ class FirstOccurrences:
     def repeated(self) -> NDArray[np.bool_]:
         """Of each unit, in their order, whether it stood before. Shape (units,)."""
         self._file.flush()
-        repeated = np.zeros(self._digests, dtype=bool)
         if not self._digests:
-            return repeated
-        digests = np.memmap(self._file, dtype=_DIGEST, mode="r", shape=(self._digests,))
-        parts = -(-self._digests // PART_DIGESTS)
-        for part in range(parts):
-            positions = np.flatnonzero(digests["high"] % parts == part)
-            repeated[positions[_repeated(digests[positions])]] = True
-        return repeated
+            return np.zeros(0, dtype=bool)
+        return repeated_digests(np.memmap(self._file, dtype=DIGEST, mode="r", shape=(self._digests,)))
 
     def close(self) -> None:
         """Give the disk back."""
         self._file.close()
+
+
+def repeated_digests(digests: NDArray[np.void]) -> NDArray[np.bool_]:
+    """Of each digest, whether an equal one stands before it. Shape (digests,).
+
+    Args:
+        digests: of type DIGEST; an array in memory, or mapped to it. Shape (digests,).
+    """
+    repeated = np.zeros(len(digests), dtype=bool)
+    parts = -(-len(digests) // PART_DIGESTS)
+    for part in range(parts):
+        positions = np.flatnonzero(digests["high"] % parts == part)
+        repeated[positions[_repeated(digests[positions])]] = True
+    return repeated
 
 
 def _repeated(digests: NDArray[np.void]) -> NDArray[np.int64]:

@@ -13,19 +13,86 @@ from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import IO, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from crossover.data.deduplication.minhash import Signatures, signatures
 from crossover.data.deduplication.near_clusters import Indices, first_of_cluster
-from crossover.files import workspace_error
+from crossover.files import writing_to
 from crossover.settings import get_settings
-from crossover.study.deduplication_config import DeduplicationConfig
+from crossover.study.near_config import NearConfig
 
 _BATCH = 1 << 18
 """Characters that are hashed at once; one document is never cut."""
+
+
+class SignatureWriter:
+    """Hashes texts in batches on several threads and writes their signatures in their order; a context manager.
+
+    Args:
+        config: unit, shingle and hashes.
+        file: to write to; its errors are the operating system's.
+        threads: for hashing; default: the CPU threads of a step.
+    """
+
+    def __init__(self, config: NearConfig, file: IO[bytes], threads: int | None = None) -> None:
+        self._config, self._file = config, file
+        self._threads = threads or get_settings().step_threads
+        self._pool = ThreadPoolExecutor(self._threads)
+        self._running: deque[Future[Signatures]] = deque()
+        self._texts, self._characters = list[str](), 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def add(self, text: str) -> None:
+        """Take the next text."""
+        self._texts.append(text)
+        self._characters += len(text)
+        if self._characters >= _BATCH:
+            self._hash_batch()
+
+    def finish(self) -> None:
+        """Write the signatures of all texts; the last call."""
+        if self._texts:
+            self._hash_batch()
+        self._store(0)
+        self._file.flush()
+
+    def _hash_batch(self) -> None:
+        config, texts = self._config, self._texts
+        self._texts, self._characters = [], 0
+        self._running.append(self._pool.submit(signatures, texts, config.unit, config.shingle, config.hashes))
+        self._store(2 * self._threads)
+
+    def _store(self, most: int) -> None:
+        """Write signatures in the order of the documents until at most so many batches are being hashed."""
+        while len(self._running) > most:
+            self._file.write(self._running.popleft().result().tobytes())
+
+
+def clusters(config: NearConfig, file: IO[bytes], keys_D: NDArray[np.uint64]) -> Indices:
+    """The document that stands for each: the first of its cluster by key. Shape (documents,).
+
+    Args:
+        config: what makes two documents near-duplicates.
+        file: with their signatures.
+        keys_D: the first eight bytes of each text's SHA-256, big endian. Shape (documents,).
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    if not len(keys_D):
+        return np.empty(0, dtype=np.int64)
+    hashed = np.memmap(file, dtype=np.uint32, mode="r").reshape(-1, config.hashes)
+    return first_of_cluster(hashed, keys_D, config.bands, config.least_equal)
 
 
 class NearDuplicates:
@@ -40,17 +107,12 @@ class NearDuplicates:
         WorkspaceError: the folder cannot be written; in `add` and `first_of_cluster` when the disk is full.
     """
 
-    def __init__(self, config: DeduplicationConfig, scratch: Path, threads: int | None = None) -> None:
+    def __init__(self, config: NearConfig, scratch: Path, threads: int | None = None) -> None:
         self._config, self._scratch = config, scratch
-        try:
+        with writing_to(scratch):
             scratch.mkdir(parents=True, exist_ok=True)
             self._file = tempfile.TemporaryFile(dir=scratch, prefix=".signatures.")
-        except OSError as error:
-            raise workspace_error(scratch, error) from error
-        self._threads = threads or get_settings().step_threads
-        self._pool = ThreadPoolExecutor(self._threads)
-        self._running: deque[Future[Signatures]] = deque()
-        self._keys, self._texts, self._characters = array("Q"), list[str](), 0
+        self._writer, self._keys = SignatureWriter(config, self._file, threads), array("Q")
 
     def __enter__(self) -> Self:
         return self
@@ -58,7 +120,7 @@ class NearDuplicates:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._pool.shutdown(cancel_futures=True)
+        self._writer.__exit__(kind, value, trace)
         self._file.close()
 
     def add(self, digest: bytes, text: str) -> None:
@@ -69,39 +131,14 @@ class NearDuplicates:
             text: of the document.
         """
         self._keys.append(int.from_bytes(digest[:8], "big"))
-        self._texts.append(text)
-        self._characters += len(text)
-        if self._characters >= _BATCH:
-            self._hash_batch()
+        with writing_to(self._scratch):
+            self._writer.add(text)
 
     def first_of_cluster(self) -> Indices:
         """The document that stands for each: the first of its cluster by digest. Shape (documents,)."""
-        if self._texts:
-            self._hash_batch()
-        self._store(0)
-        if not self._keys:
-            return np.empty(0, dtype=np.int64)
-        try:
-            self._file.flush()
-            hashed = np.memmap(self._file, dtype=np.uint32, mode="r").reshape(-1, self._config.hashes)
-        except OSError as error:
-            raise workspace_error(self._scratch, error) from error
-        keys = np.frombuffer(self._keys, dtype=np.uint64)
-        return first_of_cluster(hashed, keys, self._config.bands, self._config.least_equal)
-
-    def _hash_batch(self) -> None:
-        config, texts = self._config, self._texts
-        self._texts, self._characters = [], 0
-        self._running.append(self._pool.submit(signatures, texts, config.unit, config.shingle, config.hashes))
-        self._store(2 * self._threads)
-
-    def _store(self, most: int) -> None:
-        """Write signatures in the order of the documents until at most so many batches are being hashed."""
-        while len(self._running) > most:
-            try:
-                self._file.write(self._running.popleft().result().tobytes())
-            except OSError as error:
-                raise workspace_error(self._scratch, error) from error
+        with writing_to(self._scratch):
+            self._writer.finish()
+            return clusters(self._config, self._file, np.frombuffer(self._keys, dtype=np.uint64))
 
 
 def split_by_cluster(

@@ -35,31 +35,35 @@ class SkippedDocuments:
             shown.append(f"{place} {bad.problem}")
 
 
-def bad_document_error(place: str, bad: BadDocument) -> DataError:
-    """The error of a bad document where the study refuses them."""
-    problem = f"{place} {bad.problem}"
-    if bad.fault in ("not UTF-8", "half a character"):
+def bad_document_error(problem: str, fault: str) -> DataError:
+    """The error of a bad document where the study refuses them.
+
+    Args:
+        problem: its place, and what is wrong with it.
+        fault: of `Fault`.
+    """
+    if fault in ("not UTF-8", "half a character"):
         return DataError(
             "data.undecodable",
             field="data.source",
             problem=problem,
             remedy="convert or correct it, or set data.bad_documents to skip",
         )
-    if bad.fault == "too long":
+    if fault == "too long":
         return DataError(
             "data.document-too-long",
             field="data.longest_document",
             problem=problem,
             remedy="cut it with data.separator, raise data.longest_document, or set data.bad_documents to skip",
         )
-    if bad.fault == "unreadable":
+    if fault == "unreadable":
         return DataError(
             "data.unreadable",
             field="data.source",
             problem=problem,
             remedy="get or pack the file again, or set data.bad_documents to skip",
         )
-    if bad.fault == "no text":
+    if fault == "no text":
         return DataError(
             "data.no-text",
             field="data.text_field",

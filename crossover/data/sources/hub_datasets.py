@@ -54,11 +54,12 @@ def hub_name(place: str) -> HubName:
 class HubReader:
     """Reads rows of one dataset."""
 
-    def stored_bytes(self, place: str) -> int:
-        """0: a stream does not tell its size."""
-        return 0
+    def listing(self, place: str) -> None:
+        """None: a stream tells neither its files nor its size."""
 
-    def pieces(self, config: DataConfig, counts: SourceCounts, part: PartCounts) -> Iterator[tuple[str, str, Piece]]:
+    def pieces(
+        self, config: DataConfig, counts: SourceCounts, part: PartCounts, files: object = None
+    ) -> Iterator[tuple[str, str, Piece]]:
         """The name, the place and the document of each row.
 
         Raises:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import lzma
 import sysconfig
 import zlib
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol, TypeVar
 
 from crossover.data.cleaning.normalisation import normalise
 from crossover.data.sources.bad_documents import BadDocument, bad_document_error
@@ -36,16 +36,22 @@ _STDLIB_LEFT_OUT = {
     "lib2to3",
     "encodings",
 }
+Sized = TypeVar("Sized", bound=tuple[Any, ...])
 
 
 class Reader(Protocol):
     """How the documents of one kind of source are read."""
 
-    def stored_bytes(self, place: str) -> int:
-        """Bytes of a place (what follows the scheme) as they are stored; 0 where that is not known."""
+    def listing(self, place: str) -> Sequence[SourceFile] | None:
+        """The files of a place (what follows the scheme) in a fixed order; None for what is not files."""
 
-    def pieces(self, config: DataConfig, counts: SourceCounts, part: PartCounts) -> Iterator[tuple[str, str, Piece]]:
-        """The name, the place for messages, and what stands there, of each document; counts what it reads."""
+    def pieces(
+        self, config: DataConfig, counts: SourceCounts, part: PartCounts, files: Sequence[SourceFile] | None
+    ) -> Iterator[tuple[str, str, Piece]]:
+        """The name, the place for messages, and what stands there, of each document; counts what it reads.
+
+        `files` are those to read; None means all.
+        """
 
 
 @dataclass(frozen=True)
@@ -62,22 +68,24 @@ class FileReader:
     documents: Callable[[BinaryIO, DataConfig], Iterator[tuple[str, Piece]]]
     note: Callable[[SourceFile, str, PartCounts], bool] = lambda file, root, part: True
 
-    def stored_bytes(self, place: str) -> int:
-        """Bytes of all files.
+    def listing(self, place: str) -> Sequence[SourceFile]:
+        """All files.
 
         Raises:
             DataError: there is none.
         """
-        return sum(file.size for file in self.files(place))
+        return self.files(place)
 
-    def pieces(self, config: DataConfig, counts: SourceCounts, part: PartCounts) -> Iterator[tuple[str, str, Piece]]:
-        """The documents of all files; of one that is torn, those before the tear, and that it is.
+    def pieces(
+        self, config: DataConfig, counts: SourceCounts, part: PartCounts, files: Sequence[SourceFile] | None
+    ) -> Iterator[tuple[str, str, Piece]]:
+        """The documents of files, by default of all; of one that is torn, those before the tear, and that it is.
 
         Raises:
             DataError: there is no file, the system cannot read one, or one changes while it is read.
         """
         root = source_root(config.source)
-        for file in self.files(config.source.partition(":")[2]):
+        for file in self.files(config.source.partition(":")[2]) if files is None else files:
             try:
                 if not self.note(file, root, part):
                     continue
@@ -104,12 +112,15 @@ class FileReader:
         part.bytes_read = before + file.size
 
 
-def documents(config: DataConfig, counts: SourceCounts) -> Iterator[tuple[str, str]]:
+def documents(
+    config: DataConfig, counts: SourceCounts, files: Sequence[Sequence[SourceFile] | None] = ()
+) -> Iterator[tuple[str, str]]:
     """Documents of a corpus in a fixed order.
 
     Args:
         config: the source, or the mixture.
         counts: updated while the documents are read.
+        files: of each source, those to read; None, and by default, all.
 
     Yields:
         Name and normalised text of each document that is not empty.
@@ -118,46 +129,51 @@ def documents(config: DataConfig, counts: SourceCounts) -> Iterator[tuple[str, s
         DataError: the source has no file, a file cannot be read, or a document is bad and the study refuses those.
         StorageError: a bucket cannot be read.
     """
-    if not config.sources:
-        part = PartCounts(config.source)
-        counts.parts.append(part)
-        yield from ((name, text) for name, text, _ in _texts(config, counts, part))
-        part.ended = True
-        return
-    yield from _mixture(config, counts)
-
-
-def _mixture(config: DataConfig, counts: SourceCounts) -> Iterator[tuple[str, str]]:
-    """Documents of several sources, the next always of the one that is furthest behind its share of the bytes.
-
-    Hence the shares hold in every prefix, up to a document. The mixture ends where the next source has ended.
-    """
-    parts = [PartCounts(source.source, source.share) for source in config.sources]
-    counts.parts.extend(parts)
-    given = [0] * len(parts)
+    parts = part_counts(config)
+    counts.parts += parts
     with ExitStack() as stack:
         streams = [
-            stack.enter_context(closing(_texts(source, counts, part)))
-            for source, part in zip(config.parts, parts, strict=True)
+            stack.enter_context(closing(part_texts(source, counts, part, chosen)))
+            for source, part, chosen in zip(config.parts, parts, files or [None] * len(parts), strict=True)
         ]
-        while True:
-            behind = min(range(len(parts)), key=lambda n: (given[n] / config.sources[n].share, n))
-            document = next(streams[behind], None)
-            if document is None:
-                parts[behind].ended = True
-                return
-            name, text, size = document
-            given[behind] += size
+        for name, text, _ in mixed(streams, parts):
             yield name, text
 
 
-def _texts(config: DataConfig, counts: SourceCounts, part: PartCounts) -> Generator[tuple[str, str, int], None, None]:
+def part_counts(config: DataConfig) -> list[PartCounts]:
+    """Counts of each source of a corpus, before it is read."""
+    return [PartCounts(part.source, part.share) for part in config.sources] or [PartCounts(config.source)]
+
+
+def mixed(streams: Sequence[Iterator[Sized]], parts: Sequence[PartCounts]) -> Iterator[Sized]:
+    """Items of several sources, the next always of the one that is furthest behind its share of the bytes.
+
+    Hence the shares hold in every prefix, up to an item. The mixture ends where the next source has ended.
+
+    Args:
+        streams: of each source, items whose last value is their bytes.
+        parts: with the shares; the source that has ended is marked. A single source needs no share.
+    """
+    given = [0] * len(parts)
+    while True:
+        behind = min(range(len(parts)), key=lambda n: (given[n] / (parts[n].share or 1), n))
+        item = next(streams[behind], None)
+        if item is None:
+            parts[behind].ended = True
+            return
+        given[behind] += item[-1]
+        yield item
+
+
+def part_texts(
+    config: DataConfig, counts: SourceCounts, part: PartCounts, files: Sequence[SourceFile] | None = None
+) -> Generator[tuple[str, str, int], None, None]:
     """Name, normalised text and bytes of each document of one source that is not empty."""
-    for name, place, piece in READERS[config.source.partition(":")[0]].pieces(config, counts, part):
+    for name, place, piece in READERS[config.source.partition(":")[0]].pieces(config, counts, part, files):
         checked = _checked(piece, config)
         if isinstance(checked, BadDocument):
             if config.bad_documents == "refuse":
-                raise bad_document_error(place, checked)
+                raise bad_document_error(f"{place} {checked.problem}", checked.fault)
             counts.skipped.add(place, checked)
             continue
         text, size = normalise(checked[0]), checked[1]
@@ -190,8 +206,18 @@ def source_bytes(config: DataConfig) -> int:
         DataError: a source has no file.
         StorageError: a bucket cannot be listed.
     """
-    places = (part.source.partition(":") for part in config.parts)
-    return sum(READERS[scheme].stored_bytes(place) for scheme, _, place in places)
+    return sum(file.size for part in config.parts for file in source_files_of(part) or ())
+
+
+def source_files_of(config: DataConfig) -> Sequence[SourceFile] | None:
+    """The files of one source in their order; None where it is not files.
+
+    Raises:
+        DataError: there is none.
+        StorageError: a bucket cannot be listed.
+    """
+    scheme, _, place = config.source.partition(":")
+    return READERS[scheme].listing(place)
 
 
 def _standard_library(_: str) -> list[SourceFile]:

@@ -30,6 +30,10 @@ class SourceFile(Protocol):
     def size(self) -> int:
         """Bytes as stored."""
 
+    @property
+    def version(self) -> str:
+        """Changes with its content."""
+
     def open(self) -> BinaryIO:
         """Its bytes as stored; the stream can seek."""
 
@@ -48,7 +52,7 @@ class LocalFile:
     def __init__(self, path: Path, name: str) -> None:
         self.path, self.name, self.place = path, name, str(path)
         self._seen = self._status()
-        self.size = self._seen[0]
+        self.size, self.version = self._seen[0], str(self._seen[1])
 
     def open(self) -> BinaryIO:
         """Its bytes."""
@@ -71,6 +75,11 @@ class RemoteFile:
     place: str
     size: int
     opener: BucketFile
+
+    @property
+    def version(self) -> str:
+        """Its ETag."""
+        return self.opener.info.etag
 
     def open(self) -> BinaryIO:
         """Its bytes, in ranges."""

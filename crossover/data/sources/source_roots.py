@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from crossover.data.sources.glob_patterns import MAGIC
+from crossover.study.data_config import DataConfig
 
 
 def source_root(source: str) -> str:
@@ -22,6 +23,11 @@ def source_root(source: str) -> str:
     path = os.path.expanduser(place)
     root = str(Path(path if os.path.exists(path) else _fixed(path)))
     return "" if root in (".", "/") else root
+
+
+def source_roots(data: DataConfig) -> tuple[str, ...]:
+    """The root of each source of a corpus."""
+    return tuple(source_root(part.source) for part in data.parts)
 
 
 def below_root(name: str, root: str) -> str | None:
