@@ -27,7 +27,9 @@ FRAME_BYTES = 1 << 20
 _LENGTHS = struct.Struct("<IQI")
 """Bytes of name, text and attributes."""
 _LEVEL = 1
-_NO_ATTRIBUTES: Mapping[str, str] = {}
+NO_ATTRIBUTES: Mapping[str, str] = {}
+SCORE, TIER = "quality", "tier"
+"""Attributes of scored documents: the number, and the tier that it puts them in."""
 
 
 class Document(NamedTuple):
@@ -35,7 +37,7 @@ class Document(NamedTuple):
 
     name: str
     text: str
-    attributes: Mapping[str, str] = _NO_ATTRIBUTES
+    attributes: Mapping[str, str] = NO_ATTRIBUTES
     """What stages know of it, such as its language."""
 
 
@@ -77,7 +79,7 @@ class DocumentSpool:
         """Bytes on disk, without the frame that is not yet full."""
         return self._ends[-1] if self._ends else 0
 
-    def append(self, name: str, text: str, attributes: Mapping[str, str] = _NO_ATTRIBUTES) -> None:
+    def append(self, name: str, text: str, attributes: Mapping[str, str] = NO_ATTRIBUTES) -> None:
         """Add a document.
 
         Args:
@@ -129,7 +131,7 @@ def _documents(frame: bytes) -> Iterator[Document]:
             parts.append(frame[position : position + length])
             position += length
         name, text = (part.decode("utf-8", "surrogatepass") for part in parts[:2])
-        yield Document(name, text, json.loads(parts[2]) if parts[2] else _NO_ATTRIBUTES)
+        yield Document(name, text, json.loads(parts[2]) if parts[2] else NO_ATTRIBUTES)
 
 
 def _codec() -> tuple[Callable[[bytes], bytes], Callable[[bytes], bytes]]:

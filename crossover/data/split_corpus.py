@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +22,7 @@ from crossover.data.cleaning.cleaning_counts import Histogram
 from crossover.data.cleaning.exact_duplicates import drop_repeated_units, text_digest
 from crossover.data.cleaning.normalisation import text_bytes
 from crossover.data.disjoint_split import NO_TASKS, TaskTexts, fill_sides
-from crossover.data.document_spool import Document, DocumentSpool
+from crossover.data.document_spool import NO_ATTRIBUTES, SCORE, Document, DocumentSpool
 from crossover.data.overlap_counts import NearCounts, OverlapCounts
 from crossover.data.packing import PackedExamples, packed
 from crossover.data.sources import SourceCounts, documents, source_bytes
@@ -54,6 +54,8 @@ class SplitSide:
     tokenizer: Tokenizer | None
     names: list[str] = field(default_factory=list)
     lengths: list[int] = field(default_factory=list)
+    tiers: list[str] = field(default_factory=list)
+    """Of its documents; empty where they are not scored."""
     bytes: int = 0
     sizes: Histogram = field(default_factory=Histogram)
     """Bytes of its documents."""
@@ -63,9 +65,10 @@ class SplitSide:
     _characters: int = 0
     _spool: DocumentSpool | None = None
 
-    def add(self, name: str, text: str) -> None:
-        """Append a document."""
+    def add(self, name: str, text: str, tier: str = "") -> None:
+        """Append a document, of a tier where documents are scored."""
         self.names.append(name)
+        self.tiers += [tier] * bool(tier)
         self.bytes += text_bytes(text)
         self.sizes.add(text_bytes(text))
         self.words += len(text.split())
@@ -116,11 +119,12 @@ class SplitSide:
         self._texts.clear()
         self._characters = 0
 
-    def examples(self, data: DataConfig) -> AbstractContextManager[PackedExamples]:
-        """The side's documents as examples; see `packing.packed`."""
+    def examples(self, data: DataConfig, tier: str = "all") -> AbstractContextManager[PackedExamples]:
+        """The side's documents, or those of one tier, as examples; see `packing.packed`."""
         tokens = self.tokens()
         lengths = np.asarray(self.lengths, dtype=np.int64)
-        return packed(tokens, lengths, data.sequence_length, data.packing, self.folder)
+        chosen = None if tier == "all" else np.asarray([own == tier for own in self.tiers], dtype=np.bool_)
+        return packed(tokens, lengths, data.sequence_length, data.packing, self.folder, chosen)
 
 
 @dataclass(frozen=True)
@@ -132,7 +136,7 @@ class SplitCorpus:
     tokenizer: Tokenizer
     counts: SourceCounts
     content: str
-    """SHA-256 over the digests of the distinct documents, in the order that they were read."""
+    """SHA-256 over the digests of the distinct documents and their scores if read, in the order they were read in."""
     near: NearCounts
     contamination: tuple[OverlapCounts, ...]
 
@@ -171,6 +175,7 @@ class SplitDocument(NamedTuple):
     digest: bytes
     """SHA-256 of the text."""
     held_out: bool
+    attributes: Mapping[str, str] = NO_ATTRIBUTES
 
 
 Stage = Callable[[Iterator[Document]], Iterator[Document]]
@@ -197,7 +202,7 @@ def distinct_documents(data: DataConfig, counts: SourceCounts) -> Generator[Spli
 
 def _split_document(document: Document, data: DataConfig) -> SplitDocument:
     digest = text_digest(document.text)
-    return SplitDocument(document.name, document.text, digest, is_held_out(digest, data))
+    return SplitDocument(document.name, document.text, digest, is_held_out(digest, data), document.attributes)
 
 
 def is_held_out(digest: bytes, data: DataConfig) -> bool:
@@ -218,10 +223,10 @@ def _stages(data: DataConfig, counts: SourceCounts) -> list[Stage]:
 def _source_documents(data: DataConfig, counts: SourceCounts) -> Iterator[Document]:
     shown = 0
     with byte_meter("read", data.source_label, source_bytes(data), least=PROGRESS_BYTES) as advance:
-        for name, text in documents(data, counts):
+        for document in documents(data, counts):
             advance(counts.bytes_read - shown)
             shown = counts.bytes_read
-            yield Document(name, text)
+            yield document
 
 
 def _unequal_documents(documents: Iterator[Document], counts: SourceCounts) -> Iterator[Document]:
@@ -241,8 +246,8 @@ def _read(data: DataConfig, train: SplitSide, validation: SplitSide, scratch: Pa
     train.sizes = validation.sizes = counts.cleaning.bytes_kept
     with DocumentSpool(scratch) as spool:
         for document in distinct_documents(data, counts):
-            content.update(document.digest)
-            spool.append(document.name, document.text)
+            content.update(document.digest + document.attributes.get(SCORE, "").encode())
+            spool.append(document.name, document.text, document.attributes)
 
         def read() -> Iterator[SplitDocument]:
             return (_split_document(document, data) for document in spool)

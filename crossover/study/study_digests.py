@@ -37,13 +37,16 @@ def corpus_digest(data: DataConfig) -> str:
 
 def dataset_digest(study: StudyConfig) -> str:
     """Of a request for a prepared corpus: what to read and how, and the budgets."""
-    budgets = list(study.grid.unique_tokens)
-    return digest_of({"version": DATASET_VERSION, "data": _data_values(study.data), "budgets": budgets})
+    grid = study.grid
+    tiers = {"quality": list(grid.quality)} if grid.quality else {}
+    values = {"version": DATASET_VERSION, "data": _data_values(study.data), "budgets": list(grid.unique_tokens)}
+    return digest_of(values | tiers)
 
 
 def _data_values(data: DataConfig) -> dict[str, object]:
-    """The settings, the tokenizer by what decides it."""
-    return data.model_dump(mode="json") | {"tokenizer": tokenizer_identity(data.tokenizer)}
+    """The settings, the tokenizer by what decides it; without those of a column of scores where none is read."""
+    unread = {"quality": {"column", "order"}} if data.quality.scorer != "column" else None
+    return data.model_dump(mode="json", exclude=unread) | {"tokenizer": tokenizer_identity(data.tokenizer)}
 
 
 def run_digest(study: StudyConfig, run: RunId, examples: str) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from crossover.data.cleaning.normalisation import normalise
+from crossover.data.document_spool import NO_ATTRIBUTES, SCORE, Document
 from crossover.data.sources.bad_documents import BadDocument, bad_document_error
 from crossover.data.sources.column_documents import arrow_rows, parquet_rows
 from crossover.data.sources.hub_datasets import HubReader
@@ -20,7 +21,7 @@ from crossover.data.sources.packed_files import unpacked
 from crossover.data.sources.source_counts import PartCounts, SourceCounts
 from crossover.data.sources.source_files import LocalFile, SourceFile, matching_files
 from crossover.data.sources.source_trees import note_tree_file
-from crossover.data.sources.text_documents import Piece, json_lines, plain_text, too_long
+from crossover.data.sources.text_documents import Piece, Scored, json_lines, plain_text, too_long
 from crossover.errors import DataError
 from crossover.storage.s3_transfer import ChangedError
 from crossover.study.data_config import DataConfig
@@ -102,7 +103,7 @@ class FileReader:
         part.bytes_read = before + file.size
 
 
-def documents(config: DataConfig, counts: SourceCounts) -> Iterator[tuple[str, str]]:
+def documents(config: DataConfig, counts: SourceCounts) -> Iterator[Document]:
     """Documents of a corpus in a fixed order.
 
     Args:
@@ -110,7 +111,7 @@ def documents(config: DataConfig, counts: SourceCounts) -> Iterator[tuple[str, s
         counts: updated while the documents are read.
 
     Yields:
-        Name and normalised text of each document that is not empty.
+        Each document that is not empty, its text normalised, with the attribute `quality` where scores are read.
 
     Raises:
         DataError: the source has no file, a file cannot be read, or a document is bad and the study refuses those.
@@ -119,13 +120,13 @@ def documents(config: DataConfig, counts: SourceCounts) -> Iterator[tuple[str, s
     if not config.sources:
         part = PartCounts(config.source)
         counts.parts.append(part)
-        yield from ((name, text) for name, text, _ in _texts(config, counts, part))
+        yield from (document for document, _ in _texts(config, counts, part))
         part.ended = True
         return
     yield from _mixture(config, counts)
 
 
-def _mixture(config: DataConfig, counts: SourceCounts) -> Iterator[tuple[str, str]]:
+def _mixture(config: DataConfig, counts: SourceCounts) -> Iterator[Document]:
     """Documents of several sources, the next always of the one that is furthest behind its share of the bytes.
 
     Hence the shares hold in every prefix, up to a document. The mixture ends where the next source has ended.
@@ -140,17 +141,16 @@ def _mixture(config: DataConfig, counts: SourceCounts) -> Iterator[tuple[str, st
         ]
         while True:
             behind = min(range(len(parts)), key=lambda n: (given[n] / config.sources[n].share, n))
-            document = next(streams[behind], None)
-            if document is None:
+            found = next(streams[behind], None)
+            if found is None:
                 parts[behind].ended = True
                 return
-            name, text, size = document
-            given[behind] += size
-            yield name, text
+            given[behind] += found[1]
+            yield found[0]
 
 
-def _texts(config: DataConfig, counts: SourceCounts, part: PartCounts) -> Generator[tuple[str, str, int], None, None]:
-    """Name, normalised text and bytes of each document of one source that is not empty."""
+def _texts(config: DataConfig, counts: SourceCounts, part: PartCounts) -> Generator[tuple[Document, int], None, None]:
+    """Each document of one source that is not empty, its text normalised, and its bytes before that."""
     for name, place, piece in READERS[config.source.partition(":")[0]].pieces(config, counts, part):
         checked = _checked(piece, config)
         if isinstance(checked, BadDocument):
@@ -164,13 +164,16 @@ def _texts(config: DataConfig, counts: SourceCounts, part: PartCounts) -> Genera
             continue
         part.documents += 1
         part.bytes += size
-        yield name, text, size
+        attributes = {SCORE: repr(piece.score)} if isinstance(piece, Scored) else NO_ATTRIBUTES
+        yield Document(name, text, attributes), size
 
 
 def _checked(piece: Piece, config: DataConfig) -> tuple[str, int] | BadDocument:
     """A document's text and its bytes in UTF-8, or what is wrong with it."""
     if isinstance(piece, BadDocument):
         return piece
+    if isinstance(piece, Scored):
+        return _checked(piece.text, config)
     try:
         text, size = (piece, len(piece.encode())) if isinstance(piece, str) else (piece.decode("utf-8-sig"), len(piece))
     except UnicodeEncodeError as error:
