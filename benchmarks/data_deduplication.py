@@ -67,7 +67,7 @@ def _words(source: str) -> Iterator[str]:
     """Words of letters alone, so that both see the same shingles; a second round of the source is shuffled."""
     rounds = 0
     while True:
-        for _, text in documents(DataConfig(source=source), SourceCounts()):
+        for _, text, _ in documents(DataConfig(source=source), SourceCounts()):
             words = re.findall("[a-z]+", text.lower())
             if rounds:
                 np.random.default_rng(rounds).shuffle(words)

@@ -184,7 +184,7 @@ def _texts(source: str) -> Iterator[str]:
     """Documents of a few kilobytes; where the source is too short it is read again, each document with a number."""
     draw, again = np.random.default_rng(0), 0
     while True:
-        for _, text in documents(DataConfig(source=source), SourceCounts()):
+        for _, text, _ in documents(DataConfig(source=source), SourceCounts()):
             start = 0
             while start < len(text):
                 end = start + int(draw.integers(500, 8000))

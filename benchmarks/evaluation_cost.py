@@ -207,7 +207,7 @@ def _share_of_a_study() -> None:
         with read_corpus(study.data, root) as corpus:
             dataset = prepare_dataset(study, corpus, root / "dataset")
             tasks = {DOMAIN_CLOZE: prepare_cloze(study, dataset, corpus, root / "cloze")}
-        inputs = evaluation_inputs(study, dataset, tasks, study.cells[0].unique_tokens)
+        inputs = evaluation_inputs(study, dataset, tasks, study.cells[0])
         for arm in study.arms:
             spec = RunSpec(study=study, cell=study.cells[0], arm=arm, seed=0)
             began = time.perf_counter()
@@ -215,9 +215,7 @@ def _share_of_a_study() -> None:
             trained = time.perf_counter()
             for step, parts in planned_parts(study, inputs, spec.id, spec.digest).items():
                 folder = step_folder(root / arm / "checkpoints", step)
-                evaluate_checkpoint(
-                    folder, "", parts, dataset, tasks, study.evaluation, unique_tokens=spec.cell.unique_tokens
-                )
+                evaluate_checkpoint(folder, "", parts, dataset, tasks, study.evaluation, cell=spec.cell)
             done = time.perf_counter()
             training, measuring = trained - began, done - trained
             print(f"| {arm} | {training:.1f} | {measuring:.1f} | {measuring / (done - began):.1%} |", flush=True)

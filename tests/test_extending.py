@@ -65,7 +65,7 @@ def test_corpus_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(source_config, "SOURCES", (*source_config.SOURCES, "markdown:"))
     (tmp_path / "page.md").write_text("# Title\n\n## One\nfirst\n\n## Two\nsecond\n")
     config = DataConfig(source=f"markdown:{tmp_path}/*.md")
-    assert [text for _, text in documents(config, SourceCounts())] == ["# Title", "One\nfirst", "Two\nsecond"]
+    assert [text for _, text, _ in documents(config, SourceCounts())] == ["# Title", "One\nfirst", "Two\nsecond"]
 
 
 def test_task() -> None:

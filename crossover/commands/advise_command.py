@@ -30,6 +30,8 @@ _SENTENCE = re.compile(r"(?<=\.) (?=[A-Z])")
 def advise(options: argparse.Namespace) -> int:
     """Print what to choose for so many unique tokens, parameters and FLOPs; by default for every cell that was run.
 
+    Where tiers of quality were compared, there is an answer for each of them.
+
     Raises:
         StudyError: a number is not positive, unique tokens and parameters are not given together, or the budget is less
             than an optimizer step of every cell.
@@ -38,6 +40,7 @@ def advise(options: argparse.Namespace) -> int:
     from crossover.analysis.across.budget_advice import advise_all
     from crossover.analysis.across.next_experiments import without_edits
     from crossover.report import because, choice_sentence, serving_lines
+    from crossover.report.number_formats import tier
 
     workspace = workspace_at(options.workspace)
     context = read_report(report_json(workspace))
@@ -57,8 +60,19 @@ def advise(options: argparse.Namespace) -> int:
         results = advise_all(cells, flops=flops, epochs=epochs, study=runs, draws=draws)
     else:
         unique_tokens, parameters = size
-        requested = {"unique_tokens": unique_tokens, "parameters": parameters}
-        results = (advise_on(cells, **requested, flops=flops, epochs=epochs, study=runs, draws=draws),)
+        results = tuple(
+            advise_on(
+                cells,
+                unique_tokens=unique_tokens,
+                parameters=parameters,
+                quality=quality,
+                flops=flops,
+                epochs=epochs,
+                study=runs,
+                draws=draws,
+            )
+            for quality in dict.fromkeys(facts.quality for facts, _ in cells)
+        )
     if not context.measured_here:
         results = tuple(map(without_edits, results))
     if all(advice.basis == "no budget" for advice in results):
@@ -81,8 +95,8 @@ def advise(options: argparse.Namespace) -> int:
         print(json.dumps(rows, indent=1, ensure_ascii=False))
         return 0
     for advice in results:
-        facts = f"{advice.unique_tokens:,} unique tokens, {advice.parameters:,} parameters{_budget_words(advice)}"
-        print(f"{facts}: {choice_sentence(context, advice)}")
+        facts = f"{advice.unique_tokens:,} unique tokens, {advice.parameters:,} parameters{tier(advice.quality)}"
+        print(f"{facts}{_budget_words(advice)}: {choice_sentence(context, advice)}")
         first, *others = _SENTENCE.split(because(context, advice))
         print(f"  Because: {first}")
         for sentence in others:

@@ -69,7 +69,7 @@ def prepare(options: argparse.Namespace) -> int:
             f"{manifest.documents:,} documents (dropped: {manifest.duplicates_dropped} duplicates, "
             f"{manifest.undecodable_dropped} not UTF-8), "
             f"{manifest.available_tokens:,} training tokens available, "
-            f"budgets {', '.join(f'{b.tokens:,}' for b in manifest.budgets)}, "
+            f"budgets {manifest.budget_words}, "
             f"{manifest.validation_examples * manifest.sequence_length:,} validation tokens"
         )
         print(*cleaning_lines(manifest.cleaning), reference.uri, sep="\n")

@@ -20,12 +20,10 @@ from crossover.data.split_corpus import distinct_documents
 from crossover.errors import DataError
 from crossover.field_faults import validate_fields
 from crossover.study.data_config import DataConfig
-from crossover.study.source_config import SOURCES
+from crossover.study.source_config import SOURCES, WITH_COLUMNS
 from crossover.tokenization.tokenizer import BYTES
 
 ENDINGS = {"jsonl": (".jsonl", ".ndjson"), "parquet": (".parquet",), "arrow": (".arrow", ".feather")}
-WITH_FIELDS = ("jsonl:", "parquet:", "arrow:", "hf:")
-"""Kinds of sources whose documents are fields."""
 SEPARATORS = ("<|endoftext|>", "\f", "\n\n\n\n", "\n\n\n", "\n\n")
 """What may stand between the documents of one file, tried in this order."""
 FEWEST_DOCUMENTS = 20
@@ -113,7 +111,7 @@ def source_of(corpus: str, *, text_field: str = "", separator: str = "") -> Data
     """
     source = corpus if corpus.startswith(SOURCES) else _source(corpus)
     fields = {"source": source, "separator": separator, "bad_documents": "skip"}
-    if not source.startswith(WITH_FIELDS):
+    if not source.startswith(WITH_COLUMNS):
         return validate_fields(DataConfig, fields)
     data = validate_fields(DataConfig, fields | ({"text_field": text_field} if text_field else {}))
     return data if text_field else data.model_copy(update={"text_field": _text_field(data)})

@@ -1,7 +1,8 @@
 """A prepared corpus on disk, and its manifest.
 
 train.bin       uint16 or uint32 (examples, L): the largest budget; every smaller one is a prefix of it, hence nested;
-                all examples of the corpus, where each seed draws a sample of its own
+                all examples of the corpus, where each seed draws a sample of its own; of a study that compares tiers
+                of quality, this for one tier after the other
 validation.bin  the same (examples, L): held-out documents
 tokenizer.json  of the ids
 manifest.json   digests, counts, settings; written last
@@ -11,11 +12,18 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from crossover.counter_rng import Stream, generator
 from crossover.data.cleaning.cleaning_counts import CleaningCounts, Histogram
@@ -29,15 +37,42 @@ MANIFEST = "manifest.json"
 TRAIN, VALIDATION = "train.bin", "validation.bin"
 
 
-class Budget(BaseModel):
-    """One nested budget: the first `examples` rows of train.bin."""
+class _Record(BaseModel):
+    """A part of a manifest. Fields of later versions are left out while they are empty, so that digests stay."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    _later: ClassVar[frozenset[str]] = frozenset({"quality", "tiers"})
+
+    @model_serializer(mode="wrap")
+    def _without_later_fields(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in handler(self).items() if value or name not in self._later}
+
+
+class Budget(_Record):
+    """One nested budget: the first `examples` rows of train.bin, or of its tier in it."""
 
     unique_tokens: int
     examples: int
     tokens: int
     digest: str
+    quality: str = ""
+    """The tier that it is of; empty in a study that does not compare tiers."""
+
+
+class TierRows(_Record):
+    """The part of train.bin that is of one tier of quality."""
+
+    quality: str
+    first: int
+    """Number of its first row."""
+    examples: int
+    """Its rows."""
+    documents: int
+    available_tokens: int
+    """Tokens of all its examples, of which budgets take a part."""
+    joined_tokens: int
+    """Those of examples that were joined from the ends of documents and from short ones."""
+    tail_tokens_dropped: int
 
 
 class TokenCounts(BaseModel):
@@ -55,10 +90,8 @@ class TokenCounts(BaseModel):
     """Tokens per word, words being what stands between blanks."""
 
 
-class DatasetManifest(BaseModel):
+class DatasetManifest(_Record):
     """What a prepared corpus is; small, passed between stages."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["dataset"] = "dataset"
     request: str
@@ -66,7 +99,7 @@ class DatasetManifest(BaseModel):
     corpus: str
     """Digest of how the corpus was read, cleaned, split and cut: `study_digests.corpus_digest`."""
     content: str
-    """SHA-256 over the digests of the distinct documents, in the order that they were read."""
+    """SHA-256 over the digests of the distinct documents and their scores if read, in the order they were read in."""
     source: str
     tokenizer: str
     sequence_length: int
@@ -103,6 +136,8 @@ class DatasetManifest(BaseModel):
     document_tokens: Histogram = Field(default_factory=Histogram)
     """Tokens of the documents of both sides."""
     budgets: tuple[Budget, ...]
+    tiers: tuple[TierRows, ...] = ()
+    """Of a study that compares tiers of quality."""
     files: dict[str, str]
 
     @property
@@ -120,16 +155,29 @@ class DatasetManifest(BaseModel):
         """What readers of a result must know of it."""
         return tuple(overlap_warnings(self.near, self.contamination))
 
-    def budget(self, unique_tokens: int) -> Budget:
-        """The budget of so many unique tokens.
+    @property
+    def budget_words(self) -> str:
+        """The tokens of the budgets, by tier where tiers are compared."""
+        tokens: dict[str, list[str]] = {}
+        for budget in self.budgets:
+            tokens.setdefault(budget.quality, []).append(f"{budget.tokens:,}")
+        return "; ".join(f"{tier} {', '.join(listed)}".strip() for tier, listed in tokens.items())
+
+    def budget(self, unique_tokens: int, quality: str = "") -> Budget:
+        """The budget of so many unique tokens, of a tier where tiers are compared.
 
         Raises:
             KeyError: the dataset has no such budget.
         """
         for budget in self.budgets:
-            if budget.unique_tokens == unique_tokens:
+            if (budget.unique_tokens, budget.quality) == (unique_tokens, quality):
                 return budget
-        raise KeyError(unique_tokens)
+        raise KeyError(unique_tokens, quality)
+
+    def rows(self, quality: str = "") -> slice:
+        """The rows of train.bin that budgets, of a tier where tiers are compared, are taken from."""
+        own = next((tier for tier in self.tiers if tier.quality == quality), None)
+        return slice(0, self.train_examples) if own is None else slice(own.first, own.first + own.examples)
 
 
 class Dataset:
@@ -169,9 +217,10 @@ class Dataset:
         """Of the ids."""
         return read_tokenizer(self.folder)
 
-    def train(self, unique_tokens: int, seed: int = 0) -> NDArray[np.unsignedinteger]:
-        """Examples (n, L) of a budget: a prefix of all, or of the seed's own order of them, copied to memory."""
-        rows, count = self._rows(TRAIN, self.manifest.train_examples), self.manifest.budget(unique_tokens).examples
+    def train(self, unique_tokens: int, seed: int = 0, quality: str = "") -> NDArray[np.unsignedinteger]:
+        """Examples (n, L) of a budget: a prefix of its tier's, or of the seed's own order of them, copied to memory."""
+        count = self.manifest.budget(unique_tokens, quality).examples
+        rows = self._rows(TRAIN, self.manifest.train_examples)[self.manifest.rows(quality)]
         if not self.manifest.resampled:
             return rows[:count]
         order = generator(seed, Stream.RESAMPLING).permutation(len(rows))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from crossover.data.cleaning.cleaning_counts import TierCounts
 from crossover.data.contamination import ContaminationCheck, batches
 from crossover.data.deduplication.near_duplicates import split_by_cluster
-from crossover.data.document_spool import Document
+from crossover.data.document_spool import TIER, Document
 from crossover.data.overlap_counts import NAMES, NearCounts, OverlapCounts
 from crossover.data.quality_tiers import select_tier
 from crossover.study.data_config import DataConfig
@@ -62,16 +62,16 @@ def fill_sides(
     held_out_texts = ((document.name, document.text) for number, document in enumerate(read()) if measured[number])
     check = ContaminationCheck(data.contamination, held_out_texts, tasks)
     used = np.zeros(len(kept), dtype=np.bool_)
-    for batch in batches(((number, name), text) for number, name, text in _of_tier(data, read, kept, held_out, tiers)):
-        training = [(name, text) for (number, name), text in batch if not held_out[number]]
+    for batch in batches(((number, one), one.text) for number, one in _of_tier(data, read, kept, held_out, tiers)):
+        training = [(one.name, text) for (number, one), text in batch if not held_out[number]]
         dropped = iter(check.dropped(training))
-        for (number, name), text in batch:
+        for (number, one), text in batch:
             if held_out[number]:
-                validation.add(name, text)
+                validation.add(one.name, text)
             elif next(dropped):
                 continue
             else:
-                train.add(name, text)
+                train.add(one.name, text, one.attributes.get(TIER, ""))
             used[number] = True
     near = _near_counts(data.deduplication.near, first, held_out, used, train.names, validation.names)
     return near.model_copy(update={"dropped": near_dropped}), check.counts()
@@ -83,19 +83,19 @@ def _of_tier(
     kept: NDArray[np.bool_],
     held_out: NDArray[np.bool_],
     tiers: dict[str, TierCounts],
-) -> Iterator[tuple[int, str, str]]:
-    """Number, name and text of the documents that are kept; of the training documents, those of the study's tier.
+) -> Iterator[tuple[int, Document]]:
+    """The documents that are kept, with their numbers; of the training documents, those of the study's tier.
 
     The tier is chosen last, so that every tier is measured on the same held-out documents.
     """
     left: Iterator[Document] = (
-        Document(document.name, document.text, {_NUMBER: str(number)})
+        Document(document.name, document.text, {**document.attributes, _NUMBER: str(number)})
         for number, document in enumerate(read())
         if kept[number]
     )
     if data.quality.scorer != "none":
         left = select_tier(left, data.quality, lambda one: bool(held_out[int(one.attributes[_NUMBER])]), tiers)
-    return ((int(document.attributes[_NUMBER]), document.name, document.text) for document in left)
+    return ((int(document.attributes[_NUMBER]), document) for document in left)
 
 
 def _near_counts(

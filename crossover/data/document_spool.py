@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, NamedTuple, Self
 
-from crossover.data.sources.optional_modules import optional_module
+from crossover.data.optional_modules import optional_module
 from crossover.files import workspace_error
 from crossover.settings import get_settings
 
@@ -32,7 +32,9 @@ _FRAME = struct.Struct("<Q")
 _ZSTANDARD = bytes.fromhex("28b52ffd")
 """What frames of zstandard begin with; those of zlib do not."""
 _LEVEL = 1
-_NO_ATTRIBUTES: Mapping[str, str] = {}
+NO_ATTRIBUTES: Mapping[str, str] = {}
+SCORE, TIER = "quality", "tier"
+"""Attributes of scored documents: the number, and the tier that it puts them in."""
 
 
 class Document(NamedTuple):
@@ -40,7 +42,7 @@ class Document(NamedTuple):
 
     name: str
     text: str
-    attributes: Mapping[str, str] = _NO_ATTRIBUTES
+    attributes: Mapping[str, str] = NO_ATTRIBUTES
     """What stages know of it, such as its language."""
 
 
@@ -82,7 +84,7 @@ class DocumentSpool:
         """Bytes on disk, without the frame that is not yet full."""
         return self._ends[-1] if self._ends else 0
 
-    def append(self, name: str, text: str, attributes: Mapping[str, str] = _NO_ATTRIBUTES) -> None:
+    def append(self, name: str, text: str, attributes: Mapping[str, str] = NO_ATTRIBUTES) -> None:
         """Add a document.
 
         Args:
@@ -131,7 +133,7 @@ class DocumentWriter:
         self._file, self._frame = file, bytearray()
         self._compress = _codec()[0]
 
-    def append(self, name: str, text: str, attributes: Mapping[str, str] = _NO_ATTRIBUTES) -> None:
+    def append(self, name: str, text: str, attributes: Mapping[str, str] = NO_ATTRIBUTES) -> None:
         """Add a document, as to a spool."""
         _pack(self._frame, name, text, attributes)
         if len(self._frame) >= FRAME_BYTES:
@@ -180,7 +182,7 @@ def _documents(frame: bytes) -> Iterator[Document]:
             parts.append(frame[position : position + length])
             position += length
         name, text = (part.decode("utf-8", "surrogatepass") for part in parts[:2])
-        yield Document(name, text, json.loads(parts[2]) if parts[2] else _NO_ATTRIBUTES)
+        yield Document(name, text, json.loads(parts[2]) if parts[2] else NO_ATTRIBUTES)
 
 
 def _codec() -> tuple[Callable[[bytes], bytes], Callable[[bytes], bytes]]:

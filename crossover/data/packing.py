@@ -10,8 +10,8 @@ Every document ends with EOS. At most L - 1 tokens of a side are dropped, and no
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,7 +53,12 @@ class PackedExamples:
 
 @contextmanager
 def packed(
-    tokens: NDArray[np.unsignedinteger], lengths: NDArray[np.int64], length: int, packing: Packing, scratch: Path
+    tokens: NDArray[np.unsignedinteger],
+    lengths: NDArray[np.int64],
+    length: int,
+    packing: Packing,
+    scratch: Path,
+    chosen: NDArray[np.bool_] | None = None,
 ) -> Iterator[PackedExamples]:
     """The examples of documents.
 
@@ -62,31 +67,43 @@ def packed(
         lengths: tokens of each document.
         length: tokens of an example, L.
         packing: how documents become examples.
-        scratch: folder for leftovers while the context is open.
+        scratch: folder for leftovers, and for chosen documents, while the context is open.
+        chosen: which documents become examples, as if there were no others; None: all. Shape (documents,).
 
     Raises:
         OSError: the scratch folder cannot be written.
     """
-    if packing == "stream":
-        count = len(tokens) // length
-        none = np.empty((0, length), dtype=tokens.dtype)
-        yield PackedExamples(tokens, np.arange(count) * length, none, length, len(tokens) - count * length)
-        return
-    ends = lengths.cumsum()
-    examples = lengths // length
-    document = np.repeat(np.arange(len(lengths)), examples)
-    within = np.arange(examples.sum()) - np.repeat(examples.cumsum() - examples, examples)
-    starts = (ends - lengths)[document] + within * length
-    left = lengths % length
+    with ExitStack() as stack:
+        if chosen is not None:
+            ends, lengths = lengths.cumsum()[chosen], lengths[chosen]
+            parts = (slice(end - size, end) for end, size in zip(ends.tolist(), lengths.tolist(), strict=True))
+            tokens = stack.enter_context(_gathered(tokens, parts, int(lengths.sum()), scratch))
+        if packing == "stream":
+            count = len(tokens) // length
+            none = np.empty((0, length), dtype=tokens.dtype)
+            yield PackedExamples(tokens, np.arange(count) * length, none, length, len(tokens) - count * length)
+            return
+        ends = lengths.cumsum()
+        examples, left = lengths // length, lengths % length
+        document = np.repeat(np.arange(len(lengths)), examples)
+        within = np.arange(examples.sum()) - np.repeat(examples.cumsum() - examples, examples)
+        starts = (ends - lengths)[document] + within * length
+        joined = stack.enter_context(_gathered(tokens, _ranges(ends - left, left), int(left.sum()), scratch))
+        count = len(joined) // length
+        leftovers = joined[: count * length].reshape(count, length)
+        yield PackedExamples(tokens, starts, leftovers, length, len(joined) - count * length)
+
+
+@contextmanager
+def _gathered(
+    tokens: NDArray[np.unsignedinteger], parts: Iterable[slice | NDArray[np.int64]], total: int, scratch: Path
+) -> Iterator[NDArray[np.unsignedinteger]]:
+    """Parts of the tokens end to end, `total` in all, in a scratch file while the context is open."""
     with tempfile.TemporaryFile(dir=scratch) as file:
-        for part in _ranges(ends - left, left):
+        for part in parts:
             file.write(tokens[part].tobytes())
         file.flush()
-        total = int(left.sum())
-        joined = np.memmap(file, dtype=tokens.dtype, mode="r") if total else np.empty(0, dtype=tokens.dtype)
-        count = total // length
-        leftovers = joined[: count * length].reshape(count, length)
-        yield PackedExamples(tokens, starts, leftovers, length, total - count * length)
+        yield np.memmap(file, dtype=tokens.dtype, mode="r") if total else np.empty(0, dtype=tokens.dtype)
 
 
 def _ranges(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:

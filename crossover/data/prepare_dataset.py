@@ -1,14 +1,15 @@
 """From a split corpus to a dataset and the domain cloze task: cut, order, budget.
 
 `crossover.data.packing` makes examples of documents. They are put in one fixed random order; a budget of U unique
-tokens is its first U // L examples. Hence budgets are nested, and a small one is as diverse as the corpus allows. Where
-seeds draw samples of their own, all examples of the corpus are kept, and each seed puts them in an order of its own.
+tokens is its first U // L examples. Hence budgets are nested, and a small one is as diverse as the corpus allows. A
+study that compares tiers of quality has this for each of them, from the documents of that tier alone. Where seeds draw
+samples of their own, all examples are kept, and each seed puts them in an order of its own.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from itertools import chain
 from pathlib import Path
@@ -19,10 +20,20 @@ from numpy.typing import NDArray
 
 from crossover.counter_rng import Stream, generator
 from crossover.data.cleaning.cleaning_counts import Histogram
-from crossover.data.dataset import MANIFEST, TRAIN, VALIDATION, Budget, Dataset, DatasetManifest, TokenCounts
+from crossover.data.dataset import (
+    MANIFEST,
+    TRAIN,
+    VALIDATION,
+    Budget,
+    Dataset,
+    DatasetManifest,
+    TierRows,
+    TokenCounts,
+)
 from crossover.data.dataset_digests import corpus_digest, dataset_digest
 from crossover.data.domain_cloze import HeldOut, build_items
 from crossover.data.packing import PackedExamples
+from crossover.data.quality_tiers import TIERS
 from crossover.data.sources import SourceCounts, SourceReport
 from crossover.data.split_corpus import SplitCorpus, distinct_documents
 from crossover.data.task_items import TaskItems, write_cloze_items
@@ -49,16 +60,16 @@ def prepare_dataset(study: StudyConfig, corpus: SplitCorpus, folder: Path) -> Da
     """
     length, train, validation = study.data.sequence_length, corpus.train, corpus.validation
     tokenizer = corpus.tokenizer
-    with train.examples(study.data) as examples, validation.examples(study.data) as held_out:
-        _check_enough(study, corpus, len(examples), len(held_out))
-        order = generator(0, Stream.BUDGETS, epoch=0).permutation(len(examples))
-        held = generator(0, Stream.BUDGETS, epoch=1).permutation(len(held_out))
-        rows = len(order) if study.data.resample else max(study.grid.unique_tokens) // length
-        held_rows = min(study.data.validation_tokens // length, len(held))
-        _write_rows(folder / TRAIN, examples, order[:rows])
-        _write_rows(folder / VALIDATION, held_out, held[:held_rows])
-        available, joined = len(examples), len(examples.leftovers)
-        dropped, held_joined = examples.dropped, len(held_out.leftovers)
+    _check_documents(study, corpus)
+    with validation.examples(study.data) as held_out:
+        _check_held_out(study, len(held_out))
+        order = generator(0, Stream.BUDGETS, epoch=1).permutation(len(held_out))
+        held_rows = min(study.data.validation_tokens // length, len(order))
+        _write_rows(folder / VALIDATION, _blocks(held_out, order[:held_rows]))
+        held_joined = len(held_out.leftovers) * length
+    tiers: list[TierRows] = []
+    _write_rows(folder / TRAIN, _training_blocks(study, corpus, tiers))
+    side = _whole_side(study, corpus, tiers)
     write_text(folder / TOKENIZER, tokenizer.json_text)
     write_json(folder / TOKENIZER_CONFIG, tokenizer.hugging_face_config(length))
     manifest = DatasetManifest(
@@ -87,16 +98,17 @@ def prepare_dataset(study: StudyConfig, corpus: SplitCorpus, folder: Path) -> Da
             dtype="<u2" if tokenizer.dtype.itemsize == 2 else "<u4",
             fertility=train.text_tokens / max(1, train.words),
         ),
-        tail_tokens_dropped=dropped,
-        available_tokens=available * length,
-        joined_tokens=joined * length,
-        train_examples=rows,
+        tail_tokens_dropped=side.tail_tokens_dropped,
+        available_tokens=side.available_tokens,
+        joined_tokens=side.joined_tokens,
+        train_examples=sum(tier.examples for tier in tiers),
         validation_examples=held_rows,
-        document_end=tokenizer.eos if _holds_several(study, joined + held_joined) else None,
+        document_end=tokenizer.eos if _holds_several(study, side.joined_tokens + held_joined) else None,
         resampled=study.data.resample,
         cleaning=corpus.counts.cleaning,
         document_tokens=Histogram.of(chain(train.lengths, validation.lengths)),
-        budgets=tuple(_budgets(study, folder, tokenizer)),
+        budgets=tuple(budget for tier in tiers for budget in _budgets(study, folder, tokenizer, tier)),
+        tiers=tuple(tiers) if study.grid.quality else (),
         files={name: digest_of_file(folder / name) for name in (TRAIN, VALIDATION, TOKENIZER, TOKENIZER_CONFIG)},
     )
     write_json(folder / MANIFEST, manifest.model_dump(mode="json"))
@@ -140,14 +152,15 @@ def check_budget(study: StudyConfig) -> None:
     raise _budget_error(study, tokens // length)
 
 
-def _budget_error(study: StudyConfig, examples: int, left_out: str = "") -> DataError:
+def _budget_error(study: StudyConfig, examples: int, left_out: str = "", tier: str = "") -> DataError:
     available = examples * study.data.sequence_length
     where = " to the source of the mixture that ends first" if study.data.sources else ""
+    where += f", or leave {tier} out of grid.quality" if tier else ""
+    holder = f"the tier {tier} holds" if tier else "the corpus yields"
     return DataError(
         "data.budget-too-large",
         field="grid.unique_tokens",
-        problem=f"a budget of {max(study.grid.unique_tokens):,} tokens is requested, the corpus yields {available:,}"
-        f"{left_out}",
+        problem=f"a budget of {max(study.grid.unique_tokens):,} tokens is requested, {holder} {available:,}{left_out}",
         remedy=f"lower grid.unique_tokens to at most {available} or add documents{where}",
     )
 
@@ -163,8 +176,8 @@ def _left_out(corpus: SplitCorpus) -> str:
     return f" (left out: {text})" if text else ""
 
 
-def _check_enough(study: StudyConfig, corpus: SplitCorpus, train_examples: int, held_examples: int) -> None:
-    length, train, held = study.data.sequence_length, len(corpus.train.names), len(corpus.validation.names)
+def _check_documents(study: StudyConfig, corpus: SplitCorpus) -> None:
+    train, held = len(corpus.train.names), len(corpus.validation.names)
     if train + held == 0:
         raise DataError(
             "data.empty",
@@ -180,13 +193,14 @@ def _check_enough(study: StudyConfig, corpus: SplitCorpus, train_examples: int, 
             f"{_left_out(corpus)}",
             remedy="give more documents, set data.separator to cut files into documents, or change the fraction",
         )
-    if max(study.grid.unique_tokens) // length > train_examples:
-        raise _budget_error(study, train_examples, _left_out(corpus))
-    if held_examples == 0:
+
+
+def _check_held_out(study: StudyConfig, examples: int) -> None:
+    if examples == 0:
         raise DataError(
             "data.held-out-too-short",
             field="data.sequence_length",
-            problem=f"the held-out documents are not as long as one example of {length} tokens",
+            problem=f"the held-out documents are not as long as one example of {study.data.sequence_length} tokens",
             remedy="lower data.sequence_length or raise data.validation_fraction",
         )
 
@@ -196,18 +210,74 @@ def _holds_several(study: StudyConfig, joined: int) -> bool:
     return study.data.attention == "document" and (joined > 0 or study.data.packing == "stream")
 
 
-def _write_rows(path: Path, examples: PackedExamples, order: NDArray[np.int64]) -> None:
+def _write_rows(path: Path, blocks: Iterator[NDArray[np.unsignedinteger]]) -> None:
     def write(file: IO[bytes]) -> None:
-        for block in np.array_split(order, max(1, -(-len(order) * examples.length // TOKENS_AT_ONCE))):
-            file.write(np.ascontiguousarray(examples.rows(block)).tobytes())
+        for block in blocks:
+            file.write(np.ascontiguousarray(block).tobytes())
 
     write_atomically(path, write)
 
 
-def _budgets(study: StudyConfig, folder: Path, tokenizer: Tokenizer) -> Iterator[Budget]:
+def _blocks(examples: PackedExamples, order: NDArray[np.int64]) -> Iterator[NDArray[np.unsignedinteger]]:
+    """Examples in an order, some at a time."""
+    for block in np.array_split(order, max(1, -(-len(order) * examples.length // TOKENS_AT_ONCE))):
+        yield examples.rows(block)
+
+
+def _training_blocks(
+    study: StudyConfig, corpus: SplitCorpus, tiers: list[TierRows]
+) -> Iterator[NDArray[np.unsignedinteger]]:
+    """The rows of train.bin, one tier after the other where tiers are compared; says in `tiers` what it yielded.
+
+    Raises:
+        DataError: a budget is larger than a tier, or than the corpus.
+    """
+    for tier in study.grid.quality or ("",):
+        with corpus.train.examples(study.data, tier or "all") as examples:
+            rows = max(study.grid.unique_tokens) // study.data.sequence_length
+            if rows > len(examples):
+                raise _budget_error(study, len(examples), _left_out(corpus), tier)
+            order = generator(0, Stream.BUDGETS, epoch=0).permutation(len(examples))
+            order = order if study.data.resample else order[:rows]
+            first = sum(before.examples for before in tiers)
+            tiers.append(_tier_rows(corpus, tier, examples).model_copy(update={"first": first, "examples": len(order)}))
+            yield from _blocks(examples, order)
+
+
+def _tier_rows(corpus: SplitCorpus, tier: str, examples: PackedExamples) -> TierRows:
+    """What a tier, or the whole training side, holds; none of it is in train.bin yet."""
+    train = corpus.train
+    return TierRows(
+        quality=tier,
+        first=0,
+        examples=0,
+        documents=train.tiers.count(tier) if tier in TIERS else len(train.names),
+        available_tokens=len(examples) * examples.length,
+        joined_tokens=len(examples.leftovers) * examples.length,
+        tail_tokens_dropped=examples.dropped,
+    )
+
+
+def _whole_side(study: StudyConfig, corpus: SplitCorpus, tiers: Iterable[TierRows]) -> TierRows:
+    """What the training side holds, all tiers together."""
+    whole = next((tier for tier in tiers if tier.quality not in TIERS), None)
+    if whole is None:
+        with corpus.train.examples(study.data) as examples:
+            return _tier_rows(corpus, "", examples)
+    return whole
+
+
+def _budgets(study: StudyConfig, folder: Path, tokenizer: Tokenizer, tier: TierRows) -> Iterator[Budget]:
     length = study.data.sequence_length
-    tokens = np.memmap(folder / TRAIN, dtype=tokenizer.dtype, mode="r").reshape(-1, length)
+    rows_NL = np.memmap(folder / TRAIN, dtype=tokenizer.dtype, mode="r").reshape(-1, length)
+    rows_NL = rows_NL[tier.first : tier.first + tier.examples]
     for budget in study.grid.unique_tokens:
         rows = budget // length
-        digest = hashlib.sha256((tokens if study.data.resample else tokens[:rows]).data).hexdigest()
-        yield Budget(unique_tokens=budget, examples=rows, tokens=rows * length, digest=f"sha256:{digest}")
+        digest = hashlib.sha256((rows_NL if study.data.resample else rows_NL[:rows]).data).hexdigest()
+        yield Budget(
+            unique_tokens=budget,
+            examples=rows,
+            tokens=rows * length,
+            digest=f"sha256:{digest}",
+            quality=tier.quality,
+        )

@@ -1,9 +1,9 @@
 """Tiers of quality: training documents are scored, and cut into three tiers of equal size in bytes.
 
-The scorer is a byte trigram model of the training documents themselves, in the way of CCNet (arXiv 1911.00359), whose
-head, middle and tail are thirds by perplexity: what is like most of the corpus scores low, gibberish and other
-languages high. Each place of a text is scored by the counts of all others (leave one out): otherwise a text whose
-trigrams are its own alone would predict itself.
+The score is a number that came with the document, or the perplexity of a byte trigram model of the training documents
+themselves, in the way of CCNet (arXiv 1911.00359), whose head, middle and tail are thirds by perplexity: what is like
+most of the corpus scores low, gibberish and other languages high. Each place of a text is scored by the counts of all
+others (leave one out): otherwise a text whose trigrams are its own alone would predict itself.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crossover.data.cleaning.cleaning_counts import TierCounts
-from crossover.data.document_spool import Document, DocumentSpool
+from crossover.data.cleaning.exact_duplicates import text_digest
+from crossover.data.document_spool import SCORE, TIER, Document, DocumentSpool
 from crossover.study.quality_config import QualityConfig
 
 TIERS = ("high", "medium", "low")
-"""From the lowest perplexity to the highest."""
+"""From the best scores to the worst; of equal size in bytes."""
 _ORDERS = (3, 2, 1)
 _WEIGHTS = (0.6, 0.25, 0.1)
 """Of trigrams, bigrams and single bytes; what is left is uniform."""
@@ -86,31 +87,29 @@ def select_tier(
     """Score the training documents and keep those of one tier, or all; held-out documents stay.
 
     Args:
-        documents: of both sides.
-        config: the tier.
+        documents: of both sides; with the attribute `quality`, a number, where it is read from a column.
+        config: the scorer and the tier.
         is_held_out: the side of a document.
         counts: tier to what is in it; updated.
 
     Yields:
-        Documents in their order; those to train on have the attributes `quality` (bits per byte) and `tier`.
+        Documents in their order; those to train on have the attributes `quality` (the score) and `tier`.
 
     Raises:
         WorkspaceError: the scratch folder cannot be written, or the disk is full.
     """
     with DocumentSpool() as spool:
-        model = ByteTrigrams()
+        model = ByteTrigrams() if config.scorer == "perplexity" else None
         for document in documents:
             spool.append(*document)
-            if not is_held_out(document):
+            if model and not is_held_out(document):
                 model.add(document.text)
-        scored = [
-            (model.bits_per_byte(document.text), len(document.text.encode()))
-            for document in spool
-            if not is_held_out(document)
-        ]
-        scores = np.asarray([score for score, _ in scored])
-        sizes = np.asarray([size for _, size in scored], dtype=np.int64)
-        tiers = tiers_of(scores, sizes)
+        training = [_facts(document, model) for document in spool if not is_held_out(document)]
+        scores = np.asarray([score for score, _, _ in training])
+        sizes = np.asarray([size for _, size, _ in training], dtype=np.int64)
+        ties = np.asarray([tie for _, _, tie in training], dtype=np.uint64)
+        higher_is_good = config.scorer == "column" and config.order == "higher"
+        tiers = tiers_of(-scores if higher_is_good else scores, sizes, ties)
         _count_tiers(scores, sizes, tiers, counts)
         place = 0
         for document in spool:
@@ -120,19 +119,31 @@ def select_tier(
             tier, score = TIERS[tiers[place]], f"{scores[place]:.{_DECIMALS}f}"
             place += 1
             if config.tier in ("all", tier):
-                yield document._replace(attributes={**document.attributes, "quality": score, "tier": tier})
+                yield document._replace(attributes={SCORE: score, **document.attributes, TIER: tier})
 
 
-def tiers_of(scores: NDArray[np.float64], sizes: NDArray[np.int64]) -> NDArray[np.int64]:
+def _facts(document: Document, model: ByteTrigrams | None) -> tuple[float, int, int]:
+    """Score and bytes of a document, and its place among those of equal score: any, but not by source or date."""
+    size = len(document.text.encode())
+    if model:
+        return model.bits_per_byte(document.text), size, 0
+    return float(document.attributes[SCORE]), size, int.from_bytes(text_digest(document.text)[:8], "big")
+
+
+def tiers_of(
+    scores: NDArray[np.float64], sizes: NDArray[np.int64], ties: NDArray[np.uint64] | None = None
+) -> NDArray[np.int64]:
     """The tier of each document, as an index into TIERS: thirds of all bytes in the order of the scores.
 
     Args:
-        scores: lower is better; of equal ones the first document is the better one. Shape (documents,).
+        scores: lower is better. Shape (documents,).
         sizes: bytes. Shape (documents,).
+        ties: of equal scores that with the lower one is the better, then that of the first document. Shape
+            (documents,).
     """
     tiers = np.zeros(len(scores), dtype=np.int64)
     if len(scores):
-        order = np.argsort(scores, kind="stable")
+        order = np.lexsort((scores,) if ties is None else (ties, scores))
         middles = np.cumsum(sizes[order]) - sizes[order] / 2
         tiers[order] = np.minimum(len(TIERS) - 1, (len(TIERS) * middles / sizes.sum()).astype(np.int64))
     return tiers

@@ -23,10 +23,10 @@ from crossover.data.cleaning.cleaning_counts import Histogram
 from crossover.data.cleaning.exact_duplicates import drop_repeated_units, text_digest
 from crossover.data.cleaning.normalisation import text_bytes
 from crossover.data.disjoint_split import NO_TASKS, TaskTexts, fill_sides
-from crossover.data.document_spool import Document, DocumentSpool
+from crossover.data.document_spool import SCORE, Document, DocumentSpool
 from crossover.data.overlap_counts import NearCounts, OverlapCounts
 from crossover.data.packing import PackedExamples, packed
-from crossover.data.shards.merged_documents import distinct_of_shards
+from crossover.data.shards.merged_documents import DistinctDocuments, distinct_of_shards
 from crossover.data.shards.shard_files import CorpusShard
 from crossover.data.shards.shard_plan import plan_shards
 from crossover.data.shards.shard_processes import PROGRESS_BYTES, make_shards
@@ -58,6 +58,8 @@ class SplitSide:
     tokenizer: Tokenizer | None
     names: list[str] = field(default_factory=list)
     lengths: list[int] = field(default_factory=list)
+    tiers: list[str] = field(default_factory=list)
+    """Of its documents; empty where they are not scored."""
     bytes: int = 0
     sizes: Histogram = field(default_factory=Histogram)
     """Bytes of its documents."""
@@ -67,9 +69,10 @@ class SplitSide:
     _characters: int = 0
     _spool: DocumentSpool | None = None
 
-    def add(self, name: str, text: str) -> None:
-        """Append a document."""
+    def add(self, name: str, text: str, tier: str = "") -> None:
+        """Append a document, of a tier where documents are scored."""
         self.names.append(name)
+        self.tiers += [tier] * bool(tier)
         self.bytes += text_bytes(text)
         self.sizes.add(text_bytes(text))
         self.words += len(text.split())
@@ -120,11 +123,12 @@ class SplitSide:
         self._texts.clear()
         self._characters = 0
 
-    def examples(self, data: DataConfig) -> AbstractContextManager[PackedExamples]:
-        """The side's documents as examples; see `packing.packed`."""
+    def examples(self, data: DataConfig, tier: str = "all") -> AbstractContextManager[PackedExamples]:
+        """The side's documents, or those of one tier, as examples; see `packing.packed`."""
         tokens = self.tokens()
         lengths = np.asarray(self.lengths, dtype=np.int64)
-        return packed(tokens, lengths, data.sequence_length, data.packing, self.folder)
+        chosen = None if tier == "all" else np.asarray([own == tier for own in self.tiers], dtype=np.bool_)
+        return packed(tokens, lengths, data.sequence_length, data.packing, self.folder, chosen)
 
 
 @dataclass(frozen=True)
@@ -136,7 +140,7 @@ class SplitCorpus:
     tokenizer: Tokenizer
     counts: SourceCounts
     content: str
-    """SHA-256 over the digests of the distinct documents, in the order that they were read."""
+    """SHA-256 over the digests of the distinct documents and their scores if read, in the order they were read in."""
     near: NearCounts
     contamination: tuple[OverlapCounts, ...]
 
@@ -240,10 +244,10 @@ def _stages(data: DataConfig, counts: SourceCounts) -> list[Stage]:
 def _source_documents(data: DataConfig, counts: SourceCounts) -> Iterator[Document]:
     shown = 0
     with byte_meter("read", data.source_label, source_bytes(data), least=PROGRESS_BYTES) as advance:
-        for name, text in documents(data, counts):
+        for document in documents(data, counts):
             advance(counts.bytes_read - shown)
             shown = counts.bytes_read
-            yield Document(name, text)
+            yield document
 
 
 def _unequal_documents(documents: Iterator[Document], counts: SourceCounts) -> Iterator[Document]:
@@ -258,6 +262,17 @@ def _unequal_documents(documents: Iterator[Document], counts: SourceCounts) -> I
             yield document
 
 
+def _content(data: DataConfig, distinct: DistinctDocuments) -> str:
+    """SHA-256 over the digests of the distinct documents, and their scores where a column has them."""
+    content = hashlib.sha256()
+    if data.quality.scorer == "column":
+        for digest, document in zip(distinct.digests, distinct, strict=True):
+            content.update(digest.tobytes() + document.attributes[SCORE].encode())
+    else:
+        content.update(distinct.digests)
+    return f"sha256:{content.hexdigest()}"
+
+
 def _read(
     data: DataConfig,
     shards: Sequence[CorpusShard],
@@ -269,7 +284,7 @@ def _read(
     counts = SourceCounts()
     with distinct_of_shards(data, shards, counts, scratch) as distinct:
         train.sizes = validation.sizes = counts.cleaning.bytes_kept
-        content = hashlib.sha256(distinct.digests).hexdigest()
+        content = _content(data, distinct)
         sides = held_out_sides(distinct.digests, data)
         clusters = distinct.near, sides
         near, contamination = fill_sides(
@@ -280,4 +295,4 @@ def _read(
         train.tokenize(trained)
         validation.tokenize(trained)
     assert train.tokenizer is not None  # noqa: S101 - named, or trained just now
-    return SplitCorpus(train, validation, train.tokenizer, counts, f"sha256:{content}", near, contamination)
+    return SplitCorpus(train, validation, train.tokenizer, counts, content, near, contamination)

@@ -19,6 +19,7 @@ from crossover.evaluation.tasks import FORMATS
 from crossover.evaluation.writing_metrics import measure_writing
 from crossover.metric_catalogue import METRICS, TASK_METRICS
 from crossover.model.transformer import Transformer
+from crossover.study.study_config import Cell
 from crossover.study.study_parts import DOMAIN_CLOZE, EvaluationConfig
 from crossover.training.checkpoint import load_checkpoint
 
@@ -38,7 +39,7 @@ def evaluate_checkpoint(
     tasks: Mapping[str, TaskItems],
     config: EvaluationConfig,
     *,
-    unique_tokens: int,
+    cell: Cell,
     device: str = "cpu",
 ) -> list[EvaluationPart]:
     """Measure some parts of the evaluation of one checkpoint.
@@ -50,7 +51,7 @@ def evaluate_checkpoint(
         dataset: held-out examples.
         tasks: items by name of task.
         config: how finely to measure.
-        unique_tokens: the budget that the model was trained on.
+        cell: whose training examples the model was trained on.
         device: where to compute.
 
     Raises:
@@ -65,7 +66,7 @@ def evaluate_checkpoint(
         elif part.name == CHAIN_RULE:
             measurements = _chain_rules(model, dataset, config)
         elif part.name == WRITING:
-            examples = dataset.train(unique_tokens, info.seed)
+            examples = dataset.train(cell.unique_tokens, info.seed, cell.quality)
             measurements = measure_writing(model, examples, dataset.validation(), config)
         else:
             name = part.name.removeprefix(TASK)

@@ -15,7 +15,7 @@ def advice(context: ReportContext) -> Table:
     """What to choose for each cell."""
     rows: list[Row] = []
     for a in context.overview.advice:
-        facts = f"{fmt.count(a.unique_tokens)} unique tokens, {fmt.count(a.parameters)} parameters"
+        facts = f"{fmt.count(a.unique_tokens)} unique tokens, {fmt.count(a.parameters)} parameters{fmt.tier(a.quality)}"
         rows.append((facts, choice_sentence(context, a), because(context, a), experiments(a)))
     head = ("With", "Choose", "Because", "What could change this, cheapest first")
     return Table("What to choose", head, tuple(rows), figures_from=9, strong=1)
@@ -23,8 +23,8 @@ def advice(context: ReportContext) -> Table:
 
 def choice_sentence(context: ReportContext, advice: Advice) -> str:
     """What to choose: the report's answer, or at a budget what was found there."""
-    size = (advice.unique_tokens, advice.parameters)
-    names = [facts.cell for facts in context.overview.cells if (facts.unique_tokens, facts.parameters) == size]
+    cell = (advice.unique_tokens, advice.parameters, advice.quality)
+    names = [f.cell for f in context.overview.cells if (f.unique_tokens, f.parameters, f.quality) == cell]
     analysis = next((cell.analysis for cell in context.cells if cell.cell in names), None)
     if advice.basis == "verdict" and analysis is not None:
         return f"{answer(analysis)}."

@@ -88,11 +88,15 @@ class _Frame:
 
 
 def _groups(movement: Movement, *, over_tokens: bool) -> dict[str, Rows]:
-    """Rows of one line each: cells and forecasts of one model, or of one budget where only models differ."""
+    """Rows of one line each: cells of one tier and model, or of one tier and budget where budgets do not differ."""
     groups: dict[str, Rows] = {}
 
     def put(facts: CellFacts, row: dict[str, Any]) -> None:
-        name = model_words(facts) if over_tokens else f"{fmt.count(facts.unique_tokens)} unique tokens"
+        name = (
+            model_words(facts)
+            if over_tokens
+            else f"{fmt.count(facts.unique_tokens)} unique tokens{fmt.tier(facts.quality)}"
+        )
         x = facts.unique_tokens if over_tokens else facts.parameters
         groups.setdefault(name, []).append(row | {"x": float(x)})
 

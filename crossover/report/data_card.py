@@ -77,13 +77,15 @@ def data_card(study: StudyConfig, manifest: DatasetManifest) -> DataCard:
         _lengths("Bytes of the documents", cleaning.bytes_kept, cleaning.bytes_read),
         _lengths("Tokens of the documents", manifest.document_tokens),
         CardChart(title="Languages", unit="documents", bars=_largest_first(cleaning.languages)),
-        _tiers(cleaning),
+        _tiers(study, cleaning),
     )
     return DataCard(
         title=f"Data of {study.name}",
         facts=tuple(_facts(manifest)),
         tables=tuple(
-            table for table in (_steps(cleaning), _repeats(study, cleaning), *_overlaps(manifest)) if table.rows
+            table
+            for table in (_steps(cleaning), _repeats(study, cleaning), _compared(manifest), *_overlaps(manifest))
+            if table.rows
         ),
         charts=tuple(chart for chart in charts if chart.bars),
     )
@@ -159,7 +161,7 @@ def _facts(manifest: DatasetManifest) -> Iterator[tuple[str, str]]:
         f"{manifest.tokenizer}, {manifest.tokens.vocab_size:,} rows, {manifest.bytes_per_token:.2f} bytes a token, "
         f"{manifest.tokens.fertility:.2f} tokens a word",
     )
-    yield "Unique tokens of the cells", ", ".join(f"{budget.tokens:,}" for budget in manifest.budgets)
+    yield "Unique tokens of the cells", manifest.budget_words
     yield "Digest", manifest.digest
 
 
@@ -252,12 +254,29 @@ def _power(exponent: int) -> str:
     return f"{1 << rest}{_UNITS[unit]}"
 
 
-def _tiers(cleaning: CleaningCounts) -> CardChart:
+def _compared(manifest: DatasetManifest) -> CardTable:
+    """The tiers that a study compares, with what cells are made of."""
+    rows = tuple(
+        (
+            tier.quality,
+            f"{tier.documents:,}",
+            f"{tier.available_tokens:,}",
+            ", ".join(f"{budget.tokens:,}" for budget in manifest.budgets if budget.quality == tier.quality),
+        )
+        for tier in manifest.tiers
+    )
+    head = ("Tier", "Training documents", "Training tokens", "Unique tokens of the cells")
+    return CardTable(caption="Tiers that are compared", head=head, rows=rows)
+
+
+def _tiers(study: StudyConfig, cleaning: CleaningCounts) -> CardChart:
+    column = study.data.quality.column
+    unit = f"of {column}" if column else "bits a byte"
     bars = (
         CardBar(
             label=name,
             value=counts.documents,
-            note=f"{counts.bytes:,} bytes; {counts.lowest:.2f} to {counts.highest:.2f} bits a byte",
+            note=f"{counts.bytes:,} bytes; {counts.lowest:.2f} to {counts.highest:.2f} {unit}",
         )
         for name, counts in ((name, cleaning.tiers[name]) for name in TIERS if name in cleaning.tiers)
     )

@@ -116,6 +116,11 @@ def duration(seconds: float) -> str:
     return f"{_three(seconds)} s"
 
 
+def tier(quality: str) -> str:
+    """A tier of quality after other facts: `, quality high`; empty where tiers are not compared."""
+    return f", quality {quality}" if quality else ""
+
+
 def p_value(p: float | None) -> str:
     """A p value; None was `not tested`."""
     if p is None:

@@ -113,7 +113,7 @@ def movement_cells(movement: Movement, plan: AnalysisPlan) -> Table:
     ]
     rows += [
         (
-            "forecast",
+            f"forecast{fmt.tier(f.facts.quality)}",
             fmt.count(f.facts.unique_tokens),
             fmt.count(f.facts.parameters),
             "extrapolated" if f.extrapolated else "between runs",
@@ -153,7 +153,7 @@ def slopes(movements: Sequence[Movement], plan: AnalysisPlan) -> Table:
             fmt.metric_plan(plan, m.metric).title,
             fmt.axis_word(m.axis),
             fmt.comparison_words(m.comparison, m.axis),
-            s.predictor,
+            f"{s.predictor}{fmt.tier(s.quality)}",
             f"{s.estimate:+.2f}".replace("-", "−"),
             f"{s.low:+.2f} … {s.high:+.2f}".replace("-", "−"),
             fmt.p_value(s.p),
@@ -202,7 +202,7 @@ def laws(fits: Sequence[LawFit], alpha: float) -> Table:
     """The laws fitted to each arm."""
     rows = tuple(
         (
-            arm_label(fit.arm),
+            f"{arm_label(fit.arm)}{fmt.tier(fit.quality)}",
             fit.form + (" (best)" if fit.best else ""),
             ", ".join(_constant(c) for c in fit.constants) or _NONE,
             str(fit.runs),
@@ -238,5 +238,5 @@ def next_runs(runs: Sequence[NextRun]) -> Table:
 
 
 def model_words(facts: CellFacts) -> str:
-    """A model by its size."""
-    return f"{fmt.count(facts.parameters)} parameters" + (" (sparse)" if facts.sparse else "")
+    """A model by its size, and the tier of its data."""
+    return f"{fmt.count(facts.parameters)} parameters{' (sparse)' * facts.sparse}{fmt.tier(facts.quality)}"

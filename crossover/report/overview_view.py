@@ -20,6 +20,7 @@ from crossover.report import (
     number_formats as fmt,
 )
 from crossover.report.published_laws import PUBLISHED_LAWS
+from crossover.report.quality_lines import quality_lines
 from crossover.report.report_data import CellReport, ReportContext
 from crossover.report.serving_lines import serving_lines
 
@@ -46,6 +47,8 @@ class StudyView:
     advice: report_tables.Table
     serving: tuple[str, ...]
     maps: tuple[report_view.FigureView, ...]
+    quality: tuple[str, ...]
+    """How quality moves the crossing."""
     slopes: report_tables.Table
     unfitted: str
     """Why the movement could not be fitted; empty when it was."""
@@ -70,6 +73,7 @@ def build(context: ReportContext, draw: Draw | None = None) -> StudyView:
         advice=advice_lines.advice(context),
         serving=serving_lines(context.serving),
         maps=maps,
+        quality=quality_lines(overview),
         slopes=overview_tables.slopes(overview.movements, plan),
         unfitted="" if first is None or first.slopes else first.reason,
         frontiers=tuple(_frontier(context, f, f"p{i}") for i, f in enumerate(overview.frontiers)),
@@ -78,7 +82,7 @@ def build(context: ReportContext, draw: Draw | None = None) -> StudyView:
         factor_reasons=tuple(f"{f.cell}: {f.reason}".removeprefix(": ") for f in overview.factors),
         laws=overview_tables.laws(overview.laws, plan.alpha),
         law_reasons=(
-            *(f"{arm_label(fit.arm)}, {fit.form}: {fit.reason}" for fit in overview.laws),
+            *(f"{arm_label(fit.arm)}, {fit.form}{fmt.tier(fit.quality)}: {fit.reason}" for fit in overview.laws),
             *(law.sentence() for law in PUBLISHED_LAWS if law.family in {arm_label(f.arm) for f in overview.laws}),
         ),
         next_runs=overview_tables.next_runs(overview.next_runs),
@@ -122,10 +126,15 @@ def map_view(
     )
 
 
+def frontier_title(unique_tokens: int, quality: str) -> str:
+    """What a frontier is called."""
+    return f"Frontier over model sizes, {fmt.count(unique_tokens)} unique tokens{fmt.tier(quality)}"
+
+
 def _frontier(context: ReportContext, frontier: Frontier, key: str) -> FrontierView:
     cell = CellReport(cell=key, unique_tokens=frontier.unique_tokens, analysis=frontier.analysis)
     return FrontierView(
-        title=f"Frontier over model sizes, {fmt.count(frontier.unique_tokens)} unique tokens",
+        title=frontier_title(frontier.unique_tokens, frontier.quality),
         cells=", ".join(frontier.cells),
         cell=report_view.build_cell(context, cell, key),
     )

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Sequence
 
 from crossover.analysis.arm_labels import arm_label
 from crossover.report import advice_lines, evidence_words, overview_tables, report_tables, verdict_lines
-from crossover.report import number_formats as fmt
 from crossover.report.answer import answer
 from crossover.report.method_limits import method_limits
+from crossover.report.overview_view import frontier_title
+from crossover.report.quality_lines import quality_lines
 from crossover.report.report_data import ReportContext
 from crossover.report.report_page import all_notes
 from crossover.report.serving_lines import serving_lines
@@ -64,11 +65,12 @@ def _across(context: ReportContext) -> Iterable[str]:
     overview, plan = context.overview, context.cells[0].analysis.plan
     for frontier in overview.frontiers:
         head = frontier.analysis.headline
-        budget = f"{fmt.count(frontier.unique_tokens)} unique tokens"
-        yield f"**Frontier over model sizes, {budget}:** {_text(head.reason)}"
+        yield f"**{frontier_title(frontier.unique_tokens, frontier.quality)}:** {_text(head.reason)}"
         yield ""
     if overview.movements:
         yield from ("## How the crossing moves", "", _text(overview.movements[0].reason), "")
+    for sentence in quality_lines(overview):
+        yield from (_text(sentence), "")
     tables = [
         *(overview_tables.movement_cells(movement, plan) for movement in overview.movements[:1]),
         overview_tables.slopes(overview.movements, plan),

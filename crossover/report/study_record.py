@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from crossover.analysis.across.cross_cell_result import Overview
+from crossover.analysis.across.cross_cell_result import Frontier, Overview
 from crossover.analysis.analysis_plan import AnalysisPlan
 from crossover.report.report_data import Reference, ReportContext, RunHealth
 
@@ -25,6 +25,7 @@ class FrontierName(_Record):
 
     name: str
     unique_tokens: int
+    quality: str = ""
     cells: tuple[str, ...]
 
 
@@ -52,11 +53,14 @@ class StudyRecord(_Record):
 
 def study_records(report: ReportContext) -> dict[str, Mapping[str, Any]]:
     """What `record_analysis` gets of a study as a whole: its frontiers by name, and the record of the rest."""
-    named = {f"u{frontier.unique_tokens}-frontier": frontier for frontier in report.overview.frontiers}
+    named = {_name(frontier): frontier for frontier in report.overview.frontiers}
     record = StudyRecord(
         plan=report.cells[0].analysis.plan,
         overview=report.overview.model_copy(update={"frontiers": ()}),
-        frontiers=tuple(FrontierName(name=n, unique_tokens=f.unique_tokens, cells=f.cells) for n, f in named.items()),
+        frontiers=tuple(
+            FrontierName(name=name, unique_tokens=f.unique_tokens, quality=f.quality, cells=f.cells)
+            for name, f in named.items()
+        ),
         health=tuple(
             RecordedHealth(cell=cell.cell, arm=run.arm, seed=run.seed, health=run.health)
             for cell in report.cells
@@ -67,3 +71,7 @@ def study_records(report: ReportContext) -> dict[str, Mapping[str, Any]]:
     )
     frontiers = {name: frontier.analysis.model_dump(mode="json") for name, frontier in named.items()}
     return {**frontiers, OVERVIEW: record.model_dump(mode="json")}
+
+
+def _name(frontier: Frontier) -> str:
+    return "-".join(filter(None, (f"u{frontier.unique_tokens}", frontier.quality, "frontier")))

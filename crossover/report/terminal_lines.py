@@ -6,7 +6,9 @@ from crossover.analysis.analysis_plan import Comparison
 from crossover.analysis.analysis_result import Analysis
 from crossover.analysis.arm_labels import arm_label
 from crossover.report import evidence_words, verdict_lines
+from crossover.report import number_formats as fmt
 from crossover.report.answer import answer
+from crossover.report.quality_lines import quality_lines
 from crossover.report.report_data import ReportContext
 
 HALF_NAMES: dict[Comparison, str] = {
@@ -30,7 +32,11 @@ def headline(context: ReportContext) -> list[str]:
         prefix = f"[{cell.cell}] " if len(context.cells) > 1 else ""
         lines += [prefix + text for text in _cell_lines(cell.analysis)]
     for movement in context.overview.movements[:1]:
-        lines += [f"MOVES: the log of the crossing by {s.estimate:+.2f} with {s.predictor}" for s in movement.slopes]
+        lines += [
+            f"MOVES: the log of the crossing by {s.estimate:+.2f} with {s.predictor}{fmt.tier(s.quality)}"
+            for s in movement.slopes
+        ]
+    lines += [f"QUALITY: {sentence}" for sentence in quality_lines(context.overview)]
     return lines
 
 

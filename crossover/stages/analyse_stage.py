@@ -212,7 +212,7 @@ def analyse_cells(
         of_cell = [(run, results) for run, results in runs if run.id.cell == cell.name]
         if not of_cell:
             continue
-        tokens = dataset.manifest.budget(cell.unique_tokens).tokens
+        tokens = dataset.manifest.budget(cell.unique_tokens, cell.quality).tokens
         curves = curves_of(of_cell)
         analyses[cell.name] = analyse(
             curves,
@@ -235,6 +235,7 @@ def overview_cell(
         unique_tokens=cell.unique_tokens,
         parameters=model.active_parameters,
         sparse=model.num_experts > 0,
+        quality=cell.quality,
     )
     compared = (study.analysis.baseline, study.analysis.candidate)
     ablations = {

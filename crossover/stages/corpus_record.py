@@ -14,7 +14,7 @@ from crossover.data.task_items import TaskManifest
 from crossover.evaluation.measurement_plan import TaskInputs
 from crossover.evaluation.tasks import FORMATS
 from crossover.storage import ANY, ArtifactStore
-from crossover.study.study_config import StudyConfig
+from crossover.study.study_config import Cell, StudyConfig
 from crossover.study.study_digests import short
 
 
@@ -29,8 +29,14 @@ class CorpusRecord(BaseModel):
     """Of the documents."""
     budgets: dict[int, str] = {}
     """Unique tokens to the digest of their training examples."""
+    tiers: dict[str, dict[int, str]] = {}
+    """The same by tier of quality."""
     validation: dict[int, str] = {}
     """Requested held-out tokens to the digest of the held-out examples."""
+
+    def examples(self, cell: Cell) -> str:
+        """Digest of the training examples of a cell's budget; empty where it is not known."""
+        return (self.tiers.get(cell.quality, {}) if cell.quality else self.budgets).get(cell.unique_tokens, "")
 
 
 def read_corpus_record(study: StudyConfig, store: ArtifactStore) -> CorpusRecord | None:
@@ -44,9 +50,11 @@ def record_corpus(study: StudyConfig, store: ArtifactStore, manifest: DatasetMan
     known = read_corpus_record(study, store)
     if known is None or known.content != manifest.content:
         known = CorpusRecord(corpus=manifest.corpus, content=manifest.content)
-    budgets = known.budgets | {budget.unique_tokens: budget.digest for budget in manifest.budgets}
-    validation = known.validation | {study.data.validation_tokens: manifest.files[VALIDATION]}
-    record = known.model_copy(update={"budgets": budgets, "validation": validation})
+    record = known.model_copy(deep=True)
+    for budget in manifest.budgets:
+        budgets = record.tiers.setdefault(budget.quality, {}) if budget.quality else record.budgets
+        budgets[budget.unique_tokens] = budget.digest
+    record.validation[study.data.validation_tokens] = manifest.files[VALIDATION]
     store.write_document(_corpus_name(manifest.corpus), record.model_dump(mode="json"), replaces=ANY)
 
 

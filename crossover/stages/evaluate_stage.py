@@ -29,6 +29,7 @@ from crossover.stages.stage_manifests import (
     require_study,
 )
 from crossover.stages.study_context import StudyContext
+from crossover.study.study_config import Cell
 
 
 def evaluate_stage(context: StudyContext, reference: DatasetRef, runs: RunsRef) -> EvaluationsRef:
@@ -46,8 +47,8 @@ def evaluate_stage(context: StudyContext, reference: DatasetRef, runs: RunsRef) 
 
 
 def _evaluate_run(context: StudyContext, dataset: Dataset, tasks: Mapping[str, TaskItems], run: RunRef) -> RunRef:
-    unique_tokens = context.study.cell(run.id.cell).unique_tokens
-    inputs = evaluation_inputs(context.study, dataset, tasks, unique_tokens)
+    cell = context.study.cell(run.id.cell)
+    inputs = evaluation_inputs(context.study, dataset, tasks, cell)
     planned = planned_parts(context.study, inputs, run.id, run.digest)
     references: list[EvaluationRef] = []
     results: list[Evaluation] = []
@@ -57,7 +58,7 @@ def _evaluate_run(context: StudyContext, dataset: Dataset, tasks: Mapping[str, T
             stored = {part: _stored(context, run, checkpoint, part) for part in parts}
             missing = [part for part, result in stored.items() if result is None]
             if missing:
-                measured = _measure(context, dataset, tasks, checkpoint, missing, unique_tokens)
+                measured = _measure(context, dataset, tasks, checkpoint, missing, cell)
                 stored |= dict(zip(missing, measured, strict=True))
                 for part, result in zip(missing, measured, strict=True):
                     name = part_name(run.id, run.digest, checkpoint.step, part)
@@ -79,7 +80,7 @@ def _measure(
     tasks: Mapping[str, TaskItems],
     checkpoint: CheckpointRef,
     parts: Sequence[Part],
-    unique_tokens: int,
+    cell: Cell,
 ) -> list[EvaluationPart]:
     from crossover.evaluation.evaluate_checkpoint import evaluate_checkpoint
     from crossover.stages.pretrain_stage import use_threads
@@ -92,7 +93,7 @@ def _measure(
         dataset,
         tasks,
         context.study.evaluation,
-        unique_tokens=unique_tokens,
+        cell=cell,
         device=context.study.training.device,
     )
 

@@ -11,18 +11,18 @@ from crossover.evaluation.measurement_plan import EvaluationInputs, Part, evalua
 from crossover.stages.corpus_record import task_inputs
 from crossover.stages.workspace import run_name
 from crossover.study.identity import RunId
-from crossover.study.study_config import StudyConfig
+from crossover.study.study_config import Cell, StudyConfig
 from crossover.study.study_digests import short
 from crossover.training.checkpoint_info import checkpoint_digest, read_info, step_name
 
 
 def evaluation_inputs(
-    study: StudyConfig, dataset: Dataset, tasks: Mapping[str, TaskItems], unique_tokens: int
+    study: StudyConfig, dataset: Dataset, tasks: Mapping[str, TaskItems], cell: Cell
 ) -> EvaluationInputs:
     """Digests of the data that the evaluation of a cell's runs reads."""
     return EvaluationInputs(
         validation=dataset.manifest.files[VALIDATION],
-        examples=dataset.manifest.budget(unique_tokens).digest,
+        examples=dataset.manifest.budget(cell.unique_tokens, cell.quality).digest,
         tasks={name: task_inputs(items.manifest) for name, items in tasks.items()},
         scorer=scorer_digest(study),
     )

@@ -37,7 +37,7 @@ def trained_runs(context: StudyContext, reference: DatasetRef, group: Group) -> 
 def stored_runs(context: StudyContext, reference: DatasetRef, group: Group) -> list[tuple[RunSpec, RunRef | None]]:
     """Each run of a group with its checkpoints; None where it has not been trained to its end."""
     cell, dataset = context.study.cell(group.cell), open_dataset(context, reference)
-    examples = dataset.manifest.budget(cell.unique_tokens).digest
+    examples = dataset.manifest.budget(cell.unique_tokens, cell.quality).digest
     specs = (
         RunSpec(study=context.study, cell=cell, arm=group.arm, seed=seed, examples=examples) for seed in group.seeds
     )
@@ -53,7 +53,7 @@ def register_finished(context: StudyContext, dataset: Dataset, run: RunRef) -> N
         run.id,
         run.digest,
         config=run_config(study, run.id),
-        epoch_tokens=dataset.manifest.budget(cell.unique_tokens).tokens,
+        epoch_tokens=dataset.manifest.budget(cell.unique_tokens, cell.quality).tokens,
         checkpoints=[SavedCheckpoint(c.step, c.step * tokens_per_step, c.uri, c.digest) for c in run.checkpoints],
     )
 
@@ -92,6 +92,7 @@ def run_config(study: StudyConfig, run: RunId) -> dict[str, object]:
         "arm": run.arm,
         "seed": run.seed,
         "unique_tokens": cell.unique_tokens,
+        **({"quality": cell.quality} if cell.quality else {}),
         "parameters": model.parameters,
         "active_parameters": model.active_parameters,
         "recipe": study.arm(run.arm).model_dump(mode="json"),

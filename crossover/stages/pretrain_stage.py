@@ -103,7 +103,7 @@ def pretrain_stage(context: StudyContext, reference: DatasetRef, group: Group, w
     use_threads()
     dataset = open_dataset(context, reference)
     cell = context.study.cell(group.cell)
-    budget = dataset.manifest.budget(cell.unique_tokens)
+    budget = dataset.manifest.budget(cell.unique_tokens, cell.quality)
     runs = []
     for seed in group.seeds:
         spec = RunSpec(
@@ -128,7 +128,8 @@ def pretrain_stage(context: StudyContext, reference: DatasetRef, group: Group, w
                 )
                 _train(context, spec, dataset, folder, world)
             else:
-                Trainer(spec, dataset.train(cell.unique_tokens, seed), folder, NoRecorder(), world=world).run()
+                examples = dataset.train(cell.unique_tokens, seed, cell.quality)
+                Trainer(spec, examples, folder, NoRecorder(), world=world).run()
             world.barrier()
             finished = world.share(finished_run(context, spec) if world.leads else None)
         if finished is None:
@@ -164,7 +165,7 @@ def _train(context: StudyContext, spec: RunSpec, dataset: Dataset, folder: Path,
     reason = "failed"
     try:
         with noting_run(spec.key), kept_alive(attempt), _progress(context.study, spec, started) as on_step:
-            examples = dataset.train(spec.cell.unique_tokens, spec.seed)
+            examples = dataset.train(spec.cell.unique_tokens, spec.seed, spec.cell.quality)
             Trainer(spec, examples, folder, recorder, on_step, world).run()
         recorder.flush()
         _publish_missing(context, spec)

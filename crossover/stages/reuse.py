@@ -86,7 +86,7 @@ def plan_reuse(study: StudyConfig, store: ArtifactStore, selected: str = "") -> 
     evaluated: list[RunId] = []
     evaluations: Counter[bool] = Counter()
     for run in runs:
-        examples = corpus.budgets.get(study.cell(run.cell).unique_tokens) if corpus else None
+        examples = corpus.examples(study.cell(run.cell)) if corpus else ""
         digest = run_digest(study, run, examples) if examples else None
         steps = study.evaluation_steps(study.cell(run.cell), run.arm)
         saved = set(store.names(f"{run_name(run, digest)}/checkpoints")) if digest else set()
@@ -139,7 +139,7 @@ def _evaluations(
     validation = corpus.validation.get(study.data.validation_tokens, "") if corpus else ""
     inputs = EvaluationInputs(
         validation=validation,
-        examples=corpus.budgets.get(study.cell(run.cell).unique_tokens, "") if corpus else "",
+        examples=corpus.examples(study.cell(run.cell)) if corpus else "",
         tasks={name: task or TaskInputs("", generates=False) for name, task in tasks.items()},
         scorer=scorer_digest(study),
     )

@@ -26,8 +26,8 @@ def trained_seconds(study: StudyConfig, store: ArtifactStore, runs: Iterable[Run
     seconds: dict[RunId, float] = {}
     for run in runs if corpus is not None else ():
         cell = study.cell(run.cell)
-        examples = corpus.budgets.get(cell.unique_tokens) if corpus else None
-        if examples is None:
+        examples = corpus.examples(cell) if corpus else ""
+        if not examples:
             continue
         last = step_name(study.total_steps(cell, run.arm))
         folder = store.path(f"{run_name(run, run_digest(study, run, examples))}/checkpoints/{last}")

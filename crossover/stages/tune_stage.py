@@ -50,12 +50,13 @@ def sweep_of(study: StudyConfig) -> tuple[StudyConfig, dict[str, tuple[str, Sett
             variants[name] = (arm, (rate, decay))
             recipes[name] = own.model_copy(update=changes).model_dump(exclude_none=True)
     arms = list(variants)
-    grid = study.grid.model_dump() | {"unique_tokens": study.grid.unique_tokens[:1], "models": study.grid.models[:1]}
+    grid = study.grid
+    first = {"unique_tokens": grid.unique_tokens[:1], "quality": grid.quality[:1], "models": grid.models[:1]}
     measured = {"tasks": (), "chain_rule_examples": 0, "samples": 0, "passages": 0, "writing_points": 0, "scorer": ""}
     fields = study.model_dump(exclude={"tuning", "analysis"}) | {
         "name": f"{study.name[:56]}-tuning",
         "question": f"Which settings suit the arms of {study.name}?"[:500],
-        "grid": grid,
+        "grid": first,
         "arms": arms,
         "recipes": recipes,
         "seeds": study.tuning.seeds,

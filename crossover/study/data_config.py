@@ -10,7 +10,7 @@ from crossover.study.cleaning_config import CleaningConfig
 from crossover.study.deduplication_config import DeduplicationConfig
 from crossover.study.near_config import ContaminationConfig
 from crossover.study.quality_config import QualityConfig
-from crossover.study.source_config import MixedSource, SourceUri
+from crossover.study.source_config import WITH_COLUMNS, MixedSource, SourceUri
 from crossover.study.study_part import StudyPart
 from crossover.tokenization.tokenizer_file import check_name
 
@@ -84,6 +84,17 @@ class DataConfig(StudyPart):
     def _one_source_or_a_mixture(self) -> Self:
         if self.sources and self.source != "stdlib:":
             raise ValueError("source and sources exclude each other; make source one of the sources")
+        return self
+
+    @model_validator(mode="after")
+    def _a_scored_source_has_columns(self) -> Self:
+        if self.quality.scorer == "column":
+            for part in self.parts:
+                if not part.source.startswith(WITH_COLUMNS):
+                    raise ValueError(
+                        f"quality.scorer: {part.source!r} has no columns; take scorer 'perplexity', or a source that "
+                        f"starts with one of {', '.join(WITH_COLUMNS)}"
+                    )
         return self
 
     @property

@@ -62,6 +62,8 @@ FIELD_EFFECTS: dict[str, Effects] = {
             "data.deduplication.exact",
             "data.deduplication.minimum_characters",
             "data.quality.scorer",
+            "data.quality.column",
+            "data.quality.order",
             "data.quality.tier",
             *(f"data.deduplication.{field}" for field in ("near", "similarity", "unit", "shingle", "hashes", "bands")),
             *(f"data.contamination.{field}" for field in ("mode", "ngram", "overlap", "tasks")),
@@ -69,6 +71,7 @@ FIELD_EFFECTS: dict[str, Effects] = {
         _CORPUS,
     ),
     "grid.unique_tokens": Effects("all", "", "new", "new", "all"),
+    "grid.quality": Effects("all", "", "all", "all", "all"),  # runs have a tier; a further tier keeps those of others
     "grid.models": _GRID,
     "arms": _GRID,
     "recipes": Effects(runs="new", evaluations="new", analysis="all"),

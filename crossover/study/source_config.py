@@ -9,6 +9,8 @@ from pydantic import AfterValidator, Field
 from crossover.study.study_part import StudyPart
 
 SOURCES = ("stdlib:", "text:", "jsonl:", "parquet:", "arrow:", "tree:", "hf:")
+WITH_COLUMNS = ("jsonl:", "parquet:", "arrow:", "hf:")
+"""Those whose documents are fields or columns."""
 EXAMPLES = {"parquet:": "corpus/*.parquet", "arrow:": "corpus/*.arrow", "tree:": "src", "hf:": "org/name:train"}
 
 

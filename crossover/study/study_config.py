@@ -1,12 +1,13 @@
 """A study: one question, as validated fields.
 
-A study is a corpus, a grid of cells (unique tokens x model), the arms, the seeds, the evaluation plan and the analysis
-plan. What each field decides, and thus what an edit makes anew, is in `crossover.study.study_digests`.
+A study is a corpus, a grid of cells (unique tokens x tier of quality x model), the arms, the seeds, the evaluation plan
+and the analysis plan. What each field decides, and thus what an edit makes anew, is in `crossover.study.study_digests`.
 """
 
 from __future__ import annotations
 
 import math
+from itertools import product
 from typing import Annotated, Any, Self
 
 from pydantic import (
@@ -82,11 +83,13 @@ class Cell(StudyPart):
 
     unique_tokens: int
     model: str
+    quality: str = ""
+    """Tier of the training documents; empty in a study that does not compare tiers."""
 
     @property
     def name(self) -> str:
-        """For example `u10000-nano`: folder name, registry key, column value."""
-        return f"u{self.unique_tokens}-{self.model}"
+        """For example `u10000-nano` or `u10000-high-nano`: folder name, registry key, column value."""
+        return "-".join(filter(None, (f"u{self.unique_tokens}", self.quality, self.model)))
 
 
 class StudyConfig(StudyPart):
@@ -174,6 +177,16 @@ class StudyConfig(StudyPart):
         return self
 
     @model_validator(mode="after")
+    def _tiers_can_be_compared(self) -> Self:
+        if self.grid.quality and self.data.quality.scorer == "none":
+            raise ValueError("grid.quality: tiers need a scorer; set data.quality.scorer")
+        if self.grid.quality and self.data.quality.tier != "all":
+            raise ValueError(
+                f"grid.quality: excludes data.quality.tier {self.data.quality.tier!r}; leave one of them out"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _parts_agree(self) -> Self:
         if "frontier" in self.analysis.comparisons and len(self.grid.models) < 2:
             raise ValueError("analysis.comparisons: 'frontier' compares model sizes; give grid.models at least two")
@@ -212,8 +225,10 @@ class StudyConfig(StudyPart):
 
     @property
     def cells(self) -> tuple[Cell, ...]:
-        """The grid, budgets ascending, models in the order given."""
-        return tuple(Cell(unique_tokens=u, model=m) for u in self.grid.unique_tokens for m in self.grid.models)
+        """The grid: budgets ascending, tiers from low to high and then all, models in the order given."""
+        grid = self.grid
+        cells = product(grid.unique_tokens, grid.quality or ("",), grid.models)
+        return tuple(Cell(unique_tokens=u, quality=q, model=m) for u, q, m in cells)
 
     def arm(self, name: str) -> Arm:
         """The arm of that name: a built-in one, or what its recipe and the sweep make of it."""

@@ -49,13 +49,20 @@ def dataset_digest(study: StudyConfig, packs: Mapping[str, str]) -> str:
         study: the study.
         packs: as of `corpus_digest`.
     """
-    budgets = list(study.grid.unique_tokens)
-    return digest_of({"version": DATASET_VERSION, "data": _data_values(study.data, packs), "budgets": budgets})
+    grid = study.grid
+    tiers = {"quality": list(grid.quality)} if grid.quality else {}
+    data, budgets = _data_values(study.data, packs), list(grid.unique_tokens)
+    return digest_of({"version": DATASET_VERSION, "data": data, "budgets": budgets} | tiers)
 
 
 def _data_values(data: DataConfig, packs: Mapping[str, str]) -> dict[str, object]:
-    """The settings, the tokenizer by what decides it; and how documents are compared, where that chooses them."""
-    values = data.model_dump(mode="json") | {"tokenizer": tokenizer_identity(data.tokenizer)}
+    """What decides a corpus.
+
+    The tokenizer is there by what decides it; a column of scores only where one is read; how documents are compared
+    only where that chooses them.
+    """
+    unread = {"quality": {"column", "order"}} if data.quality.scorer != "column" else None
+    values = data.model_dump(mode="json", exclude=unread) | {"tokenizer": tokenizer_identity(data.tokenizer)}
     if data.contamination.mode == "drop" or data.deduplication.near in ("split", "drop"):
         values["comparison"] = {"version": COMPARISON_VERSION, "packs": dict(packs)}
     return values

@@ -12,6 +12,9 @@ from crossover.study.arms import Schedule
 from crossover.study.study_part import StudyPart
 
 DOMAIN_CLOZE = "domain-cloze"
+GRID_TIERS = ("low", "medium", "high", "all")
+"""Tiers of quality in the order in which cells have them; `all` is the documents of the three together."""
+GridTier = Literal["low", "medium", "high", "all"]
 
 
 def _known_model(name: str) -> str:
@@ -26,9 +29,14 @@ def _unset(value: object) -> bool:
 
 
 class GridConfig(StudyPart):
-    """The cells: every unique-token budget with every model."""
+    """The cells: every unique-token budget with every tier of quality, if tiers are compared, and every model."""
 
     unique_tokens: Annotated[tuple[int, ...], Field(min_length=1)] = (10_000,)
+    quality: tuple[GridTier, ...] = Field(
+        default=(),
+        description="Tiers of `data.quality` to compare: `low`, `medium`, `high`, and `all` for the three together; "
+        "each has budgets of its own. Empty: cells have no tier.",
+    )
     models: Annotated[tuple[Annotated[str, AfterValidator(_known_model)], ...], Field(min_length=1)] = ("nano",)
 
     @field_validator("unique_tokens")
@@ -37,6 +45,13 @@ class GridConfig(StudyPart):
         if min(budgets) < 1 or len(set(budgets)) < len(budgets):
             raise ValueError(f"budgets must be positive and distinct, found {list(budgets)}")
         return tuple(sorted(budgets))
+
+    @field_validator("quality")
+    @classmethod
+    def _tiers_are_distinct(cls, tiers: tuple[GridTier, ...]) -> tuple[GridTier, ...]:
+        if len(set(tiers)) < len(tiers):
+            raise ValueError(f"a tier stands twice in {list(tiers)}")
+        return tuple(sorted(tiers, key=GRID_TIERS.index))
 
 
 class TrainingConfig(StudyPart):

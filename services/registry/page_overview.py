@@ -22,7 +22,6 @@ from crossover.registry.reads.read_filters import Namespaces
 from crossover.registry.reads.study_results import AnalysisHead, RunRecord, analysis_result, require_analysis
 from crossover.registry.reads.study_revisions import Revision
 from crossover.report import answer, overview_view, svg_rendering
-from crossover.report import number_formats as fmt
 from crossover.report.report_data import ReportContext
 from crossover.report.report_view import FigureView
 from crossover.report.study_record import OVERVIEW, FrontierName, StudyRecord
@@ -157,9 +156,10 @@ def whole_study(found: Analysed, context: ReportContext, cell: str) -> WholeStud
 
 
 def advice_for(context: ReportContext, cell: str) -> Advice | None:
-    """The advice for a cell's unique tokens and parameters."""
-    size = next(((f.unique_tokens, f.parameters) for f in context.overview.cells if f.cell == cell), None)
-    return next((a for a in context.overview.advice if (a.unique_tokens, a.parameters) == size), None)
+    """The advice for a cell's unique tokens, parameters and tier of quality."""
+    facts = next((f for f in context.overview.cells if f.cell == cell), None)
+    own = facts and (facts.unique_tokens, facts.parameters, facts.quality)
+    return next((a for a in context.overview.advice if (a.unique_tokens, a.parameters, a.quality) == own), None)
 
 
 def _map(digest: str, movement: Movement, key: str, plan: AnalysisPlan) -> FigureView | None:
@@ -219,14 +219,9 @@ def _frontier(thin: page_figures.ThinCell, named: FrontierName) -> FrontierLink:
     analysis = thin.analysis
     return FrontierLink(
         name=named.name,
-        title=frontier_title(named.unique_tokens),
+        title=overview_view.frontier_title(named.unique_tokens, named.quality),
         cells=", ".join(named.cells),
         verdict="" if analysis is None else answer(analysis),
         reason="" if analysis is None else analysis.headline.reason,
         picture=figure_address(thin.digest, size="small") if analysis is not None and analysis.figures else "",
     )
-
-
-def frontier_title(unique_tokens: int) -> str:
-    """What a frontier is called."""
-    return f"Frontier over model sizes, {fmt.count(unique_tokens)} unique tokens"

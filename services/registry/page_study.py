@@ -25,6 +25,7 @@ from crossover.registry.reads.study_results import RunRecord, newest_analyses, s
 from crossover.registry.reads.study_revisions import Revision, shared_runs, study_revisions
 from crossover.report import answer, overview_tables, report_tables, report_view
 from crossover.report import number_formats as fmt
+from crossover.report.overview_view import frontier_title
 from crossover.report.report_data import CellReport, ReportContext
 
 Row = tuple[str, ...]
@@ -215,7 +216,7 @@ def study_status(runs: Sequence[RunRecord], *, analysed: bool) -> str:
 
 def _title(analysed: page_overview.Analysed, cell: str) -> str:
     frontiers = analysed.record.frontiers if analysed.record else ()
-    return next((page_overview.frontier_title(f.unique_tokens) for f in frontiers if f.name == cell), f"Cell {cell}")
+    return next((frontier_title(f.unique_tokens, f.quality) for f in frontiers if f.name == cell), f"Cell {cell}")
 
 
 def _cell_row(

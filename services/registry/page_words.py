@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import product
 from typing import Any, cast, get_args
 
 from pydantic import ValidationError
@@ -13,6 +14,7 @@ from crossover.analysis.analysis_plan import AnalysisPlan, Axis, Comparison, Met
 from crossover.analysis.analysis_result import Analysis, Crossing, Verdict
 from crossover.report import answer, verdict_lines
 from crossover.report import number_formats as fmt
+from crossover.study.study_config import Cell
 
 STATUS_WORDS = {
     "running": "running",
@@ -117,7 +119,8 @@ def planned_runs(config: Mapping[str, Any]) -> list[tuple[str, str, int]]:
     """Cell, arm and seed of every run that a study asks for; empty where its fields do not say."""
     grid = config.get("grid")
     try:
-        cells = [f"u{tokens}-{model}" for tokens in grid["unique_tokens"] for model in grid["models"]]  # type: ignore[index]
+        parts = grid["unique_tokens"], grid.get("quality") or ("",), grid["models"]  # type: ignore[index,union-attr]  # fields that do not say are caught
+        cells = [Cell(unique_tokens=u, quality=q, model=m).name for u, q, m in product(*parts)]
         return [(cell, arm, int(seed)) for cell in cells for arm in config["arms"] for seed in config["seeds"]]
     except (TypeError, KeyError, ValueError):
         return []

@@ -39,6 +39,7 @@ def advise_all(
             cells,
             unique_tokens=facts.unique_tokens,
             parameters=facts.parameters,
+            quality=facts.quality,
             flops=flops,
             epochs=epochs,
             study=study,
@@ -53,6 +54,7 @@ def advise(
     *,
     unique_tokens: int,
     parameters: int,
+    quality: str = "",
     flops: float | None = None,
     epochs: float | None = None,
     study: StudyRuns | None = None,
@@ -64,6 +66,7 @@ def advise(
         cells: what was run, with its analyses.
         unique_tokens: U.
         parameters: N, those used by a token.
+        quality: tier of the data; the cells of other tiers are left aside.
         flops: C, training FLOPs of one run; None for the end of the runs.
         epochs: the budget in epochs, in place of `flops`.
         study: what all runs took, for the price of training them anew and the length of an optimizer step.
@@ -75,6 +78,7 @@ def advise(
     Raises:
         StudyError: the plan has no axis for this budget, or a cell that was not run gets less than one epoch.
     """
+    cells = [cell for cell in cells if cell[0].quality == quality]
     here = next((c for c in cells if (c[0].unique_tokens, c[0].parameters) == (unique_tokens, parameters)), None)
     if here is None:
         if epochs is not None:
@@ -87,6 +91,7 @@ def advise(
     advice = Advice(
         unique_tokens=unique_tokens,
         parameters=parameters,
+        quality=quality,
         flops=flops if epochs is None else max(on_axis(analysis, "epochs", epochs, "flops").values(), default=None),
         epochs=epochs,
         choose="cannot say",
@@ -249,6 +254,7 @@ def _of_other_cell(
     advice = Advice(
         unique_tokens=unique_tokens,
         parameters=parameters,
+        quality=cells[0][0].quality,
         flops=flops,
         epochs=epochs,
         basis="not tested" if choice.choose == "cannot say" else "forecast",

@@ -36,7 +36,7 @@ def choice_by_forecast(
     """Where the budget lies against the crossing forecast.
 
     Args:
-        cells: what was run.
+        cells: what was run, of one tier of quality.
         metric: the plan's primary one.
         unique_tokens: U.
         parameters: N, those used by a token.
@@ -66,7 +66,7 @@ def choice_by_forecast(
     if "epochs" not in plan.axes or "matched" not in plan.comparisons:
         lacks.append("no crossing over epochs was analysed")
         return ForecastChoice("cannot say", _listed(not_run, lacks), 0)
-    facts = CellFacts(cell="", unique_tokens=unique_tokens, parameters=parameters)
+    facts = CellFacts(cell="", unique_tokens=unique_tokens, parameters=parameters, quality=cells[0][0].quality)
     moved = fit_movement(cells, metric, "epochs", "matched", forecasts=[facts])
     crossed = sum(cell.at is not None for cell in moved.cells)
     if crossed < LEAST_CROSSINGS:

@@ -1,6 +1,7 @@
 """Results over several cells, as records: pure data, written to the report, the registry and overview.json.
 
-A cell is (unique tokens U, model with N parameters). Every place is on the named axis; logarithms are natural.
+A cell is (unique tokens U, tier of quality, model with N parameters). Fits over cells are within a tier. Every place is
+on the named axis; logarithms are natural.
 """
 
 from __future__ import annotations
@@ -56,7 +57,8 @@ class CellCrossing(_Record):
 class Slope(_Record):
     """How the logarithm of the crossing moves with one predictor."""
 
-    predictor: str = Field(description="`log unique tokens`, `log parameters`, `sparse`, or `quality: <tier>`.")
+    predictor: str = Field(description="`log unique tokens`, `log parameters` or `sparse`.")
+    quality: str = Field(default="", description="Tier of the cells that it was fitted to, as of `CellFacts`.")
     estimate: float
     low: float
     high: float
@@ -81,9 +83,31 @@ class Movement(_Record):
     comparison: Comparison
     cells: tuple[CellCrossing, ...]
     slopes: tuple[Slope, ...] = Field(description="Empty when too few cells cross; `reason` says so.")
-    spread: float | None = Field(description="Standard deviation of the log crossing between cells beyond the fit.")
+    spread: float | None = Field(
+        description="Standard deviation of the log crossing between cells beyond the fit; of several tiers the largest."
+    )
     forecasts: tuple[Forecast, ...] = ()
     reason: str = Field(description="One plain sentence: what was fitted, or why not.")
+
+
+class QualityShift(_Record):
+    """Whether the crossing lies elsewhere in a higher tier of quality than in a lower one, of one budget and model."""
+
+    metric: str
+    axis: Axis
+    comparison: Comparison
+    lower: CellCrossing
+    higher: CellCrossing
+    moves: Literal["", "earlier", "later"] = Field(
+        default="", description="Where the higher tier's crossing lies; empty where there is no evidence of either."
+    )
+    ratio: float | None = Field(
+        default=None, description="The higher tier's crossing over the lower one's; None where seeds cannot be paired."
+    )
+    interval: tuple[float, float] | None = Field(default=None, description="Of the ratio, two-sided 1 - alpha.")
+    pairs: int = Field(default=0, description="Seeds that the ratio is of; 0: two intervals side by side.")
+    alpha: float | None = Field(default=None, description="The plan's over the number of comparisons.")
+    reason: str = Field(default="", description="Why nothing was compared, as a clause.")
 
 
 class Constant(_Record):
@@ -99,6 +123,7 @@ class LawFit(_Record):
     """One law fitted to the losses of one arm over cells and epochs."""
 
     arm: str
+    quality: str = Field(default="", description="Tier of the cells that it was fitted to, as of `CellFacts`.")
     form: LawForm
     constants: tuple[Constant, ...] = Field(description="Empty when it could not be fitted; `reason` says why.")
     runs: int
@@ -151,6 +176,7 @@ class Advice(_Record):
 
     unique_tokens: int
     parameters: int
+    quality: str = Field(default="", description="The tier of the data, as of `CellFacts`.")
     flops: float | None = Field(
         description="Training FLOPs of one run that the answer is for, of a budget in epochs those of the dearer arm; "
         "None where no budget was given and none was run."
@@ -189,9 +215,10 @@ class NextRun(_Record):
 
 
 class Frontier(_Record):
-    """The families' frontiers over model sizes on one budget of unique tokens."""
+    """The families' frontiers over model sizes on one budget of unique tokens, of one tier."""
 
     unique_tokens: int
+    quality: str = Field(default="", description="As of `CellFacts`.")
     cells: tuple[str, ...]
     analysis: Analysis
 
@@ -201,6 +228,7 @@ class Overview(_Record):
 
     cells: tuple[CellFacts, ...] = Field(default=(), description="The cells that were run.")
     movements: tuple[Movement, ...] = ()
+    quality: tuple[QualityShift, ...] = ()
     laws: tuple[LawFit, ...] = ()
     factors: tuple[Factor, ...] = ()
     frontiers: tuple[Frontier, ...] = ()

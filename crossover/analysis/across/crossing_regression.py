@@ -1,4 +1,6 @@
-"""How the crossing moves with unique tokens, model size, sparsity and quality, and where a further cell would cross.
+"""How the crossing moves with unique tokens, model size and sparsity, and where a further cell would cross.
+
+Cells of different tiers of quality are never in one fit: nothing says that their slopes are the same.
 
 A regression of the log crossing on the logs of what a cell is, over cells: each crossing has a standard error of its
 own (from its interval), cells scatter beyond that (tau), and cells without one are censored: they say on which side of
@@ -67,9 +69,41 @@ def fit_movement(
     *,
     forecasts: Sequence[CellFacts] = (),
 ) -> Movement:
-    """Fit one movement; see `fit_movements`."""
+    """Fit one movement, each tier of quality by itself; see `fit_movements`."""
+    tiers = {facts.quality: None for facts, _ in cells}
+    fits = [
+        _fit_tier(
+            [cell for cell in cells if cell[0].quality == tier],
+            metric,
+            axis,
+            comparison,
+            [facts for facts in forecasts if facts.quality == tier],
+        )
+        for tier in tiers
+    ]
+    if len(fits) == 1:
+        return fits[0]
+    spreads = [fit.spread for fit in fits if fit.spread is not None]
+    return fits[0].model_copy(
+        update={
+            "cells": tuple(cell for fit in fits for cell in fit.cells),
+            "slopes": tuple(slope for fit in fits for slope in fit.slopes),
+            "spread": max(spreads, default=None),
+            "forecasts": tuple(forecast for fit in fits for forecast in fit.forecasts),
+            "reason": " ".join(f"Quality {tier}: {fit.reason}" for tier, fit in zip(tiers, fits, strict=True)),
+        }
+    )
+
+
+def _fit_tier(
+    cells: Sequence[AnalysedCell],
+    metric: MetricPlan,
+    axis: Axis,
+    comparison: Comparison,
+    forecasts: Sequence[CellFacts],
+) -> Movement:
     plan = cells[0][1].plan
-    crossings = [_crossing(facts, _verdict(analysis, metric, axis, comparison), plan) for facts, analysis in cells]
+    crossings = [cell_crossing(facts, _verdict(analysis, metric, axis, comparison), plan) for facts, analysis in cells]
     used = [c for c in crossings if c.at is not None or c.beyond is not None or c.before is not None]
     design = _design(used)
     crossed = sum(c.at is not None for c in used)
@@ -82,7 +116,7 @@ def fit_movement(
         problem = (
             f"{crossed} of {len(crossings)} cells cross, and a slope needs {needed} that differ"
             if needed
-            else "the cells that can be used do not differ in tokens, size, sparsity or quality"
+            else "the cells that can be used do not differ in tokens, size or sparsity"
         )
         return bare.model_copy(update={"reason": f"Nothing was fitted: {problem}{tail}."})
     fit = _fit(design, plan.alpha)
@@ -119,7 +153,7 @@ def _left_out(crossings: Sequence[CellCrossing]) -> str:
     return "".join(f"; {part}" for part in parts)
 
 
-def _crossing(facts: CellFacts, verdict: Verdict, plan: AnalysisPlan) -> CellCrossing:
+def cell_crossing(facts: CellFacts, verdict: Verdict, plan: AnalysisPlan) -> CellCrossing:
     """The crossing of a cell, or the side of a window's edge on which it lies, or why it tells neither."""
     crossing, early, late = verdict.crossing, verdict.early, verdict.late
     found: dict[str, float | str | None] = {"at": None, "low": None, "high": None}
@@ -175,9 +209,7 @@ class RegressionData:
             "log parameters": (facts.parameters, first.parameters),
             "sparse": (facts.sparse, first.sparse),
         }
-        same = all(a == b or name in self.names for name, (a, b) in parts.items())
-        tiers = {c.facts.quality for c in self.cells}
-        return same and facts.quality in tiers
+        return all(a == b or name in self.names for name, (a, b) in parts.items())
 
     def row(self, facts: CellFacts) -> FloatArray:
         """The predictors of a cell, the constant first."""
@@ -189,13 +221,12 @@ def _predictor(facts: CellFacts, name: str) -> float:
         return float(np.log(facts.unique_tokens))
     if name == "log parameters":
         return float(np.log(facts.parameters))
-    return float(facts.sparse if name == "sparse" else facts.quality == name.removeprefix("quality: "))
+    return float(facts.sparse)
 
 
 def _names(cells: Sequence[CellCrossing]) -> list[str]:
     """Predictors that vary over cells, in the order in which they are taken in."""
-    tiers = sorted({c.facts.quality for c in cells})
-    every = ["log unique tokens", "log parameters", "sparse", *(f"quality: {tier}" for tier in tiers[1:])]
+    every = ("log unique tokens", "log parameters", "sparse")
     return [name for name in every if len({_predictor(c.facts, name) for c in cells}) > 1]
 
 
@@ -251,7 +282,8 @@ class Fit:
             estimate, error = float(self.coefficient_P[i]), float(np.sqrt(self.covariance_PP[i, i]))
             p = float(2 * special.stdtr(self.degrees, -abs(estimate) / error)) if error else 0.0
             low, high = estimate - self.t * error, estimate + self.t * error
-            slopes.append(Slope(predictor=name, estimate=estimate, low=low, high=high, p=p))
+            tier = self.design.cells[0].facts.quality
+            slopes.append(Slope(predictor=name, quality=tier, estimate=estimate, low=low, high=high, p=p))
         return slopes
 
     def forecast(self, facts: CellFacts) -> Forecast:

@@ -74,7 +74,7 @@ class TierCounts:
     documents: int = 0
     bytes: int = 0
     lowest: float = 0.0
-    """Bits per byte under the scorer."""
+    """Score: bits per byte under a model, or the number in the column."""
     highest: float = 0.0
 
 

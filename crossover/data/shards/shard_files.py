@@ -128,10 +128,10 @@ def _cleaned(data: DataConfig, counts: SourceCounts, source: ShardSource, advanc
 
     def read() -> Iterator[Document]:
         shown = 0
-        for name, text in documents(data, counts, source.files):
+        for document in documents(data, counts, source.files):
             advance(counts.bytes_read - shown)
             shown = counts.bytes_read
-            yield Document(name, text)
+            yield document
         advance(counts.bytes_read - shown)
 
     if empty:
@@ -146,8 +146,8 @@ def _write_source(config: DataConfig, files: Files, writer: _StreamWriter, advan
     [part] = parts = part_counts(config)
     counts.parts += parts
     clean, shown = cleaner(config.cleaning, counts.cleaning, source_roots(config)), 0
-    for name, text, size in part_texts(config, counts, part, files) if files != () else ():
-        writer.take(str(size), counts, clean(Document(name, text)))
+    for document, size in part_texts(config, counts, part, files) if files != () else ():
+        writer.take(str(size), counts, clean(document))
         read = part.bytes_read
         advance(read - shown)
         shown = read

@@ -8,7 +8,9 @@ from typing import Literal, NamedTuple
 
 from crossover.errors import DataError
 
-Fault = Literal["not UTF-8", "half a character", "malformed", "too deep", "no text", "too long", "unreadable"]
+Fault = Literal[
+    "not UTF-8", "half a character", "malformed", "too deep", "no text", "no score", "too long", "unreadable"
+]
 PLACES_SHOWN = 5
 
 
@@ -69,6 +71,13 @@ def bad_document_error(problem: str, fault: str) -> DataError:
             field="data.text_field",
             problem=problem,
             remedy="name a field that holds text in every document, or set data.bad_documents to skip",
+        )
+    if fault == "no score":
+        return DataError(
+            "data.no-score",
+            field="data.quality.column",
+            problem=problem,
+            remedy="name a column that holds a number for every document, or set data.bad_documents to skip",
         )
     return DataError(
         "data.bad-json-line",

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from crossover.data.optional_modules import optional_module
 from crossover.data.sources.bad_documents import BadDocument
-from crossover.data.sources.optional_modules import optional_module
-from crossover.data.sources.text_documents import Piece
+from crossover.data.sources.text_documents import Piece, with_score
 from crossover.progress import MEBIBYTE
 from crossover.study.data_config import DataConfig
 
@@ -20,13 +20,13 @@ BATCH_ROWS = 16
 
 
 def parquet_rows(file: BinaryIO, config: DataConfig) -> Iterator[tuple[str, Piece]]:
-    """A document of each row; only its column is read, page by page."""
+    """A document of each row; only its columns are read, page by page."""
     parquet = optional_module("pyarrow.parquet")
     with _torn_is_oserror():
         table = parquet.ParquetFile(file, buffer_size=MEBIBYTE, pre_buffer=False)
         names = table.schema_arrow.names
-        column = config.text_field if config.text_field in names else config.text_field.partition(".")[0]
-        wanted = [config.text_field] if column in names else names[:1]
+        fields = _read_fields(config)
+        wanted = [field for field in fields if field in names or field.partition(".")[0] in names] or names[:1]
         yield from _rows(table.iter_batches(batch_size=BATCH_ROWS, columns=wanted), config, names)
 
 
@@ -74,10 +74,17 @@ def _torn_is_oserror() -> Iterator[None]:
 def _rows(batches: Iterator[RecordBatch], config: DataConfig, names: list[str]) -> Iterator[tuple[str, Piece]]:
     row = 0
     for batch in batches:
-        column = _column(batch, config.text_field)
+        columns = [_column(batch, field) for field in _read_fields(config)]
+        absent = next((number for number, column in enumerate(columns) if column is None), None)
         for index in range(batch.num_rows):
             row += 1
-            yield f":{row}", _no_column(config, names) if column is None else _value(column[index], config)
+            values = [column[index] for column in columns if column is not None]
+            yield f":{row}", _document(values, config) if absent is None else _no_column(absent, config, names)
+
+
+def _read_fields(config: DataConfig) -> list[str]:
+    """The columns that are read: the text's, and that of the scores if there is one."""
+    return [config.text_field, *[config.quality.column] * (config.quality.scorer == "column")]
 
 
 def _column(batch: RecordBatch, field: str) -> Array | None:
@@ -95,15 +102,17 @@ def _column(batch: RecordBatch, field: str) -> Array | None:
     return column
 
 
-def _no_column(config: DataConfig, names: list[str]) -> BadDocument:
-    return BadDocument("no text", f"has no column {config.text_field!r} (it has {', '.join(map(repr, names[:10]))})")
+def _no_column(absent: int, config: DataConfig, names: list[str]) -> BadDocument:
+    field, known = _read_fields(config)[absent], ", ".join(map(repr, names[:10]))
+    return BadDocument("no score" if absent else "no text", f"has no column {field!r} (it has {known})")
 
 
-def _value(value: Scalar, config: DataConfig) -> Piece:
+def _document(values: list[Scalar], config: DataConfig) -> Piece:
+    """The document of a row: its text, and its score if one is read."""
     try:
-        text = value.as_py()
+        text = values[0].as_py()
     except UnicodeDecodeError as error:
         return BadDocument("not UTF-8", f"is not UTF-8 (byte {error.start})")
     if not isinstance(text, str | bytes):
         return BadDocument("no text", f"has {config.text_field!r}, which is {'null' if text is None else 'not text'}")
-    return text
+    return with_score(text, values[1].as_py(), config) if len(values) > 1 else text

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
-from crossover.data.sources.optional_modules import optional_module
+from crossover.data.optional_modules import optional_module
 from crossover.data.sources.source_counts import PartCounts, SourceCounts
-from crossover.data.sources.text_documents import Piece, text_of
+from crossover.data.sources.text_documents import Piece, document_of
 from crossover.errors import DataError
 from crossover.study.data_config import DataConfig
 
@@ -74,7 +74,7 @@ class HubReader:
         with _faults(place):
             for number, row in enumerate(rows, start=1):
                 name = f"{config.source}:{number}"
-                yield name, name, text_of(row, config.text_field)
+                yield name, name, document_of(row, config)
 
 
 def hub_rows(place: str) -> Dataset | IterableDataset:

@@ -8,7 +8,7 @@ import lzma
 from pathlib import PurePosixPath
 from typing import BinaryIO, cast
 
-from crossover.data.sources.optional_modules import optional_module
+from crossover.data.optional_modules import optional_module
 from crossover.progress import MEBIBYTE
 
 PACKED = (".gz", ".xz", ".zst")

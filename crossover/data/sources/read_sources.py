@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol, TypeVar
 
 from crossover.data.cleaning.normalisation import normalise
+from crossover.data.document_spool import NO_ATTRIBUTES, SCORE, Document
 from crossover.data.sources.bad_documents import BadDocument, bad_document_error
 from crossover.data.sources.column_documents import arrow_rows, parquet_rows
 from crossover.data.sources.hub_datasets import HubReader
@@ -21,7 +22,7 @@ from crossover.data.sources.source_counts import PartCounts, SourceCounts
 from crossover.data.sources.source_files import LocalFile, SourceFile, matching_files
 from crossover.data.sources.source_roots import source_root
 from crossover.data.sources.source_trees import note_tree_file
-from crossover.data.sources.text_documents import Piece, json_lines, plain_text, too_long
+from crossover.data.sources.text_documents import Piece, Scored, json_lines, plain_text, too_long
 from crossover.errors import DataError
 from crossover.storage.s3_transfer import ChangedError
 from crossover.study.data_config import DataConfig
@@ -114,7 +115,7 @@ class FileReader:
 
 def documents(
     config: DataConfig, counts: SourceCounts, files: Sequence[Sequence[SourceFile] | None] = ()
-) -> Iterator[tuple[str, str]]:
+) -> Iterator[Document]:
     """Documents of a corpus in a fixed order.
 
     Args:
@@ -123,7 +124,7 @@ def documents(
         files: of each source, those to read; None, and by default, all.
 
     Yields:
-        Name and normalised text of each document that is not empty.
+        Each document that is not empty, its text normalised, with the attribute `quality` where scores are read.
 
     Raises:
         DataError: the source has no file, a file cannot be read, or a document is bad and the study refuses those.
@@ -136,8 +137,8 @@ def documents(
             stack.enter_context(closing(part_texts(source, counts, part, chosen)))
             for source, part, chosen in zip(config.parts, parts, files or [None] * len(parts), strict=True)
         ]
-        for name, text, _ in mixed(streams, parts):
-            yield name, text
+        for document, _ in mixed(streams, parts):
+            yield document
 
 
 def part_counts(config: DataConfig) -> list[PartCounts]:
@@ -167,8 +168,8 @@ def mixed(streams: Sequence[Iterator[Sized]], parts: Sequence[PartCounts]) -> It
 
 def part_texts(
     config: DataConfig, counts: SourceCounts, part: PartCounts, files: Sequence[SourceFile] | None = None
-) -> Generator[tuple[str, str, int], None, None]:
-    """Name, normalised text and bytes of each document of one source that is not empty."""
+) -> Generator[tuple[Document, int], None, None]:
+    """Each document of one source that is not empty, its text normalised, and its bytes before that."""
     for name, place, piece in READERS[config.source.partition(":")[0]].pieces(config, counts, part, files):
         checked = _checked(piece, config)
         if isinstance(checked, BadDocument):
@@ -182,13 +183,16 @@ def part_texts(
             continue
         part.documents += 1
         part.bytes += size
-        yield name, text, size
+        attributes = {SCORE: repr(piece.score)} if isinstance(piece, Scored) else NO_ATTRIBUTES
+        yield Document(name, text, attributes), size
 
 
 def _checked(piece: Piece, config: DataConfig) -> tuple[str, int] | BadDocument:
     """A document's text and its bytes in UTF-8, or what is wrong with it."""
     if isinstance(piece, BadDocument):
         return piece
+    if isinstance(piece, Scored):
+        return _checked(piece.text, config)
     try:
         text, size = (piece, len(piece.encode())) if isinstance(piece, str) else (piece.decode("utf-8-sig"), len(piece))
     except UnicodeEncodeError as error:

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
-from typing import Any, BinaryIO
+from decimal import Decimal
+from typing import Any, BinaryIO, NamedTuple
 
 from crossover.data.sources.bad_documents import BadDocument
 from crossover.progress import MEBIBYTE
 from crossover.study.data_config import DataConfig
 
-Piece = bytes | str | BadDocument
-"""A document, as UTF-8 that is not checked yet or as text, or what is wrong with it."""
+
+class Scored(NamedTuple):
+    """A document of a study that reads scores from a column."""
+
+    text: bytes | str
+    score: float
+
+
+Piece = bytes | str | Scored | BadDocument
+"""A document, as UTF-8 that is not checked yet or as text, with its score if one is read, or what is wrong with it."""
 BOM = b"\xef\xbb\xbf"
 
 
@@ -38,11 +48,11 @@ def json_lines(file: BinaryIO, config: DataConfig) -> Iterator[tuple[str, Piece]
             _skip_line(file)
             yield f":{number}", too_long(config)
         elif line.strip():
-            yield f":{number}", json_text(line.removeprefix(BOM) if number == 1 else line, config.text_field)
+            yield f":{number}", json_document(line.removeprefix(BOM) if number == 1 else line, config)
 
 
-def json_text(line: bytes, field: str) -> str | BadDocument:
-    """The text in a JSON line."""
+def json_document(line: bytes, config: DataConfig) -> Piece:
+    """The document in a JSON line."""
     try:
         fields = json.loads(line.decode())
     except UnicodeDecodeError as error:
@@ -53,20 +63,54 @@ def json_text(line: bytes, field: str) -> str | BadDocument:
         return BadDocument("malformed", f"is not JSON ({error})")
     if not isinstance(fields, dict):
         return BadDocument("malformed", "is not a JSON object")
-    return text_of(fields, field)
+    return document_of(fields, config)
 
 
-def text_of(fields: dict[str, Any], field: str) -> str | BadDocument:
-    """The text in a field; `a.b` is b within a, unless there is a field of that name."""
+def document_of(fields: dict[str, Any], config: DataConfig) -> Piece:
+    """The text in the field that the study names, with the score where one is read."""
+    try:
+        text = _field(fields, config.text_field)
+    except KeyError as error:
+        return BadDocument("no text", error.args[0])
+    if not isinstance(text, str):
+        return BadDocument("no text", f"has {config.text_field!r}, which is {_kind(text, 'not text')}")
+    if config.quality.scorer != "column":
+        return text
+    try:
+        return with_score(text, _field(fields, config.quality.column), config)
+    except KeyError as error:
+        return BadDocument("no score", error.args[0])
+
+
+def with_score(text: bytes | str, value: object, config: DataConfig) -> Scored | BadDocument:
+    """A document with the number in its column of scores."""
+    score = math.nan
+    if isinstance(value, int | float | Decimal) and not isinstance(value, bool):
+        try:
+            score = float(value)
+        except OverflowError:
+            score = math.inf
+        wrong = f"not finite ({value})"
+    else:
+        wrong = _kind(value, "not a number")
+    if not math.isfinite(score):
+        return BadDocument("no score", f"has {config.quality.column!r}, which is {wrong[:80]}")
+    return Scored(text, score)
+
+
+def _field(fields: dict[str, Any], field: str) -> object:
+    """The value of a field; `a.b` is b within a, unless there is a field of that name. KeyError says what there is."""
     value: Any = fields
     for name in [field] if field in fields else field.split("."):
         if not isinstance(value, dict) or name not in value:
             known = ", ".join(map(repr, list(fields)[:10]))
-            return BadDocument("no text", f"has no field {field!r} (it has {known})")
+            raise KeyError(f"has no field {field!r} (it has {known})")
         value = value[name]
-    if isinstance(value, str):
-        return value
-    return BadDocument("no text", f"has {field!r}, which is {'null' if value is None else 'not text'}")
+    return value
+
+
+def _kind(value: object, other: str) -> str:
+    return "null" if value is None else other
 
 
 def _skip_line(file: BinaryIO) -> None:

@@ -55,11 +55,12 @@ def test_digests_follow_the_contents_of_packs_that_leave_out_documents(tiny_stud
 
 
 def test_a_study_that_only_counts_keeps_its_digest(tiny_study: StudyConfig) -> None:
-    data = tiny_study.data.model_dump(mode="json")
+    unread = {"quality": {"column", "order"}}
+    data = tiny_study.data.model_dump(mode="json", exclude=unread)
     values = {"version": DATASET_VERSION, "data": data, "budgets": list(tiny_study.grid.unique_tokens)}
     assert dataset_digest(tiny_study) == digest_of(values)
     split = changed(tiny_study, data={"deduplication": {"near": "split"}})
-    values["data"] = split.data.model_dump(mode="json")
+    values["data"] = split.data.model_dump(mode="json", exclude=unread)
     assert dataset_digest(split) != digest_of(values)  # other scripts are compared since
 
 

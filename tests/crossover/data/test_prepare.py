@@ -61,7 +61,7 @@ def test_budgets_are_nested_and_distinct(
 
 def test_no_held_out_text_is_trained_on(tiny_study: StudyConfig, tmp_path: Path) -> None:
     dataset = prepare(tiny_study, tmp_path / "d")
-    texts = {name: text for name, text in documents(tiny_study.data, SourceCounts())}
+    texts = {name: text for name, text, _ in documents(tiny_study.data, SourceCounts())}
     held = dataset.validation()
     homes = [{name for name, text in texts.items() if BYTES.decode(row) in text} for row in held if EOS not in row]
     trained = [BYTES.decode(row) for row in dataset.train(1024) if EOS not in row]
@@ -133,7 +133,7 @@ def test_json_lines_and_compression(tmp_path: Path) -> None:
     with lzma.open(tmp_path / "b.jsonl.xz", "wt") as file:
         file.write(lines)
     config = DataConfig(source=f"jsonl:{tmp_path}/*", text_field="body")
-    texts = [text for _, text in documents(config, SourceCounts())]
+    texts = [text for _, text, _ in documents(config, SourceCounts())]
     assert texts == [f"document {i}\nline" for i in range(3)] * 2
 
 
@@ -164,7 +164,7 @@ def test_a_separator_cuts_documents_across_read_blocks(tmp_path: Path) -> None:
     pieces = [f"piece {i} " + "x" * 50_000 for i in range(60)]
     (tmp_path / "all.txt").write_text("<|end|>".join(pieces))
     config = DataConfig(source=f"text:{tmp_path}/all.txt", separator="<|end|>")
-    assert [text for _, text in documents(config, SourceCounts())] == pieces
+    assert [text for _, text, _ in documents(config, SourceCounts())] == pieces
 
 
 @given(st.text())
@@ -245,7 +245,7 @@ class TestBadInput:
         fields = fields | {"source": f"{fields['source']}{tmp_path}/all"}
         counts = SourceCounts()
         texts = documents(DataConfig.model_validate(fields | {"bad_documents": "skip"}), counts)
-        assert [text for _, text in texts] == ["a", "b"]
+        assert [text for _, text, _ in texts] == ["a", "b"]
         assert (counts.files, counts.undecodable) == (1, 1)
         with pytest.raises(DataError, match=f"all{place} is not UTF-8") as caught:
             list(documents(DataConfig.model_validate(fields), SourceCounts()))

@@ -210,7 +210,7 @@ def measured(
     """The evaluation of a checkpoint, with or without the costly parts."""
     parts = evaluation_parts(
         study.evaluation,
-        evaluation_inputs(study, dataset, tasks, 512),
+        evaluation_inputs(study, dataset, tasks, study.cells[0]),
         run="sha256:run",
         family="AR" if causal else "DLM",
         step=1,
@@ -218,7 +218,7 @@ def measured(
         writing=everything,
     )
     return merge_parts(
-        evaluate_checkpoint(folder, "sha256:x", parts, dataset, tasks, study.evaluation, unique_tokens=512)
+        evaluate_checkpoint(folder, "sha256:x", parts, dataset, tasks, study.evaluation, cell=study.cells[0])
     )
 
 

@@ -41,9 +41,38 @@ def test_without_the_section_nothing_is_cleaned() -> None:
         ("cleaning: {languages: [en, english]}", "'english' is no ISO 639-1 code"),
         ("deduplication: {exact: sentence}", "exact"),
         ("quality: {tier: high}", "needs a scorer"),
+        ("source: 'jsonl:x', quality: {scorer: column}", "set data.quality.column"),
+        ("quality: {scorer: perplexity, column: a}", "leave them out"),
+        ("quality: {scorer: perplexity, order: lower}", "leave them out"),
+        ("quality: {scorer: column, column: a}", "'stdlib:' has no columns"),
+        ("source: 'text:x', quality: {scorer: column, column: a}", "'text:x' has no columns"),
+        ("sources: [{source: 'tree:x', share: 1}], quality: {scorer: column, column: a}", "'tree:x' has no columns"),
     ],
 )
 def test_what_cannot_be_is_refused(section: str, message: str) -> None:
     with pytest.raises(StudyError, match=message) as raised:
         parse_study(f"data: {{{section}}}")
-    assert raised.value.field.startswith("data.")
+    assert raised.value.field.startswith("data")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("grid: {quality: [high]}", "tiers need a scorer; set data.quality.scorer"),
+        ("{data: {quality: {scorer: perplexity, tier: low}}, grid: {quality: [high]}}", "excludes data.quality.tier"),
+        ("{data: {quality: {scorer: perplexity}}, grid: {quality: [high, high]}}", "a tier stands twice"),
+        ("{data: {quality: {scorer: perplexity}}, grid: {quality: [best]}}", "best"),
+    ],
+)
+def test_tiers_that_cannot_be_compared_are_refused(text: str, message: str) -> None:
+    with pytest.raises(StudyError, match=message) as raised:
+        parse_study(text)
+    assert "grid.quality" in str(raised.value)
+
+
+def test_cells_have_tiers_in_their_names_and_in_a_fixed_order() -> None:
+    fields = "data: {quality: {scorer: perplexity}}\ngrid: {unique_tokens: [2000, 1000], models: [nano, pico]"
+    names = [cell.name for cell in parse_study(f"{fields}, quality: [all, high, low]}}").cells]
+    assert names[:4] == ["u1000-low-nano", "u1000-low-pico", "u1000-high-nano", "u1000-high-pico"]
+    assert names[-1] == "u2000-all-pico"
+    assert [cell.name for cell in parse_study(f"{fields}}}").cells][:2] == ["u1000-nano", "u1000-pico"]

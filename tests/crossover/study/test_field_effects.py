@@ -19,12 +19,13 @@ from crossover.study.field_effects import FIELD_EFFECTS, Effects, effects_table
 from crossover.study.identity import RunId
 from crossover.study.load_study import parse_study
 from crossover.study.study_config import StudyConfig
-from crossover.study.study_digests import analysis_digest, run_digest
+from crossover.study.study_digests import DATASET_VERSION, analysis_digest, run_digest
 from crossover.study.study_parts import DOMAIN_CLOZE, TrainingConfig
+from crossover.tokenization.tokenizer_file import tokenizer_identity
 
 BASE: dict[str, Any] = {
     "name": "base",
-    "data": {"source": "text:corpus/*.txt", "sequence_length": 64, "quality": {"scorer": "perplexity"}},
+    "data": {"source": "jsonl:corpus/*", "sequence_length": 64, "quality": {"scorer": "column", "column": "score"}},
     "grid": {"unique_tokens": [2560, 5120], "models": ["pico", "mini-moe"]},
     "arms": ["ar", "dlm", "ar-decay", "ar-dropout"],
     "seeds": [0, 1, 2],
@@ -35,8 +36,8 @@ BASE: dict[str, Any] = {
 CHANGES: dict[str, Any] = {
     "name": "renamed",
     "question": "Reworded?",
-    "data.source": "text:other/*.txt",
-    "data.sources": [{"source": "text:a/*", "share": 1.0}, {"source": "text:b/*", "share": 2.0}],
+    "data.source": "jsonl:other/*",
+    "data.sources": [{"source": "jsonl:a/*", "share": 1.0}, {"source": "jsonl:b/*", "share": 2.0}],
     "data.separator": "---",
     "data.text_field": "content",
     "data.sequence_length": 32,
@@ -45,6 +46,7 @@ CHANGES: dict[str, Any] = {
     "data.deduplication.bands": 24,
     "data.contamination.tasks": ["blimp"],
     "grid.unique_tokens": [2560, 5120, 10240],
+    "grid.quality": ["low", "high"],
     "grid.models": ["pico", "mini-moe", "nano"],
     "arms": ["ar", "dlm", "ar-decay", "ar-dropout", "bd"],
     "recipes": {"ar-dropout": {"dropout": 0.2}},
@@ -62,6 +64,8 @@ CHANGES: dict[str, Any] = {
     "evaluation.tasks": [DOMAIN_CLOZE, "blimp", "humaneval", "lambada"],
     "evaluation.scorer": "other-study/checkpoint",
     "data.cleaning.languages": ["en"],
+    "data.quality.scorer": "perplexity",
+    "data.quality.column": "other.score",
     "data.quality.tier": "high",
     "analysis.metrics": ["validation_bpb", f"{DOMAIN_CLOZE}_margin"],
     "analysis.axes": ["epochs"],
@@ -97,6 +101,8 @@ def changed(study: StudyConfig, field: str) -> StudyConfig:
     section = raw
     if field == "data.sources":
         raw["data"]["source"] = "stdlib:"  # the two exclude each other
+    if field == "data.quality.scorer":
+        raw["data"]["quality"]["column"] = ""  # of the other scorer
     for part in path:
         section = section[part]
     default = next((f.default for n, f in TrainingConfig.model_fields.items() if n == last), None)
@@ -171,6 +177,24 @@ def test_a_changed_field_makes_anew_what_the_table_says(field: str) -> None:
 def test_a_larger_budget_keeps_the_runs_of_the_smaller_ones() -> None:
     study = parse_study(yaml.safe_dump(BASE))
     assert artifacts(study)["runs"] < artifacts(changed(study, "grid.unique_tokens"))["runs"]
+
+
+def test_a_further_tier_keeps_the_runs_of_the_others() -> None:
+    two, three = (
+        parse_study(yaml.safe_dump(BASE | {"grid": {**BASE["grid"], "quality": tiers}}))
+        for tiers in (["low", "high"], ["high", "low", "all"])
+    )
+    assert artifacts(two)["runs"] < artifacts(three)["runs"]
+
+
+def test_fields_of_a_column_of_scores_are_in_no_digest_where_none_is_read() -> None:
+    """What a corpus was called before there were such columns; workspaces of then are reused."""
+    study = parse_study("data: {source: 'text:corpus/*.txt', quality: {scorer: perplexity}}")
+    data = study.data.model_dump(mode="json")
+    for field in ("column", "order"):
+        del data["quality"][field]
+    request = {"version": DATASET_VERSION, "data": data | {"tokenizer": tokenizer_identity("bytes")}}
+    assert dataset_digest(study) == digest_of(request | {"budgets": [10_000]})
 
 
 def test_two_arms_of_one_recipe_are_two_runs() -> None:

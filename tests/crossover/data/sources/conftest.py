@@ -21,6 +21,6 @@ def read() -> Read:
     def texts(source: str = "stdlib:", **fields: object) -> tuple[list[str], SourceCounts]:
         counts = SourceCounts()
         config = DataConfig.model_validate({"source": source, **fields})
-        return [text for _, text in documents(config, counts)], counts
+        return [text for _, text, _ in documents(config, counts)], counts
 
     return texts

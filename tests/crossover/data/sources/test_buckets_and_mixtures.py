@@ -162,7 +162,7 @@ class TestMixtures:
 
     def test_every_prefix_has_the_shares_up_to_a_document(self, mixture: DataConfig) -> None:
         counts, given = SourceCounts(), {"prose": 0, "code": 0}
-        for _, text in documents(mixture, counts):
+        for _, text, _ in documents(mixture, counts):
             given[text.partition(" ")[0]] += len(text)
             assert abs(given["prose"] - 3 * given["code"]) < 950
         prose, code = SourceReport.of(counts).parts

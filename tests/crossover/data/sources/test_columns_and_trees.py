@@ -98,6 +98,65 @@ class TestColumns:
         assert peak < 20 << 20
 
 
+SCORES: list[Any] = [0.5, None, 3, float("nan"), float("inf")]
+SCORED = {"scorer": "column", "column": "meta.score"}
+
+
+def scored_source(kind: str, path: Path, scores: list[Any]) -> str:
+    """Documents that are numbered, each with a score within a field."""
+    rows = [{"text": f"document {n}", "meta": {"score": score}} for n, score in enumerate(scores)]
+    if kind in ("jsonl", "hf"):
+        (path / "x.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return f"jsonl:{path}/x.jsonl" if kind == "jsonl" else f"hf:{path}"
+    write(kind, path / "x.arrow", pa.Table.from_pylist(rows))
+    return f"{'parquet' if kind == 'parquet' else 'arrow'}:{path}/x.arrow"
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "hf", "parquet", "arrow", "stream"])
+class TestScores:
+    def test_a_score_is_an_attribute_where_it_is_asked_for(self, kind: str, tmp_path: Path) -> None:
+        source = scored_source(kind, tmp_path, [0.1, 2, -1e300])
+        for quality, found in ((SCORED, [0.1, 2.0, -1e300]), ({}, [None] * 3)):
+            config = DataConfig.model_validate({"source": source, "quality": quality})
+            attributes = [document.attributes for document in documents(config, SourceCounts())]
+            assert [float(a["quality"]) if "quality" in a else None for a in attributes] == found
+
+    def test_a_document_without_a_number_is_a_bad_one(self, kind: str, tmp_path: Path, read: Read) -> None:
+        source = scored_source(kind, tmp_path, SCORES)
+        texts, counts = read(source, quality=SCORED, bad_documents="skip")
+        assert texts == ["document 0", "document 2"]
+        assert counts.skipped.counts == {"no score": 3}
+        null, *others = counts.skipped.places["no score"]
+        assert "has 'meta.score', which is null" in null
+        if kind != "hf":  # `datasets` reads what is not finite as null
+            assert ["nan" in others[0].lower(), "inf" in others[1].lower()] == [True, True]
+        with pytest.raises(DataError, match=r"'meta\.score', which is null.*set data.bad_documents to skip") as raised:
+            read(source, quality=SCORED)
+        assert (raised.value.code, raised.value.field) == ("data.no-score", "data.quality.column")
+
+    def test_a_missing_column_is_named(self, kind: str, tmp_path: Path, read: Read) -> None:
+        source = scored_source(kind, tmp_path, [1.0])
+        for column in ("other", "meta.other", "text.score"):
+            with pytest.raises(
+                DataError, match=rf"has no (field|column) '{column}' \(it has 'text', 'meta'\)"
+            ) as raised:
+                read(source, quality=SCORED | {"column": column})
+            assert raised.value.code == "data.no-score"
+
+    @pytest.mark.parametrize("value", ["0.5", True, [1.0]])
+    def test_what_is_no_number_is_no_score(self, kind: str, value: object, tmp_path: Path, read: Read) -> None:
+        source = scored_source(kind, tmp_path, [value])
+        with pytest.raises(DataError, match=r"'meta\.score', which is not a number"):
+            read(source, quality=SCORED)
+
+
+def test_a_number_beyond_all_floats_is_no_score(tmp_path: Path, read: Read) -> None:
+    (tmp_path / "x.jsonl").write_text('{"text": "a", "n": ' + "9" * 400 + "}\n")
+    with pytest.raises(DataError, match=r"'n', which is not finite \(9999") as raised:
+        read(f"jsonl:{tmp_path}/x.jsonl", quality={"scorer": "column", "column": "n"})
+    assert len(str(raised.value)) < 400
+
+
 def test_a_tree_is_its_code_with_languages_and_licences(tmp_path: Path, read: Read) -> None:
     mit = b"MIT License\n\nPermission is hereby granted, free\nof charge, to any person"
     files = {"a.py": b"print()", "b/c.rs": b"fn main() {}", "b/LICENSE": mit, "COPYING.txt": b"ours", "x.bin": b"\xff"}
