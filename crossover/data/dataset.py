@@ -11,11 +11,11 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from crossover.counter_rng import Stream, generator
 from crossover.data.cleaning.cleaning_counts import CleaningCounts, Histogram
@@ -53,6 +53,14 @@ class TokenCounts(BaseModel):
     """Of token ids in the files."""
     fertility: float
     """Tokens per word, words being what stands between blanks."""
+    revision: str = ""
+    """The commit on the Hugging Face Hub that the tokenizer was read from; left out for all others."""
+
+    @model_serializer(mode="wrap")
+    def _without_empty(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """So that manifests of datasets without it keep their digest."""
+        value: dict[str, Any] = handler(self)
+        return value if self.revision else {name: each for name, each in value.items() if name != "revision"}
 
 
 class DatasetManifest(BaseModel):
