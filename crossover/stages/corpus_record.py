@@ -35,7 +35,7 @@ class CorpusRecord(BaseModel):
 
 def read_corpus_record(study: StudyConfig, store: ArtifactStore) -> CorpusRecord | None:
     """What is known of a study's corpus; None before it was prepared."""
-    recall_tokenizer(study, store)
+    recall_tokenizer(study.data.tokenizer, store)
     document = store.read_document(_corpus_name(corpus_digest(study.data)))
     return CorpusRecord.model_validate(document.value) if document else None
 

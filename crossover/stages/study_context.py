@@ -46,7 +46,7 @@ def open_study(study: str | StudyConfig, workspace: str, registry: str = "") -> 
     config = study if isinstance(study, StudyConfig) else resolve_study(study)
     place = Workspace(workspace)
     place.claim(config)
-    recall_tokenizer(config, place.store)
+    recall_tokenizer(config.data.tokenizer, place.store)
     url = registry or get_settings().registry
     with open_registry(url) as opened:
         opened.register_study(name=config.name, digest=config.digest, config=config.model_dump(mode="json"))

@@ -21,9 +21,8 @@ from crossover.tokenization.tokenizer_file import (
 )
 
 
-def recall_tokenizer(study: StudyConfig, store: ArtifactStore) -> None:
-    """Let the study's tokenizer be the one that its workspace was prepared with, if it was."""
-    name = study.data.tokenizer
+def recall_tokenizer(name: str, store: ArtifactStore) -> None:
+    """Let a study's tokenizer be the one that its workspace was prepared with, if it was."""
     if name.startswith("hf:"):
         document = store.read_document(_place(name))
         know_tokenizer(name, TokenizerFacts(**document.value) if document else None)
