@@ -228,6 +228,14 @@ METRICS = _by_name(
             "writing",
             "Perplexity of the samples under the AR model `evaluation.scorer`.",
         ),
+        Metric(
+            "sample_bpb",
+            "bits/byte",
+            "lower",
+            "Sample bits per byte",
+            "writing",
+            "Bits per byte of the samples under `evaluation.scorer`, where its tokenizer is not the study's.",
+        ),
     )
 )
 """Metrics by their full name."""

@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from crossover.cli import main
-from crossover.files import read_json
+from crossover.files import read_json, write_json
+from crossover.model.model_presets import preset
 from crossover.report import ReportContext
 from crossover.stages.workspace import Workspace
 from crossover.storage import open_store
@@ -85,6 +86,16 @@ def test_a_model_may_be_named(workspace: Path, capsys: pytest.CaptureFixture[str
     assert answer(capsys, str(workspace), *size, "pico") == plain
     assert answer(capsys, str(workspace), *size, "nano")["parameters"] == 133_888
     assert "did you mean nano?" in refusal(capsys, "advise", str(workspace), *size, "nno")
+
+
+def test_a_named_model_has_the_rows_of_the_study_s_tokenizer(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = read_json(workspace / "study.json")
+    study["study"]["data"]["tokenizer"] = "bpe:8192"
+    write_json(workspace / "study.json", study)
+    found = answer(capsys, str(workspace), "--unique-tokens", "512", "--parameters", "nano")["parameters"]
+    assert found == preset("nano", vocab_size=8192, max_length=1).active_parameters > 133_888
 
 
 @pytest.mark.parametrize(

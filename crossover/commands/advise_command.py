@@ -14,9 +14,10 @@ from crossover.commands.report_renewal import renewal_note
 from crossover.errors import StudyError
 from crossover.field_faults import did_you_mean
 from crossover.model.model_presets import model_presets, preset
+from crossover.stages.tokenizer_record import recall_tokenizer
 from crossover.stages.workspace import STUDY_FILE
 from crossover.storage import open_store
-from crossover.tokenization.tokenizer import VOCAB_SIZE
+from crossover.tokenization.tokenizer_file import vocabulary_rows
 
 if TYPE_CHECKING:
     from crossover.analysis.across.cross_cell_result import Advice
@@ -54,7 +55,7 @@ def advise(options: argparse.Namespace) -> int:
             remedy="give both as columns of the curves (docs/curves.md) and analyse again",
         )
     flops, epochs = _budget(options)
-    size = _size(options, context)
+    size = _size(options, context, workspace)
     runs, draws = _study_runs(context), _draws(workspace)
     if size is None:
         results = advise_all(cells, flops=flops, epochs=epochs, study=runs, draws=draws)
@@ -130,7 +131,7 @@ def _budget(options: argparse.Namespace) -> tuple[float | None, float | None]:
     return options.flops, options.epochs
 
 
-def _size(options: argparse.Namespace, context: ReportContext) -> tuple[int, int] | None:
+def _size(options: argparse.Namespace, context: ReportContext, workspace: str) -> tuple[int, int] | None:
     """Unique tokens and parameters; None where neither is given."""
     tokens = options.unique_tokens
     if tokens is None and options.parameters is None:
@@ -141,10 +142,10 @@ def _size(options: argparse.Namespace, context: ReportContext) -> tuple[int, int
     if not (0 < tokens < float("inf") and float(tokens).is_integer()):
         remedy = "give a whole number of tokens of 1 or more, such as 10000 or 1e6"
         raise _bad("--unique-tokens", f"is {tokens:g}, which is no number of tokens", remedy)
-    return int(tokens), _parameters(options.parameters, context)
+    return int(tokens), _parameters(options.parameters, context, workspace)
 
 
-def _parameters(text: str, context: ReportContext) -> int:
+def _parameters(text: str, context: ReportContext, workspace: str) -> int:
     """A number of parameters, or that of a model of the study or of the presets."""
     active = {facts.cell: facts.parameters for facts in context.overview.cells}
     own = {cell.model.partition(":")[0]: active[cell.cell] for cell in context.cells if cell.cell in active}
@@ -152,7 +153,7 @@ def _parameters(text: str, context: ReportContext) -> int:
         return own[text]
     if text in model_presets():
         # the length of a sequence adds no parameters
-        return preset(text, vocab_size=VOCAB_SIZE, max_length=1).active_parameters
+        return preset(text, vocab_size=_rows(workspace), max_length=1).active_parameters
     try:
         value = float(text)
     except ValueError:
@@ -163,6 +164,15 @@ def _parameters(text: str, context: ReportContext) -> int:
         remedy = "give a whole number of 1 or more, such as 133888 or 1e6, or a model's name"
         raise _bad("--parameters", f"is {value:g}, which is no number of parameters", remedy)
     return int(value)
+
+
+def _rows(workspace: str) -> int:
+    """Rows of the vocabulary of the study; those of bytes where the report is of curves from elsewhere."""
+    store = open_store(workspace)
+    document = store.read_document(STUDY_FILE)
+    name = document.value.get("study", {}).get("data", {}).get("tokenizer", "bytes") if document else "bytes"
+    recall_tokenizer(name, store)
+    return vocabulary_rows(name)
 
 
 def _study_runs(context: ReportContext) -> StudyRuns:

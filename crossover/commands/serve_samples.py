@@ -107,7 +107,7 @@ def show_samples(url: str, passages: Sequence[Passage] = (EXAMPLE_PASSAGE,)) -> 
     for passage in passages:
         _show_continuation(url, card["family"], passage, half, order)
     if card["infill"]:
-        holes = [_hole(passage, half) for passage in passages]
+        holes = [_hole(url, passage, half) for passage in passages]
         for hole in holes:
             _show_infill(url, hole)
         _show_passes(url, holes)
@@ -144,18 +144,22 @@ class _Hole(NamedTuple):
     before: str
     truth: str
     after: str
+    tokens: int
+    """Of the truth by itself, as the model's tokenizer counts them."""
 
     def request(self, fields: dict[str, Any]) -> dict[str, Any]:
-        parts = [self.before, {"hole": len(self.truth.encode())}, self.after]
+        parts = [self.before, {"hole": self.tokens}, self.after]
         return {"model": "crossover", "parts": parts, "temperature": 0, "seed": SEED} | fields
 
 
-def _hole(passage: Passage, half: int) -> _Hole:
+def _hole(url: str, passage: Passage, half: int) -> _Hole:
     """The first part of a passage's continuation, with text of the passage around it that the context holds."""
     size = min(HOLE_BYTES, half // 2)
     truth = _bytes(passage.continuation, slice(size))
     after = _bytes(passage.continuation[len(truth) :], slice(half // 2))
-    return _Hole(_bytes(passage.prompt, slice(-half, None)), truth, after)
+    counted = _call(f"{url}/v1/completions", {"model": "crossover", "prompt": truth, "max_tokens": 1, "seed": SEED})
+    before = _bytes(passage.prompt, slice(-half, None))
+    return _Hole(before, truth, after, counted["usage"]["prompt_tokens"])
 
 
 def _bytes(text: str, part: slice) -> str:
@@ -172,7 +176,7 @@ def _show_infill(url: str, hole: _Hole) -> None:
 def _show_passes(url: str, holes: Sequence[_Hole]) -> None:
     """The same holes in ever more forward passes, and by confidence: what they cost, and what one gains."""
     print("  the same holes in so many forward passes each, with the share of characters as in the held-out text:")
-    size = max(len(hole.truth.encode()) for hole in holes)
+    size = max(hole.tokens for hole in holes)
     settings: list[dict[str, Any]] = [{"steps": steps} for steps in (*(p for p in PASSES if p < size), 0)]
     for fields in (*settings, FAST):
         began = time.perf_counter()

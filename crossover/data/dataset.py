@@ -16,14 +16,7 @@ from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    SerializerFunctionWrapHandler,
-    ValidationError,
-    model_serializer,
-)
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from crossover.counter_rng import Stream, generator
 from crossover.data.cleaning.cleaning_counts import CleaningCounts, Histogram
@@ -41,7 +34,7 @@ class _Record(BaseModel):
     """A part of a manifest. Fields of later versions are left out while they are empty, so that digests stay."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    _later: ClassVar[frozenset[str]] = frozenset({"quality", "tiers"})
+    _later: ClassVar[frozenset[str]] = frozenset({"quality", "tiers", "revision"})
 
     @model_serializer(mode="wrap")
     def _without_later_fields(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -75,10 +68,8 @@ class TierRows(_Record):
     tail_tokens_dropped: int
 
 
-class TokenCounts(BaseModel):
+class TokenCounts(_Record):
     """The tokenizer of a dataset, and how it cuts the text of the training side."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     digest: str
     """SHA-256 of tokenizer.json."""
@@ -88,6 +79,8 @@ class TokenCounts(BaseModel):
     """Of token ids in the files."""
     fertility: float
     """Tokens per word, words being what stands between blanks."""
+    revision: str = ""
+    """The commit on the Hugging Face Hub that the tokenizer was read from; left out for all others."""
 
 
 class DatasetManifest(_Record):

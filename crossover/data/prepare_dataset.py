@@ -97,6 +97,7 @@ def prepare_dataset(study: StudyConfig, corpus: SplitCorpus, folder: Path) -> Da
             vocab_size=tokenizer.vocab_size,
             dtype="<u2" if tokenizer.dtype.itemsize == 2 else "<u4",
             fertility=train.text_tokens / max(1, train.words),
+            revision=tokenizer.revision,
         ),
         tail_tokens_dropped=side.tail_tokens_dropped,
         available_tokens=side.available_tokens,

@@ -114,12 +114,22 @@ def matched_held_out(texts: Sequence[Tokens], held_out_nL: Tokens, tokenizer: To
     return [np.asarray(row[: len(text)]).astype(np.int64) for text, row in zip(texts, plain, strict=False)]
 
 
-def perplexity(scorer: Transformer, texts: Sequence[Tokens], writer: Transformer) -> float:
-    """Generative perplexity: exp of the mean NLL per token under an AR model; NaN where there is no token.
+class ScoredTexts(NamedTuple):
+    """What texts are worth to an AR model that did not write them."""
+
+    perplexity: float
+    """exp of the mean NLL per token of the scorer; NaN where there is no token."""
+    bits_per_byte: float | None
+    """Where the scorer has another tokenizer than the writer, whose texts are then encoded anew; NaN where there is no
+    text. None where both have the same."""
+
+
+def score_texts(scorer: Transformer, texts: Sequence[Tokens], writer: Transformer) -> ScoredTexts:
+    """Generative perplexity of texts.
 
     Args:
         scorer: the AR model that scores.
-        texts: token ids of each text.
+        texts: token ids of each text, of the writer.
         writer: the model that generated them.
 
     Raises:
@@ -127,10 +137,17 @@ def perplexity(scorer: Transformer, texts: Sequence[Tokens], writer: Transformer
     """
     if not scorer.causal:
         raise ValueError("an independent scorer must be autoregressive: a diffusion model only bounds the likelihood")
-    if writer.causal and torch.equal(scorer.lm_head.weight.cpu(), writer.lm_head.weight.cpu()):
+    same = scorer.tokenizer.digest == writer.tokenizer.digest
+    if same and writer.causal and torch.equal(scorer.lm_head.weight.cpu(), writer.lm_head.weight.cpu()):
         raise ValueError("an independent scorer must not be the model that generated the texts")
+    if not same:
+        texts = [scorer.tokenizer.encode(writer.tokenizer.decode(text)) for text in texts]
     longest = scorer.config.max_length
-    items = [[Continuation((), tuple(text[:longest].tolist()))] for text in texts if len(text)]
+    kept = [text[:longest] for text in texts if len(text)]
+    items = [[Continuation((), tuple(text.tolist()))] for text in kept]
     scored = [score for item in score_items(scorer, items, draws=1) for score in item.scored]
-    tokens = sum(score.tokens for score in scored)
-    return math.exp(sum(score.nll for score in scored) / tokens) if tokens else math.nan
+    nll, tokens = sum(score.nll for score in scored), sum(score.tokens for score in scored)
+    if not tokens:
+        return ScoredTexts(math.nan, None if same else math.nan)
+    size = sum(map(scorer.tokenizer.count_bytes, kept))
+    return ScoredTexts(math.exp(nll / tokens), None if same else nll / math.log(2) / size)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from crossover.errors import StudyError
 from crossover.evaluation.evaluation_records import Measurement
 from crossover.evaluation.memorisation import extraction, overlap
-from crossover.evaluation.sample_quality import matched_held_out, perplexity, quality, write_samples
+from crossover.evaluation.sample_quality import ScoredTexts, matched_held_out, quality, score_texts, write_samples
 from crossover.evaluation.scored_forward import device_of
 from crossover.metric_catalogue import metric_of
 from crossover.model.transformer import Transformer
@@ -75,7 +75,10 @@ def _samples(
         yield f"{prefix}_collapsed", result.collapsed, len(texts)
         yield f"{prefix}_copied_{n}", overlap(texts, train_nL, n), len(texts)
     if config.scorer:
-        yield "sample_perplexity", _perplexity(model, config.scorer, samples), len(samples)
+        scored = _scored(model, config.scorer, samples)
+        yield "sample_perplexity", scored.perplexity, len(samples)
+        if scored.bits_per_byte is not None:
+            yield "sample_bpb", scored.bits_per_byte, len(samples)
 
 
 def _measurement(name: str, value: float, draws: int) -> Measurement:
@@ -92,10 +95,10 @@ def _measurement(name: str, value: float, draws: int) -> Measurement:
     )
 
 
-def _perplexity(writer: Transformer, scorer: str, texts: list[NDArray[np.integer]]) -> float:
+def _scored(writer: Transformer, scorer: str, texts: list[NDArray[np.integer]]) -> ScoredTexts:
     model, _ = load_checkpoint(Path(scorer), device=str(device_of(writer)))
     try:
-        return perplexity(model, texts, writer)
+        return score_texts(model, texts, writer)
     except ValueError as error:
         raise StudyError(
             "evaluation.bad-scorer",

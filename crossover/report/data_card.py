@@ -158,11 +158,15 @@ def _facts(manifest: DatasetManifest) -> Iterator[tuple[str, str]]:
     yield "Held-out tokens", f"{manifest.validation_examples * manifest.sequence_length:,}"
     yield (
         "Tokenizer",
-        f"{manifest.tokenizer}, {manifest.tokens.vocab_size:,} rows, {manifest.bytes_per_token:.2f} bytes a token, "
-        f"{manifest.tokens.fertility:.2f} tokens a word",
+        f"{manifest.tokenizer}{_commit(manifest.tokens.revision)}, {manifest.tokens.vocab_size:,} rows, "
+        f"{manifest.bytes_per_token:.2f} bytes a token, {manifest.tokens.fertility:.2f} tokens a word",
     )
     yield "Unique tokens of the cells", manifest.budget_words
     yield "Digest", manifest.digest
+
+
+def _commit(revision: str) -> str:
+    return f" at commit {revision} of the Hub" if revision else ""
 
 
 def _steps(cleaning: CleaningCounts) -> CardTable:

@@ -13,6 +13,7 @@ from crossover.data.dataset_digests import corpus_digest
 from crossover.data.task_items import TaskManifest
 from crossover.evaluation.measurement_plan import TaskInputs
 from crossover.evaluation.tasks import FORMATS
+from crossover.stages.tokenizer_record import recall_tokenizer
 from crossover.storage import ANY, ArtifactStore
 from crossover.study.study_config import Cell, StudyConfig
 from crossover.study.study_digests import short
@@ -41,6 +42,7 @@ class CorpusRecord(BaseModel):
 
 def read_corpus_record(study: StudyConfig, store: ArtifactStore) -> CorpusRecord | None:
     """What is known of a study's corpus; None before it was prepared."""
+    recall_tokenizer(study.data.tokenizer, store)
     document = store.read_document(_corpus_name(corpus_digest(study.data)))
     return CorpusRecord.model_validate(document.value) if document else None
 

@@ -21,6 +21,7 @@ from crossover.stages.corpus_record import record_corpus, record_task_inputs
 from crossover.stages.run_selection import parse_selection
 from crossover.stages.stage_manifests import DatasetRef, Group, TaskRef
 from crossover.stages.study_context import StudyContext
+from crossover.stages.tokenizer_record import check_tokenizer, record_tokenizer
 from crossover.stages.tune_stage import require_tuned
 from crossover.storage import ANY
 from crossover.study.identity import RunId
@@ -36,11 +37,13 @@ def prepare_stage(context: StudyContext) -> DatasetRef:
     """Prepare the corpus and the items of the tasks, or reuse what was prepared before; record the dataset.
 
     Raises:
-        DataError: an empty, missing or too small corpus, undecodable files, a missing or malformed pack.
+        DataError: an empty, missing or too small corpus, undecodable files, a missing or malformed pack, a tokenizer
+            that is another one than before.
         StorageError: the workspace cannot be written.
         StudyError: the study asks for a sweep that has not been made.
     """
     require_tuned(context.study)
+    check_tokenizer(context.study)
     with ExitStack() as stack:
         corpus: list[SplitCorpus] = []
 
@@ -56,6 +59,7 @@ def prepare_stage(context: StudyContext) -> DatasetRef:
         dataset = Dataset.open(folder)
         for line in dataset.manifest.sources.lines() if events_wanted() else ():
             emit("note", text=line)
+        record_tokenizer(context.study, context.store, dataset.manifest.tokens.revision)
         record_corpus(context.study, context.store, dataset.manifest)
         tasks = tuple(_task(context, task, dataset, read) for task in context.study.evaluation.tasks)
     manifest = dataset.manifest

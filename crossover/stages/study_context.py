@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from crossover.registry import AnyRegistry, open_registry
 from crossover.settings import get_settings
 from crossover.stages.study_text import resolve_study
+from crossover.stages.tokenizer_record import recall_tokenizer
 from crossover.stages.workspace import Workspace
 from crossover.storage import ArtifactStore
 from crossover.study.study_config import StudyConfig
@@ -45,6 +46,7 @@ def open_study(study: str | StudyConfig, workspace: str, registry: str = "") -> 
     config = study if isinstance(study, StudyConfig) else resolve_study(study)
     place = Workspace(workspace)
     place.claim(config)
+    recall_tokenizer(config.data.tokenizer, place.store)
     url = registry or get_settings().registry
     with open_registry(url) as opened:
         opened.register_study(name=config.name, digest=config.digest, config=config.model_dump(mode="json"))

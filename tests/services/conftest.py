@@ -35,7 +35,7 @@ def write_checkpoint(
         seconds=1.0,
         model=model.config,
     )
-    save_checkpoint(folder, info, model.state_dict())
+    save_checkpoint(folder, info, model.state_dict(), tokenizer=model.tokenizer)
     if chat_template:
         path, manifest = folder / "tokenizer_config.json", json.loads((folder / MANIFEST).read_text())
         path.write_text(json.dumps(json.loads(path.read_text()) | {"chat_template": chat_template}))

@@ -24,17 +24,18 @@ from crossover.evaluation.tasks import FORMATS, Continuation
 from crossover.model.transformer import Transformer
 from crossover.model_export.export_checkpoint import export_checkpoint
 from crossover.study.study_config import StudyConfig
-from crossover.tokenization.tokenizer import BYTES
+from crossover.tokenization.tokenizer import BYTES, Tokenizer
 from crossover.training.checkpoint import load_checkpoint, save_checkpoint
 from crossover.training.checkpoint_info import CheckpointInfo
 from tests.conftest import tiny_model
+from tests.crossover.tokenization.sentencepiece_files import sentencepiece
 from tests.crossover.tokenization.test_subword_tokenizer import BPE, prepared, with_tokenizer
 
 PROMPT, CONTINUATION = "the grünen 😀 hi", "lls and the sea"
 
 
-def checkpoint(folder: Path, *, causal: bool) -> Path:
-    model = tiny_model(causal=causal, vocab=BPE.vocab_size, length=48)
+def checkpoint(folder: Path, *, causal: bool, tokenizer: Tokenizer = BPE) -> Path:
+    model = tiny_model(causal=causal, vocab=tokenizer.vocab_size, length=48)
     info = CheckpointInfo(
         run="c/a/seed-0",
         run_digest="sha256:x",
@@ -47,7 +48,7 @@ def checkpoint(folder: Path, *, causal: bool) -> Path:
         seconds=1.0,
         model=model.config,
     )
-    save_checkpoint(folder, info, model.state_dict(), tokenizer=BPE)
+    save_checkpoint(folder, info, model.state_dict(), tokenizer=tokenizer)
     return folder
 
 
@@ -114,19 +115,21 @@ def test_bits_per_byte_do_not_depend_on_how_tokens_are_counted(tiny_study: Study
     assert len(text) > rows.size
 
 
-def test_an_export_reads_the_same_ids_and_has_the_same_logits(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["byte-level", "byte fallback"])
+def test_an_export_reads_the_same_ids_and_has_the_same_logits(kind: str, tmp_path: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    folder = checkpoint(tmp_path / "c", causal=True)
+    own = BPE if kind == "byte-level" else sentencepiece(tmp_path / "file")
+    folder = checkpoint(tmp_path / "c", causal=True, tokenizer=own)
     export_checkpoint(folder, tmp_path / "out")
     theirs = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
     tokens = AutoTokenizer.from_pretrained(tmp_path / "out")
     ids = tokens(PROMPT, return_tensors="pt").input_ids
-    assert ids[0].tolist() == [BPE.bos, *BPE.encode(PROMPT).tolist()]
+    assert ids[0].tolist() == [own.bos, *own.encode(PROMPT).tolist()]
     assert tokens.decode(ids[0], skip_special_tokens=True) == PROMPT
     with torch.inference_mode():
         logits: torch.Tensor = load_checkpoint(folder)[0].forward(ids)
-        torch.testing.assert_close(theirs.forward(ids).logits, logits[..., : BPE.mask], rtol=0, atol=2e-5)
+        torch.testing.assert_close(theirs.forward(ids).logits, logits[..., : own.mask], rtol=0, atol=2e-5)
 
 
 def test_completions_of_tasks_are_as_long_as_the_solution_in_tokens() -> None:

@@ -13,6 +13,7 @@ import yaml
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the harness and what it imports warn of themselves
 import lm_eval  # noqa: E402
+from lm_eval.api.instance import Instance  # noqa: E402
 from lm_eval.api.model import LM  # noqa: E402
 from lm_eval.models.huggingface import HFLM  # noqa: E402
 from lm_eval.tasks import TaskManager  # noqa: E402
@@ -23,12 +24,16 @@ from crossover.evaluation import lm_eval_adapter  # noqa: E402
 from crossover.evaluation.lm_eval_adapter import CrossoverLM  # noqa: E402
 from crossover.evaluation.task_scores import TaskScores, score_task  # noqa: E402
 from crossover.evaluation.tasks import FORMATS  # noqa: E402
+from crossover.model_export.export_checkpoint import export_checkpoint  # noqa: E402
 from crossover.tokenization.tokenizer import MASK  # noqa: E402
 from crossover.training.checkpoint import load_checkpoint  # noqa: E402
 from tests.conftest import PACKS, needs_packs  # noqa: E402
+from tests.crossover.decoding.test_subword_decoding import checkpoint  # noqa: E402
 from tests.crossover.evaluation.test_tasks import save_model  # noqa: E402
+from tests.crossover.tokenization.test_subword_tokenizer import BPE  # noqa: E402
 
 LENGTH, ITEMS = 1536, 40
+TEXT = "the old hills and the grünen sea 😀 " * 5
 
 
 @pytest.fixture(scope="module")
@@ -174,3 +179,22 @@ def test_whole_texts_are_exact_for_ar(folders: dict[str, Path]) -> None:
         tokens = torch.tensor([[256, *text.encode()]])
         logp = model.model(tokens[:, :-1]).double().log_softmax(-1)[0].gather(1, tokens[0, 1:, None]).sum()
     assert model.loglikelihood_rolling([request]) == pytest.approx([float(logp)], rel=1e-5)
+
+
+def test_subwords_score_and_write_as_the_hf_backend_does(tmp_path: Path) -> None:
+    """The harness's own backend reads the export, whose tokenizer.json is the checkpoint's."""
+    folder = checkpoint(tmp_path / "c", causal=True)
+    export_checkpoint(folder, tmp_path / "out")
+    theirs = HFLM(str(tmp_path / "out"), device="cpu", batch_size=1, dtype="float32", add_bos_token=True)
+    ours = CrossoverLM(str(folder))
+    pairs = [("the grünen 😀 hills", " and the sea"), ("the old", " sea"), ("", "the green hills")]
+    asked = [Instance("loglikelihood", {}, pair, i, ("t", i, 1)) for i, pair in enumerate(pairs)]
+    found, expected = ours.loglikelihood(asked), theirs.loglikelihood(asked, disable_tqdm=True)
+    assert [value for value, _ in found] == pytest.approx([value for value, _ in expected], rel=1e-4)
+    rolling = [Instance("loglikelihood_rolling", {}, (TEXT,), 0, ("t", 0, 1))]
+    assert len(BPE.encode(TEXT)) < 47, "one window in both"
+    plain = HFLM(str(tmp_path / "out"), device="cpu", batch_size=1, dtype="float32", add_bos_token=False)
+    (ours_all,), (theirs_all,) = ours.loglikelihood_rolling(rolling), plain.loglikelihood_rolling(rolling, True)
+    assert ours_all == pytest.approx(theirs_all, rel=1e-4)
+    until = [Instance("generate_until", {}, ("the old", {"until": ["\n"], "max_gen_toks": 8}), 0, ("t", 0, 1))]
+    assert ours.generate_until(until) == theirs.generate_until(until, disable_tqdm=True)

@@ -18,7 +18,7 @@ from crossover.decoding.segment import Segment
 from crossover.errors import CheckpointError, StudyError
 from crossover.evaluation import memorisation, writing_metrics
 from crossover.evaluation.memorisation import extraction, ngram_hashes, overlap
-from crossover.evaluation.sample_quality import matched_held_out, perplexity, quality, write_samples
+from crossover.evaluation.sample_quality import matched_held_out, quality, score_texts, write_samples
 from crossover.evaluation.writing_metrics import measure_writing
 from crossover.model.transformer import Transformer
 from crossover.study.study_parts import EvaluationConfig
@@ -27,6 +27,7 @@ from crossover.training.checkpoint import load_checkpoint
 from crossover.training.checkpoint_info import CheckpointInfo
 from tests.conftest import tiny_model
 from tests.crossover.evaluation.test_tasks import save_model
+from tests.crossover.tokenization.test_subword_tokenizer import BPE
 
 LENGTH = 16
 TEXTS = ("the cat sat on a ", "rain fell on town", "a dog ran in park", "she read old book")
@@ -172,14 +173,35 @@ def test_samples_depend_on_their_seed_only(causal: bool) -> None:
 def test_perplexity_is_that_of_an_even_scorer() -> None:
     scorer, writer = (tiny_model(causal=causal, vocab=259, length=LENGTH) for causal in (True, False))
     torch.nn.init.zeros_(scorer.lm_head.weight)
-    assert perplexity(scorer, [np.arange(9), np.empty(0, np.int64)], writer) == pytest.approx(
-        258
-    )  # all tokens but MASK
-    assert math.isnan(perplexity(scorer, [], writer))
+    found = score_texts(scorer, [np.arange(9), np.empty(0, np.int64)], writer)
+    assert found == (pytest.approx(258), None)  # all tokens but MASK
+    assert math.isnan(score_texts(scorer, [], writer).perplexity)
     with pytest.raises(ValueError, match="autoregressive"):
-        perplexity(writer, [np.arange(9)], scorer)
+        score_texts(writer, [np.arange(9)], scorer)
     with pytest.raises(ValueError, match="must not be the model that generated"):
-        perplexity(scorer, [np.arange(9)], scorer)
+        score_texts(scorer, [np.arange(9)], scorer)
+
+
+def test_a_scorer_of_another_tokenizer_reads_the_text(tmp_path: Path) -> None:
+    """An even scorer of bytes needs log2(258) bits a byte of text, however the writer cuts it into tokens."""
+    scorer, writer = (tiny_model(causal=True, vocab=rows, length=48) for rows in (259, BPE.vocab_size))
+    torch.nn.init.zeros_(scorer.lm_head.weight)
+    writer.tokenizer = BPE
+    texts = [BPE.encode("the old hills 😀"), BPE.encode("the sea"), np.empty(0, np.int64)]
+    assert score_texts(scorer, texts, writer) == (pytest.approx(258), pytest.approx(math.log2(258)))
+    torch.nn.init.zeros_(writer.lm_head.weight)
+    tokens, size = sum(map(len, texts)), len("the old hills 😀".encode()) + len("the sea")
+    read = [np.frombuffer(text.encode(), np.uint8) for text in ("the old hills 😀", "the sea")]
+    every = BPE.vocab_size - len(BPE.special) + 1  # EOS is one that text can be followed by
+    found = score_texts(writer, read, scorer)
+    assert found.perplexity == pytest.approx(every, rel=0.01)
+    assert found.bits_per_byte == pytest.approx(tokens * math.log2(found.perplexity) / size)
+    assert score_texts(scorer, [], writer).bits_per_byte is not None
+    save_model(tmp_path / "scorer", causal=True, length=48)
+    config = EvaluationConfig(samples=3, passages=0, scorer=str(tmp_path / "scorer"))
+    rows = np.stack([BPE.encode("the old green sea and hills " * 4)[:16]])
+    values = {m.metric: m.value for m in measure_writing(writer, rows, rows, config)}
+    assert values["sample_bpb"] > 0
 
 
 def test_probes_stand_beside_their_controls(tmp_path: Path, by_heart: Callable[..., Transformer]) -> None:
