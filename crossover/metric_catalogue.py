@@ -86,6 +86,30 @@ _TRAINING = (
         "training",
         "Energy of all devices of the run since the attempt began, where the driver reports it.",
     ),
+    Metric(
+        "router_load",
+        "1",
+        "none",
+        "Load of the busiest expert",
+        "training",
+        "Sparse models: tokens that the busiest expert of a block gets over the mean, by sequence; 1 is even.",
+    ),
+    Metric(
+        "router_entropy",
+        "nats",
+        "none",
+        "Router entropy",
+        "training",
+        "Sparse models: entropy of a token's scores over the experts, averaged over blocks.",
+    ),
+    Metric(
+        "router_dropped",
+        "fraction",
+        "none",
+        "Tokens without an expert",
+        "training",
+        "Sparse models: share of the tokens that no expert of a block takes; 0 but under expert choice.",
+    ),
 )
 
 _LOSSES = (

@@ -18,6 +18,9 @@ from torch.nn import functional as F
 
 from crossover.model.model_config import ModelConfig
 
+ROUTER_STATISTICS = ("router_load", "router_entropy", "router_dropped")
+"""What a router tells of itself in training, beside its two losses."""
+
 
 class Experts(nn.Module):
     """E SwiGLUs with stacked weights, computed by one grouped matrix product."""
@@ -93,9 +96,11 @@ class MixtureOfExperts(nn.Module):
             visible_BL: False where a token is padding; None without padding.
 
         Returns:
-            Output (B, L, D), and the router losses (2,): load balance (Fedus et al. 2021, arXiv 2101.03961) and
-            squared log-partition. Both are computed per sequence and averaged, so that they do not depend on the
-            microbatches. The load balance is 1 when even, and always under expert choice.
+            Output (B, L, D), and the router losses: load balance (Fedus et al. 2021, arXiv 2101.03961) and squared
+            log-partition. Both are computed per sequence and averaged, so that they do not depend on the microbatches.
+            The load balance is 1 when even, and always under expert choice. In training the statistics
+            `ROUTER_STATISTICS` follow, without gradients, (5,) in all: tokens of a sequence that the busiest expert
+            gets, over the mean; entropy of a token's scores in nats; share of tokens that no expert takes.
         """
         with torch.autocast(x_BLD.device.type, enabled=False):
             logits_BLE = F.linear(x_BLD.float(), self.gate.weight.float())
@@ -103,14 +108,22 @@ class MixtureOfExperts(nn.Module):
         if visible_BL is not None:
             scores_BLE = scores_BLE * visible_BL[:, :, None]
         z_loss = logits_BLE.logsumexp(dim=-1).square().mean()
+        entropy = -torch.special.xlogy(scores_BLE, scores_BLE).detach().sum(dim=-1).mean() if self.training else None
         if self.expert_choice:
-            output_BLD = self._expert_choice(x_BLD, scores_BLE, visible_BL)
-            return output_BLD, torch.stack((torch.ones_like(z_loss), z_loss))
+            output_BLD, token_BEC = self._expert_choice(x_BLD, scores_BLE, visible_BL)
+            one, statistics = torch.ones_like(z_loss), []
+            if entropy is not None:
+                missed_BL = torch.ones_like(scores_BLE[..., 0]).scatter(1, token_BEC.flatten(1), 0.0)
+                statistics = [one, entropy, missed_BL.mean()]
+            return output_BLD, torch.stack((one, z_loss, *statistics))
         output_BLD, taken_BLK = self._token_choice(x_BLD, scores_BLE)
         experts_E = torch.arange(self.num_experts, device=x_BLD.device)
         chosen_BE = (taken_BLK[..., None] == experts_E).float().mean(dim=(1, 2))
         balance = self.num_experts * (chosen_BE * scores_BLE.mean(dim=1)).sum(dim=-1).mean()
-        return output_BLD, torch.stack((balance, z_loss))
+        if entropy is None:
+            return output_BLD, torch.stack((balance, z_loss))
+        load = self.num_experts * chosen_BE.amax(dim=-1).mean()
+        return output_BLD, torch.stack((balance, z_loss, load, entropy, torch.zeros_like(load)))
 
     def _token_choice(self, x_BLD: Tensor, scores_BLE: Tensor) -> tuple[Tensor, Tensor]:
         weight_BLK, taken_BLK = scores_BLE.topk(self.per_token, dim=-1)
@@ -122,7 +135,8 @@ class MixtureOfExperts(nn.Module):
         back_ND = y_ND[order_N.argsort()].view(*taken_BLK.shape, -1)
         return (back_ND * weight_BLK[..., None].to(back_ND.dtype)).sum(dim=2), taken_BLK
 
-    def _expert_choice(self, x_BLD: Tensor, scores_BLE: Tensor, visible_BL: Tensor | None) -> Tensor:
+    def _expert_choice(self, x_BLD: Tensor, scores_BLE: Tensor, visible_BL: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Output (B, L, D), and the tokens that each expert takes of each sequence (B, E, C)."""
         batch, length, hidden = x_BLD.shape
         capacity = min(length, math.ceil(self.per_token * length / self.num_experts))
         weight_BEC, token_BEC = scores_BLE.transpose(1, 2).topk(capacity, dim=-1)
@@ -136,4 +150,4 @@ class MixtureOfExperts(nn.Module):
         y_BECD = y_ECD.view(self.num_experts, batch, capacity, hidden).transpose(0, 1)
         weighted = (y_BECD * weight_BEC[..., None].to(y_BECD.dtype)).flatten(1, 2)
         empty_BLD = torch.zeros(batch, length, hidden, dtype=weighted.dtype, device=weighted.device)
-        return empty_BLD.scatter_add(1, rows, weighted)
+        return empty_BLD.scatter_add(1, rows, weighted), token_BEC

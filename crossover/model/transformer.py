@@ -29,7 +29,8 @@ from crossover.model.model_config import ModelConfig
 from crossover.tokenization.tokenizer import BYTES, Tokenizer
 
 Readout = Callable[[Tensor, Tensor, Tensor | None], Tensor]
-"""Maps (hidden states (B, L, D), head weight (V, D), router losses (layers, 2) or None) to what forward returns."""
+"""Maps (hidden states (B, L, D), head weight (V, D), router losses and, in training, statistics (layers, 5) or None) to
+what forward returns."""
 
 
 class FeedForward(nn.Module):
@@ -66,7 +67,7 @@ class Block(nn.Module):
     def forward(
         self, x_BLD: Tensor, context: AttentionContext, visible_BL: Tensor | None, dropout: Dropout | None
     ) -> tuple[Tensor, Tensor | None]:
-        """Output (B, L, D), and the router losses (2,) of a sparse block, else None."""
+        """Output (B, L, D), and what `MixtureOfExperts` says of a sparse block's router, else None."""
         attended = self.self_attn(self.input_layernorm(x_BLD), context)
         x_BLD = x_BLD + (attended if dropout is None or not dropout.attention else dropout(attended, 0))
         normed, losses = self.post_attention_layernorm(x_BLD), None

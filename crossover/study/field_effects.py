@@ -86,6 +86,8 @@ FIELD_EFFECTS: dict[str, Effects] = {
             "training.warmup_steps",
             "training.schedule",
             "training.decay_fraction",
+            "training.decay_steps",
+            "training.decay_shape",
             "training.final_rate",
             "training.random_lengths",
             "training.beta1",

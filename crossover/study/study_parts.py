@@ -72,6 +72,14 @@ class TrainingConfig(StudyPart):
         description="`wsd` ends each measured point on its own decay branch; under `cosine` only the last is a budget.",
     )
     decay_fraction: float = Field(default=0.1, gt=0, lt=1, description="Share of a budget that its branch decays over.")
+    decay_steps: int | None = Field(
+        default=None, ge=1, exclude_if=_unset, description="Steps of every branch, in place of `decay_fraction`."
+    )
+    decay_shape: Literal["linear", "exponential"] = Field(
+        default="linear",
+        exclude_if=lambda shape: shape == "linear",
+        description="Of a branch's rate; `exponential` needs a `final_rate` above 0.",
+    )
     final_rate: float = Field(
         default=0.0, ge=0, lt=1, description="Rate at the end of a decay, as a share of the peak."
     )
@@ -133,6 +141,12 @@ class TrainingConfig(StudyPart):
     def _microbatches_fill_the_batch(self) -> Self:
         if self.microbatch_size and self.batch_size % self.microbatch_size:
             raise ValueError(f"microbatch_size {self.microbatch_size} does not divide batch_size {self.batch_size}")
+        return self
+
+    @model_validator(mode="after")
+    def _an_exponential_never_reaches_zero(self) -> Self:
+        if self.decay_shape == "exponential" and not self.final_rate:
+            raise ValueError("decay_shape exponential needs a final_rate above 0, such as 0.1: it never reaches 0")
         return self
 
 

@@ -112,6 +112,7 @@ def step_memory(config: TrainingConfig, shape: ModelConfig, arm: Arm, *, length:
     if config.data_parallel == "shard" and processes > 1:
         block = 4 * max(1, shape.parameters // shape.num_layers)
         gradients = 4 * shape.parameters
+        peak -= partial_sums  # its gradients are added in place
         state, peak = state // processes, peak - gradients + gradients // processes + UNSHARDED_BLOCKS * block
     return StepMemory(state, state + peak)
 

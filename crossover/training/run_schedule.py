@@ -2,8 +2,8 @@
 
 `constant`: linear warm-up, then constant; every checkpoint is a training budget. `wsd` (warm-up, stable, decay; Hu et
 al. 2024, arXiv 2404.06395): the trunk's rate is constant, and every evaluated checkpoint is the end of its own branch,
-which leaves the trunk earlier and decays linearly, so that every budget's model is annealed. `cosine`: one decay over
-the full run; only its last checkpoint is a training budget.
+which leaves the trunk earlier and decays linearly or exponentially, so that every budget's model is annealed.
+`cosine`: one decay over the full run; only its last checkpoint is a training budget.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def run_schedule(config: TrainingConfig, milestones: tuple[int, ...]) -> RunSche
     """The schedule of a run with these milestones; the last one is its end."""
     if config.schedule != "wsd":
         return RunSchedule(milestones[-1], {}, milestones)
-    starts = {end: end - max(1, math.ceil(config.decay_fraction * end)) for end in milestones}
+    starts = {end: end - min(end, config.decay_steps or math.ceil(config.decay_fraction * end)) for end in milestones}
     return RunSchedule(max(starts.values()), starts, milestones)
 
 
@@ -67,6 +67,8 @@ def learning_rate(config: TrainingConfig, step: int, total: int, branch: tuple[i
     if branch is not None:
         start, end = branch
         progress = (step + 1 - start) / (end - start)
+        if config.decay_shape == "exponential":
+            return float(peak * config.final_rate**progress)
         return peak * (1.0 - (1.0 - config.final_rate) * progress)
     if config.schedule == "cosine" and step >= config.warmup_steps:
         progress = (step + 1 - config.warmup_steps) / max(1, total - config.warmup_steps)

@@ -72,6 +72,7 @@ class StepLog:
             "peak_memory_gib": peak_memory(self.device) / 2**30,
             "mfu": per_second * self.flops_per_step / self.peak if self.peak else None,
             "energy_joules": joules,
+            **(losses.router or {}),
         }
         for metric, value in values.items():
             if value is not None:

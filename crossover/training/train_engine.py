@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from crossover.errors import StudyError
-from crossover.model.mixture_of_experts import Experts
+from crossover.model.mixture_of_experts import ROUTER_STATISTICS, Experts
 from crossover.model.model_config import ModelConfig
 from crossover.model.transformer import Transformer
 from crossover.study.arms import Arm
@@ -49,6 +49,8 @@ class StepLosses(NamedTuple):
     """Global L2 norm before clipping."""
     data_seconds: float
     """Time that this process spent on preparing its part of the batch."""
+    router: dict[str, float] | None = None
+    """Of a sparse model: the statistics of its routers, averaged over blocks."""
 
 
 class TrainEngine:
@@ -217,19 +219,20 @@ class TrainEngine:
                     parameter.grad = gradient
             grads = [p.grad for p in self.parameters.values() if p.grad is not None]
             self._norm = sharding.full_tensor(torch.nn.utils.get_total_norm(grads))
-            nll_value, norm_value = torch.stack((total[0], self._norm)).tolist()
-        return StepLosses(nll_value, norm_value, data_seconds)
+            nll_value, *router, norm_value = torch.cat((total[0], self._norm[None])).tolist()
+        statistics = dict(zip(ROUTER_STATISTICS, router, strict=True)) if router else None
+        return StepLosses(nll_value, norm_value, data_seconds, statistics)
 
     def _own_sum(self, step: int, batch: Batch, examples: NDArray[np.unsignedinteger]) -> tuple[list[Tensor], float]:
-        """The objective over this process's microbatches, then, unless sharded, its gradients; and data seconds."""
+        """What `backward` returns, summed over microbatches, then, unless sharded, gradients; and data seconds."""
         data_seconds, sums = 0.0, TreeSum()
         for slots in self.slots:
             began = time.perf_counter()
             tokens_nL = examples[batch.examples_B[slots]].astype(np.int64)
             part = self.microbatch(step, batch, slots, tokens_nL)
             data_seconds += time.perf_counter() - began
-            nll = self.backward(part, slots)
-            sums.push([nll] if self.sharded else [nll, *self._take_gradients()])
+            told = self.backward(part, slots)
+            sums.push([told] if self.sharded else [told, *self._take_gradients()])
         return sums.total(), data_seconds
 
     def microbatch(self, step: int, batch: Batch, slots: slice, tokens_nL: NDArray[np.int64]) -> Microbatch:
@@ -237,20 +240,22 @@ class TrainEngine:
         return self.objective.microbatch(step, batch, slots, tokens_nL, sparse=self.chunk > 0, device=self.device)
 
     def backward(self, part: Microbatch, slots: slice) -> Tensor:
-        """Forward and backward pass of a microbatch; returns its part of the objective, nats per token."""
+        """Forward and backward pass of a microbatch.
+
+        Returns:
+            Its part of the objective in nats per token, and of a sparse model's `ROUTER_STATISTICS`: (1,) or (4,).
+        """
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
             losses = sum_of_losses(self.model, part, self.arm, self.objective.tokenizer.mask, chunk=self.chunk)
-        loss, nll = self._mean(losses, slots)
-        loss.backward()
-        return nll
-
-    def _mean(self, losses: Tensor, slots: slice) -> tuple[Tensor, Tensor]:
-        """This microbatch's part of the mean loss: with router losses, to differentiate; and the objective alone."""
-        nll = losses[0] / (self.config.batch_size * self.length)
+        nll = losses[:1] / (self.config.batch_size * self.length)
+        if not self.model.config.num_experts:
+            (nll * self.world.size if self.sharded else nll).backward()
+            return nll.detach()
         fraction = (slots.stop - slots.start) / self.config.batch_size
         router = self.config.router_balance * losses[1] + self.config.router_z * losses[2]
-        loss = nll + fraction * router if self.model.config.num_experts else nll
-        return loss * self.world.size if self.sharded else loss, nll.detach()
+        loss = nll + fraction * router
+        (loss * self.world.size if self.sharded else loss).backward()
+        return torch.cat((nll, fraction / self.model.config.num_layers * losses[3:])).detach()
 
     def _take_gradients(self) -> list[Tensor]:
         gradients = []

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from crossover.counter_rng import Stream, generator
 from crossover.model.attention import document_numbers
 from crossover.model.dropout import Dropout
+from crossover.model.mixture_of_experts import ROUTER_STATISTICS
 from crossover.model.transformer import Transformer
 from crossover.study.arms import Arm
 from crossover.tokenization.tokenizer import BYTES, Tokenizer
@@ -173,7 +174,7 @@ def _sent(array: NDArray[Any], device: torch.device) -> Tensor:
 
 
 def sum_of_losses(model: torch.nn.Module, part: Microbatch, arm: Arm, mask_id: int, *, chunk: int) -> Tensor:
-    """Summed weighted NLL of a microbatch's tokens in nats, and the router losses summed over blocks: shape (3,).
+    """Summed weighted NLL of a microbatch's tokens in nats, and router losses and statistics summed over blocks: (6,).
 
     Args:
         model: a `Transformer`, possibly wrapped; its forward pass is called once.
@@ -193,7 +194,7 @@ def sum_of_losses(model: torch.nn.Module, part: Microbatch, arm: Arm, mask_id: i
         if part.scored is not None:
             hidden_ND, targets_N, weights_N = (t[part.scored] for t in (hidden_ND, targets_N, weights_N))
         nll = weighted_nll(hidden_ND, head_VD, targets_N, weights_N, mask_id=mask_id, chunk=chunk)
-        extra = torch.zeros(2, device=nll.device) if router is None else router.sum(dim=0)
+        extra = torch.zeros(2 + len(ROUTER_STATISTICS), device=nll.device) if router is None else router.sum(dim=0)
         return torch.cat((nll[None], extra))
 
     mask_TT, positions_T = None, None

@@ -4,12 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
-from crossover.data.dataset import Dataset
-from crossover.stages.prepare_stage import DATASET
-from crossover.stages.stage_manifests import DatasetRef
-from crossover.stages.workspace import Workspace
 from crossover.study.load_study import load_study
 from tests.crossover.stages.trained_study import edited, run_stages
 

@@ -29,7 +29,7 @@ BASE: dict[str, Any] = {
     "grid": {"unique_tokens": [2560, 5120], "models": ["pico", "mini-moe"]},
     "arms": ["ar", "dlm", "ar-decay", "ar-dropout"],
     "seeds": [0, 1, 2],
-    "training": {"epochs": 8, "batch_size": 8},
+    "training": {"epochs": 8, "batch_size": 8, "final_rate": 0.1},
     "tuning": {"learning_rates": [0.001, 0.01]},
     "evaluation": {"points": 6, "tasks": [DOMAIN_CLOZE, "blimp", "humaneval"]},
 }
@@ -54,6 +54,7 @@ CHANGES: dict[str, Any] = {
     "training.microbatch_size": 4,
     "training.precision": "bf16",
     "training.epochs": 10,
+    "training.decay_steps": 5,
     "tuning.learning_rates": [0.001, 0.02],
     "tuning.weight_decays": [0.1, 0.4],
     "tuning.seeds": [7],

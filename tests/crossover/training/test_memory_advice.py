@@ -80,6 +80,14 @@ def test_several_processes_can_shard(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "with 1 examples in one forward pass" in error.problem
 
 
+def test_sharded_microbatches_hold_no_partial_sums() -> None:
+    """Their gradients are added in place; those of whole copies wait for the others of the tree."""
+    world, one = World(0, 2), {"microbatch_size": 1}
+    few, many = (planned(world, data_parallel="shard", batch_size=batch, **one) for batch in (2, 32))
+    assert many == few
+    assert planned(world, batch_size=32, **one) > planned(world, batch_size=2, **one)
+
+
 def test_where_nothing_fits_more_memory_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     error = raised(monkeypatch, 1000)
     assert error.field == "training.data_parallel"

@@ -6,6 +6,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from crossover.study.study_parts import TrainingConfig
 from crossover.training.run_schedule import learning_rate, run_schedule
@@ -52,6 +53,27 @@ def test_every_milestone_ends_its_own_branch_at_the_final_rate(
         assert rates[-1] == pytest.approx(2.0 * final, abs=1e-12)
         falls = [before - after for before, after in pairwise([2.0, *rates])]
         assert falls == pytest.approx([2.0 * (1 - final) / (end - start)] * len(rates))
+
+
+@given(MILESTONES, st.integers(1, 60), st.floats(0.01, 0.9))
+def test_an_exponential_branch_of_so_many_steps_falls_by_equal_factors(
+    milestones: tuple[int, ...], steps: int, final: float
+) -> None:
+    changes = {"decay_steps": steps, "decay_shape": "exponential", "final_rate": final, "warmup_steps": 0}
+    config = training("wsd", **changes)
+    path = run_schedule(config, milestones)
+    for end, start in path.branch_starts.items():
+        assert end - start == min(steps, end)
+        rates = [learning_rate(config, step, milestones[-1], (start, end)) for step in range(start, end)]
+        assert rates[-1] == pytest.approx(2.0 * final)
+        factors = [after / before for before, after in pairwise([2.0, *rates])]
+        assert factors == pytest.approx([final ** (1 / (end - start))] * len(rates))
+
+
+def test_an_exponential_decay_to_zero_is_refused() -> None:
+    with pytest.raises(ValidationError, match="decay_shape exponential needs a final_rate above 0"):
+        training("wsd", decay_shape="exponential")
+    assert not {"decay_steps", "decay_shape"} & set(training("wsd").model_dump())  # recorded as before
 
 
 def test_a_branch_within_the_warm_up_goes_on_rising_before_it_falls() -> None:
