@@ -21,6 +21,7 @@ class TuningResult(StudyPart):
     learning_rate: float = Field(gt=0)
     weight_decay: float | None = Field(default=None, ge=0)
     loss: float | None = Field(description="Held-out bits a byte: mean over seeds of each run's best; None: diverged.")
+    sweep: str = Field(default="", description="Digest of what the sweep was made with; see `study.sweep_study`.")
 
 
 class TuningConfig(StudyPart):
@@ -36,7 +37,9 @@ class TuningConfig(StudyPart):
         default=(1000, 1001), min_length=1, description="Of the sweep; none of them may be one of the study's."
     )
     results: tuple[TuningResult, ...] = Field(
-        default=(), description="What the sweep measured; `crossover tune` writes it, and arms take the best setting."
+        default=(),
+        description="What the sweep measured, bound to the study that it was measured for; `crossover tune` writes it, "
+        "and arms take the best setting.",
     )
 
     @field_validator("learning_rates", "weight_decays", "seeds")
