@@ -84,6 +84,15 @@ class TuningConfig(StudyPart):
         decay = {} if best.weight_decay is None else {"weight_decay": best.weight_decay}
         return {"learning_rate": best.learning_rate, **decay}
 
+    @property
+    def choices(self) -> str:
+        """What each tuned arm chose, in words; empty without results."""
+        words = []
+        for arm in dict.fromkeys(result.arm for result in self.results):
+            values = ", ".join(f"{name} {value:g}" for name, value in self.chosen(arm).items()).replace("_", " ")
+            words.append(f"{arm} {values}")
+        return "; ".join(words)
+
     def note(self, arms_of_study: tuple[str, ...] = ()) -> str:
         """What readers of a verdict must know of the sweep; empty without results.
 
@@ -93,18 +102,14 @@ class TuningConfig(StudyPart):
         arms = tuple(dict.fromkeys(result.arm for result in self.results))
         if not arms:
             return ""
-        words, edges = [], []
-        for arm in arms:
-            chosen = self.chosen(arm)
-            values = ", ".join(f"{name} {value:g}" for name, value in chosen.items()).replace("_", " ")
-            words.append(f"{arm} {values}")
-            rate = chosen["learning_rate"]
-            if len(self.learning_rates) > 1 and rate in (min(self.learning_rates), max(self.learning_rates)):
+        edges = []
+        for arm in arms if len(self.learning_rates) > 1 else ():
+            if self.chosen(arm)["learning_rate"] in (min(self.learning_rates), max(self.learning_rates)):
                 edges.append(arm)
         text = (
             f"Tuned arms: each chose among {len(self.settings)} settings by its mean held-out loss on the smallest "
             f"budget and its first model, on seeds that no verdict uses ({', '.join(map(str, self.seeds))}): "
-            f"{'; '.join(words)}."
+            f"{self.choices}."
         )
         if untuned := [arm for arm in arms_of_study if arm not in arms]:
             text += f" Not tuned, with the study's settings: {', '.join(untuned)}."

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 
+from crossover.analysis import analyse
 from crossover.cli import main
 from crossover.commands import run_command
 from crossover.errors import StudyError
@@ -20,6 +22,7 @@ from crossover.stages.reuse import plan_reuse
 from crossover.stages.stage_manifests import Group
 from crossover.stages.study_context import open_study
 from crossover.stages.sweep_results import keep_results, tuned_study
+from crossover.stages.sweep_warnings import warned_of_sweep
 from crossover.stages.tune_stage import plan_sweep, tune_stage
 from crossover.storage import open_store
 from crossover.study.identity import RunId
@@ -80,6 +83,8 @@ def test_the_arms_choose_by_their_mean_loss_and_train_with_what_they_chose(
     report = (tmp_path / "ws" / "analysis" / "report.md").read_text()
     assert "on seeds that no verdict uses (1000, 1001): ar learning rate 0.01; dlm learning rate 0.01." in report
     assert "The rate of ar and dlm is at an edge of those tried" in report
+    facts = json.loads((tmp_path / "ws" / "analysis" / "report.json").read_text())["training"]
+    assert {"label": "Tuned arms", "value": "ar learning rate 0.01; dlm learning rate 0.01"} in facts
 
 
 def test_a_rate_that_diverges_is_out(
@@ -259,3 +264,42 @@ def test_the_sweep_links_the_dataset_of_its_study(tiny_study: StudyConfig, tmp_p
     )
     assert theirs
     assert theirs == ours
+
+
+def test_a_plan_counts_the_sweep(tiny_study: StudyConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study = with_tuning(tiny_study)
+    place = [str(tmp_path / "study.json"), "--out", str(tmp_path / "ws")]
+    (tmp_path / "study.json").write_text(study.model_dump_json())
+    assert main(["plan", *place, "--measure", "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    of_arm = {run["arm"]: run for run in plan["runs"] if run["cell"] == "u512-pico"}
+    assert plan["sweep"]["runs"] == 8
+    assert plan["sweep"]["flops"] == pytest.approx(4 * sum(of_arm[arm]["flops"] for arm in ("ar", "dlm")))
+    assert plan["sweep"]["device_hours"] == pytest.approx(4 * sum(of_arm[a]["device_hours"] for a in ("ar", "dlm")))
+    assert plan["sweep"]["minutes"] > 0
+    assert plan["basis"] == "8 measured steps on examples packed of documents of the corpus's lengths"
+    assert main(["plan", *place, "--no-measure"]) == 0
+    assert "sweep of `tuning`, not included above: 8 runs of u512-pico to train" in capsys.readouterr().out
+    keep_results(study, open_store(str(tmp_path / "ws")), measured(study))
+    assert main(["plan", *place, "--no-measure", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["sweep"] is None
+
+
+def test_a_tuned_arm_against_one_that_is_not_is_a_warning_in_the_reason(tiny_study: StudyConfig) -> None:
+    pending = changed(with_tuning(tiny_study), arms=("ar", "dlm", "ar-decay"))
+    study = with_results(pending, measured(pending))
+    metric = study.analysis.metrics[0].name
+    curves: dict[str, list[object]] = {name: [] for name in ("arm", "seed", "tokens", "metric", "value")}
+    for arm in study.arms:
+        for seed in range(5):
+            for tokens in range(100, 2000, 100):
+                for name, value in zip(curves, (arm, seed, tokens, metric, 3 + 0.01 * seed), strict=True):
+                    curves[name].append(value)
+    plan = {"metrics": study.analysis.metrics[:1], "axes": ("tokens",)}
+    for change, warned in (({}, []), ({"candidate": "ar-decay"}, [True]), ({"tuned": ("ar-decay",)}, [False, True])):
+        judged = analyse(curves, study.analysis.model_copy(update=plan | change))
+        reasons = [verdict.reason for verdict in warned_of_sweep(study, judged).verdicts]
+        found = ["Warning: the sweep chose the settings of ar" in reason for reason in reasons]
+        assert list(dict.fromkeys(found)) == (warned or [False])
+        assert [reason.partition(" Warning")[0] for reason in reasons] == [v.reason for v in judged.verdicts]
+        assert warned_of_sweep(tiny_study, judged) == judged
