@@ -156,7 +156,7 @@ def _add_study_verbs(verbs: "_Verbs[argparse.ArgumentParser]") -> None:  # noqa:
     text = "let the compared arms choose among the learning rates of a study's section `tuning`"
     tune = _verb(verbs, "tune", text, "tune_command", "train", "registry")
     _add_study(tune)
-    tune.add_argument("--write", metavar="FILE", help="write the study with the results, for a cluster")
+    tune.add_argument("--write", metavar="FILE", help="write the study with the results")
     doctor = _verb(verbs, "doctor", "check this machine and print the settings", "doctor_command")
     doctor.add_argument("--json", action="store_true", help="print as JSON")
 

@@ -15,8 +15,8 @@ from crossover.settings import get_settings
 from crossover.yaml_text import parse_yaml
 
 STEPS = (
-    *("prerequisites", "data_preparation", "pretraining", "training_summary", "evaluation", "crossover_analysis"),
-    "promotion",
+    *("prerequisites", "data_preparation", "tuning", "tuning_summary", "pretraining", "training_summary", "evaluation"),
+    *("crossover_analysis", "promotion"),
 )
 ALL = "all"
 _SECRET_WORDS = ("SECRET_KEY", "ACCESS_KEY", "PASSWORD", "REGISTRY_TOKEN")
@@ -149,9 +149,14 @@ class ClusterProfile(_Part):
         return json.dumps(options, sort_keys=True)
 
     def resources(self, step: str) -> StepResources:
-        """What the pods of a step get: its own fields over those of `all` over the defaults."""
+        """What the pods of a step get: its own fields over those of `all` over the defaults.
+
+        `tuning` trains and measures: its fields stand over those of `pretraining`, or where TrainJobs train for it over
+        those of `evaluation`.
+        """
         merged = _DEFAULTS.model_dump(exclude_none=True)
-        for layer in (self.steps.get(ALL), self.steps.get(step)):
+        base = ("pretraining" if self.nodes == 1 else "evaluation") if step == "tuning" else ALL
+        for layer in (self.steps.get(ALL), *[self.steps.get(base)] * (base != ALL), self.steps.get(step)):
             given = layer.model_dump(exclude_none=True) if layer else {}
             if "memory" in given and "memory_limit" not in given:
                 given["memory_limit"] = given["memory"]

@@ -7,6 +7,8 @@ from kfp import kubernetes
 from kfp.dsl import PipelineTask
 
 SCRATCH = "/scratch"
+TRAINING = ("tuning", "pretraining")
+"""Steps that train runs."""
 
 
 def apply_profile(task: PipelineTask, step: str, profile: ClusterProfile) -> None:
@@ -44,9 +46,9 @@ def _environment(task: PipelineTask, step: str, profile: ClusterProfile) -> None
     own = {"CROSSOVER_SCRATCH": SCRATCH, "PYTHONUNBUFFERED": "1"}
     if profile.registry:
         own["CROSSOVER_REGISTRY_URL"] = profile.registry
-    if profile.nodes > 1 and step in ("prerequisites", "pretraining"):
+    if profile.nodes > 1 and step in ("prerequisites", *TRAINING):
         own["CROSSOVER_TRAIN_JOB"] = profile.train_job
-    elif step == "pretraining":
+    elif step in TRAINING:
         gpu = profile.resources(step).gpu
         own |= {"CROSSOVER_RESTARTS": str(profile.restarts), "CROSSOVER_PROCESSES": str(gpu.count if gpu else 1)}
     for name, value in (own | profile.env).items():

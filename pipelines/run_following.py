@@ -21,7 +21,7 @@ QUIET_LOOKS = 6
 ENDED = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
 _RUNNING, _DONE = ("RUNNING", "PENDING"), ("SUCCEEDED", "CACHED", "SKIPPED")
 _LEFT = "about "
-_LOOPS = ("pretraining", "evaluation")
+_LOOPS = ("tuning", "pretraining", "evaluation")
 _ITERATION = re.compile(r"-\d+$")
 
 

@@ -58,11 +58,14 @@ def _analyse_study(options: argparse.Namespace) -> int:
     from crossover.stages.analyse_stage import FOLDER, analyse_other_plan, analyse_stage
     from crossover.stages.stored_results import check_finished, measured_runs
     from crossover.stages.study_context import open_study
+    from crossover.stages.sweep_results import tuned_study
     from crossover.storage import open_store
 
     study = study_of(options)
+    store = open_store(workspace_of(options, study))
+    study = tuned_study(study, store)
     plan = other_plan(options, study)
-    check_finished(study, open_store(workspace_of(options, study)))  # before the workspace is this study's
+    check_finished(study, store)  # before the workspace is this study's
     with open_study(study, workspace_of(options, study), registry_of(options)) as context:
         runs = measured_runs(context)
         if plan is not None and plan != study.analysis:

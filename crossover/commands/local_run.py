@@ -22,10 +22,9 @@ from crossover.errors import WorkspaceError
 from crossover.files import workspace_error
 from crossover.progress import time_text
 from crossover.settings import get_settings
-from crossover.stages.reuse import plan_reuse
+from crossover.stages.reuse import plan_reuse, plan_sweep_reuse
 from crossover.stages.run_selection import default_seeds_per_task, selected_runs
 from crossover.stages.workspace import STUDY_FILE, Workspace
-from crossover.storage import open_store
 from crossover.study.study_config import StudyConfig
 from crossover.termination import Terminated
 
@@ -73,7 +72,8 @@ def run_study(
             problem="contains `python3` or `{{$.`, which kfp.local replaces inside arguments",
             remedy="use a path without it",
         )
-    reuse = plan_reuse(study, open_store(workspace), runs)
+    reuse, sweep = plan_reuse(study, place.store, runs), plan_sweep_reuse(study, place.store)
+    done = [sweep, reuse] if sweep else [reuse]
     if reuse.reused and not quiet:
         print("\n".join((*reuse.table(), "")), flush=True)
     with place.lock() as lock:
@@ -89,11 +89,11 @@ def run_study(
             *("--parallelism", str(get_settings().local_parallelism), "--root", str(place.root / "pipeline")),
         ]
         progress = StudyProgress(
-            selected,
+            [*sweep.trained, *sweep.new_runs, *selected] if sweep else selected,
             cell_weights(study),
             get_settings().local_parallelism,
-            trained=reuse.trained,
-            evaluated=reuse.evaluated,
+            trained=[run for each in done for run in each.trained],
+            evaluated=[run for each in done for run in each.evaluated],
         )
         code = _run_logged(command, registry, log, progress, lock, quiet=quiet)
     if code != 0:

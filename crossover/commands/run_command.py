@@ -34,10 +34,6 @@ def run(options: argparse.Namespace) -> int:
         )
     workspace = workspace_of(options, study)
     Workspace(workspace).check(study)
-    if study.tuning.is_pending:
-        from crossover.stages.tune_stage import tune_stage
-
-        study = tune_stage(study, workspace, registry_of(options))
     start = partial(
         run_study,
         study,

@@ -33,6 +33,7 @@ _STARTED_TASK = re.compile(r"Executing task '(?P<task>[\w-]+)'")
 _SINGLE_STAGES = {
     "prerequisites": "checking the study",
     "data-preparation": "preparing the data",
+    "tuning-summary": "choosing the settings of the arms",
     "training-summary": "gathering the trained runs",
     "crossover-analysis": "analysing, writing the report",
     "promotion": "promoting",

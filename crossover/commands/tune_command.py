@@ -10,7 +10,8 @@ import yaml
 from crossover.commands.command_options import registry_of, study_of, workspace_of
 from crossover.errors import StudyError
 from crossover.files import write_text
-from crossover.stages.tune_stage import METRIC, tune_stage
+from crossover.stages.tune_stage import tune_stage
+from crossover.study.sweep_study import METRIC
 
 
 def tune(options: argparse.Namespace) -> int:

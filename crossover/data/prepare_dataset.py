@@ -136,20 +136,25 @@ def prepare_cloze(study: StudyConfig, dataset: Dataset, corpus: SplitCorpus, fol
     return write_cloze_items(folder, build_items(held_out, study.evaluation.cloze_items), corpus.tokenizer)
 
 
-def check_budget(study: StudyConfig) -> None:
+def check_budget(study: StudyConfig) -> list[int]:
     """Read a corpus until it has yielded the tokens of the largest budget. Nothing is written.
+
+    Returns:
+        Tokens of each training document that was read, its end included.
 
     Raises:
         DataError: it has fewer, or cannot be read.
     """
     length, tokens = study.data.sequence_length, 0
+    lengths: list[int] = []
     tokenizer = named_tokenizer(study.data.tokenizer) or BYTES  # a subword tokenizer yields no more tokens than bytes
     with closing(distinct_documents(study.data, SourceCounts())) as corpus:
         for document in corpus:
             if not document.held_out:
-                tokens += len(tokenizer.encode(document.text)) + 1
+                lengths.append(len(tokenizer.encode(document.text)) + 1)
+                tokens += lengths[-1]
                 if tokens // length >= max(study.grid.unique_tokens) // length:
-                    return
+                    return lengths
     raise _budget_error(study, tokens // length)
 
 

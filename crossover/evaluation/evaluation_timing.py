@@ -15,6 +15,7 @@ from crossover.study.study_config import Cell, StudyConfig
 from crossover.study.study_parts import DOMAIN_CLOZE
 from crossover.training.distributed import World
 from crossover.training.run_spec import cell_model
+from crossover.training.timed_examples import TimedExamples, whole_examples
 
 OPTIONS = 4
 """Continuations of an item, which a pack may have more or fewer of."""
@@ -42,8 +43,16 @@ def evaluation_rows(study: StudyConfig, cell: Cell, arm: Arm) -> float:
     return rows + len(spread_steps(steps, config.writing_points)) * written * (1 if dlm else 0.5)
 
 
-def row_seconds(study: StudyConfig, cell: Cell, arm: Arm) -> float:
-    """Median time of a row of one sequence length in the estimator of held-out likelihood, with an untrained model."""
+def row_seconds(study: StudyConfig, cell: Cell, arm: Arm, examples: TimedExamples | None = None) -> float:
+    """Median time of a row of one sequence length in the estimator of held-out likelihood, with an untrained model.
+
+    Args:
+        study: the study.
+        cell: of the model.
+        arm: the recipe.
+        examples: to measure on; None for examples of one document each.
+    """
+    examples = examples or whole_examples(study)
     shape = cell_model(study, cell)
     model = Transformer(
         shape,
@@ -51,11 +60,11 @@ def row_seconds(study: StudyConfig, cell: Cell, arm: Arm) -> float:
         mask_id=shape.vocab_size - 1,
         block_length=arm.block_length,
         expert_choice=arm.expert_choice,
+        document_end=examples.document_end,
     )
     model.to(World().device(study.training.device)).eval()
     draws = study.evaluation.nelbo_draws if arm.family == "DLM" else 1
-    rng = np.random.default_rng(0)
-    tokens_NL = rng.integers(0, 256, (max(1, TIMED_ROWS // draws), study.data.sequence_length), dtype=np.uint16)
+    tokens_NL = np.resize(examples.rows_NL, (max(1, TIMED_ROWS // draws), study.data.sequence_length))
     times = []
     for _ in range(REPEATS + 1):
         began = time.perf_counter()

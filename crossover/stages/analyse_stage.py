@@ -29,6 +29,7 @@ from crossover.stages.round_state import HELD, missing_note, write_rounds
 from crossover.stages.stage_manifests import AnalysisRef, EvaluationsRef
 from crossover.stages.study_context import StudyContext
 from crossover.stages.study_report import read_analyses, study_report
+from crossover.stages.sweep_warnings import warned_of_sweep
 from crossover.study.arms import Schedule
 from crossover.study.study_config import Cell, StudyConfig
 from crossover.study.study_digests import analysis_digest, short
@@ -214,13 +215,14 @@ def analyse_cells(
             continue
         tokens = dataset.manifest.budget(cell.unique_tokens, cell.quality).tokens
         curves = curves_of(of_cell)
-        analyses[cell.name] = analyse(
+        analysis = analyse(
             curves,
             study.analysis,
             unique_tokens=tokens,
             notes=(*notes, *missing_note(study, (run for run, _ in of_cell))),
             items=item_tables(of_cell, study.analysis),
         )
+        analyses[cell.name] = warned_of_sweep(study, analysis)
         cells.append(overview_cell(study, cell, curves, analyses[cell.name], tokens))
     return analyses, cells
 

@@ -44,6 +44,19 @@ def stored_runs(context: StudyContext, reference: DatasetRef, group: Group) -> l
     return [(spec, finished_run(context, spec)) for spec in specs]
 
 
+def diverged(context: StudyContext, reference: DatasetRef, run: RunId) -> str:
+    """Why a run diverged, when it was trained before; empty where it did not."""
+    group = Group(cell=run.cell, arm=run.arm, seeds=(run.seed,))
+    spec, _ = stored_runs(context, reference, group)[0]
+    document = context.store.read_document(diverged_name(spec))
+    return str(document.value["problem"]) if document else ""
+
+
+def diverged_name(spec: RunSpec) -> str:
+    """Name of the document that says why a run diverged: training it again would end as it did."""
+    return f"{run_name(spec.id, spec.digest)}/diverged.json"
+
+
 def register_finished(context: StudyContext, dataset: Dataset, run: RunRef) -> None:
     """Record a run that is trained to its end, and its checkpoints; a registry that has them is left as it is."""
     study, cell = context.study, context.study.cell(run.id.cell)

@@ -13,6 +13,7 @@ from crossover.settings import get_settings
 from crossover.stages.stage_manifests import DeploymentRef, RunsRef
 from crossover.stages.study_context import StudyContext
 from crossover.study.study_config import StudyConfig
+from crossover.study.sweep_study import METRIC
 
 _COMPARISONS = {"matched": "", "best-so-far": " best", "frontier": " frontier"}
 
@@ -102,3 +103,18 @@ def training_table(study: StudyConfig, trained: RunsRef) -> str:
         lines.append(f"| {run.id.cell} | {run.id.arm} | {run.id.seed} | {counts} | `{run.digest[:12]}` |")
     head = ("| cell | arm | seed | steps | tokens | checkpoints | run |", "|---|---|---|---|---|---|---|")
     return "\n".join((f"# Trained runs of {study.name}", "", *head, *lines)) + "\n"
+
+
+def sweep_table(study: StudyConfig) -> str:
+    """What a study's sweep measured, as a table in Markdown."""
+    tuning = study.tuning
+    if not tuning.results:
+        return f"{study.name} asks for no sweep (`tuning.learning_rates`).\n"
+    lines = []
+    for result in tuning.results:
+        decay = "own" if result.weight_decay is None else f"{result.weight_decay:g}"
+        loss = "diverged" if result.loss is None else f"{result.loss:.4f}"
+        chosen = "chosen" if result == tuning.best(result.arm) else ""
+        lines.append(f"| {result.arm} | {result.learning_rate:g} | {decay} | {loss} | {chosen} |")
+    head = (f"| arm | learning rate | weight decay | {METRIC} | |", "|---|---|---|---|---|")
+    return "\n".join((f"# Sweep of {study.name}", "", *head, *lines, "", tuning.note(study.arms))) + "\n"

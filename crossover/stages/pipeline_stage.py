@@ -17,13 +17,13 @@ from crossover.stages.promotion_decision import PROMOTIONS
 from crossover.stages.run_selection import parse_selection
 from crossover.stages.study_context import StudyContext, open_study
 from crossover.stages.study_text import resolve_study
-from crossover.stages.tune_stage import require_tuned
 from crossover.study.study_config import StudyConfig
+from crossover.study.sweep_study import check_results
 from crossover.termination import terminable
 from crossover.url_masking import mask_password
 
 GPU_STEPS = ("pretraining", "evaluation")
-"""Steps that compute on the study's device."""
+"""Steps that compute on the study's device; with a sweep also `tuning`."""
 PARAMETERS = {"--out": "workspace", "--registry": "registry", "--promote": "promotion"}
 """Flags of the commands, and the pipeline's parameters of the same meaning."""
 
@@ -80,7 +80,7 @@ def check_parameters(study: str, promotion: str, seeds_per_task: int, runs: str)
         StudyError: the study is wrong, or a parameter has a value that no stage knows.
     """
     config = resolve_study(study)
-    require_tuned(config)
+    check_results(config)
     if promotion not in PROMOTIONS:
         close = difflib.get_close_matches(promotion, PROMOTIONS, n=1)
         raise StudyError(
@@ -108,7 +108,8 @@ def check_gpu_steps(study: StudyConfig, gpu_steps: str, *, in_pods: bool | None 
         StudyError: a study on cuda, and a step without.
     """
     in_pods = in_pod() if in_pods is None else in_pods
-    without = [step for step in GPU_STEPS if step not in gpu_steps.split(",")]
+    needing = (*GPU_STEPS, *["tuning"] * study.tuning.is_pending)
+    without = [step for step in needing if step not in gpu_steps.split(",")]
     if study.training.device == "cuda" and in_pods and without:
         raise StudyError(
             "run.no-gpu-in-step",

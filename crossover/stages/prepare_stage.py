@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from pathlib import Path
@@ -22,27 +24,30 @@ from crossover.stages.run_selection import parse_selection
 from crossover.stages.stage_manifests import DatasetRef, Group, TaskRef
 from crossover.stages.study_context import StudyContext
 from crossover.stages.tokenizer_record import check_tokenizer, record_tokenizer
-from crossover.stages.tune_stage import require_tuned
 from crossover.storage import ANY
 from crossover.study.identity import RunId
 from crossover.study.study_config import StudyConfig
 from crossover.study.study_digests import short
 from crossover.study.study_parts import DOMAIN_CLOZE
+from crossover.study.sweep_study import require_tuned
 
 DATASET = "manifests/dataset.json"
 """The dataset, for stages that are started one by one."""
 
 
-def prepare_stage(context: StudyContext) -> DatasetRef:
+def prepare_stage(context: StudyContext, *, prepared: Path | None = None) -> DatasetRef:
     """Prepare the corpus and the items of the tasks, or reuse what was prepared before; record the dataset.
+
+    Args:
+        context: the study.
+        prepared: a dataset of the same data with the same budgets and more, which is linked in place of one that is
+            made: a sweep takes that of its study.
 
     Raises:
         DataError: an empty, missing or too small corpus, undecodable files, a missing or malformed pack, a tokenizer
             that is another one than before.
         StorageError: the workspace cannot be written.
-        StudyError: the study asks for a sweep that has not been made.
     """
-    require_tuned(context.study)
     check_tokenizer(context.study)
     with ExitStack() as stack:
         corpus: list[SplitCorpus] = []
@@ -55,7 +60,15 @@ def prepare_stage(context: StudyContext) -> DatasetRef:
             return corpus[0]
 
         name = f"datasets/{short(dataset_digest(context.study))}"
-        folder = _ensure(context, name, lambda folder: prepare_dataset(context.study, read(), folder))
+        folder = _ensure(
+            context,
+            name,
+            lambda folder: (
+                shutil.copytree(prepared, folder, copy_function=os.link, dirs_exist_ok=True)
+                if prepared
+                else prepare_dataset(context.study, read(), folder)
+            ),
+        )
         dataset = Dataset.open(folder)
         for line in dataset.manifest.sources.lines() if events_wanted() else ():
             emit("note", text=line)
@@ -153,8 +166,9 @@ def plan_groups(
         done: runs that are done already; those of a cell and an arm are one group, which costs one short task.
 
     Raises:
-        StudyError: `runs` names what the study does not have.
+        StudyError: `runs` names what the study does not have, or its sweep has not been made.
     """
+    require_tuned(context.study)
     size, known = max(1, seeds_per_task), frozenset(done)
     finished, left = [], []
     for cell, seeds in parse_selection(context.study, runs).items():

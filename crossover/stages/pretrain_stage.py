@@ -17,17 +17,19 @@ from crossover.metric_catalogue import METRICS
 from crossover.progress import Meter
 from crossover.registry import Attempt, MetricDef, Point, kept_alive
 from crossover.settings import get_settings
-from crossover.stages.finished_runs import finished_run, register_finished, run_config
+from crossover.stages.finished_runs import diverged_name, finished_run, register_finished, run_config
 from crossover.stages.prepare_stage import open_dataset
 from crossover.stages.stage_manifests import DatasetRef, Group, RunsRef, require_study
 from crossover.stages.study_context import StudyContext
 from crossover.stages.workspace import relative_to_root, run_name
+from crossover.storage import ANY
 from crossover.study.study_config import StudyConfig
+from crossover.study.sweep_study import require_tuned
 from crossover.training.checkpoint_info import step_name
 from crossover.training.distributed import World
 from crossover.training.recorder import NoRecorder, Progress
 from crossover.training.run_schedule import run_schedule
-from crossover.training.run_spec import RunSpec, resume_step
+from crossover.training.run_spec import DivergedError, RunSpec, resume_step
 from crossover.training.trainer import Trainer
 
 
@@ -100,6 +102,7 @@ def pretrain_stage(context: StudyContext, reference: DatasetRef, group: Group, w
         CrossoverError: see `Trainer`.
     """
     require_study(reference, context.study.digest, reference.uri)
+    require_tuned(context.study)
     use_threads()
     dataset = open_dataset(context, reference)
     cell = context.study.cell(group.cell)
@@ -170,6 +173,10 @@ def _train(context: StudyContext, spec: RunSpec, dataset: Dataset, folder: Path,
         recorder.flush()
         _publish_missing(context, spec)
         reason = "done"
+    except DivergedError as error:
+        name = diverged_name(spec)
+        context.store.write_document(name, {"problem": str(error)}, replaces=ANY)
+        raise
     except KeyboardInterrupt:
         reason = "interrupted"
         raise

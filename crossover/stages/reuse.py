@@ -15,12 +15,14 @@ from crossover.settings import get_settings
 from crossover.stages.corpus_record import CorpusRecord, read_corpus_record, read_task_inputs
 from crossover.stages.evaluation_parts import part_name, planned_parts, scorer_digest
 from crossover.stages.run_selection import selected_runs
+from crossover.stages.sweep_results import FOLDER, tuned_study
 from crossover.stages.workspace import run_name
-from crossover.storage import ArtifactStore
+from crossover.storage import ArtifactStore, open_store
 from crossover.study.identity import RunId
 from crossover.study.study_config import StudyConfig
 from crossover.study.study_digests import run_digest, short
 from crossover.study.study_parts import DOMAIN_CLOZE
+from crossover.study.sweep_study import sweep_of
 from crossover.training.checkpoint_info import step_name
 
 DECISION = "analysis/decision.json"
@@ -69,14 +71,17 @@ class Reuse:
 def plan_reuse(study: StudyConfig, store: ArtifactStore, selected: str = "") -> Reuse:
     """Look up every artifact of a study by its digest. Nothing is written, and no payload is read.
 
-    Where a dataset is new because a budget was added, the budgets before it are taken to hold the examples that they
-    held: whether the files of the corpus are still the same shows when it is prepared.
+    Runs of arms whose settings a sweep is yet to choose are new. Where a dataset is new because a budget was added, the
+    budgets before it are taken to hold the examples that they held: whether the files of the corpus are still the same
+    shows when it is prepared.
 
     Args:
         study: the study.
         store: of its workspace.
         selected: the runs of a round; empty for all.
     """
+    study = tuned_study(study, store)
+    to_tune = frozenset(study.tuned_arms if study.tuning.is_pending else ())
     corpus = read_corpus_record(study, store)
     has_dataset = store.digest(f"datasets/{short(dataset_digest(study))}") is not None
     tasks = {name: _task(name, study, corpus, store) for name in study.evaluation.tasks}
@@ -87,7 +92,7 @@ def plan_reuse(study: StudyConfig, store: ArtifactStore, selected: str = "") -> 
     evaluations: Counter[bool] = Counter()
     for run in runs:
         examples = corpus.examples(study.cell(run.cell)) if corpus else ""
-        digest = run_digest(study, run, examples) if examples else None
+        digest = run_digest(study, run, examples) if examples and run.arm not in to_tune else None
         steps = study.evaluation_steps(study.cell(run.cell), run.arm)
         saved = set(store.names(f"{run_name(run, digest)}/checkpoints")) if digest else set()
         if not digest or any(f"{run_name(run, digest)}/checkpoints/{step_name(step)}" not in saved for step in steps):
@@ -114,6 +119,14 @@ def plan_reuse(study: StudyConfig, store: ArtifactStore, selected: str = "") -> 
         trained=tuple(trained),
         evaluated=tuple(evaluated),
     )
+
+
+def plan_sweep_reuse(study: StudyConfig, store: ArtifactStore) -> Reuse | None:
+    """What of a study's sweep is done; None where the study asks for none, or has its results."""
+    study = tuned_study(study, store)
+    if not study.tuning.is_pending:
+        return None
+    return plan_reuse(sweep_of(study)[0], open_store(f"{store.uri}/{FOLDER}"))
 
 
 def _task(name: str, study: StudyConfig, corpus: CorpusRecord | None, store: ArtifactStore) -> TaskInputs | None:

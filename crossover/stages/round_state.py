@@ -19,6 +19,7 @@ from crossover.stages.reuse import plan_reuse
 from crossover.stages.run_selection import parse_selection, selection_text
 from crossover.stages.stage_manifests import CellProgress, RoundsRef, RunRef
 from crossover.stages.study_context import StudyContext
+from crossover.stages.sweep_results import tuned_study
 from crossover.stages.trained_seconds import trained_seconds
 from crossover.storage import ANY, ArtifactStore
 from crossover.study.identity import RunId
@@ -50,6 +51,7 @@ def next_round(study: StudyConfig, store: ArtifactStore) -> RoundsRef:
 
     The selection holds every run of the round, also trained ones, which the pipeline reuses. Nothing is written.
     """
+    study = tuned_study(study, store)
     trained = frozenset(plan_reuse(study, store).trained)
     state = read_rounds(study, store, trained)
     analysed = {run.id for run in state.runs}

@@ -168,6 +168,23 @@ class EvaluationsRef(Manifest):
     runs: tuple[RunRef, ...]
 
 
+class RunLoss(_Record):
+    """What a run of a sweep measured."""
+
+    arm: str
+    """Of the sweep: a tuned arm with one setting."""
+    seed: int
+    loss: float | None
+    """The lowest held-out loss of its checkpoints, in bits a byte; None where it diverged."""
+
+
+class SweepLosses(Manifest):
+    """Runs of a sweep, with their losses; none of a study without a sweep."""
+
+    kind: Literal["sweep-losses"] = "sweep-losses"
+    losses: tuple[RunLoss, ...] = ()
+
+
 class CellProgress(_Record):
     """How far a cell is."""
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from crossover.registry import AnyRegistry, open_registry
 from crossover.settings import get_settings
 from crossover.stages.study_text import resolve_study
+from crossover.stages.sweep_results import tuned_study
 from crossover.stages.tokenizer_record import recall_tokenizer
 from crossover.stages.workspace import Workspace
 from crossover.storage import ArtifactStore
@@ -35,6 +36,8 @@ class StudyContext:
 def open_study(study: str | StudyConfig, workspace: str, registry: str = "") -> Iterator[StudyContext]:
     """Resolve what a stage was given, claim the workspace and open the registry.
 
+    A study whose sweep is pending takes its results from the workspace, if they are there.
+
     Args:
         study: a StudyConfig, or its JSON or YAML text, or a preset's name.
         workspace: a path or s3://bucket/prefix.
@@ -42,11 +45,13 @@ def open_study(study: str | StudyConfig, workspace: str, registry: str = "") -> 
 
     Raises:
         CrossoverError: the study, the workspace or the registry cannot be opened.
+        StudyError: the study has results of a sweep that was made for other fields.
     """
     config = study if isinstance(study, StudyConfig) else resolve_study(study)
     place = Workspace(workspace)
-    place.claim(config)
     recall_tokenizer(config.data.tokenizer, place.store)
+    config = tuned_study(config, place.store)
+    place.claim(config)
     url = registry or get_settings().registry
     with open_registry(url) as opened:
         opened.register_study(name=config.name, digest=config.digest, config=config.model_dump(mode="json"))

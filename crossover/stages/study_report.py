@@ -134,6 +134,10 @@ def _training_facts(study: StudyConfig) -> list[Fact]:
         }
         text = "; ".join(f"{name}: {settings}" for name, settings in listed.items() if settings)
         facts.append(Fact(label="Settings of single arms", value=text))
+    if study.tuning.results:
+        untuned = [arm for arm in study.arms if not study.tuning.chosen(arm)]
+        left = f"; not tuned: {', '.join(untuned)}" if untuned else ""
+        facts.append(Fact(label="Tuned arms", value=f"{study.tuning.choices}{left}"))
     if training.ema:
         facts.append(Fact(label="Weights that are measured", value=f"moving average, decay {training.ema:g}, all arms"))
     if "DLM" in families:

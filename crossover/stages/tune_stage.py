@@ -1,73 +1,43 @@
 """Before a study: each compared arm chooses among learning rates, and weight decays, on seeds of its own.
 
 The sweep is a study like any other, in the folder `tuning` of the workspace: an arm for every setting, the smallest
-budget and the grid's first model. Its runs are recorded, resumed and reused as those of any study.
+budget and the grid's first model, over the study's own dataset. Its runs are recorded, resumed and reused as those of
+any study. What it measured is kept by `sweep_results`, where every later stage finds it.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 
-from crossover.errors import StudyError
-from crossover.study.arms import Recipe
+from crossover.errors import StageFailedError, StudyError
+from crossover.progress import Meter, events_wanted
+from crossover.stages.evaluate_stage import evaluate_stage
+from crossover.stages.evaluated_runs import read_evaluations
+from crossover.stages.finished_runs import diverged
+from crossover.stages.prepare_stage import DATASET, leave_dataset, open_dataset, plan_groups, prepare_stage
+from crossover.stages.pretrain_group import Launch, pretrain_group
+from crossover.stages.reuse import plan_reuse
+from crossover.stages.stage_manifests import DatasetRef, Group, RunLoss, SweepLosses
+from crossover.stages.study_context import StudyContext, open_study
+from crossover.stages.sweep_results import FOLDER, keep_results
+from crossover.study.identity import RunId
 from crossover.study.study_config import StudyConfig
-from crossover.study.tuning_config import Setting, TuningResult
+from crossover.study.sweep_study import METRIC, sweep_digest, sweep_of, with_results
+from crossover.study.tuning_config import TuningResult
+from crossover.training.run_spec import DivergedError
 
-METRIC = "validation_bpb"
-"""What settings are chosen by: exact for AR, a bound over the same masks for every setting of a DLM."""
-
-
-def require_tuned(study: StudyConfig) -> None:
-    """Refuse a study whose sweep was not made: its arms would be trained with settings that it does not ask for.
-
-    Raises:
-        StudyError: it has rates to choose from and no results.
-    """
-    if study.tuning.is_pending:
-        raise StudyError(
-            "study.not-tuned",
-            field="tuning",
-            problem="asks for a sweep that has not been made",
-            remedy="let `crossover run` make it, or write the study with its results by `crossover tune`",
-        )
-
-
-def sweep_of(study: StudyConfig) -> tuple[StudyConfig, dict[str, tuple[str, Setting]]]:
-    """The sweep as a study, and its arms: name to the arm that is tuned, and the setting.
-
-    Only the held-out loss is measured, at the study's checkpoints.
-    """
-    variants, recipes = {}, {}
-    for arm in study.tuned_arms:
-        own = study.recipes.get(arm) or Recipe()
-        for number, (rate, decay) in enumerate(study.tuning.settings):
-            name = f"{arm[:48]}-tried-{number}"
-            changes = {"base": own.base or arm, "learning_rate": rate}
-            changes |= {} if decay is None else {"weight_decay": decay}
-            variants[name] = (arm, (rate, decay))
-            recipes[name] = own.model_copy(update=changes).model_dump(exclude_none=True)
-    arms = list(variants)
-    grid = study.grid
-    first = {"unique_tokens": grid.unique_tokens[:1], "quality": grid.quality[:1], "models": grid.models[:1]}
-    measured = {"tasks": (), "chain_rule_examples": 0, "samples": 0, "passages": 0, "writing_points": 0, "scorer": ""}
-    fields = study.model_dump(exclude={"tuning", "analysis"}) | {
-        "name": f"{study.name[:56]}-tuning",
-        "question": f"Which settings suit the arms of {study.name}?"[:500],
-        "grid": first,
-        "arms": arms,
-        "recipes": recipes,
-        "seeds": study.tuning.seeds,
-        "evaluation": study.evaluation.model_dump() | measured,
-        "analysis": {"baseline": arms[0], "candidate": arms[-1], "metrics": [METRIC]},
-    }
-    return StudyConfig.model_validate(fields), variants
+LaunchOf = Callable[[StudyContext, DatasetRef], Launch | None]
+"""What trains the runs of a context; None trains them in this process, or as the settings say."""
 
 
 def tune_stage(study: StudyConfig, workspace: str, registry: str = "") -> StudyConfig:
-    """Make the sweep, and give the study its results; a study without a sweep is returned as it is.
+    """Make the sweep in this process, and give the study its results; one without a sweep is returned as it is.
 
     Args:
         study: the study; results that it has already are replaced.
@@ -83,17 +53,99 @@ def tune_stage(study: StudyConfig, workspace: str, registry: str = "") -> StudyC
     """
     if not study.tuning.learning_rates:
         return study
-    sweep, variants = sweep_of(study)
-    losses: dict[str, list[float]] = {name: [] for name in variants}
-    for name, loss in _losses(sweep, f"{workspace.rstrip('/')}/tuning", registry):
-        losses[name].append(loss)
-    means = {name: float(np.mean(values)) for name, values in losses.items()}
-    results = [
-        TuningResult(
-            arm=arm, learning_rate=rate, weight_decay=decay, loss=means[name] if np.isfinite(means[name]) else None
-        )
-        for name, (arm, (rate, decay)) in variants.items()
-    ]
+    with open_study(with_results(study, ()), workspace, registry) as context:
+        reference = prepare_stage(context)
+        losses = [tune_group(context, group) for group in plan_sweep(context, reference)]
+        tuned, _ = finish_sweep(context, reference, losses)
+        return tuned.study
+
+
+def plan_sweep(context: StudyContext, reference: DatasetRef, seeds_per_task: int = 1) -> list[Group]:
+    """Open the sweep's workspace, give it the study's dataset, and cut its runs into groups.
+
+    Args:
+        context: the study.
+        reference: its dataset, which the sweep links and does not prepare again.
+        seeds_per_task: seeds of a setting that one task does one after the other.
+
+    Returns:
+        The groups, as those of a study; none where no sweep is pending.
+    """
+    if not context.study.tuning.is_pending:
+        return []
+    folder = context.store.fetch(context.store.name_of(reference.uri), reference.digest)
+    with _open_sweep(context) as sweep:
+        leave_dataset(sweep, prepare_stage(sweep, prepared=folder))
+        return plan_groups(sweep, seeds_per_task, done=plan_reuse(sweep.study, sweep.store).trained)
+
+
+def sweep_items(context: StudyContext, reference: DatasetRef, seeds_per_task: int) -> list[dict[str, str]]:
+    """The groups of `plan_sweep` as items of the pipeline's loop, which must not be empty: see docs/pipelines.md."""
+    items = [group.item for group in plan_sweep(context, reference, seeds_per_task)]
+    return items or [{"cell": "", "arm": "", "seeds": ""}]
+
+
+def tune_group(context: StudyContext, group: Group, launch_of: LaunchOf = lambda *_: None) -> SweepLosses:
+    """Train and measure the runs of one group of a sweep that `plan_sweep` planned.
+
+    Args:
+        context: the study.
+        group: runs of the sweep.
+        launch_of: as `cluster.train_job_settings.train_job_launch`.
+
+    Raises:
+        CrossoverError: see the stages; a run that diverges has no loss.
+    """
+    with _open_sweep(context) as sweep:
+        document = sweep.store.read_document(DATASET)
+        reference = DatasetRef.parse(document.value if document else None, DATASET)
+        launch = launch_of(sweep, reference)
+        losses = (_loss(sweep, reference, run, launch) for run in group.run_ids)
+        return SweepLosses(study=sweep.study.digest, losses=tuple(losses))
+
+
+def finish_sweep(
+    context: StudyContext, reference: DatasetRef, parts: Sequence[SweepLosses]
+) -> tuple[StudyContext, DatasetRef]:
+    """Choose the settings of every arm, keep the results, and go on with the study that takes them.
+
+    Args:
+        context: the study; one without a pending sweep is returned as it is.
+        reference: its dataset.
+        parts: the losses of all groups.
+
+    Returns:
+        The study with its results, and its dataset.
+
+    Raises:
+        StudyError: every setting of an arm diverged.
+    """
+    if not context.study.tuning.is_pending:
+        return context, reference
+    results = _results(context.study, [loss for part in parts for loss in part.losses])
+    keep_results(context.study, context.store, results)
+    tuned = replace(context, study=with_results(context.study, results))
+    tuned.workspace.claim(tuned.study)
+    config = tuned.study.model_dump(mode="json")
+    tuned.registry.register_study(name=tuned.study.name, digest=tuned.study.digest, config=config)
+    manifest = open_dataset(tuned, reference).manifest
+    tuned.registry.register_dataset(tuned.study.digest, manifest.digest, manifest.model_dump(mode="json"))
+    reference = reference.model_copy(update={"study": tuned.study.digest})
+    leave_dataset(tuned, reference)
+    return tuned, reference
+
+
+def _results(study: StudyConfig, losses: Sequence[RunLoss]) -> list[TuningResult]:
+    """The mean loss of every setting, over the runs that have one; none where a run of it diverged."""
+    found: defaultdict[str, list[float | None]] = defaultdict(list)
+    for run in losses:
+        found[run.arm].append(run.loss)
+    _, variants = sweep_of(study)
+    digest, results = sweep_digest(study), []
+    for name, (arm, (rate, decay)) in variants.items():
+        measured = [loss for loss in found[name] if loss is not None]
+        mean = float(np.mean(measured)) if len(measured) == len(study.tuning.seeds) else None
+        results.append(TuningResult(arm=arm, learning_rate=rate, weight_decay=decay, loss=mean, sweep=digest))
     for arm in study.tuned_arms:
         if all(result.loss is None for result in results if result.arm == arm):
             raise StudyError(
@@ -102,29 +154,41 @@ def tune_stage(study: StudyConfig, workspace: str, registry: str = "") -> StudyC
                 problem=f"{arm} diverged with every one of them",
                 remedy="give lower ones",
             )
-    fields = study.model_dump()
-    fields["tuning"] |= {"results": [result.model_dump() for result in results]}
-    return StudyConfig.model_validate(fields)
+    return results
 
 
-def _losses(sweep: StudyConfig, workspace: str, registry: str) -> Iterator[tuple[str, float]]:
-    """The lowest held-out loss of each run, by arm, in bits a byte; infinite for one that diverged."""
-    from crossover.stages.evaluate_stage import evaluate_stage
-    from crossover.stages.evaluated_runs import read_evaluations
-    from crossover.stages.prepare_stage import plan_groups, prepare_stage
-    from crossover.stages.pretrain_stage import pretrain_stage
-    from crossover.stages.study_context import open_study
-    from crossover.training.run_spec import DivergedError
+@contextmanager
+def _open_sweep(context: StudyContext) -> Iterator[StudyContext]:
+    """The sweep of a study, in its own workspace."""
+    sweep, _ = sweep_of(context.study)
+    with open_study(sweep, f"{context.workspace.uri}/{FOLDER}", context.registry_url) as opened:
+        yield opened
 
-    with open_study(sweep, workspace, registry) as context:
-        dataset = prepare_stage(context)
-        for group in plan_groups(context, 1):
-            try:
-                runs = pretrain_stage(context, dataset, group)
-            except DivergedError as error:
-                print(f"{error}: this setting is out", file=sys.stderr, flush=True)
-                yield group.arm, np.inf
-                continue
-            for run in evaluate_stage(context, dataset, runs).runs:
-                measured = (m for result in read_evaluations(context, run) for m in result.measurements)
-                yield run.id.arm, min(m.value for m in measured if m.metric == METRIC)
+
+def _loss(sweep: StudyContext, reference: DatasetRef, run: RunId, launch: Launch | None) -> RunLoss:
+    """The lowest held-out loss of a run, which is trained and measured where it is not yet."""
+    why = diverged(sweep, reference, run)
+    if not why:
+        group = Group(cell=run.cell, arm=run.arm, seeds=(run.seed,))
+        try:
+            runs = pretrain_group(sweep, reference, group, launch)
+        except (DivergedError, StageFailedError, SystemExit):  # of this process, a job, or a process that it started
+            why = diverged(sweep, reference, run)
+            if not why:
+                raise
+    if why:
+        print(f"{why}: this setting is out", file=sys.stderr, flush=True)
+        _show_done(run)
+        return RunLoss(arm=run.arm, seed=run.seed, loss=None)
+    measured = evaluate_stage(sweep, reference, runs).runs[0]
+    values = [
+        m.value for result in read_evaluations(sweep, measured) for m in result.measurements if m.metric == METRIC
+    ]
+    return RunLoss(arm=run.arm, seed=run.seed, loss=min(values))
+
+
+def _show_done(run: RunId) -> None:
+    """Let the progress of a study count a run that diverged: nothing of it is left to do."""
+    for phase in ("pretrain", "evaluate") if events_wanted() else ():
+        with Meter(phase, run.key, 1) as meter:
+            meter.advance(1)

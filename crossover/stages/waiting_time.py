@@ -23,13 +23,15 @@ from crossover.evaluation.evaluation_timing import evaluation_rows, row_seconds
 from crossover.settings import Settings
 from crossover.study.identity import RunId
 from crossover.study.study_config import StudyConfig
+from crossover.study.sweep_study import sweep_of
 from crossover.training.run_schedule import run_schedule
 from crossover.training.run_spec import cell_model
 from crossover.training.step_timing import Stepper
+from crossover.training.timed_examples import TimedExamples
 
 _START = "import crossover.stages.evaluate_stage, crossover.stages.pretrain_stage"
-SINGLE_STAGES = 5
-"""Check, preparation, gathering, analysis, promotion."""
+SINGLE_STAGES = 7
+"""Check, preparation, the sweep and its summary, gathering, analysis, promotion."""
 REPORT_SECONDS = 4.0
 """Approximate time of the samples, figures and pages of a report."""
 
@@ -91,19 +93,25 @@ class StageSeconds(NamedTuple):
 
 
 def evaluation_seconds(
-    study: StudyConfig, arms: Iterable[tuple[str, str]], on_run: Callable[[str], None]
+    study: StudyConfig,
+    arms: Iterable[tuple[str, str]],
+    on_run: Callable[[str], None],
+    examples: TimedExamples | None = None,
 ) -> dict[tuple[str, str], float]:
     """Seconds of a sequence through the model in an evaluation, by (model, arm); see `stage_seconds`."""
     row = {}
     for model, arm in arms:
         on_run(f"{model}/{arm}, evaluation")
         cell = next(cell for cell in study.cells if cell.model == model)
-        row[model, arm] = row_seconds(study, cell, study.arm(arm))
+        row[model, arm] = row_seconds(study, cell, study.arm(arm), examples)
     return row
 
 
 def stage_seconds(
-    study: StudyConfig, step: Mapping[tuple[str, str], float], on_run: Callable[[str], None] = lambda name: None
+    study: StudyConfig,
+    step: Mapping[tuple[str, str], float],
+    on_run: Callable[[str], None] = lambda name: None,
+    examples: TimedExamples | None = None,
 ) -> StageSeconds:
     """Measure what is not training, to be called under `contention`.
 
@@ -111,8 +119,9 @@ def stage_seconds(
         study: the study.
         step: seconds of an optimizer step by (model, arm).
         on_run: called with the name of what is measured next.
+        examples: to evaluate; None for examples of one document each.
     """
-    row = evaluation_seconds(study, step, on_run)
+    row = evaluation_seconds(study, step, on_run, examples)
     on_run("a process start, and the analysis")
     return StageSeconds(step, row, _start_seconds(), _analysis_seconds(study))
 
@@ -158,6 +167,20 @@ def waiting_time(
         analysis=analysis / 60,
         parallel=parallel,
     )
+
+
+def sweep_minutes(
+    study: StudyConfig, seconds: StageSeconds, new_runs: Sequence[RunId], parallel: int, seeds_per_task: int
+) -> float:
+    """Estimate how long the sweep before a study takes; the arguments are those of `waiting_time`, the runs its own."""
+    sweep, variants = sweep_of(study)
+    model = sweep.cells[0].model
+    step, row = (
+        {(model, name): times[model, arm] for name, (arm, _) in variants.items()}
+        for times in (seconds.step, seconds.row)
+    )
+    whole = waiting_time(sweep, seconds._replace(step=step, row=row), new_runs, parallel, seeds_per_task)
+    return whole.total - whole.analysis - SINGLE_STAGES * seconds.start / 60
 
 
 def _makespan(seconds: Sequence[float], parallel: int) -> float:

@@ -7,6 +7,7 @@ tasks/<name>/<digest>/                   items of tasks
 runs/<cell>/<arm>/seed-<n>/<digest>/     checkpoints/, resume/, evaluations/ of one run
 analysis/                                analysis.json, report.html, report.md, report.json, decision.json
 rounds.json                              the state of a study in rounds
+tuning/                                  results/ of sweeps, and the workspace of the sweep, a study of its own
 manifests/dataset.json                   the dataset, for stages that are started one by one
 other-plans/<digest>/                    analyses under plans that are not the study's
 serving/                                 the promoted checkpoint

@@ -159,13 +159,13 @@ class StudyConfig(StudyPart):
         if self.tuning.learning_rates and shared:
             raise ValueError(f"tuning.seeds: {min(shared)} is one of the study's seeds, whose verdict it would flatter")
         tuned = {"learning_rate": self.tuning.learning_rates, "weight_decay": self.tuning.weight_decays}
-        for arm in self.tuned_arms:
+        known = {result.arm for result in self.tuning.results}
+        for arm in known or self.tuned_arms:
             for field, values in tuned.items():
                 if values and getattr(self.recipes.get(arm), field, None) is not None:
                     raise ValueError(f"recipes.{arm}.{field}: is tuned; leave it out, or tuning.{field}s")
-        known = {result.arm for result in self.tuning.results}
-        if known and known != set(self.tuned_arms):
-            raise ValueError(f"tuning.results: are of {sorted(known)}, not of {sorted(self.tuned_arms)}; tune again")
+        if unknown := sorted(known - set(self.arms)):
+            raise ValueError(f"tuning.results: are of {', '.join(unknown)}, which the study does not have; tune again")
         return self
 
     @model_validator(mode="after")

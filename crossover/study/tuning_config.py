@@ -21,6 +21,7 @@ class TuningResult(StudyPart):
     learning_rate: float = Field(gt=0)
     weight_decay: float | None = Field(default=None, ge=0)
     loss: float | None = Field(description="Held-out bits a byte: mean over seeds of each run's best; None: diverged.")
+    sweep: str = Field(default="", description="Digest of what the sweep was made with; see `study.sweep_study`.")
 
 
 class TuningConfig(StudyPart):
@@ -36,7 +37,9 @@ class TuningConfig(StudyPart):
         default=(1000, 1001), min_length=1, description="Of the sweep; none of them may be one of the study's."
     )
     results: tuple[TuningResult, ...] = Field(
-        default=(), description="What the sweep measured; `crossover tune` writes it, and arms take the best setting."
+        default=(),
+        description="What the sweep measured, bound to the study that it was measured for; `crossover tune` writes it, "
+        "and arms take the best setting.",
     )
 
     @field_validator("learning_rates", "weight_decays", "seeds")
@@ -81,6 +84,15 @@ class TuningConfig(StudyPart):
         decay = {} if best.weight_decay is None else {"weight_decay": best.weight_decay}
         return {"learning_rate": best.learning_rate, **decay}
 
+    @property
+    def choices(self) -> str:
+        """What each tuned arm chose, in words; empty without results."""
+        words = []
+        for arm in dict.fromkeys(result.arm for result in self.results):
+            values = ", ".join(f"{name} {value:g}" for name, value in self.chosen(arm).items()).replace("_", " ")
+            words.append(f"{arm} {values}")
+        return "; ".join(words)
+
     def note(self, arms_of_study: tuple[str, ...] = ()) -> str:
         """What readers of a verdict must know of the sweep; empty without results.
 
@@ -90,18 +102,14 @@ class TuningConfig(StudyPart):
         arms = tuple(dict.fromkeys(result.arm for result in self.results))
         if not arms:
             return ""
-        words, edges = [], []
-        for arm in arms:
-            chosen = self.chosen(arm)
-            values = ", ".join(f"{name} {value:g}" for name, value in chosen.items()).replace("_", " ")
-            words.append(f"{arm} {values}")
-            rate = chosen["learning_rate"]
-            if len(self.learning_rates) > 1 and rate in (min(self.learning_rates), max(self.learning_rates)):
+        edges = []
+        for arm in arms if len(self.learning_rates) > 1 else ():
+            if self.chosen(arm)["learning_rate"] in (min(self.learning_rates), max(self.learning_rates)):
                 edges.append(arm)
         text = (
             f"Tuned arms: each chose among {len(self.settings)} settings by its mean held-out loss on the smallest "
             f"budget and its first model, on seeds that no verdict uses ({', '.join(map(str, self.seeds))}): "
-            f"{'; '.join(words)}."
+            f"{self.choices}."
         )
         if untuned := [arm for arm in arms_of_study if arm not in arms]:
             text += f" Not tuned, with the study's settings: {', '.join(untuned)}."

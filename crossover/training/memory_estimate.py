@@ -76,7 +76,9 @@ def _grouped_shape(a: torch.Tensor, b: torch.Tensor, ends_E: torch.Tensor, *_: o
     return a.new_empty((a.shape[0], b.shape[2]) if b.ndim == 3 else (len(ends_E), a.shape[0], b.shape[1]))
 
 
-def step_memory(config: TrainingConfig, shape: ModelConfig, arm: Arm, *, length: int, processes: int = 1) -> StepMemory:
+def step_memory(
+    config: TrainingConfig, shape: ModelConfig, arm: Arm, *, length: int, processes: int = 1, masked: bool = False
+) -> StepMemory:
     """Estimate the memory of a training step on one device.
 
     Args:
@@ -85,6 +87,7 @@ def step_memory(config: TrainingConfig, shape: ModelConfig, arm: Arm, *, length:
         arm: the recipe.
         length: tokens of text per example.
         processes: number of devices that train the run.
+        masked: whether attention stays within documents, so that a batch with several in an example takes a mask.
     """
     settings = config.model_copy(
         update={
@@ -98,7 +101,8 @@ def step_memory(config: TrainingConfig, shape: ModelConfig, arm: Arm, *, length:
         engine = TrainEngine(settings, shape, arm, seed=0, length=length, world=World())
         slots = engine.slots[0]
         rows = np.zeros((slots.stop, length), dtype=np.int64)
-        cuts = np.full(slots.stop, 0.5) if config.random_lengths else None  # the attention mask of such a microbatch
+        # a cut, and several documents, give a microbatch an attention mask of every example
+        cuts = np.full(slots.stop, 0.5) if config.random_lengths or masked else None
         batch = Batch(np.zeros(slots.stop, dtype=np.int64), np.arange(slots.stop), cuts)
         engine.chunk = engine.chunk and CHUNK_LOGITS[config.device]
         part = engine.microbatch(0, batch, slots, rows)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
@@ -14,6 +15,7 @@ from crossover.study.arms import Arm
 from crossover.study.identity import RunId
 from crossover.study.study_config import Cell, StudyConfig
 from crossover.study.study_parts import TrainingConfig
+from crossover.study.sweep_study import sweep_of
 from crossover.training.chunked_loss import fits_unchunked
 from crossover.training.device_metrics import peak_flops, peak_memory
 from crossover.training.distributed import World
@@ -21,6 +23,7 @@ from crossover.training.memory_estimate import step_memory
 from crossover.training.run_schedule import run_schedule
 from crossover.training.run_spec import cell_model
 from crossover.training.step_timing import MEASURED_STEPS, measured_steps
+from crossover.training.timed_examples import TimedExamples, whole_examples
 from crossover.training.train_engine import split_slots
 from crossover.training.training_objectives import TrainingObjective
 
@@ -89,6 +92,7 @@ def plan_study(
     processes: int = 1,
     measure: bool = False,
     on_run: Callable[[str], None] = lambda name: None,
+    examples: TimedExamples | None = None,
 ) -> StudyPlan:
     """Add up what the runs to train will cost. Training only: evaluation is not in the hours.
 
@@ -99,6 +103,7 @@ def plan_study(
         processes: devices that train one run together.
         measure: time a few steps of every model and arm here, on one process.
         on_run: called with `<model>/<arm>` before each measurement.
+        examples: to time steps with; None for examples of one document each.
 
     Raises:
         StudyError: the batch does not divide, or, when measuring, the device is missing or out of memory.
@@ -121,7 +126,7 @@ def plan_study(
     if measure:
         for model in study.grid.models:
             arms = list({arm.name: arm for cell, arm in order if cell.model == model}.values())
-            timed |= measured_steps(study, model, arms, on_run)
+            timed |= measured_steps(study, model, arms, on_run, examples)
     runs = [
         _plan_run(study, cell, arm, settings, processes, timed.get((cell.model, arm.name)), resident).model_copy(
             update={"seeds": seeds[cell.name, arm.name]}
@@ -130,7 +135,8 @@ def plan_study(
     ]
     known = [run.seeds * run.device_hours for run in runs if run.device_hours is not None]
     hours = sum(known) if len(known) == len(runs) else None
-    basis = f"median of {MEASURED_STEPS} measured steps" if measure else f"assumed MFU {settings.planned_mfu:g}"
+    timed_on = (examples or whole_examples(study)).basis
+    basis = f"{MEASURED_STEPS} measured steps on {timed_on}" if measure else f"assumed MFU {settings.planned_mfu:g}"
     return StudyPlan(
         study=study.name,
         processes=processes,
@@ -167,7 +173,8 @@ def _plan_run(
     else:
         peak = peak_of(study, settings)
         seconds = flops / steps / (peak * settings.planned_mfu * processes) if peak else None
-    step = step_memory(config, shape, arm, length=length, processes=processes)
+    within = study.data.attention == "document"  # some examples hold several, whose attention takes a mask
+    step = step_memory(config, shape, arm, length=length, processes=processes, masked=within)
     memory = step.peak
     if config.device == "cpu":
         memory = resident + int(CPU_FRAGMENTATION * step.peak) + SAVED_COPIES * step.state
@@ -187,6 +194,37 @@ def _plan_run(
         disk_bytes=4 * shape.parameters * (len(milestones) + _resume_copies(config)),
         step_seconds=seconds,
         device_hours=None if seconds is None else seconds * steps * processes / 3600,
+    )
+
+
+class SweepCost(NamedTuple):
+    """What the runs of a sweep cost that are yet to be trained."""
+
+    runs: int
+    flops: float
+    disk_bytes: int
+    device_hours: float | None
+    minutes: float | None = None
+    """Of waiting on this machine, where steps were measured."""
+
+
+def sweep_cost(study: StudyConfig, plan: StudyPlan, new_runs: Sequence[RunId]) -> SweepCost:
+    """Of a pending sweep: each of its runs costs as much as one of its arm in the smallest cell.
+
+    Args:
+        study: the study, whose runs of tuned arms are all new.
+        plan: its plan.
+        new_runs: runs of the sweep to train.
+    """
+    _, variants = sweep_of(study)
+    of_arm = {run.arm: run for run in plan.runs if run.cell == study.cells[0].name}
+    runs = [of_arm[variants[run.arm][0]] for run in new_runs]
+    hours = [run.device_hours for run in runs if run.device_hours is not None]
+    return SweepCost(
+        runs=len(runs),
+        flops=sum(run.flops for run in runs),
+        disk_bytes=sum(run.disk_bytes for run in runs),
+        device_hours=sum(hours) if len(hours) == len(runs) else None,
     )
 
 

@@ -6,18 +6,17 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 
-import numpy as np
-
 from crossover.model.model_config import ModelConfig
 from crossover.study.arms import Arm
 from crossover.study.study_config import StudyConfig
 from crossover.training.batch_order import batch_at
 from crossover.training.distributed import World
 from crossover.training.run_spec import cell_model, pair_generator
+from crossover.training.timed_examples import TimedExamples, whole_examples
 from crossover.training.train_engine import TrainEngine
 
 MEASURED_STEPS = 8
-"""Steps that a measurement takes the median of."""
+"""Steps that are timed of each arm."""
 PASSES = 2
 """Times that every arm has its turn, so that other work on the machine slows all arms alike."""
 WARM_STEPS = 2
@@ -26,15 +25,23 @@ MOST_SECONDS = 10.0
 
 
 def measured_steps(
-    study: StudyConfig, model: str, arms: Sequence[Arm], on_run: Callable[[str], None]
+    study: StudyConfig,
+    model: str,
+    arms: Sequence[Arm],
+    on_run: Callable[[str], None],
+    examples: TimedExamples | None = None,
 ) -> dict[tuple[str, str], float]:
-    """Median time of an optimizer step of each arm with a model, on one process, in seconds, by (model, arm).
+    """Time of an optimizer step of each arm with a model, on one process, in seconds, by (model, arm).
+
+    It is the mean without the fastest and the slowest quarter: batches with an attention mask take longer than others,
+    of which a median would count one kind alone.
 
     Args:
         study: the study.
         model: of the study's grid.
         arms: to measure, in turns.
         on_run: called with `<model>/<arm>` before each turn.
+        examples: to train on; None for examples of one document each.
 
     Raises:
         StudyError: the device is missing, or the memory does not suffice.
@@ -44,13 +51,19 @@ def measured_steps(
     for _ in range(PASSES):
         for arm in arms:
             on_run(f"{model}/{arm.name}")
-            times[model, arm.name] += _turn(study, cell_model(study, cell), arm)
-    return {key: statistics.median(seconds) for key, seconds in times.items()}
+            times[model, arm.name] += _turn(study, cell_model(study, cell), arm, examples)
+    return {key: middle_mean(seconds) for key, seconds in times.items()}
 
 
-def _turn(study: StudyConfig, shape: ModelConfig, arm: Arm) -> list[float]:
+def middle_mean(seconds: Sequence[float]) -> float:
+    """Mean without the lowest and the highest quarter."""
+    cut = len(seconds) // 4
+    return statistics.fmean(sorted(seconds)[cut : len(seconds) - cut])
+
+
+def _turn(study: StudyConfig, shape: ModelConfig, arm: Arm, examples: TimedExamples | None) -> list[float]:
     """Times of some steps after warm-up; of the first one, where even that takes too long."""
-    steps = Stepper(study, shape, arm)
+    steps = Stepper(study, shape, arm, examples)
     if steps.engine.config.compile:
         steps.time()  # it compiles
     began = time.perf_counter()
@@ -61,21 +74,24 @@ def _turn(study: StudyConfig, shape: ModelConfig, arm: Arm) -> list[float]:
 
 
 class Stepper:
-    """Trains on random tokens with a learning rate of zero."""
+    """Trains with a learning rate of zero, on examples that are cut at random as often as the study's."""
 
-    def __init__(self, study: StudyConfig, shape: ModelConfig, arm: Arm) -> None:
+    def __init__(self, study: StudyConfig, shape: ModelConfig, arm: Arm, examples: TimedExamples | None = None) -> None:
         training, length = study.training_of(arm.name), study.data.sequence_length
         self.batch_size = training.batch_size
-        self.engine = TrainEngine(training, shape, arm, seed=0, length=length, world=World())
+        examples = examples or whole_examples(study)
+        self.engine = TrainEngine(
+            training, shape, arm, seed=0, length=length, world=World(), document_end=examples.document_end
+        )
         self.engine.set_weights(self.engine.model.draws(pair_generator(0)))
-        rng = np.random.default_rng(0)
-        self.examples = rng.integers(0, 256, (4 * self.batch_size, length), dtype=np.uint16)
+        self.examples = examples.rows_NL
         self.step = 0
 
     def time(self) -> float:
         """Seconds of one step."""
         began = time.perf_counter()
-        batch = batch_at(0, self.step, batch_size=self.batch_size, examples=len(self.examples))
+        cut = self.engine.config.random_lengths
+        batch = batch_at(0, self.step, batch_size=self.batch_size, examples=len(self.examples), random_lengths=cut)
         self.engine.gradients(self.step, batch, self.examples)
         self.engine.apply(0.0)
         self.step += 1

@@ -1,9 +1,10 @@
-"""Check → prepare → pretrain each group → gather → evaluate each group → analyse (fan-in) → promote if settled.
+"""Check → prepare → sweep → pretrain each group → gather → evaluate each → analyse (fan-in) → promote if settled.
 
 The topology is the one that kfp.local and the backend agree on, and that Kubeflow's page can draw while a run fails:
 each dynamic loop is over an unnamed list output and has one task; fan-in by `dsl.Collected`; the condition is on an
 unnamed string output. Between the loops a task gathers the trained runs: the compiler cannot hand what one loop
-collects to another one.
+collects to another one. The loop of the sweep has one item that does nothing where there is no sweep: kfp.local fails
+to collect from a loop without any.
 """
 
 from crossover_components.crossover_analysis.component import crossover_analysis
@@ -13,6 +14,8 @@ from crossover_components.prerequisites.component import prerequisites
 from crossover_components.pretraining.component import pretraining
 from crossover_components.promotion.component import promotion as promotion_stage
 from crossover_components.training_summary.component import training_summary
+from crossover_components.tuning.component import tuning
+from crossover_components.tuning_summary.component import tuning_summary
 from crossover_pipelines.cluster_profile import ClusterProfile
 from crossover_pipelines.pod_settings import apply_profile
 from kfp import dsl
@@ -72,9 +75,14 @@ def build_pipeline(parallelism: int = 0, profile: ClusterProfile | None = None) 
             prerequisites(study=study, endpoint=endpoint, promotion=promotion, gpu_steps=gpus, **places, **plan)
         )
         common = {"study": checked.outputs["checked_study"], **places}
-        prepared = step(data_preparation(**common, **plan))
-        dataset = prepared.outputs["dataset"]
-        with dsl.ParallelFor(prepared.outputs["Output"], "pretrain-cell-arm-seeds", parallelism or None) as group:
+        prepared = step(data_preparation(**common, seeds_per_task=seeds_per_task))
+        with dsl.ParallelFor(prepared.outputs["Output"], "tune-cell-arm-seeds", parallelism or None) as group:
+            place = {"cell": group.cell, "arm": group.arm, "seeds": group.seeds}
+            tried = step(tuning(**common, **place))
+        losses = dsl.Collected(tried.outputs["losses"])
+        tuned = step(tuning_summary(**common, **plan, dataset=prepared.outputs["dataset"], losses=losses))
+        common["study"], dataset = tuned.outputs["tuned_study"], tuned.outputs["tuned_dataset"]
+        with dsl.ParallelFor(tuned.outputs["Output"], "pretrain-cell-arm-seeds", parallelism or None) as group:
             place = {"cell": group.cell, "arm": group.arm, "seeds": group.seeds}
             trained = step(pretraining(**common, **place, dataset=dataset))
         gathered = step(training_summary(**common, **plan, trained=dsl.Collected(trained.outputs["trained"])))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from crossover_components.prerequisites.component import prerequisites
+from crossover_pipelines.cluster_profile import ClusterProfile, Gpu, StepResources
 
 from crossover.commands.study_progress import StudyProgress
 from crossover.errors import StudyError
@@ -21,6 +22,7 @@ from crossover.stages.pretrain_stage import pretrain_stage
 from crossover.stages.study_text import encoded_study, resolve_study
 from crossover.study.load_study import load_study
 from crossover.study.study_config import StudyConfig
+from crossover.study.tuning_config import TuningConfig
 from crossover.termination import MESSAGE
 
 
@@ -210,6 +212,22 @@ def test_a_study_on_gpus_needs_them_in_the_pods_that_train_and_evaluate(
     check_gpu_steps(tiny_study, "")
     with pytest.raises(StudyError, match=r"without GPUs for the pods of evaluation; set steps.evaluation.gpu"):
         check_gpu_steps(study, "pretraining")
+    swept = study.model_copy(update={"tuning": TuningConfig(learning_rates=(0.001, 0.01))})
+    with pytest.raises(StudyError, match=r"without GPUs for the pods of tuning"):
+        check_gpu_steps(swept, "pretraining,evaluation")
+
+
+def test_the_pods_of_the_sweep_get_what_those_that_train_get_unless_train_jobs_train() -> None:
+    steps = {
+        "pretraining": StepResources(memory="64Gi", gpu=Gpu()),
+        "evaluation": StepResources(memory="8Gi", gpu=Gpu()),
+    }
+    profile = ClusterProfile(steps=steps)
+    assert profile.resources("tuning").memory == "64Gi"
+    assert profile.model_copy(update={"nodes": 2}).resources("tuning").memory == "8Gi"
+    own = ClusterProfile(steps=steps | {"tuning": StepResources(memory="4Gi")})
+    assert (own.resources("tuning").memory, own.resources("tuning").gpu) == ("4Gi", Gpu())
+    assert "tuning" in profile.gpu_steps
 
 
 def test_a_pod_without_a_registry_is_refused(

@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 
+from crossover.analysis import analyse
 from crossover.cli import main
 from crossover.commands import run_command
 from crossover.errors import StudyError
 from crossover.registry import Registry
 from crossover.settings import get_settings
 from crossover.stages.pipeline_stage import check_parameters
-from crossover.stages.prepare_stage import prepare_stage
+from crossover.stages.prepare_stage import leave_dataset, plan_groups, prepare_stage
+from crossover.stages.pretrain_stage import pretrain_stage
+from crossover.stages.reuse import plan_reuse
+from crossover.stages.stage_manifests import Group
 from crossover.stages.study_context import open_study
-from crossover.stages.tune_stage import sweep_of, tune_stage
+from crossover.stages.sweep_results import keep_results, tuned_study
+from crossover.stages.sweep_warnings import warned_of_sweep
+from crossover.stages.tune_stage import plan_sweep, tune_stage
+from crossover.storage import open_store
 from crossover.study.identity import RunId
 from crossover.study.load_study import load_study, parse_study
 from crossover.study.study_config import StudyConfig
 from crossover.study.study_digests import run_digest
-from tests.crossover.stages.trained_study import run_stages
+from crossover.study.sweep_study import sweep_digest, sweep_of, with_results
+from crossover.study.tuning_config import TuningResult
+from tests.crossover.stages.trained_study import run_stages, trained
+
+__all__ = ["trained"]
 
 RATES = (1e-5, 0.01)
 
@@ -71,6 +83,8 @@ def test_the_arms_choose_by_their_mean_loss_and_train_with_what_they_chose(
     report = (tmp_path / "ws" / "analysis" / "report.md").read_text()
     assert "on seeds that no verdict uses (1000, 1001): ar learning rate 0.01; dlm learning rate 0.01." in report
     assert "The rate of ar and dlm is at an edge of those tried" in report
+    facts = json.loads((tmp_path / "ws" / "analysis" / "report.json").read_text())["training"]
+    assert {"label": "Tuned arms", "value": "ar learning rate 0.01; dlm learning rate 0.01"} in facts
 
 
 def test_a_rate_that_diverges_is_out(
@@ -107,12 +121,20 @@ def test_the_sweep_is_the_smallest_budget_its_first_model_and_every_setting(tiny
     assert sweep.evaluation_steps(sweep.cells[0]) == study.evaluation_steps(study.cell("u512-nano"))
 
 
-def test_a_study_is_not_trained_before_its_sweep(tiny_study: StudyConfig, tmp_path: Path) -> None:
+def test_a_study_is_not_trained_before_its_sweep(
+    tiny_study: StudyConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     study = with_tuning(tiny_study)
-    with open_study(study, str(tmp_path / "ws")) as context, pytest.raises(StudyError, match="has not been made"):
-        prepare_stage(context)
-    with pytest.raises(StudyError, match="has not been made"):
-        check_parameters(study.model_dump_json(), "never", 1, "")
+    with open_study(study, str(tmp_path / "ws")) as context:
+        reference = prepare_stage(context)
+        leave_dataset(context, reference)
+        with pytest.raises(StudyError, match="has not been made"):
+            pretrain_stage(context, reference, Group(cell="u512-pico", arm="ar", seeds=(0,)))
+    assert check_parameters(study.model_dump_json(), "never", 1, "") == study
+    (tmp_path / "study.json").write_text(study.model_dump_json())
+    for verb in ("pretrain", "evaluate"):
+        assert main([verb, str(tmp_path / "study.json"), "--out", str(tmp_path / "ws")]) == 2
+        assert "make it with `crossover tune`" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -124,7 +146,7 @@ def test_a_study_is_not_trained_before_its_sweep(tiny_study: StudyConfig, tmp_pa
         ("{learning_rates: [0.1], seeds: [1]}", "", "1 is one of the study's seeds"),
         ("{learning_rates: [0.1]}", "recipes: {dlm: {learning_rate: 0.2}}", "recipes.dlm.learning_rate: is tuned"),
         ("{learning_rates: [0.1], results: [{arm: ar, learning_rate: 0.2, loss: 1}]}", "", "of other settings"),
-        ("{learning_rates: [0.1], results: [{arm: ar, learning_rate: 0.1, loss: 1}]}", "", "tune again"),
+        ("{learning_rates: [0.1], results: [{arm: bd, learning_rate: 0.1, loss: 1}]}", "", "bd, which the study does"),
         ("{learning_rates: [0.1], results: [{arm: ar, learning_rate: 0.1, loss: null}]}", "", "no finite loss"),
     ],
 )
@@ -164,7 +186,120 @@ def test_the_verb_writes_the_study_and_run_makes_the_sweep_itself(
 
     monkeypatch.setattr(run_command, "run_study", start)
     assert main(["run", *command]) == 130
-    assert started == [written]
+    assert started == [study], "the pipeline makes the sweep"
+    assert tuned_study(study, open_store(str(tmp_path / "ws"))) == written
     (tmp_path / "plain.yaml").write_text(yaml.safe_dump(tiny_study.model_dump(mode="json")))
     assert main(["tune", str(tmp_path / "plain.yaml")]) == 2
     assert "nothing to choose from" in capsys.readouterr().err
+
+
+def changed(study: StudyConfig, **fields: object) -> StudyConfig:
+    return StudyConfig.model_validate(study.model_dump() | fields)
+
+
+def measured(study: StudyConfig) -> list[TuningResult]:
+    """Results as the sweep of a study would leave them."""
+    found = results(ar=(5.0, 4.0), dlm=(3.0, None))
+    return [TuningResult.model_validate(result | {"sweep": sweep_digest(study)}) for result in found]
+
+
+def test_results_are_of_the_study_that_they_were_measured_for(tiny_study: StudyConfig, tmp_path: Path) -> None:
+    pending = with_tuning(tiny_study)
+    tuned, store = with_results(pending, measured(pending)), open_store(str(tmp_path))
+    assert tuned_study(tuned, store) == tuned
+    grid = tiny_study.grid.model_dump()
+    same: tuple[dict[str, object], ...] = (
+        {"name": "other", "question": "Reworded?", "seeds": (0, 1, 2)},
+        {"grid": grid | {"unique_tokens": (512, 1024), "models": ("pico", "nano")}},
+        {"arms": ("ar", "dlm", "bd"), "recipes": {"bd": {"block_length": 8}}},
+    )
+    for fields in same:
+        study = changed(tuned, **fields)
+        assert tuned_study(study, store) == study
+    other: tuple[dict[str, object], ...] = (
+        {"training": tiny_study.training.model_dump() | {"epochs": 12}},
+        {"grid": grid | {"unique_tokens": (256,)}},
+        {"data": tiny_study.data.model_dump() | {"validation_fraction": 0.2}},
+        {"recipes": {"dlm": {"batch_size": 4}}},
+        {"arms": ("ar", "dlm", "bd"), "analysis": tiny_study.analysis.model_dump() | {"candidate": "bd"}},
+    )
+    for fields in other:
+        with pytest.raises(StudyError, match=r"tuning\.results: are of a sweep over other.*tune again"):
+            tuned_study(changed(tuned, **fields), store)
+    by_hand = changed(pending, tuning=pending.tuning.model_dump() | {"results": results(ar=(5.0, 4.0), dlm=(3.0, 2.0))})
+    with pytest.raises(StudyError, match="tune again"), open_study(by_hand, str(tmp_path / "ws")):
+        pass
+    with pytest.raises(StudyError, match="tune again"):
+        check_parameters(by_hand.model_dump_json(), "never", 1, "")
+
+
+def test_a_pending_study_takes_the_results_of_its_workspace_and_those_of_no_other_sweep(
+    tiny_study: StudyConfig, tmp_path: Path
+) -> None:
+    pending, store = with_tuning(tiny_study), open_store(str(tmp_path / "ws"))
+    keep_results(pending, store, measured(pending))
+    with open_study(pending, str(tmp_path / "ws")) as context:
+        assert context.study == with_results(pending, measured(pending))
+        assert plan_groups(context, 1)
+        assert plan_sweep(context, prepare_stage(context)) == []
+    assert tuned_study(with_tuning(tiny_study, seeds=(7,)), store).tuning.is_pending
+
+
+def test_runs_that_were_trained_before_a_sweep_was_asked_for_are_not_taken_for_tuned_ones(
+    trained: tuple[StudyConfig, Path],
+) -> None:
+    study, workspace = trained
+    store = open_store(str(workspace))
+    assert not plan_reuse(study, store).new_runs
+    assert len(plan_reuse(with_tuning(study), store).new_runs) == 4
+
+
+def test_the_sweep_links_the_dataset_of_its_study(tiny_study: StudyConfig, tmp_path: Path) -> None:
+    with open_study(with_tuning(tiny_study, seeds=(7,)), str(tmp_path / "ws")) as context:
+        groups = plan_sweep(context, prepare_stage(context))
+    assert len(groups) == 4
+    ours, theirs = (
+        {file.name: file.stat().st_ino for file in (tmp_path / place).glob("datasets/*/*.bin")}
+        for place in ("ws", "ws/tuning")
+    )
+    assert theirs
+    assert theirs == ours
+
+
+def test_a_plan_counts_the_sweep(tiny_study: StudyConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study = with_tuning(tiny_study)
+    place = [str(tmp_path / "study.json"), "--out", str(tmp_path / "ws")]
+    (tmp_path / "study.json").write_text(study.model_dump_json())
+    assert main(["plan", *place, "--measure", "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    of_arm = {run["arm"]: run for run in plan["runs"] if run["cell"] == "u512-pico"}
+    assert plan["sweep"]["runs"] == 8
+    assert plan["sweep"]["flops"] == pytest.approx(4 * sum(of_arm[arm]["flops"] for arm in ("ar", "dlm")))
+    assert plan["sweep"]["device_hours"] == pytest.approx(4 * sum(of_arm[a]["device_hours"] for a in ("ar", "dlm")))
+    assert plan["sweep"]["minutes"] > 0
+    assert plan["basis"] == "8 measured steps on examples packed of documents of the corpus's lengths"
+    assert main(["plan", *place, "--no-measure"]) == 0
+    assert "sweep of `tuning`, not included above: 8 runs of u512-pico to train" in capsys.readouterr().out
+    keep_results(study, open_store(str(tmp_path / "ws")), measured(study))
+    assert main(["plan", *place, "--no-measure", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["sweep"] is None
+
+
+def test_a_tuned_arm_against_one_that_is_not_is_a_warning_in_the_reason(tiny_study: StudyConfig) -> None:
+    pending = changed(with_tuning(tiny_study), arms=("ar", "dlm", "ar-decay"))
+    study = with_results(pending, measured(pending))
+    metric = study.analysis.metrics[0].name
+    curves: dict[str, list[object]] = {name: [] for name in ("arm", "seed", "tokens", "metric", "value")}
+    for arm in study.arms:
+        for seed in range(5):
+            for tokens in range(100, 2000, 100):
+                for name, value in zip(curves, (arm, seed, tokens, metric, 3 + 0.01 * seed), strict=True):
+                    curves[name].append(value)
+    plan = {"metrics": study.analysis.metrics[:1], "axes": ("tokens",)}
+    for change, warned in (({}, []), ({"candidate": "ar-decay"}, [True]), ({"tuned": ("ar-decay",)}, [False, True])):
+        judged = analyse(curves, study.analysis.model_copy(update=plan | change))
+        reasons = [verdict.reason for verdict in warned_of_sweep(study, judged).verdicts]
+        found = ["Warning: the sweep chose the settings of ar" in reason for reason in reasons]
+        assert list(dict.fromkeys(found)) == (warned or [False])
+        assert [reason.partition(" Warning")[0] for reason in reasons] == [v.reason for v in judged.verdicts]
+        assert warned_of_sweep(tiny_study, judged) == judged

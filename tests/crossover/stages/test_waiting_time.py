@@ -57,7 +57,7 @@ def test_parallel_stages_share_the_work(parallel: int, seeds_per_task: int, grou
     new = [RunId(cell.name, arm, seed) for arm in study.arms for seed in study.seeds]
     waiting = waiting_time(study, seconds, new, parallel, seeds_per_task)
     slot = groups * (2 * 6 + seeds_per_task * (60 + 30))
-    assert waiting.total == pytest.approx((slot + 5 * 6 + 8 + module.REPORT_SECONDS) / 60)
+    assert waiting.total == pytest.approx((slot + 7 * 6 + 8 + module.REPORT_SECONDS) / 60)
     parts = waiting.training + waiting.evaluation + waiting.starts + waiting.analysis
     assert waiting.total == pytest.approx(parts)
     assert waiting.training == pytest.approx(2 * waiting.evaluation)

@@ -1,0 +1,1 @@
+"""Pipeline stage: train the runs of a group."""
