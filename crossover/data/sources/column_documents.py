@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from crossover.data.sources.bad_documents import BadDocument
+from crossover.data.sources.bad_documents import BadDocument, not_text, not_utf8
 from crossover.data.sources.optional_modules import optional_module
 from crossover.data.sources.text_documents import Piece
 from crossover.progress import MEBIBYTE
@@ -23,7 +23,7 @@ def parquet_rows(file: BinaryIO, config: DataConfig) -> Iterator[tuple[str, Piec
     """A document of each row; only its column is read, page by page."""
     parquet = optional_module("pyarrow.parquet")
     with _torn_is_oserror():
-        table = parquet.ParquetFile(file, buffer_size=MEBIBYTE, pre_buffer=False)
+        table = parquet.ParquetFile(file, buffer_size=MEBIBYTE, pre_buffer=False, page_checksum_verification=True)
         names = table.schema_arrow.names
         column = config.text_field if config.text_field in names else config.text_field.partition(".")[0]
         wanted = [config.text_field] if column in names else names[:1]
@@ -81,12 +81,12 @@ def _rows(batches: Iterator[RecordBatch], config: DataConfig, names: list[str]) 
 
 
 def _column(batch: RecordBatch, field: str) -> Array | None:
-    """The column of a field; `a.b` is b within a, unless there is a column of that name. None if there is none."""
+    """The column of a field; `a.b` is b within a, unless there is a column of that name. None unless there is one."""
     compute = optional_module("pyarrow.compute")
     if field in batch.schema.names:
-        return batch.column(field)
+        return batch.column(field) if batch.schema.names.count(field) == 1 else None
     first, *path = field.split(".")
-    column = batch.column(first) if first in batch.schema.names else None
+    column = batch.column(first) if batch.schema.names.count(first) == 1 else None
     for name in path:
         kind = None if column is None else column.type
         if kind is None or not hasattr(kind, "get_field_index") or kind.get_field_index(name) < 0:
@@ -96,14 +96,14 @@ def _column(batch: RecordBatch, field: str) -> Array | None:
 
 
 def _no_column(config: DataConfig, names: list[str]) -> BadDocument:
-    return BadDocument("no text", f"has no column {config.text_field!r} (it has {', '.join(map(repr, names[:10]))})")
+    count = names.count(config.text_field)
+    has = f"{count} columns" if count else "no column"
+    return BadDocument("no text", f"has {has} {config.text_field!r} (it has {', '.join(map(repr, names[:10]))})")
 
 
 def _value(value: Scalar, config: DataConfig) -> Piece:
     try:
         text = value.as_py()
     except UnicodeDecodeError as error:
-        return BadDocument("not UTF-8", f"is not UTF-8 (byte {error.start})")
-    if not isinstance(text, str | bytes):
-        return BadDocument("no text", f"has {config.text_field!r}, which is {'null' if text is None else 'not text'}")
-    return text
+        return not_utf8(error)
+    return text if isinstance(text, str | bytes) else not_text(config.text_field, text)

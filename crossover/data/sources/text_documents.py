@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
-from crossover.data.sources.bad_documents import BadDocument
+from crossover.data.sources.bad_documents import BadDocument, not_text, not_utf8
 from crossover.progress import MEBIBYTE
 from crossover.study.data_config import DataConfig
 
@@ -46,7 +46,7 @@ def json_text(line: bytes, field: str) -> str | BadDocument:
     try:
         fields = json.loads(line.decode())
     except UnicodeDecodeError as error:
-        return BadDocument("not UTF-8", f"is not UTF-8 (byte {error.start} of the line)")
+        return not_utf8(error, " of the line")
     except RecursionError:
         return BadDocument("too deep", "is nested too deeply")
     except ValueError as error:
@@ -64,9 +64,7 @@ def text_of(fields: dict[str, Any], field: str) -> str | BadDocument:
             known = ", ".join(map(repr, list(fields)[:10]))
             return BadDocument("no text", f"has no field {field!r} (it has {known})")
         value = value[name]
-    if isinstance(value, str):
-        return value
-    return BadDocument("no text", f"has {field!r}, which is {'null' if value is None else 'not text'}")
+    return value if isinstance(value, str) else not_text(field, value)
 
 
 def _skip_line(file: BinaryIO) -> None:
