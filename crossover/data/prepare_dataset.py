@@ -175,7 +175,8 @@ def _left_out(corpus: SplitCorpus) -> str:
     """What was read and is not there, for an error about what is missing."""
     cleaned = ((step.name, sum(step.dropped.values())) for step in corpus.counts.cleaning.steps)
     skipped = sum(corpus.counts.skipped.counts.values())
-    parts = [("bad documents", skipped), ("exact duplicates", corpus.counts.duplicates), *cleaned]
+    first = next((f", the first: {places[0]}" for places in corpus.counts.skipped.places.values()), "")
+    parts = [(f"bad documents{first}", skipped), ("exact duplicates", corpus.counts.duplicates), *cleaned]
     parts += [("near-duplicates", corpus.near.dropped)]
     parts += [(f"contaminated by {counts.target}", counts.dropped) for counts in corpus.contamination]
     text = ", ".join(f"{count:,} {name}" for name, count in parts if count)

@@ -22,6 +22,29 @@ class BadDocument(NamedTuple):
     """What is wrong, after the name of the place: `is not UTF-8 (byte 3)`."""
 
 
+_MARKS = (b"\xff\xfe", b"\xfe\xff")
+_KINDS: tuple[tuple[type | tuple[type, ...], str], ...] = (
+    (type(None), "null"),
+    (bool, "true or false"),
+    ((int, float), "a number"),
+    ((list, tuple), "a list"),
+    (dict, "an object: name a field within it, as a.b"),
+)
+
+
+def not_utf8(error: UnicodeDecodeError, of: str = "") -> BadDocument:
+    """What is wrong with bytes that cannot be decoded; UTF-16 and UTF-32 are told by their byte order marks."""
+    marked = error.start == 0 and error.object[:2] in _MARKS
+    hint = "; it begins like UTF-16 or UTF-32" if marked else ""
+    return BadDocument("not UTF-8", f"is not UTF-8 (byte {error.start}{of}{hint})")
+
+
+def not_text(field: str, value: object) -> BadDocument:
+    """What is wrong with a field that holds something else."""
+    kind = next((words for types, words in _KINDS if isinstance(value, types)), "not text")
+    return BadDocument("no text", f"has {field!r}, which is {kind}")
+
+
 @dataclass
 class SkippedDocuments:
     """How many bad documents were skipped, and the first few places of each kind of fault."""

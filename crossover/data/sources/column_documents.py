@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from crossover.data.optional_modules import optional_module
-from crossover.data.sources.bad_documents import BadDocument
+from crossover.data.sources.bad_documents import BadDocument, not_text, not_utf8
 from crossover.data.sources.text_documents import Piece, with_score
 from crossover.progress import MEBIBYTE
 from crossover.study.data_config import DataConfig
@@ -23,7 +23,7 @@ def parquet_rows(file: BinaryIO, config: DataConfig) -> Iterator[tuple[str, Piec
     """A document of each row; only its columns are read, page by page."""
     parquet = optional_module("pyarrow.parquet")
     with _torn_is_oserror():
-        table = parquet.ParquetFile(file, buffer_size=MEBIBYTE, pre_buffer=False)
+        table = parquet.ParquetFile(file, buffer_size=MEBIBYTE, pre_buffer=False, page_checksum_verification=True)
         names = table.schema_arrow.names
         fields = _read_fields(config)
         wanted = [field for field in fields if field in names or field.partition(".")[0] in names] or names[:1]
@@ -88,12 +88,12 @@ def _read_fields(config: DataConfig) -> list[str]:
 
 
 def _column(batch: RecordBatch, field: str) -> Array | None:
-    """The column of a field; `a.b` is b within a, unless there is a column of that name. None if there is none."""
+    """The column of a field; `a.b` is b within a, unless there is a column of that name. None unless there is one."""
     compute = optional_module("pyarrow.compute")
     if field in batch.schema.names:
-        return batch.column(field)
+        return batch.column(field) if batch.schema.names.count(field) == 1 else None
     first, *path = field.split(".")
-    column = batch.column(first) if first in batch.schema.names else None
+    column = batch.column(first) if batch.schema.names.count(first) == 1 else None
     for name in path:
         kind = None if column is None else column.type
         if kind is None or not hasattr(kind, "get_field_index") or kind.get_field_index(name) < 0:
@@ -104,7 +104,9 @@ def _column(batch: RecordBatch, field: str) -> Array | None:
 
 def _no_column(absent: int, config: DataConfig, names: list[str]) -> BadDocument:
     field, known = _read_fields(config)[absent], ", ".join(map(repr, names[:10]))
-    return BadDocument("no score" if absent else "no text", f"has no column {field!r} (it has {known})")
+    count = names.count(field)
+    has = f"{count} columns" if count else "no column"
+    return BadDocument("no score" if absent else "no text", f"has {has} {field!r} (it has {known})")
 
 
 def _document(values: list[Scalar], config: DataConfig) -> Piece:
@@ -112,7 +114,7 @@ def _document(values: list[Scalar], config: DataConfig) -> Piece:
     try:
         text = values[0].as_py()
     except UnicodeDecodeError as error:
-        return BadDocument("not UTF-8", f"is not UTF-8 (byte {error.start})")
+        return not_utf8(error)
     if not isinstance(text, str | bytes):
-        return BadDocument("no text", f"has {config.text_field!r}, which is {'null' if text is None else 'not text'}")
+        return not_text(config.text_field, text)
     return with_score(text, values[1].as_py(), config) if len(values) > 1 else text

@@ -16,6 +16,8 @@ MOST_EXPANSION = 200
 """Bytes that a stored byte may become. Text becomes 3 to 10, logs up to 100; a zip bomb 1,000 (gzip) and more."""
 ALWAYS_ALLOWED = 64 * MEBIBYTE
 """Bytes that every file may become."""
+_STEP = 1 << 16
+"""Bytes that are unpacked at once."""
 
 
 def kind_of(name: str) -> str:
@@ -53,21 +55,43 @@ def unpacked(name: str, stored: BinaryIO) -> BinaryIO:
 
 
 class _Bounded(io.RawIOBase):
-    """A stream that gives up after so many bytes."""
+    """A stream that gives up after so many bytes.
+
+    What was unpacked before a tear is given, and the next read raises the tear. Where a stream was altered, nothing is
+    given of what was read together with the fault.
+    """
 
     def __init__(self, inner: BinaryIO, most: int) -> None:
         self._inner, self._most, self._given = inner, most, 0
+        self._tear: Exception | None = None
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]  # the buffers that are passed here
-        piece = self._inner.read(len(buffer))
-        self._given += len(piece)
-        if self._given > self._most:
-            raise OSError(f"it unpacks to more than {self._most:,} bytes; if that is meant, unpack it yourself")
-        buffer[: len(piece)] = piece
-        return len(piece)
+        filled = 0
+        while filled < len(buffer) and (piece := self._piece(min(_STEP, len(buffer) - filled), filled)):
+            buffer[filled : filled + len(piece)] = piece
+            filled += len(piece)
+            self._given += len(piece)
+            if self._given > self._most:
+                raise OSError(f"it unpacks to more than {self._most:,} bytes; if that is meant, unpack it yourself")
+        return filled
+
+    def _piece(self, most: int, filled: int) -> bytes:
+        """The next bytes; none where the stream ends, or is torn and something before it is still to be given."""
+        try:
+            if self._tear is None:
+                return bytes(self._inner.read1(most))  # type: ignore[attr-defined]  # every stream that unpacks has it
+        except EOFError as error:
+            self._tear = error
+        except gzip.BadGzipFile as error:
+            if not self._given or "Not a gzipped" not in str(error):
+                raise
+            self._tear = OSError("something else stands after its end")
+        if filled:
+            return b""
+        raise self._tear
 
     def close(self) -> None:
         if not self.closed:

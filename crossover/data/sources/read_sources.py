@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, Protocol, TypeVar
 
 from crossover.data.cleaning.normalisation import normalise
 from crossover.data.document_spool import NO_ATTRIBUTES, SCORE, Document
-from crossover.data.sources.bad_documents import BadDocument, bad_document_error
+from crossover.data.sources.bad_documents import BadDocument, bad_document_error, not_utf8
 from crossover.data.sources.column_documents import arrow_rows, parquet_rows
 from crossover.data.sources.hub_datasets import HubReader
 from crossover.data.sources.packed_files import unpacked
@@ -199,7 +199,7 @@ def _checked(piece: Piece, config: DataConfig) -> tuple[str, int] | BadDocument:
         half = f"\\u{ord(error.object[error.start]):04x}"
         return BadDocument("half a character", f"has {half}, half of a character (position {error.start})")
     except UnicodeDecodeError as error:
-        return BadDocument("not UTF-8", f"is not UTF-8 (byte {error.start})")
+        return not_utf8(error)
     return too_long(config) if size > config.longest_document else (text, size)
 
 

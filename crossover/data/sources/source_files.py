@@ -50,7 +50,7 @@ class LocalFile:
     """
 
     def __init__(self, path: Path, name: str) -> None:
-        self.path, self.name, self.place = path, name, str(path)
+        self.path, self.name, self.place = path, name, _printable(_utf8(path))
         self._seen = self._status()
         self.size, self.version = self._seen[0], str(self._seen[1])
 
@@ -123,7 +123,17 @@ def matching_files(pattern: str, endings: tuple[str, ...] = ()) -> list[SourceFi
 
 
 def _files(pattern: str) -> list[SourceFile]:
-    return [LocalFile(path, os.fsencode(path).decode("utf-8", "backslashreplace")) for path in local_files(pattern)]
+    return [LocalFile(path, _utf8(path)) for path in local_files(pattern)]
+
+
+def _utf8(path: Path) -> str:
+    """A path as text that can be written anywhere."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def _printable(text: str) -> str:
+    """A text for one line of a terminal or a log."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _hidden(name: str) -> bool:

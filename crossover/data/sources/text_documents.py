@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any, BinaryIO, NamedTuple
 
-from crossover.data.sources.bad_documents import BadDocument
+from crossover.data.sources.bad_documents import BadDocument, not_text, not_utf8
 from crossover.progress import MEBIBYTE
 from crossover.study.data_config import DataConfig
 
@@ -56,7 +56,7 @@ def json_document(line: bytes, config: DataConfig) -> Piece:
     try:
         fields = json.loads(line.decode())
     except UnicodeDecodeError as error:
-        return BadDocument("not UTF-8", f"is not UTF-8 (byte {error.start} of the line)")
+        return not_utf8(error, " of the line")
     except RecursionError:
         return BadDocument("too deep", "is nested too deeply")
     except ValueError as error:
@@ -73,7 +73,7 @@ def document_of(fields: dict[str, Any], config: DataConfig) -> Piece:
     except KeyError as error:
         return BadDocument("no text", error.args[0])
     if not isinstance(text, str):
-        return BadDocument("no text", f"has {config.text_field!r}, which is {_kind(text, 'not text')}")
+        return not_text(config.text_field, text)
     if config.quality.scorer != "column":
         return text
     try:
@@ -92,7 +92,7 @@ def with_score(text: bytes | str, value: object, config: DataConfig) -> Scored |
             score = math.inf
         wrong = f"not finite ({value})"
     else:
-        wrong = _kind(value, "not a number")
+        wrong = "null" if value is None else "not a number"
     if not math.isfinite(score):
         return BadDocument("no score", f"has {config.quality.column!r}, which is {wrong[:80]}")
     return Scored(text, score)
@@ -107,10 +107,6 @@ def _field(fields: dict[str, Any], field: str) -> object:
             raise KeyError(f"has no field {field!r} (it has {known})")
         value = value[name]
     return value
-
-
-def _kind(value: object, other: str) -> str:
-    return "null" if value is None else other
 
 
 def _skip_line(file: BinaryIO) -> None:

@@ -12,7 +12,8 @@ import pyarrow.ipc
 import pyarrow.parquet as pq
 import pytest
 
-from crossover.data.sources import SourceCounts, SourceReport, documents, optional_modules
+from crossover.data import optional_modules
+from crossover.data.sources import SourceCounts, SourceReport, documents
 from crossover.data.sources.hub_datasets import HubName, hub_name
 from crossover.errors import DataError
 from crossover.study.data_config import DataConfig
