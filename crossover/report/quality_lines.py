@@ -16,12 +16,12 @@ def _sentence(shift: QualityShift) -> str:
     where = f"with {fmt.count(facts.unique_tokens)} unique tokens and {fmt.count(facts.parameters)} parameters"
     if shift.reason:
         return f"Whether quality moves the crossing {where} is not known: {shift.reason}."
-    tiers = f"{facts.quality} and {shift.lower.facts.quality} quality"
-    places = f"{_place(shift, shift.higher)} in {facts.quality}, {_place(shift, shift.lower)} in "
-    places += f"{shift.lower.facts.quality}; {_evidence(shift)}"
+    lower = shift.lower.facts.quality
+    places = f"{_place(shift, shift.higher)} in {facts.quality}, {_place(shift, shift.lower)} in {lower}"
+    places += f"; {_evidence(shift)}"
     if not shift.moves:
-        return f"No evidence that quality moves the crossing {where}, between {tiers}: {places}."
-    return f"Quality moves the crossing {where}: it is {shift.moves} in {facts.quality} quality. {places}."
+        return f"No evidence that quality moves the crossing {where}: {places}."
+    return f"Quality moves the crossing {where}, which is {shift.moves} in {facts.quality} quality: {places}."
 
 
 def _place(shift: QualityShift, found: CellCrossing) -> str:
@@ -37,4 +37,4 @@ def _evidence(shift: QualityShift) -> str:
         return "the intervals do not overlap" if shift.moves else "the intervals overlap"
     low, high = shift.interval
     level = f"{fmt.percent(shift.alpha)} interval over {fmt.pairs(shift.pairs)}"
-    return f"{shift.ratio:.3g} times as late ({low:.3g} – {high:.3g}, {level})"
+    return f"the ratio of the two is {shift.ratio:.3g} ({low:.3g} – {high:.3g}, {level})"

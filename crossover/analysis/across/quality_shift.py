@@ -1,11 +1,15 @@
 """Whether the crossing lies elsewhere in data of higher quality, for each budget and model that were run with both.
 
-The lowest tier that was run is compared with the highest, on the headline's metric and axis. Where every seed pair
-crosses by itself in both, the logarithms of its two crossings are subtracted, and the differences are tested by
-Student's t over seeds: what a seed does alike in both tiers (its initial weights, the order of its batches) cancels.
-The level is that of the plan over the number of comparisons (Bonferroni). Else the intervals of the two crossings
-stand side by side, and only intervals that do not overlap say that it moves. A tier that does not cross in the range
-has an interval from the edge of the range on.
+The lowest tier that was run is compared with the highest, on the headline's metric and axis. Where both cross, each
+seed pair has a place in both, to first order: its own difference at the tier's crossing, by a line through the
+checkpoints around it, over the slope of the mean. (A root of its own would be the one of several that is nearest to the
+mean's, and hide how pairs scatter.) The logarithms of a pair's two places are subtracted and tested by Student's t over
+seeds: what a seed does alike in both tiers (its initial weights, the order of its batches) cancels. The level is that
+of the plan over the number of comparisons (Bonferroni). Else the intervals of the two crossings stand side by side, and
+only intervals that do not overlap say that it moves. A tier that does not cross in the range has an interval from the
+edge of the range on.
+
+Shapes: S seeds, B checkpoints around a crossing.
 """
 
 from __future__ import annotations
@@ -18,10 +22,13 @@ from scipy import special
 
 from crossover.analysis.across.cross_cell_result import CellCrossing, QualityShift
 from crossover.analysis.across.crossing_regression import AnalysedCell, cell_crossing
+from crossover.analysis.analysis_result import Analysis, Crossing, SeedCurve
 from crossover.analysis.curve_columns import FloatArray
 
 _RANKS = ("low", "all", "medium", "high")
 """From lower to higher quality; `all` is compared only where it is the one tier beside another."""
+_LEAST = 4
+"""Checkpoints that a line goes through, or more where the crossing's own fit reaches further."""
 
 
 def quality_shifts(cells: Sequence[AnalysedCell]) -> tuple[QualityShift, ...]:
@@ -69,14 +76,35 @@ def _shift(lower: AnalysedCell, higher: AnalysedCell, comparisons: int) -> Quali
 
 
 def _of_pairs(lower: AnalysedCell, higher: AnalysedCell) -> FloatArray:
-    """Log of the higher tier's crossing over the lower one's, by seed; empty unless each seed has both."""
-    crossings = [cell[1].headline.crossing for cell in (lower, higher)]
-    if crossings[0] is None or crossings[1] is None or lower[1].seeds != higher[1].seeds:
-        return np.empty(0)
-    places = [[place for place in crossing.per_seed if place] for crossing in crossings if crossing is not None]
-    if any(len(found) != len(lower[1].seeds) for found in places):
-        return np.empty(0)
-    return np.asarray(np.log(places[1]) - np.log(places[0]))
+    """Log of the higher tier's crossing over the lower one's, by seed; empty where a tier does not cross."""
+    before, after = _places(lower[1]), _places(higher[1])
+    return np.asarray([after[seed] - before[seed] for seed in before if seed in after], dtype=np.float64)
+
+
+def _places(analysis: Analysis) -> dict[int, float]:
+    """Log of where each seed pair crosses, to first order around the crossing of all; empty where there is none."""
+    head, crossing = analysis.headline, analysis.headline.crossing
+    shown = (figure for figure in analysis.figures if (figure.metric, figure.axis) == (head.metric, head.axis))
+    figure = next((figure for figure in shown if figure.comparison == head.comparison), None)
+    if crossing is None or figure is None:
+        return {}
+    curves = {(curve.arm, curve.seed): curve for curve in figure.seeds}
+    lines: dict[int, FloatArray] = {}
+    for seed in analysis.seeds:
+        baseline, candidate = (curves.get((arm, seed)) for arm in (head.baseline, head.candidate))
+        if baseline is not None and candidate is not None:
+            lines[seed] = _line(baseline, candidate, crossing)
+    slope = float(np.mean([line[0] for line in lines.values()])) if lines else math.nan
+    return {seed: math.log(crossing.at) - float(line[1]) / slope for seed, line in lines.items()}
+
+
+def _line(baseline: SeedCurve, candidate: SeedCurve, crossing: Crossing) -> FloatArray:
+    """Slope in log x of a pair's difference, and the difference at the crossing."""
+    place_B = np.log(candidate.x) - math.log(crossing.at)
+    reach = max(np.abs(np.log(crossing.bracket) - math.log(crossing.at)).max(), np.sort(np.abs(place_B))[:_LEAST][-1])
+    near_B = np.abs(place_B) <= reach * (1 + 1e-9)
+    difference_B = np.asarray(candidate.value) - np.interp(np.log(candidate.x), np.log(baseline.x), baseline.value)
+    return np.asarray(np.polyfit(place_B[near_B], difference_B[near_B], 1))
 
 
 def _interval(value_S: FloatArray, alpha: float) -> tuple[float, float]:
