@@ -11,6 +11,7 @@ def data_preparation(
     registry: str,
     seeds_per_task: int,
     runs: str,
+    shards: list,  # type: ignore[type-arg]  # as below
     dataset: dsl.Output[dsl.Dataset],
     data_card: dsl.Output[dsl.Markdown],
     data_card_page: dsl.Output[dsl.HTML],
@@ -23,6 +24,7 @@ def data_preparation(
         registry: http(s) URL of the service, or SQLAlchemy URL without a password; empty for CROSSOVER_REGISTRY_URL.
         seeds_per_task: seeds that one pretraining task trains one after the other.
         runs: the runs of a round, such as u10000-nano:0,1,2; empty for all.
+        shards: one entry for each shard that the corpus was cut into.
         dataset: manifest with URI and digest.
         data_card: what is in the dataset, and what each step of the preparation left out.
         data_card_page: the same as a page with histograms.
@@ -39,7 +41,7 @@ def data_preparation(
     from crossover.stages.reuse import plan_reuse
 
     with open_pipeline_stage("data_preparation", study.path, workspace, registry) as context:
-        reference = prepare_stage(context)
+        reference = prepare_stage(context, len(shards))
         leave_dataset(context, reference)
         reference.write(Path(dataset.path))
         dataset.metadata.update(uri=reference.uri, digest=reference.digest)

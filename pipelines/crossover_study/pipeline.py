@@ -1,4 +1,4 @@
-"""Check → prepare → pretrain each group → gather → evaluate each group → analyse (fan-in) → promote if settled.
+"""Check → read shards → prepare → pretrain each group → gather → evaluate each group → analyse → promote if settled.
 
 The topology is the one that kfp.local and the backend agree on, and that Kubeflow's page can draw while a run fails:
 each dynamic loop is over an unnamed list output and has one task; fan-in by `dsl.Collected`; the condition is on an
@@ -6,6 +6,7 @@ unnamed string output. Between the loops a task gathers the trained runs: the co
 collects to another one.
 """
 
+from crossover_components.corpus_shard.component import corpus_shard
 from crossover_components.crossover_analysis.component import crossover_analysis
 from crossover_components.data_preparation.component import data_preparation
 from crossover_components.evaluation.component import evaluation
@@ -53,6 +54,7 @@ def build_pipeline(parallelism: int = 0, profile: ClusterProfile | None = None) 
         seeds_per_task: int = 1,
         promotion: str = "verdict",
         runs: str = "",
+        data_shards: int = 1,
     ) -> None:
         """The pipeline.
 
@@ -64,15 +66,17 @@ def build_pipeline(parallelism: int = 0, profile: ClusterProfile | None = None) 
             seeds_per_task: Seeds that one pod trains one after the other.
             promotion: When the winner is served. verdict is after a settled verdict; always; never.
             runs: Runs of one round as `crossover next` prints them; empty for all.
+            data_shards: Pods that read and clean the corpus, each a part of its files.
         """
         plan = {"seeds_per_task": seeds_per_task, "runs": runs}
         places = {"workspace": workspace, "registry": registry}
         gpus = ",".join(form.gpu_steps)
-        checked = step(
-            prerequisites(study=study, endpoint=endpoint, promotion=promotion, gpu_steps=gpus, **places, **plan)
-        )
+        asked = {"study": study, "endpoint": endpoint, "promotion": promotion, "data_shards": data_shards}
+        checked = step(prerequisites(gpu_steps=gpus, **asked, **places, **plan))
         common = {"study": checked.outputs["checked_study"], **places}
-        prepared = step(data_preparation(**common, **plan))
+        with dsl.ParallelFor(checked.outputs["Output"], "read-shard", parallelism or None) as shard:
+            read = step(corpus_shard(**common, shard=shard))
+        prepared = step(data_preparation(**common, **plan, shards=dsl.Collected(read.output)))
         dataset = prepared.outputs["dataset"]
         with dsl.ParallelFor(prepared.outputs["Output"], "pretrain-cell-arm-seeds", parallelism or None) as group:
             place = {"cell": group.cell, "arm": group.arm, "seeds": group.seeds}
