@@ -173,6 +173,7 @@ def _add_pipelines(verbs: "_Verbs[argparse.ArgumentParser]") -> None:  # noqa: U
     submit.add_argument("--endpoint", help="InferenceService that serves the winner (default: the profile's)")
     submit.add_argument("--promote", choices=("verdict", "always", "never"), default="verdict", help="when to promote")
     submit.add_argument("--seeds-per-task", type=int, default=1, help="seeds that one pod trains (default 1)")
+    submit.add_argument("--data-shards", type=int, default=1, help="pods that read the corpus (default 1)")
     submit.add_argument("--runs", help="runs of one round, as `crossover next` prints them (default: all)")
     submit.add_argument("--experiment", help="that the run belongs to (default: crossover)")
     submit.add_argument("--no-follow", dest="follow", action="store_false", help="start the run and return")
@@ -186,7 +187,10 @@ def _add_pipelines(verbs: "_Verbs[argparse.ArgumentParser]") -> None:  # noqa: U
 
 def _add_stage_verbs(verbs: "_Verbs[argparse.ArgumentParser]") -> None:  # noqa: UP037
     extras = ("train", "registry")
-    _add_study(_verb(verbs, "prepare", "stage 1 of the pipeline: prepare the dataset", "stage_commands", *extras))
+    prepare = _verb(verbs, "prepare", "stage 1 of the pipeline: prepare the dataset", "stage_commands", *extras)
+    _add_study(prepare)
+    text = "only read this part of the corpus, such as 3/16, for a `prepare` that merges all"
+    prepare.add_argument("--shard", metavar="I/N", help=text)
     for name, text in (
         ("pretrain", "stage 2 of the pipeline: train runs"),
         ("evaluate", "stage 3 of the pipeline: evaluate checkpoints"),

@@ -142,6 +142,11 @@ class Settings(BaseSettings):
         """CPU threads of one step."""
         return self.threads or max(1, available_cores() // self.local_parallelism)
 
+    @property
+    def lone_step_threads(self) -> int:
+        """CPU threads of a step beside which no other runs: those of all."""
+        return min(available_cores(), self.step_threads * self.local_parallelism)
+
 
 def deciding_option(path: Path) -> str:
     """The variable or the flag that decides where a path is, for a remedy."""

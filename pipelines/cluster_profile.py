@@ -15,8 +15,8 @@ from crossover.settings import get_settings
 from crossover.yaml_text import parse_yaml
 
 STEPS = (
-    *("prerequisites", "data_preparation", "tuning", "tuning_summary", "pretraining", "training_summary", "evaluation"),
-    *("crossover_analysis", "promotion"),
+    *("prerequisites", "corpus_shard", "data_preparation", "tuning", "tuning_summary", "pretraining"),
+    *("training_summary", "evaluation", "crossover_analysis", "promotion"),
 )
 ALL = "all"
 _SECRET_WORDS = ("SECRET_KEY", "ACCESS_KEY", "PASSWORD", "REGISTRY_TOKEN")

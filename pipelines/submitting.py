@@ -18,6 +18,7 @@ from crossover.errors import PipelinesError
 from crossover.failures import exit_code_of
 from crossover.stages.pipeline_stage import check_gpu_steps, check_parameters, refuse_password
 from crossover.stages.run_selection import selected_runs
+from crossover.stages.shard_stage import check_shards
 from crossover.stages.study_text import encoded_study
 from crossover.study.study_config import StudyConfig
 
@@ -51,6 +52,7 @@ def submission_of(options: Options, profile: ClusterProfile) -> Submission:
     text = options.values["study"]
     promotion, seeds, runs = options.values["promote"], options.values["seeds_per_task"], options.text("runs") or ""
     study = check_parameters(text, promotion, seeds, runs)
+    check_shards(options.values["data_shards"])
     check_gpu_steps(study, ",".join(profile.gpu_steps), in_pods=True)
     workspace = options.text("out") or f"{profile.workspace.rsplit('/', 1)[0]}/{study.name}"
     if not workspace.startswith("s3://"):
@@ -65,7 +67,7 @@ def submission_of(options: Options, profile: ClusterProfile) -> Submission:
     parameters: dict[str, str | int] = {
         **{"study": encoded_study(study), "workspace": workspace, "registry": registry},
         **{"endpoint": options.text("endpoint") or profile.endpoint, "promotion": promotion},
-        **{"seeds_per_task": seeds, "runs": runs},
+        **{"seeds_per_task": seeds, "runs": runs, "data_shards": options.values["data_shards"]},
     }
     return Submission(
         study=study,

@@ -24,10 +24,10 @@ FROZEN = {
     "tune": "study out registry write",
     "compile": "out profile",
     "upload": "profile host namespace token_file",
-    "submit": "study out registry endpoint promote seeds_per_task runs experiment follow profile host namespace "
-    "token_file",
+    "submit": "study out registry endpoint promote seeds_per_task data_shards runs experiment follow profile host "
+    "namespace token_file",
     "doctor": "json",
-    "prepare": "study out registry",
+    "prepare": "study out registry shard",
     "pretrain": "study out registry cell arm seed",
     "evaluate": "study out registry cell arm seed",
     "analyse": "study out registry promote curves wide unique_tokens plan metric baseline candidate tuned axes "

@@ -10,6 +10,7 @@ def data_preparation(
     workspace: str,
     registry: str,
     seeds_per_task: int,
+    shards: list,  # type: ignore[type-arg]  # as below
     dataset: dsl.Output[dsl.Dataset],
     data_card: dsl.Output[dsl.Markdown],
     data_card_page: dsl.Output[dsl.HTML],
@@ -21,6 +22,7 @@ def data_preparation(
         workspace: folder or s3://bucket/prefix that holds all of the study.
         registry: http(s) URL of the service, or SQLAlchemy URL without a password; empty for CROSSOVER_REGISTRY_URL.
         seeds_per_task: seeds that one task of a sweep trains one after the other.
+        shards: one entry for each shard that the corpus was cut into.
         dataset: manifest with URI and digest.
         data_card: what is in the dataset, and what each step of the preparation left out.
         data_card_page: the same as a page with histograms.
@@ -37,7 +39,7 @@ def data_preparation(
     from crossover.stages.tune_stage import sweep_items
 
     with open_pipeline_stage("data_preparation", study.path, workspace, registry) as context:
-        reference = prepare_stage(context)
+        reference = prepare_stage(context, len(shards))
         leave_dataset(context, reference)
         reference.write(Path(dataset.path))
         dataset.metadata.update(uri=reference.uri, digest=reference.digest)

@@ -14,8 +14,9 @@ def prerequisites(
     promotion: str,
     runs: str,
     gpu_steps: str,
+    data_shards: int,
     checked_study: dsl.Output[dsl.Artifact],
-) -> None:
+) -> list:  # type: ignore[type-arg]  # kfp knows the bare type alone
     """Check the study, every parameter, and what the steps need of the cluster; nothing is computed.
 
     Args:
@@ -27,7 +28,11 @@ def prerequisites(
         promotion: verdict, always, or never.
         runs: the runs of a round, such as u10000-nano:0,1,2; empty for all.
         gpu_steps: steps whose pods have GPUs, as they were compiled; comma-separated.
+        data_shards: shards that the corpus is read in.
         checked_study: the study with all defaults, as the later steps read it.
+
+    Returns:
+        The shards of the corpus, such as 3/16.
     """
     from pathlib import Path
 
@@ -35,9 +40,11 @@ def prerequisites(
 
     from crossover.settings import get_settings
     from crossover.stages.pipeline_stage import check_gpu_steps, check_parameters, pipeline_stage
+    from crossover.stages.shard_stage import check_shards, shard_items
 
     with pipeline_stage("prerequisites", registry):
         config = check_parameters(study, promotion, seeds_per_task, runs)
+        check_shards(data_shards)
         check_gpu_steps(config, gpu_steps)
         check_prerequisites(
             config,
@@ -48,3 +55,4 @@ def prerequisites(
         )
         Path(checked_study.path).write_text(config.model_dump_json(), encoding="utf-8")
         checked_study.metadata.update(display_name=config.name, digest=config.digest)
+        return shard_items(data_shards)

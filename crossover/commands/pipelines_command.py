@@ -23,9 +23,8 @@ def upload(options: argparse.Namespace) -> int:
 def submit(options: argparse.Namespace) -> int:
     """A study as a run in Kubeflow Pipelines."""
     place = ("host", "profile", "namespace", "token_file", "experiment", "follow")
-    return _start(
-        "submitting", options, *place, "study", "out", "registry", "endpoint", "promote", "seeds_per_task", "runs"
-    )
+    plan = ("promote", "seeds_per_task", "runs", "data_shards")
+    return _start("submitting", options, *place, "study", "out", "registry", "endpoint", *plan)
 
 
 def _start(module: str, options: argparse.Namespace, *names: str) -> int:

@@ -41,12 +41,16 @@ def handed(context: StudyContext, kind: type[AnyManifest], name: str) -> AnyMani
 
 
 def prepare(options: argparse.Namespace) -> int:
-    """Stage 1."""
+    """Stage 1, or one shard of the corpus for it."""
     from crossover.report.data_card import cleaning_lines
     from crossover.stages.prepare_stage import leave_dataset, open_dataset, prepare_stage
+    from crossover.stages.shard_stage import shard_stage
     from crossover.study.study_parts import DOMAIN_CLOZE
 
     with _open(options) as context:
+        if options.shard:
+            print(shard_stage(context, options.shard) or "not needed: the dataset is there, or is not cut into shards")
+            return 0
         reference = prepare_stage(context)
         leave_dataset(context, reference)
         manifest = open_dataset(context, reference).manifest

@@ -32,6 +32,7 @@ _FAILED_TASK = re.compile(r"Task '(?P<task>[\w-]+)' finished with status FAILURE
 _STARTED_TASK = re.compile(r"Executing task '(?P<task>[\w-]+)'")
 _SINGLE_STAGES = {
     "prerequisites": "checking the study",
+    "corpus-shard": "reading the corpus",
     "data-preparation": "preparing the data",
     "tuning-summary": "choosing the settings of the arms",
     "training-summary": "gathering the trained runs",

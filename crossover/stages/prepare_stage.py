@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Collection
-from contextlib import ExitStack
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from crossover.data.dataset import Dataset
@@ -17,14 +17,16 @@ from crossover.data.task_items import TaskItems
 from crossover.data.task_packs import CONTAMINATING, EVALUATED, find_pack, item_texts
 from crossover.errors import StorageError
 from crossover.evaluation.tasks.preparing import cloze_digest, items_digest, prepare_pack
+from crossover.files import writing_to
 from crossover.progress import emit, events_wanted
 from crossover.settings import get_settings
 from crossover.stages.corpus_record import record_corpus, record_task_inputs
 from crossover.stages.run_selection import parse_selection
+from crossover.stages.shard_stage import dataset_name, delete_shards, finished_shards
 from crossover.stages.stage_manifests import DatasetRef, Group, TaskRef
 from crossover.stages.study_context import StudyContext
 from crossover.stages.tokenizer_record import check_tokenizer, record_tokenizer
-from crossover.storage import ANY
+from crossover.storage import ANY, file_lock
 from crossover.study.identity import RunId
 from crossover.study.study_config import StudyConfig
 from crossover.study.study_digests import short
@@ -35,11 +37,14 @@ DATASET = "manifests/dataset.json"
 """The dataset, for stages that are started one by one."""
 
 
-def prepare_stage(context: StudyContext, *, prepared: Path | None = None) -> DatasetRef:
+def prepare_stage(context: StudyContext, data_shards: int = 1, *, prepared: Path | None = None) -> DatasetRef:
     """Prepare the corpus and the items of the tasks, or reuse what was prepared before; record the dataset.
+
+    Two processes of one machine do so one after the other.
 
     Args:
         context: the study.
+        data_shards: shards that the corpus was cut into by `shard_stage`; 1 for as many as have been begun, if any.
         prepared: a dataset of the same data with the same budgets and more, which is linked in place of one that is
             made: a sweep takes that of its study.
 
@@ -49,17 +54,18 @@ def prepare_stage(context: StudyContext, *, prepared: Path | None = None) -> Dat
         StorageError: the workspace cannot be written.
     """
     check_tokenizer(context.study)
-    with ExitStack() as stack:
+    with _alone(context), ExitStack() as stack:
         corpus: list[SplitCorpus] = []
 
         def read() -> SplitCorpus:
             """The corpus, read when something first needs it."""
             if not corpus:
+                shards, tasks = finished_shards(context, data_shards), _task_texts(context.study)
                 scratch = context.store.path("datasets")
-                corpus.append(stack.enter_context(read_corpus(context.study.data, scratch, _task_texts(context.study))))
+                corpus.append(stack.enter_context(read_corpus(context.study.data, scratch, tasks, shards)))
             return corpus[0]
 
-        name = f"datasets/{short(dataset_digest(context.study))}"
+        name = dataset_name(context)
         folder = _ensure(
             context,
             name,
@@ -75,10 +81,22 @@ def prepare_stage(context: StudyContext, *, prepared: Path | None = None) -> Dat
         record_tokenizer(context.study, context.store, dataset.manifest.tokens.revision)
         record_corpus(context.study, context.store, dataset.manifest)
         tasks = tuple(_task(context, task, dataset, read) for task in context.study.evaluation.tasks)
+        delete_shards(context)
     manifest = dataset.manifest
     context.registry.register_dataset(context.study.digest, manifest.digest, manifest.model_dump(mode="json"))
     uri = context.store.uri_of(name)
     return DatasetRef(study=context.study.digest, uri=uri, digest=manifest.digest, tasks=tasks)
+
+
+@contextmanager
+def _alone(context: StudyContext) -> Iterator[None]:
+    """Hold the datasets of the workspace, or of its copy on this machine, against other processes."""
+    path = context.store.path("datasets")
+    with ExitStack() as stack:
+        with writing_to(path):
+            waiting = f"another process prepares data in {context.store.uri}; waiting for it"
+            stack.enter_context(file_lock(path.with_name(".preparing.lock"), waiting))
+        yield
 
 
 def leave_dataset(context: StudyContext, reference: DatasetRef) -> None:
@@ -130,7 +148,9 @@ def _ensure(context: StudyContext, name: str, make: Callable[[Path], object]) ->
         except StorageError as error:
             if error.code != "storage.altered":
                 raise
-    make(context.store.path(name))
+    if (folder := context.store.path(name)).exists():
+        shutil.rmtree(folder)  # what a process that was killed has left
+    make(folder)
     context.store.publish(name)
     return context.store.path(name)
 

@@ -3,6 +3,7 @@
 study.json                               the study as it is now, and its earlier revisions
 datasets/<digest>/                       prepared corpora
 tokenizers/<digest>.json                 what stages take from a file or name that `data.tokenizer` names
+shards/<i>-of-<n>-<digest>/              parts of a corpus that is being prepared
 tasks/<name>/<digest>/                   items of tasks
 runs/<cell>/<arm>/seed-<n>/<digest>/     checkpoints/, resume/, evaluations/ of one run
 analysis/                                analysis.json, report.html, report.md, report.json, decision.json

@@ -1,4 +1,4 @@
-"""Check → prepare → sweep → pretrain each group → gather → evaluate each → analyse (fan-in) → promote if settled.
+"""Check → shards → prepare → sweep → pretrain each group → gather → evaluate each → analyse → promote if settled.
 
 The topology is the one that kfp.local and the backend agree on, and that Kubeflow's page can draw while a run fails:
 each dynamic loop is over an unnamed list output and has one task; fan-in by `dsl.Collected`; the condition is on an
@@ -7,6 +7,7 @@ collects to another one. The loop of the sweep has one item that does nothing wh
 to collect from a loop without any.
 """
 
+from crossover_components.corpus_shard.component import corpus_shard
 from crossover_components.crossover_analysis.component import crossover_analysis
 from crossover_components.data_preparation.component import data_preparation
 from crossover_components.evaluation.component import evaluation
@@ -56,6 +57,7 @@ def build_pipeline(parallelism: int = 0, profile: ClusterProfile | None = None) 
         seeds_per_task: int = 1,
         promotion: str = "verdict",
         runs: str = "",
+        data_shards: int = 1,
     ) -> None:
         """The pipeline.
 
@@ -67,15 +69,18 @@ def build_pipeline(parallelism: int = 0, profile: ClusterProfile | None = None) 
             seeds_per_task: Seeds that one pod trains one after the other.
             promotion: When the winner is served. verdict is after a settled verdict; always; never.
             runs: Runs of one round as `crossover next` prints them; empty for all.
+            data_shards: Pods that read and clean the corpus, each a part of its files.
         """
         plan = {"seeds_per_task": seeds_per_task, "runs": runs}
         places = {"workspace": workspace, "registry": registry}
         gpus = ",".join(form.gpu_steps)
-        checked = step(
-            prerequisites(study=study, endpoint=endpoint, promotion=promotion, gpu_steps=gpus, **places, **plan)
-        )
+        asked = {"study": study, "endpoint": endpoint, "promotion": promotion, "data_shards": data_shards}
+        checked = step(prerequisites(gpu_steps=gpus, **asked, **places, **plan))
         common = {"study": checked.outputs["checked_study"], **places}
-        prepared = step(data_preparation(**common, seeds_per_task=seeds_per_task))
+        with dsl.ParallelFor(checked.outputs["Output"], "read-shard", parallelism or None) as shard:
+            read = step(corpus_shard(**common, shard=shard))
+        shards = dsl.Collected(read.output)
+        prepared = step(data_preparation(**common, seeds_per_task=seeds_per_task, shards=shards))
         with dsl.ParallelFor(prepared.outputs["Output"], "tune-cell-arm-seeds", parallelism or None) as group:
             place = {"cell": group.cell, "arm": group.arm, "seeds": group.seeds}
             tried = step(tuning(**common, **place))

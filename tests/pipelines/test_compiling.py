@@ -59,7 +59,7 @@ def test_each_loop_has_one_task() -> None:
     """Kubeflow's page crashes on a loop of several, exactly when one of them fails."""
     components = golden()[0]["components"]
     loops = {name: set(c["dag"]["tasks"]) for name, c in components.items() if name.startswith("comp-for-loop")}
-    assert list(loops.values()) == [{"tuning"}, {"pretraining"}, {"evaluation"}]
+    assert list(loops.values()) == [{"corpus-shard"}, {"tuning"}, {"pretraining"}, {"evaluation"}]
 
 
 @pytest.mark.parametrize("name", PROFILES)
@@ -231,7 +231,7 @@ def test_lint_rejects(pipeline: BaseComponent, words: str) -> None:
 
 def test_lint_rejects_collecting_over_a_conditional_task_and_one_of_artifacts() -> None:
     spec = copy.deepcopy(golden()[0])
-    loop = spec["components"]["comp-for-loop-1"]["dag"]
+    loop = spec["components"]["comp-for-loop-2"]["dag"]
     loop["tasks"]["tuning"]["triggerPolicy"] = {"condition": "true"}
     assert any("collects over a conditional task" in problem for problem in lint(spec))
     selectors = next(iter(loop["outputs"]["artifacts"].values()))["artifactSelectors"]

@@ -79,6 +79,7 @@ def test_a_password_as_a_parameter_is_refused(
         ({"promotion": ""}, "run.bad-promotion"),
         ({"seeds_per_task": 0}, "run.bad-seeds-per-task"),
         ({"seeds_per_task": -1}, "run.bad-seeds-per-task"),
+        ({"data_shards": 0}, "run.bad-data-shards"),
         ({"runs": "u512-pico:0"}, "run.rounds-need-looks"),
         ({"registry": "nonsense"}, "registry.bad-url"),
         ({"workspace": "s3://"}, "storage.bad-uri"),
@@ -96,7 +97,13 @@ def test_a_wrong_parameter_is_refused_by_the_first_stage_before_it_computes(
     """As the last line of the component's log, without a traceback."""
     given: dict[str, object] = {
         **{"study": tiny_study.model_dump_json(), "workspace": str(tmp_path / "ws")},
-        **{"registry": f"sqlite:///{tmp_path}/r.sqlite", "seeds_per_task": 1, "promotion": "verdict", "runs": ""},
+        **{
+            "registry": f"sqlite:///{tmp_path}/r.sqlite",
+            "seeds_per_task": 1,
+            "promotion": "verdict",
+            "runs": "",
+            "data_shards": 1,
+        },
         **{"endpoint": "", "gpu_steps": ""},
     }
     with pytest.raises(SystemExit) as caught:
@@ -136,7 +143,7 @@ def test_in_a_pod_the_error_is_the_last_line_without_a_traceback(tmp_path: Path)
         "metadata": {},
     }
     executor_input = {
-        "inputs": {"parameterValues": {**parameters, "seeds_per_task": 1}},
+        "inputs": {"parameterValues": {**parameters, "seeds_per_task": 1, "data_shards": 1}},
         "outputs": {
             "parameters": {"Output": {"outputFile": str(tmp_path / "o")}},
             "artifacts": {"checked_study": {"artifacts": [artifact]}},

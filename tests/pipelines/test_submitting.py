@@ -56,7 +56,13 @@ def connection(stub: KfpStub, token_file: Path | None = None) -> KfpApi:
 
 
 def options(**given: object) -> Options:
-    values: dict[str, object] = {"study": "smoke", "promote": "verdict", "seeds_per_task": 1, "follow": True}
+    values: dict[str, object] = {
+        "study": "smoke",
+        "promote": "verdict",
+        "seeds_per_task": 1,
+        "data_shards": 1,
+        "follow": True,
+    }
     return Options(values | given)
 
 
@@ -109,7 +115,7 @@ def test_a_study_is_started_once_and_again_when_it_has_ended(stub: KfpStub) -> N
     parameters = stub.runs[run_id].runtime_config.parameters
     assert {name: value for name, value in parameters.items() if name != "study"} == {
         **{"workspace": "s3://bucket/studies/smoke", "registry": "http://crossover-registry:8090", "endpoint": ""},
-        **{"promotion": "verdict", "seeds_per_task": 1, "runs": ""},
+        **{"promotion": "verdict", "seeds_per_task": 1, "runs": "", "data_shards": 1},
     }
     text = base64.b64decode(parameters["study"].removeprefix("base64:")).decode()
     assert parse_study(text) == load_study("smoke")
@@ -121,6 +127,7 @@ def test_a_study_is_started_once_and_again_when_it_has_ended(stub: KfpStub) -> N
         ({"study": "dmeo"}, StudyError, "did you mean|neither a preset"),
         ({"out": "studies/mine"}, PipelinesError, "is a folder"),
         ({"seeds_per_task": 0}, StudyError, "give 1 or more"),
+        ({"data_shards": 0}, StudyError, "0 shards read nothing"),
         ({"registry": "postgresql://user:pass@host/db"}, Exception, "holds a password"),
     ],
 )
@@ -235,7 +242,14 @@ def test_the_verbs(stub: KfpStub, tmp_path: Path, capfd: pytest.CaptureFixture[s
 
 
 def test_ctrl_c_ends_only_the_following(stub: KfpStub, tmp_path: Path) -> None:
-    values = {"host": stub.url, "follow": True, "study": "smoke", "promote": "verdict", "seeds_per_task": 1}
+    values = {
+        "host": stub.url,
+        "follow": True,
+        "study": "smoke",
+        "promote": "verdict",
+        "seeds_per_task": 1,
+        "data_shards": 1,
+    }
     command = [sys.executable, "-m", "crossover_pipelines.submitting", json.dumps(values)]
     process = subprocess.Popen(
         command,

@@ -37,13 +37,13 @@ def make_shards(data: DataConfig, sources: Sequence[ShardSource], folder: Path, 
         data: the corpus.
         sources: those of `plan_shards(data, of)` that are wanted.
         folder: of their folders.
-        workers: processes; 0 is the CPU threads of a step. There are never more than shards.
+        workers: processes; 0 for as many as cores that the settings allow. There are never more than shards.
 
     Raises:
         DataError: a file cannot be read, or a document is bad and the study refuses those.
         WorkspaceError: the folder cannot be written, the disk is full, or the system ended a process.
     """
-    workers = min(workers or get_settings().step_threads, len(sources))
+    workers = min(workers or get_settings().lone_step_threads, len(sources))
     size = sum(source.bytes for source in sources)
     with byte_meter("read", data.source_label, size, least=PROGRESS_BYTES) as advance:
         if workers > 1:
@@ -170,5 +170,6 @@ def _ended(code: int) -> WorkspaceError:
         "workspace.process-ended",
         field="data.source",
         problem=f"a process that reads the corpus was ended ({cause}); the machine may lack memory",
-        remedy="run again, which goes on from the finished shards, with fewer processes (CROSSOVER_THREADS)",
+        remedy="run again, which goes on from the finished shards, with fewer processes: CROSSOVER_PARALLELISM times "
+        "CROSSOVER_THREADS",
     )
