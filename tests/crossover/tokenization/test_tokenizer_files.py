@@ -171,7 +171,7 @@ def places(value: Any, here: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:  # 
 
 
 WHOLE = {"byte-level": BPE.hugging_face_json(), "byte fallback": VALUE | STYLES["mistral"]}
-JUNK = st.sampled_from(
+JUNK: st.SearchStrategy[Any] = st.sampled_from(
     [None, True, -1, 0, 1, 2**40, 1.5, "", "a", " ", "▁", "\ud800", [], {}, [[]], [1], {"type": "NFC"}]
 )
 
