@@ -189,7 +189,7 @@ def test_a_mutated_file_is_lossless_or_refused(kind: str, tmp_path_factory: pyte
             if data.draw(st.booleans()):
                 del parent[place[-1]]
             else:
-                parent[place[-1]] = data.draw(JUNK)
+                parent[place[-1]] = copy.deepcopy(data.draw(JUNK))  # or the next mutation would change JUNK
     path = tmp_path_factory.mktemp("mutated") / "tokenizer.json"
     path.write_text(json.dumps(value))
     try:
