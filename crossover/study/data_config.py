@@ -47,7 +47,7 @@ class DataConfig(StudyPart):
     tokenizer: Annotated[str, AfterValidator(check_name)] = Field(
         default="bytes",
         description="`bytes`; `bpe:8192` trains byte-level BPE of so many rows on the training side; `hf:NAME_OR_PATH` "
-        "reads a byte-level `tokenizer.json`. Rows include BOS, EOS and MASK.",
+        "reads a lossless `tokenizer.json`. Rows include BOS, EOS and MASK.",
     )
     sequence_length: int = Field(default=64, ge=8, le=8192, description="Tokens in one training example.")
     packing: Packing = Field(

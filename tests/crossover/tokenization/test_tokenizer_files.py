@@ -171,7 +171,7 @@ def places(value: Any, here: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:  # 
 
 
 WHOLE = {"byte-level": BPE.hugging_face_json(), "byte fallback": VALUE | STYLES["mistral"]}
-JUNK = st.sampled_from(
+JUNK: st.SearchStrategy[Any] = st.sampled_from(
     [None, True, -1, 0, 1, 2**40, 1.5, "", "a", " ", "▁", "\ud800", [], {}, [[]], [1], {"type": "NFC"}]
 )
 
@@ -189,7 +189,7 @@ def test_a_mutated_file_is_lossless_or_refused(kind: str, tmp_path_factory: pyte
             if data.draw(st.booleans()):
                 del parent[place[-1]]
             else:
-                parent[place[-1]] = data.draw(JUNK)
+                parent[place[-1]] = copy.deepcopy(data.draw(JUNK))  # or the next mutation would change JUNK
     path = tmp_path_factory.mktemp("mutated") / "tokenizer.json"
     path.write_text(json.dumps(value))
     try:
