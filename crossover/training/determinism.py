@@ -31,7 +31,7 @@ def use_deterministic_kernels(device: torch.device, wanted: bool) -> None:
     if wanted:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", _WORKSPACE)
     torch.use_deterministic_algorithms(wanted)
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # set by its class
     inductor.deterministic = wanted  # its tuning by time would choose between reductions that round differently
 
 

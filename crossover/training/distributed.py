@@ -122,7 +122,8 @@ def open_world(kind: str = "cpu") -> Iterator[World]:
     device = World(rank, size, local_rank).device(kind)
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    store, _, _ = next(iter(dist.rendezvous("env://", timeout=COLLECTIVE_TIMEOUT)))
+    meeting = dist.rendezvous("env://", timeout=COLLECTIVE_TIMEOUT)  # type: ignore[attr-defined]  # in torch's docs
+    store, _, _ = next(iter(meeting))
     backends = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     dist.init_process_group(backends, store=store, rank=rank, world_size=size, timeout=COLLECTIVE_TIMEOUT)
     here = int(os.environ.get("LOCAL_WORLD_SIZE", size))

@@ -18,7 +18,7 @@ from tests.crossover.training import child
 from tests.crossover.training.test_distributed import with_training
 from tests.processes import start_ranks
 
-LOST_STEP, SECONDS = 3, 4.0
+LOST_STEP, SECONDS = 3, 8.0
 
 
 def train_and_lose(folder: Path, how: Literal["dies", "sleeps"], lost: int) -> None:
@@ -55,8 +55,8 @@ def test_the_others_name_the_rank_and_the_step_and_end(
     began = time.monotonic()
     ranks = start_ranks(processes, train_and_lose, tmp_path, how, lost)
     for rank in ranks:
-        rank.join(60)
-    assert time.monotonic() - began < 60
+        rank.join(120)
+    assert time.monotonic() - began < 120
     codes = [rank.exitcode for rank in ranks]
     assert codes[lost] == (9 if how == "dies" else 0)
     assert all(code == 1 for rank, code in enumerate(codes) if rank != lost)
