@@ -186,7 +186,7 @@ class TrainEngine:
                 part = self.microbatch(step, batch, slots, tokens_nL)
                 data_seconds += time.perf_counter() - began
                 if self.sharded:
-                    self.model.set_requires_gradient_sync(index == len(self.slots) - 1)  # type: ignore[operator]
+                    self.model.set_requires_gradient_sync(index == len(self.slots) - 1)  # type: ignore[operator]  # FSDP adds the method
                 nll = self.backward(part, slots)
                 sums.push([nll] if self.sharded else [nll, *self._take_gradients()])
         except RuntimeError as error:

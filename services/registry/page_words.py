@@ -117,7 +117,7 @@ def planned_runs(config: Mapping[str, Any]) -> list[tuple[str, str, int]]:
     """Cell, arm and seed of every run that a study asks for; empty where its fields do not say."""
     grid = config.get("grid")
     try:
-        cells = [f"u{tokens}-{model}" for tokens in grid["unique_tokens"] for model in grid["models"]]  # type: ignore[index]
+        cells = [f"u{tokens}-{model}" for tokens in grid["unique_tokens"] for model in grid["models"]]  # type: ignore[index]  # what is no mapping is caught below
         return [(cell, arm, int(seed)) for cell in cells for arm in config["arms"] for seed in config["seeds"]]
     except (TypeError, KeyError, ValueError):
         return []
