@@ -162,7 +162,7 @@ def test_zeros_after_the_end_of_gzip_are_padding(tmp_path: Path, read: Read) -> 
 
 
 def test_zstandard_with_a_dictionary_is_refused_and_other_frames_are_read(tmp_path: Path, read: Read) -> None:
-    samples: list[bytes | bytearray | memoryview] = [line + b"\n" for line in LINES.splitlines()] * 20
+    samples: list[bytes | bytearray | memoryview] = [*LINES.splitlines(keepends=True)] * 20
     trained = zstandard.ZstdCompressor(dict_data=zstandard.train_dictionary(2000, samples))
     (tmp_path / "a.jsonl.zst").write_bytes(trained.compress(LINES))
     with pytest.raises(DataError, match=r"a\.jsonl\.zst cannot be read .*[Dd]ictionary"):
