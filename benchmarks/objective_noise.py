@@ -138,7 +138,7 @@ def _stalls(engine: TrainEngine, examples: NDArray[np.uint16]) -> None:
                     if name == "saved in line":
                         save_checkpoint(place, info, weights, state)
                     else:
-                        writer.submit(lambda: save_checkpoint(place, info, weights, state), lambda _: None)  # noqa: B023
+                        writer.submit(lambda: save_checkpoint(place, info, weights, state), lambda _: None)  # noqa: B023  # run before the loop goes on
                 for _ in range(4):
                     engine.gradients(step, batch_at(0, step, batch_size=BATCH, examples=len(examples)), examples)
                     engine.apply(1e-4)

@@ -296,7 +296,7 @@ def _free_port() -> int:
         return int(free.getsockname()[1])
 
 
-def _json(answer: httpx.Response) -> Any:  # noqa: ANN401
+def _json(answer: httpx.Response) -> Any:  # noqa: ANN401  # whatever JSON says
     if not answer.is_success:
         raise SystemExit(f"{answer.request.url}: {answer.status_code} {answer.text[:500]}")
     return json.loads(answer.content) if answer.content else {}

@@ -166,7 +166,7 @@ def _peer(case: Shape) -> tuple[Callable[[], None], float]:
         )
         model, logits_of = llama, lambda tokens: llama(input_ids=tokens).logits
     else:
-        from litgpt import GPT, Config  # type: ignore[import-not-found]
+        from litgpt import GPT, Config  # type: ignore[import-not-found]  # is installed for the comparison alone
 
         gpt = GPT(
             Config(
@@ -195,7 +195,7 @@ def _peer(case: Shape) -> tuple[Callable[[], None], float]:
     def step() -> None:
         for tokens in tokens_BL.split(case.get("microbatch") or batch):
             with torch.autocast(device.type, torch.bfloat16, enabled=case["precision"] == "bf16"):
-                logits = logits_of(tokens)  # type: ignore[no-untyped-call]
+                logits = logits_of(tokens)  # type: ignore[no-untyped-call]  # litgpt is not typed
             loss = torch.nn.functional.cross_entropy(logits[:, :-1].float().flatten(0, 1), tokens[:, 1:].flatten())
             (loss * (len(tokens) / batch)).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -22,7 +22,7 @@ def promote_to_kserve(
     context: StudyContext,
     deployment: DeploymentRef,
     endpoint: str,
-    options: PromotionOptions = PromotionOptions(),  # noqa: B008
+    options: PromotionOptions = PromotionOptions(),  # noqa: B008  # a frozen value
     rollout: EndpointRollout | None = None,
 ) -> EndpointRecord:
     """Serve a promoted checkpoint, and return once the endpoint says that it serves it; a retry changes nothing.

@@ -50,7 +50,7 @@ class Trainer(Protocol):
     def train(self, *, runtime: str, trainer: Any, options: list[Any]) -> str:  # noqa: ANN401 - the SDK's types
         """Create a job."""
 
-    def get_job(self, name: str) -> Any:  # noqa: ANN401
+    def get_job(self, name: str) -> Any:  # noqa: ANN401  # the client's object
         """A job with its steps, which are its pods."""
 
     def get_job_logs(self, name: str, step: str, follow: bool) -> Iterable[str]:

@@ -42,7 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _verb(
-    verbs: "_Verbs[argparse.ArgumentParser]",  # noqa: UP037
+    verbs: "_Verbs[argparse.ArgumentParser]",  # noqa: UP037  # the class is generic for type checkers alone
     name: str,
     text: str,
     module: str,
@@ -114,7 +114,7 @@ def _add_registry_url(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_init(verbs: "_Verbs[argparse.ArgumentParser]") -> None:  # noqa: UP037
+def _add_init(verbs: "_Verbs[argparse.ArgumentParser]") -> None:  # noqa: UP037  # the class is generic for type checkers alone
     text = "propose a study for a corpus: a ladder of budgets and a model that fit into some hours on this machine"
     init = _verb(verbs, "init", text, "init_command", "train", "registry")
     corpus = "a file, a folder, a glob pattern, or a source of a study such as jsonl:corpus/*.jsonl.gz"
@@ -131,7 +131,7 @@ def _add_init(verbs: "_Verbs[argparse.ArgumentParser]") -> None:  # noqa: UP037
     init.add_argument("--separator", default="", help=text)
 
 
-def _add_study_verbs(verbs: "_Verbs[argparse.ArgumentParser]") -> None:  # noqa: UP037
+def _add_study_verbs(verbs: "_Verbs[argparse.ArgumentParser]") -> None:  # noqa: UP037  # the class is generic for type checkers alone
     text = "run the pipeline of a study on this machine, to its verdict"
     run = _verb(verbs, "run", text, "run_command", "train", "registry", "pipelines")
     _add_study(run)
@@ -161,7 +161,7 @@ def _add_study_verbs(verbs: "_Verbs[argparse.ArgumentParser]") -> None:  # noqa:
     doctor.add_argument("--json", action="store_true", help="print as JSON")
 
 
-def _add_pipelines(verbs: "_Verbs[argparse.ArgumentParser]") -> None:  # noqa: UP037
+def _add_pipelines(verbs: "_Verbs[argparse.ArgumentParser]") -> None:  # noqa: UP037  # the class is generic for type checkers alone
     text = "compile the pipeline to YAML for Kubeflow Pipelines"
     compile_ = _verb(verbs, "compile", text, "pipelines_command", "pipelines")
     compile_.add_argument("--out", default="-", help="output file (default: standard output)")
@@ -185,7 +185,7 @@ def _add_pipelines(verbs: "_Verbs[argparse.ArgumentParser]") -> None:  # noqa: U
         verb.add_argument("--token-file", metavar="FILE", help="bearer token (default: $CROSSOVER_KFP_TOKEN_FILE)")
 
 
-def _add_stage_verbs(verbs: "_Verbs[argparse.ArgumentParser]") -> None:  # noqa: UP037
+def _add_stage_verbs(verbs: "_Verbs[argparse.ArgumentParser]") -> None:  # noqa: UP037  # the class is generic for type checkers alone
     extras = ("train", "registry")
     prepare = _verb(verbs, "prepare", "stage 1 of the pipeline: prepare the dataset", "stage_commands", *extras)
     _add_study(prepare)
@@ -232,7 +232,7 @@ def _add_kubernetes(promote: argparse.ArgumentParser) -> None:
     group.add_argument("--dry-run", action="store_true", help="only print the InferenceService as YAML")
 
 
-def _add_result_verbs(verbs: "_Verbs[argparse.ArgumentParser]") -> None:  # noqa: UP037
+def _add_result_verbs(verbs: "_Verbs[argparse.ArgumentParser]") -> None:  # noqa: UP037  # the class is generic for type checkers alone
     text = "serve a checkpoint over HTTP (KServe v1 and v2, OpenAI completions)"
     serve = _verb(verbs, "serve", text, "serve_command", "serve")
     serve.add_argument("place", metavar="PLACE", help="a workspace or a checkpoint folder")
@@ -275,7 +275,7 @@ def _add_result_verbs(verbs: "_Verbs[argparse.ArgumentParser]") -> None:  # noqa
     advise.add_argument("--json", action="store_true", help="print as JSON")
 
 
-def _add_import(verbs: "_Verbs[argparse.ArgumentParser]") -> None:  # noqa: UP037
+def _add_import(verbs: "_Verbs[argparse.ArgumentParser]") -> None:  # noqa: UP037  # the class is generic for type checkers alone
     text = "judge learning curves that were measured elsewhere, and record them in the registry as a study"
     parser = _verb(verbs, "import", text, "import_command", "registry")
     parser.set_defaults(function="import_curves")  # `import` is no name of a function
@@ -301,7 +301,7 @@ def _add_import(verbs: "_Verbs[argparse.ArgumentParser]") -> None:  # noqa: UP03
     parser.add_argument("--json", action="store_true", help="print the analyses as JSON")
 
 
-def _add_lm_eval(verbs: "_Verbs[argparse.ArgumentParser]") -> None:  # noqa: UP037
+def _add_lm_eval(verbs: "_Verbs[argparse.ArgumentParser]") -> None:  # noqa: UP037  # the class is generic for type checkers alone
     text = "lm-evaluation-harness with checkpoints as models: --model crossover --model_args checkpoint=FOLDER"
     # no prefix character, so that every flag is passed on to the harness
     harness = verbs.add_parser("lm-eval", help=text, description=text, prefix_chars="\0", add_help=False)
@@ -309,7 +309,7 @@ def _add_lm_eval(verbs: "_Verbs[argparse.ArgumentParser]") -> None:  # noqa: UP0
     harness.add_argument("arguments", nargs="*", help="arguments of lm-eval")
 
 
-def _add_registry(verbs: "_Verbs[argparse.ArgumentParser]") -> None:  # noqa: UP037
+def _add_registry(verbs: "_Verbs[argparse.ArgumentParser]") -> None:  # noqa: UP037  # the class is generic for type checkers alone
     registry = verbs.add_parser("registry", help="the SQL registry", description="the SQL registry")
     inner = registry.add_subparsers(dest="registry_verb", required=True, metavar="VERB")
     text = "create the registry, or migrate it to this version"
@@ -340,7 +340,7 @@ def _add_registry(verbs: "_Verbs[argparse.ArgumentParser]") -> None:  # noqa: UP
         _add_registry_url(parser)
 
 
-def _add_registry_care(inner: "_Verbs[argparse.ArgumentParser]") -> list[argparse.ArgumentParser]:  # noqa: UP037
+def _add_registry_care(inner: "_Verbs[argparse.ArgumentParser]") -> list[argparse.ArgumentParser]:  # noqa: UP037  # the class is generic for type checkers alone
     """The verbs that delete, keep and pack."""
     text = "hide a study from every view and page; nothing is removed before a purge"
     delete = _verb(inner, "delete", text, "registry_care", "registry")

@@ -46,7 +46,7 @@ class KfpApi:
         self.experiments = kfp_server_api.ExperimentServiceApi(client)
         self.runs = kfp_server_api.RunServiceApi(client)
 
-    def ask(self, action: str, call: Callable[..., Answer], *arguments: Any, **options: Any) -> Answer:  # noqa: ANN401
+    def ask(self, action: str, call: Callable[..., Answer], *arguments: Any, **options: Any) -> Answer:  # noqa: ANN401  # arguments of the client's method
         """Call a method of the client; what may pass is repeated.
 
         Args:

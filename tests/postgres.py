@@ -65,7 +65,7 @@ class PostgresServer:
                 cwd=self.folder,
                 stdout=log,
                 stderr=log,
-                **self._owner,  # type: ignore[call-overload]
+                **self._owner,  # type: ignore[call-overload]  # user and group of the server
             )
         return started
 

@@ -26,7 +26,7 @@ def fields(model: type[BaseModel], prefix: str = "") -> list[str]:
     for name, field in model.model_fields.items():
         kind = field.annotation
         nested = isinstance(kind, type) and issubclass(kind, BaseModel)
-        found += fields(kind, f"{prefix}{name}.") if nested else [prefix + name]  # type: ignore[arg-type]
+        found += fields(kind, f"{prefix}{name}.") if nested else [prefix + name]  # type: ignore[arg-type]  # nested fields are models
     return found
 
 

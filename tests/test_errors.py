@@ -19,7 +19,7 @@ def test_the_scan_sees_every_class_that_is_raised() -> None:
     """A class without codes is dead, and an error class elsewhere would not be scanned."""
     codes = error_codes()
     assert set(codes) == set(CLASSES) - {"UserError"}
-    assert all(inspect.getmodule(kind).__name__ == "crossover.errors" for kind in subclasses(UserError))  # type: ignore[union-attr]
+    assert all(inspect.getmodule(kind).__name__ == "crossover.errors" for kind in subclasses(UserError))  # type: ignore[union-attr]  # every class has a module
     assert "study.invalid" in codes["StudyError"]
     assert "curves.no-metric" in codes["CurvesError"], "a code that a helper function completes"
 

@@ -74,7 +74,7 @@ def test_task() -> None:
     pack = Pack(name="facts", format="true-or-false", licence="CC0", file="facts.jsonl", sha256="0" * 64)
     document = {"statement": "Two is even.", "label": True}
     requests = task.requests(document, pack)
-    assert [request.continuation for request in requests] == [" true", " false"]  # type: ignore[union-attr]
+    assert [request.continuation for request in requests] == [" true", " false"]  # type: ignore[union-attr]  # requests of the example are continuations
     scored = [Scored(nll=nll, stderr=0.0, tokens=5, characters=5, draws=1) for nll in (1.0, 2.0)]
     assert task.score(document, pack, scored).correct == 1.0
 

@@ -54,7 +54,7 @@ def started(prefix: list[str], *command: str) -> Iterator[tuple[subprocess.Popen
     arguments = [*prefix, sys.executable, *command]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     default = partial(signal.signal, signal.SIGTERM, signal.SIG_DFL)
-    with subprocess.Popen(arguments, text=True, preexec_fn=default, **pipes) as process:  # type: ignore[call-overload]  # noqa: PLW1509
+    with subprocess.Popen(arguments, text=True, preexec_fn=default, **pipes) as process:  # type: ignore[call-overload]  # noqa: PLW1509  # chosen by the parameter
         try:
             number = process.pid
             while prefix and number == process.pid:  # until unshare has made its child

@@ -31,7 +31,7 @@ class Columns:
     stderr: FloatArray
 
 
-def read_columns(curves: Any, plan: AnalysisPlan, unique_tokens: int | None) -> Columns:  # noqa: ANN401
+def read_columns(curves: Any, plan: AnalysisPlan, unique_tokens: int | None) -> Columns:  # noqa: ANN401  # any table with columns
     """Read, validate and sort a table of curves.
 
     Args:
@@ -72,7 +72,7 @@ def read_columns(curves: Any, plan: AnalysisPlan, unique_tokens: int | None) -> 
 class _Table:
     """Columns by name, whatever the table is."""
 
-    def __init__(self, curves: Any) -> None:  # noqa: ANN401
+    def __init__(self, curves: Any) -> None:  # noqa: ANN401  # any table with columns
         source = curves.to_pydict() if hasattr(curves, "to_pydict") else curves
         listed = source.columns if hasattr(source, "columns") else source
         if isinstance(source, str | bytes) or not isinstance(listed, Iterable) or not hasattr(source, "__getitem__"):

@@ -89,7 +89,7 @@ def use_threads() -> None:
     torch.set_num_threads(get_settings().step_threads)
 
 
-def pretrain_stage(context: StudyContext, reference: DatasetRef, group: Group, world: World = World()) -> RunsRef:  # noqa: B008
+def pretrain_stage(context: StudyContext, reference: DatasetRef, group: Group, world: World = World()) -> RunsRef:  # noqa: B008  # a frozen value
     """Train every run of the group to its end; a finished one costs nothing.
 
     Args:

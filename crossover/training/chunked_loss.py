@@ -40,7 +40,7 @@ def weighted_nll(
     """
     if chunk:
         rows = max(1, chunk // head_VD.shape[0])
-        loss: Tensor = _ChunkedNLL.apply(hidden_ND, head_VD, targets_N, weights_N, mask_id, rows)  # type: ignore[no-untyped-call]
+        loss: Tensor = _ChunkedNLL.apply(hidden_ND, head_VD, targets_N, weights_N, mask_id, rows)  # type: ignore[no-untyped-call]  # torch's apply is not typed
         return loss
     logits_NV = suppress(F.linear(hidden_ND, head_VD).float(), mask_id)
     return (F.cross_entropy(logits_NV, targets_N, reduction="none") * weights_N).sum()

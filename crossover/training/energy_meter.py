@@ -67,7 +67,7 @@ def _gpu_counter(device: torch.device) -> tuple[Counter, str]:
     if " MIG " in name:
         return _unknown, f"{name}: NVML counts the energy of full GPUs only"
     try:
-        import pynvml  # type: ignore[import-not-found]
+        import pynvml  # type: ignore[import-not-found]  # has no types, and is optional
     except ImportError:
         return _unknown, f"{name}: pynvml is not installed"
     try:

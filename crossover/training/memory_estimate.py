@@ -42,11 +42,11 @@ class _LiveBytes(TorchDispatchMode):
     """Counts the bytes of all live storages that were created under this mode."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()  # type: ignore[no-untyped-call]  # torch's class is not typed
         self.live = self.peak = 0
         self._seen: dict[int, weakref.ref[Any]] = {}
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401  # torch's own signature
         if func is torch.ops.aten._grouped_mm.default:  # its meta kernel supports bf16 only
             output = _grouped_shape(*args)
         else:

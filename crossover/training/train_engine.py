@@ -231,8 +231,8 @@ class TrainEngine:
             tokens_nL = examples[batch.examples_B[slots]].astype(np.int64)
             part = self.microbatch(step, batch, slots, tokens_nL)
             data_seconds += time.perf_counter() - began
-            told = self.backward(part, slots)
-            sums.push([told] if self.sharded else [told, *self._take_gradients()])
+            losses = self.backward(part, slots)
+            sums.push([losses] if self.sharded else [losses, *self._take_gradients()])
         return sums.total(), data_seconds
 
     def microbatch(self, step: int, batch: Batch, slots: slice, tokens_nL: NDArray[np.int64]) -> Microbatch:

@@ -90,7 +90,7 @@ def _serve(registry: Registry, options: argparse.Namespace) -> None:
     class Server(uvicorn.Server):
         def handle_exit(self, sig: int, frame: object) -> None:
             app.state.stopping.set()  # ends live tails, and readiness
-            super().handle_exit(sig, frame)  # type: ignore[arg-type]
+            super().handle_exit(sig, frame)  # type: ignore[arg-type]  # uvicorn names another frame type
 
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, timeout_graceful_shutdown=GRACE_SECONDS, server_header=False

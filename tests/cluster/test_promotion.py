@@ -48,7 +48,7 @@ def controller(kube: Kube, namespace: str) -> Iterator[KServe]:
 
 @pytest.fixture
 def rollout(namespace: str, controller: KServe, service_account: Callable[..., Kube]) -> Callable[..., EndpointRollout]:
-    def make(rules: list[Object] | None = None, **options: Any) -> EndpointRollout:  # noqa: ANN401
+    def make(rules: list[Object] | None = None, **options: Any) -> EndpointRollout:  # noqa: ANN401  # options of the rollout
         user = service_account(namespace, "promoter", [*RULES, CANARY_RULE] if rules is None else rules)
         chosen = PromotionOptions(**{"deadline_seconds": 60.0} | options)
         return EndpointRollout(Cluster(user.api_client(), namespace), "winner", chosen, controller.reach)

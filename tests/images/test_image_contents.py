@@ -16,10 +16,10 @@ from tests.images.containers import Image
 
 COMMANDS = {
     "training": (["crossover"], ["--help"]),
-    "registry": (["crossover"], ["registry", "serve", "--host", "0.0.0.0", "--port", "8090"]),  # noqa: S104
+    "registry": (["crossover"], ["registry", "serve", "--host", "0.0.0.0", "--port", "8090"]),  # noqa: S104  # within the image's own network
     "predictor": (
         ["python", "-m", "crossover_services.predictor"],
-        ["--checkpoint", "/mnt/models", "--host", "0.0.0.0", "--port", "8080", "--grpc-port", "8081"],  # noqa: S104
+        ["--checkpoint", "/mnt/models", "--host", "0.0.0.0", "--port", "8080", "--grpc-port", "8081"],  # noqa: S104  # within the image's own network
     ),
 }
 ABSENT = {"training": {"kserve"}, "registry": {"torch", "triton", "kserve", "kfp"}, "predictor": {"kfp", "alembic"}}
@@ -45,7 +45,7 @@ def test_settings(image: Image) -> None:
     assert config["User"] == "10001:10001"
     assert (config["Entrypoint"], config["Cmd"]) == COMMANDS[short(image)]
     environment = dict(entry.split("=", 1) for entry in config["Env"])
-    assert environment["HOME"] == "/tmp"  # noqa: S108
+    assert environment["HOME"] == "/tmp"  # noqa: S108  # a folder of the image
     assert environment["PATH"].startswith("/opt/crossover/bin:")
     labels = {name.removeprefix("org.opencontainers.image."): value for name, value in config["Labels"].items()}
     assert labels["title"] == f"crossover-{short(image)}"

@@ -84,7 +84,7 @@ def test_a_gpu_profile_reaches_the_pods() -> None:
     assert environment["CROSSOVER_REGISTRY_URL"] == "http://crossover-registry.crossover:8090"
     pod = pods["exec-pretraining"]
     assert pod["secretAsEnv"][0]["secretName"] == "crossover-s3"
-    assert {mount["mountPath"] for mount in pod["emptyDirMounts"]} == {"/dev/shm"}  # noqa: S108
+    assert {mount["mountPath"] for mount in pod["emptyDirMounts"]} == {"/dev/shm"}  # noqa: S108  # a mount of the pod
     assert pod["pvcMount"][0]["mountPath"] == "/scratch"
     assert pod["nodeSelector"] == {"labels": {"gpu": "h100"}}
     assert pod["tolerations"] == [{"effect": "NoSchedule", "key": "nvidia.com/gpu", "operator": "Exists"}]
@@ -107,12 +107,12 @@ def test_study_text_survives_kfp_local() -> None:
 
 
 @dsl.component(base_image="python:3.11", install_kfp_package=False)
-def numbers() -> list:  # type: ignore[type-arg]
+def numbers() -> list:  # type: ignore[type-arg]  # as authors of pipelines write it
     return [1, 2]
 
 
 @dsl.component(base_image="python:3.11", install_kfp_package=False)
-def named(left: dsl.OutputPath(str), right: dsl.OutputPath(list)) -> None:  # type: ignore[valid-type]
+def named(left: dsl.OutputPath(str), right: dsl.OutputPath(list)) -> None:  # type: ignore[valid-type]  # as authors of pipelines write it
     pass
 
 
@@ -147,7 +147,7 @@ def container() -> dsl.ContainerSpec:
 
 
 @dsl.pipeline(name="p")
-def nested_dynamic_loops(outer: list = [1], inner: list = [2]) -> None:  # type: ignore[type-arg] # noqa: B006
+def nested_dynamic_loops(outer: list = [1], inner: list = [2]) -> None:  # type: ignore[type-arg] # noqa: B006  # as authors of pipelines write it
     with dsl.ParallelFor(outer) as left:
         show(text=left)
         with dsl.ParallelFor(inner) as right:
@@ -162,7 +162,7 @@ def if_on_named_output() -> None:
 
 
 @dsl.pipeline(name="p")
-def if_on_field_of_loop_item(items: list = [{"family": "ar"}]) -> None:  # type: ignore[type-arg] # noqa: B006
+def if_on_field_of_loop_item(items: list = [{"family": "ar"}]) -> None:  # type: ignore[type-arg] # noqa: B006  # as authors of pipelines write it
     with dsl.ParallelFor(items) as item, dsl.If(item.family == "ar"):
         show(text="x")
 

@@ -46,7 +46,7 @@ class Answer(Protocol):
     def text(self) -> str: ...
     @property
     def headers(self) -> Mapping[str, str]: ...
-    def json(self) -> Any: ...  # noqa: ANN401
+    def json(self) -> Any: ...  # noqa: ANN401  # whatever JSON says
 
 
 class Api:

@@ -58,7 +58,7 @@ def check(url: str, sent: Counter[tuple[int, str, int]]) -> None:
         rows = registry.query(COUNT, limit=1_000_000).rows
         stored = Counter({(row[2], row[3], row[4]): row[5] for row in rows})
         assert stored == sent
-        assert all(row[6] == row[4] / 7 for row in rows)  # type: ignore[operator]
+        assert all(row[6] == row[4] / 7 for row in rows)  # type: ignore[operator]  # numbers of the points
         assert registry.query("SELECT COUNT(*) FROM point").rows == ((len(sent),),)
 
 
@@ -152,7 +152,7 @@ def test_lost_answers_repeats_and_late_duplicates(server: Server, url: str, tmp_
                 raise http._unreachable("answered, and the answer was lost")
             return answer
 
-        http._send_once = lossy  # type: ignore[method-assign]
+        http._send_once = lossy  # type: ignore[method-assign]  # replaced for the test
         step = [0, 0]
         for _ in range(1_500):
             seed = chance.randrange(2)
@@ -165,7 +165,7 @@ def test_lost_answers_repeats_and_late_duplicates(server: Server, url: str, tmp_
                 time.sleep(0.02)
         for attempt in attempts:
             attempt.finish("done")
-        http._send_once = really  # type: ignore[method-assign]
+        http._send_once = really  # type: ignore[method-assign]  # replaced for the test
     check(url, Counter((s, m, i) for s in range(2) for m in ("loss", "norm") for i in range(1, step[s] + 1)))
 
 

@@ -11,12 +11,12 @@ from fastapi.testclient import TestClient
 
 from crossover.errors import RegistryError
 from crossover.registry import Registry
-from tests.crossover.registry.conftest import empty_url, migrated_file, postgres, url  # noqa: F401
+from tests.crossover.registry.conftest import empty_url, migrated_file, postgres, url  # noqa: F401  # fixtures
 from tests.services import registry_samples as samples
 from tests.services.registry_samples import Clock
 
 
-def test_runs_are_counted_by_their_status(url: str) -> None:  # noqa: F811
+def test_runs_are_counted_by_their_status(url: str) -> None:  # noqa: F811  # the fixture
     clock = Clock()
     with Registry.open(url, clock=clock) as registry:
         client = TestClient(create_app(registry, AccessRules(open=True)))

@@ -148,7 +148,7 @@ def _crc_table() -> tuple[int, ...]:
     table = []
     for crc in range(256):
         for _ in range(8):
-            crc = (crc >> 1) ^ (0x82F63B78 if crc & 1 else 0)  # noqa: PLW2901
+            crc = (crc >> 1) ^ (0x82F63B78 if crc & 1 else 0)  # noqa: PLW2901  # the loop computes in place
         table.append(crc)
     return tuple(table)
 

@@ -87,7 +87,8 @@ def unit_hashes(texts: Sequence[str], unit: Unit) -> tuple[Hashes, NDArray[np.in
         The hashes of all texts end to end, shape (U,), and the number of the text that each is of, shape (U,).
     """
     ascii_only = unit == "words" and all(text.isascii() for text in texts)
-    encoding, dtype = ("ascii", np.dtype(np.uint8)) if ascii_only else ("utf-32-le", np.dtype("<u4"))
+    encoding = "ascii" if ascii_only else "utf-32-le"
+    dtype: np.dtype[np.unsignedinteger] = np.dtype(np.uint8 if ascii_only else "<u4")
     encoded = [f"{_folded(text, unit)}\n".encode(encoding, "surrogatepass") for text in texts]
     points = np.frombuffer(b"".join(encoded), dtype=dtype)
     ends = np.cumsum([len(text) for text in encoded]) // dtype.itemsize

@@ -72,7 +72,7 @@ def _run(code: str, report: int, token: bytes) -> None:
 
 if __name__ == "__main__":
     sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-    import confine_process  # type: ignore[import-not-found, no-redef]
+    import confine_process  # type: ignore[import-not-found, no-redef]  # beside this file in the child
 
     del sys.path[0]
     _run(*_prepare())

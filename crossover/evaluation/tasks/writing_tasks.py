@@ -46,7 +46,7 @@ class LastWordTask:
         del pack
         likelihood, completion = responses
         assert isinstance(likelihood, Scored)  # noqa: S101 - in the order of the requests
-        assert isinstance(completion, Completion)  # noqa: S101
+        assert isinstance(completion, Completion)  # noqa: S101  # the evaluator asked for a completion
         correct = float(completion.text == f" {document['continuation'].strip()}")
         nll = likelihood.nll / likelihood.tokens
         return ItemScore(correct, {"exact_match": correct, "gold_nll": nll}, (nll,))

@@ -75,7 +75,7 @@ def current_points(*, restarted: bool = True) -> ColumnElement[bool]:
     return ~superseding
 
 
-def contains(text: str, *columns: Any) -> ColumnElement[bool]:  # noqa: ANN401
+def contains(text: str, *columns: Any) -> ColumnElement[bool]:  # noqa: ANN401  # columns of any type
     """Whether every word of a text stands in one of the columns, in whatever case."""
     words = [word.lower() for word in text.split()]
     return and_(true(), *(or_(*(func.lower(c).contains(word, autoescape=True) for c in columns)) for word in words))

@@ -144,7 +144,7 @@ def _record(row: Any, attempts: list[Any], saved: Any, point: Any) -> RunRecord:
     )
 
 
-def _furthest(connection: Connection, of_runs: Any, *, restarted: bool) -> dict[int, Any]:  # noqa: ANN401
+def _furthest(connection: Connection, of_runs: Any, *, restarted: bool) -> dict[int, Any]:  # noqa: ANN401  # a condition of SQLAlchemy
     """Run to its furthest current point, of whatever metric."""
     series, point = s.SeriesRow, s.PointRow
     end = (

@@ -88,7 +88,7 @@ class HttpTransport:
 
     def _send_once(
         self, method: str, path: str, body: bytes | None, key: str, parameters: Mapping[str, Any] | None
-    ) -> Any:  # noqa: ANN401
+    ) -> Any:  # noqa: ANN401  # whatever JSON says
         headers = {"Content-Type": "application/json"} if body is not None else {}
         if key:
             headers["Idempotency-Key"] = key
@@ -101,7 +101,7 @@ class HttpTransport:
         if answer.status_code in _REPEATED:
             unreachable = self._unreachable(f"answers {answer.status_code} ({_detail(answer)})")
             pause = answer.headers.get("Retry-After", "")
-            unreachable.retry_after = float(pause) if pause.isdecimal() else 0.0  # type: ignore[attr-defined]
+            unreachable.retry_after = float(pause) if pause.isdecimal() else 0.0  # type: ignore[attr-defined]  # read where the call is repeated
             raise unreachable
         if answer.is_success:
             return answer.json() if answer.content else None

@@ -53,7 +53,7 @@ def test_other_methods_agree_on_a_straight_crossing_and_see_none_where_there_is_
     for place in places.values():
         assert place == pytest.approx(10, rel=0.15)
     assert set(other_places(X, WOBBLE + 1.0, falling=True).values()) == {None}
-    assert analyse(table(crossing_value), PLAN).headline.crossing.sensitivity.keys() == places.keys()  # type: ignore[union-attr]
+    assert analyse(table(crossing_value), PLAN).headline.crossing.sensitivity.keys() == places.keys()  # type: ignore[union-attr]  # there is a crossing
 
 
 def test_monte_carlo_error_widens_everything_and_cannot_be_averaged_away() -> None:

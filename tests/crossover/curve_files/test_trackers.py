@@ -115,7 +115,7 @@ def test_tokens_of_a_metric(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("rule", [{}, {"per_step": 1.0, "metric": "t"}, {"per_step": -1.0}, {"per_step": float("nan")}])
 def test_tokens_are_never_guessed(rule: dict[str, float]) -> None:
-    assert refused(lambda: TokenRule(**rule)).code == "curves.bad-token-rule"  # type: ignore[arg-type]
+    assert refused(lambda: TokenRule(**rule)).code == "curves.bad-token-rule"  # type: ignore[arg-type]  # wrong on purpose
 
 
 class TestRunNames:

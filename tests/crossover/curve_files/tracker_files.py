@@ -11,7 +11,7 @@ from typing import Any
 
 import google_crc32c
 import pyarrow as pa
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory  # type: ignore[import-untyped]
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory  # type: ignore[import-untyped]  # protobuf has no types
 from pyarrow import parquet
 
 from tests.crossover.curve_files.curve_tables import rows
@@ -81,7 +81,7 @@ def wandb_histories(folder: Path, form: str) -> list[Path]:
     return paths
 
 
-def _csv(path: Path, header: list[str], lines: Any) -> Path:  # noqa: ANN401
+def _csv(path: Path, header: list[str], lines: Any) -> Path:  # noqa: ANN401  # values of any kind
     with path.open("w", newline="") as file:
         csv.writer(file).writerows([header, *lines])
     return path
@@ -160,7 +160,7 @@ def _messages() -> Callable[..., bytes]:
     pool.Add(file)
     kind = message_factory.GetMessageClass(pool.FindMessageTypeByName("t.Event"))
 
-    def event(**fields: Any) -> bytes:  # noqa: ANN401
+    def event(**fields: Any) -> bytes:  # noqa: ANN401  # values of any kind
         return bytes(kind(**fields).SerializeToString())
 
     return event

@@ -135,7 +135,7 @@ def test_nothing_is_read_when_it_is_off() -> None:
     def unread() -> list[tuple[str, str]]:
         raise AssertionError
 
-    looked_for = ContaminationCheck(ContaminationConfig(mode="off"), iter(unread, None), {})  # type: ignore[arg-type]
+    looked_for = ContaminationCheck(ContaminationConfig(mode="off"), iter(unread, None), {})  # type: ignore[arg-type]  # never asked for its items
     assert looked_for.dropped([("train", text(50))]) == [False]
     assert looked_for.counts() == ()
 

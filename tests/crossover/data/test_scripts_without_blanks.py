@@ -43,7 +43,7 @@ ENGLISH = (
 
 
 def hashes(text: str) -> list[int]:
-    return unit_hashes([text], "words")[0].tolist()
+    return [int(unit) for unit in unit_hashes([text], "words")[0]]
 
 
 @pytest.mark.parametrize("language", TEXTS)

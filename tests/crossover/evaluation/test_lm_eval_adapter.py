@@ -12,25 +12,25 @@ import torch
 import yaml
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the harness and what it imports warn of themselves
-import lm_eval  # noqa: E402
-from lm_eval.api.instance import Instance  # noqa: E402
-from lm_eval.api.model import LM  # noqa: E402
-from lm_eval.models.huggingface import HFLM  # noqa: E402
-from lm_eval.tasks import TaskManager  # noqa: E402
+import lm_eval  # noqa: E402  # after importorskip
+from lm_eval.api.instance import Instance  # noqa: E402  # after importorskip
+from lm_eval.api.model import LM  # noqa: E402  # after importorskip
+from lm_eval.models.huggingface import HFLM  # noqa: E402  # after importorskip
+from lm_eval.tasks import TaskManager  # noqa: E402  # after importorskip
 
-from crossover.cli import main  # noqa: E402
-from crossover.data.task_packs import find_pack, read_pack  # noqa: E402
-from crossover.evaluation import lm_eval_adapter  # noqa: E402
-from crossover.evaluation.lm_eval_adapter import CrossoverLM  # noqa: E402
-from crossover.evaluation.task_scores import TaskScores, score_task  # noqa: E402
-from crossover.evaluation.tasks import FORMATS  # noqa: E402
-from crossover.model_export.export_checkpoint import export_checkpoint  # noqa: E402
-from crossover.tokenization.tokenizer import MASK  # noqa: E402
-from crossover.training.checkpoint import load_checkpoint  # noqa: E402
-from tests.conftest import PACKS, needs_packs  # noqa: E402
-from tests.crossover.decoding.test_subword_decoding import checkpoint  # noqa: E402
-from tests.crossover.evaluation.test_tasks import save_model  # noqa: E402
-from tests.crossover.tokenization.test_subword_tokenizer import BPE  # noqa: E402
+from crossover.cli import main  # noqa: E402  # after importorskip
+from crossover.data.task_packs import find_pack, read_pack  # noqa: E402  # after importorskip
+from crossover.evaluation import lm_eval_adapter  # noqa: E402  # after importorskip
+from crossover.evaluation.lm_eval_adapter import CrossoverLM  # noqa: E402  # after importorskip
+from crossover.evaluation.task_scores import TaskScores, score_task  # noqa: E402  # after importorskip
+from crossover.evaluation.tasks import FORMATS  # noqa: E402  # after importorskip
+from crossover.model_export.export_checkpoint import export_checkpoint  # noqa: E402  # after importorskip
+from crossover.tokenization.tokenizer import MASK  # noqa: E402  # after importorskip
+from crossover.training.checkpoint import load_checkpoint  # noqa: E402  # after importorskip
+from tests.conftest import PACKS, needs_packs  # noqa: E402  # after importorskip
+from tests.crossover.decoding.test_subword_decoding import checkpoint  # noqa: E402  # after importorskip
+from tests.crossover.evaluation.test_tasks import save_model  # noqa: E402  # after importorskip
+from tests.crossover.tokenization.test_subword_tokenizer import BPE  # noqa: E402  # after importorskip
 
 LENGTH, ITEMS = 1536, 40
 TEXT = "the old hills and the grünen sea 😀 " * 5

@@ -44,7 +44,7 @@ CLOZE = Pack(name="cloze", format="tokens", licence="none", file="x", sha256="0"
 
 def scores_of(model: torch.nn.Module, items: list[ClozeItem], draws: int) -> TaskScores:
     documents = list(enumerate(item.model_dump() for item in items))
-    return score_task(model, FORMATS["tokens"], CLOZE, documents, draws=draws)  # type: ignore[arg-type]
+    return score_task(model, FORMATS["tokens"], CLOZE, documents, draws=draws)  # type: ignore[arg-type]  # a model that only counts
 
 
 def test_ar_scores_are_the_options_own_likelihood() -> None:
@@ -92,7 +92,7 @@ def asked(name: str, **changes: object) -> tuple[list[Continuation], int, Pack]:
     """The first document of a pack of the catalogue, as it is asked."""
     pack = find_pack(name, PACKS).model_copy(update=changes)
     document = next(read_pack(pack, PACKS))
-    question = FORMATS[pack.format].question(document, pack)  # type: ignore[attr-defined]
+    question = FORMATS[pack.format].question(document, pack)  # type: ignore[attr-defined]  # formats of questions have it
     return question.options, question.gold, pack
 
 
@@ -103,10 +103,10 @@ def test_documents_are_asked_as_in_the_harness() -> None:
     assert options[3].continuation == " starts pulling up roofing on a roof."
     assert (len(options), gold) == (4, 3)
     options, gold, _ = asked("mmlu")
-    assert options[0].context.startswith(  # type: ignore[union-attr]
+    assert options[0].context.startswith(  # type: ignore[union-attr]  # options of a question are continuations
         "The following are multiple choice questions (with answers) about abstract algebra.\n\nFind the degree"
     )
-    assert options[0].context.endswith("\nA. 0\nB. 4\nC. 2\nD. 6\nAnswer:")  # type: ignore[union-attr]
+    assert options[0].context.endswith("\nA. 0\nB. 4\nC. 2\nD. 6\nAnswer:")  # type: ignore[union-attr]  # options of a question are continuations
     assert ([one.continuation for one in options], gold) == ([" A", " B", " C", " D"], 1)
     options, _, _ = asked("mmlu-cloze")
     assert isinstance(options[1].context, str)

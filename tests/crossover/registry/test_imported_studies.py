@@ -126,7 +126,7 @@ def test_an_import_that_was_killed_goes_on(
         calls.append(arguments)
         if len(calls) == 4:
             raise Killed
-        return whole(*arguments)  # type: ignore[arg-type]
+        return whole(*arguments)  # type: ignore[arg-type]  # passed on as they came
 
     monkeypatch.setattr(imported_runs, "_points", dying)
     with pytest.raises(Killed):

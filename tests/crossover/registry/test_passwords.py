@@ -35,7 +35,7 @@ PRINTED = {
 @pytest.mark.parametrize("open_registry", [Registry.open, Registry.open_read_only, upgrade])
 def test_errors_hide_it(url: str, open_registry: object) -> None:
     with pytest.raises(RegistryError) as caught:
-        open_registry(url)  # type: ignore[operator]
+        open_registry(url)  # type: ignore[operator]  # opened as the parameter says
     assert "pa55" not in str(caught.value)
     assert "***" in str(caught.value)
 

@@ -194,7 +194,7 @@ def test_attempts_are_counted_per_run(registry: Registry) -> None:
 def test_a_point_without_a_place_is_refused(registry: Registry, field: str, value: float) -> None:
     attempt = registry.start_attempt(RUN, started_step=0)
     with pytest.raises(RegistryError, match=field):
-        attempt.record(BPB, [*points(1), replace(points(2)[0], **{field: value})])  # type: ignore[arg-type]
+        attempt.record(BPB, [*points(1), replace(points(2)[0], **{field: value})])  # type: ignore[arg-type]  # wrong on purpose
     assert registry.query(CURVE).rows == ()
 
 
@@ -206,7 +206,7 @@ def test_an_unknown_standard_error_is_null(registry: Registry) -> None:
 @pytest.mark.parametrize("field", ["direction", "estimator"])
 def test_unknown_directions_and_estimators_are_refused(field: str) -> None:
     with pytest.raises(ValueError, match=field):
-        replace(BPB, **{field: "sideways"})  # type: ignore[arg-type]
+        replace(BPB, **{field: "sideways"})  # type: ignore[arg-type]  # wrong on purpose
 
 
 def test_not_a_number_is_kept_as_what_it_is(registry: Registry) -> None:

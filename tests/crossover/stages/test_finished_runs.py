@@ -42,7 +42,7 @@ def killed_before_the_row(study_json: str, folder: Path, step: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         real(self, at, place, digest)
 
-    RegistryRecorder.checkpoint = checkpoint  # type: ignore[method-assign, assignment]
+    RegistryRecorder.checkpoint = checkpoint  # type: ignore[method-assign, assignment]  # replaced for the test
     pretrain(parse_study(study_json), folder)
 
 

@@ -114,7 +114,7 @@ def while_uploading(monkeypatch: pytest.MonkeyPatch, action: Callable[[], object
         monkeypatch.setattr(s3_publication, "_upload_files", upload_files)
         if not after:
             action()
-        written = upload_files(*arguments)  # type: ignore[arg-type]
+        written = upload_files(*arguments)  # type: ignore[arg-type]  # passed on as they came
         if after:
             action()
         return written
@@ -155,7 +155,7 @@ def test_a_late_copy_of_an_earlier_winner_does_no_harm(bucket: Place, monkeypatc
         monkeypatch.setattr(s3_publication, "_move", move)
         publish(bucket, b"fast", "two")
         bucket.overwrite("a/one", b"slow")
-        return move(*arguments)  # type: ignore[arg-type]
+        return move(*arguments)  # type: ignore[arg-type]  # passed on as they came
 
     monkeypatch.setattr(s3_publication, "_move", slow_move)
     publish(bucket, b"slow", "one")
@@ -201,7 +201,7 @@ def test_a_reader_gets_the_new_one_when_it_is_replaced_under_its_hands(
 ) -> None:
     publish(bucket, b"old")
     store = bucket.open("two")
-    listing = store._bucket.listing  # type: ignore[attr-defined]
+    listing = store._bucket.listing  # type: ignore[attr-defined]  # only this store has one
     replaced: list[object] = []
 
     def replacing(prefix: str) -> object:
@@ -209,7 +209,7 @@ def test_a_reader_gets_the_new_one_when_it_is_replaced_under_its_hands(
             replaced.append(publish(bucket, b"new"))
         return listing(prefix)
 
-    monkeypatch.setattr(store._bucket, "listing", replacing)  # type: ignore[attr-defined]
+    monkeypatch.setattr(store._bucket, "listing", replacing)  # type: ignore[attr-defined]  # only this store has one
     assert read_files(store.fetch("a")) == contents(b"new")
 
 
@@ -226,7 +226,7 @@ def test_two_processes_download_an_artifact_once(bucket: Place) -> None:
                     begun.wait(1)
             return fault
 
-        proxy.take = holding  # type: ignore[method-assign]
+        proxy.take = holding  # type: ignore[method-assign]  # replaced for the test
         place = Place(bucket.uri, bucket.scratch, proxy.endpoint)
         readers = [place.start(FETCH, "shared") for _ in range(2)]
         for reader in readers:

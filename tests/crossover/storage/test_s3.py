@@ -99,7 +99,7 @@ def test_the_end_of_an_upload_in_parts_may_get_lost(bucket: Place, behind: Place
         fault = start(method, key)
         return "forget" if (method, key) == ("POST", "large") and proxy.requests[method, key] == 2 else fault
 
-    proxy.take = forget_second  # type: ignore[method-assign]
+    proxy.take = forget_second  # type: ignore[method-assign]  # replaced for the test
     digest = store.publish("a")
     assert proxy.requests["POST", "large"] >= 3
     bucket.open("two").fetch("a", digest)

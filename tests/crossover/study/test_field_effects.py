@@ -162,7 +162,7 @@ def effects(before: StudyConfig, after: StudyConfig) -> Effects:
     said = {}
     for kind, digests in new.items():
         said[kind] = "" if digests <= old[kind] else "new" if digests & old[kind] else "all"
-    return Effects(**said)  # type: ignore[arg-type]
+    return Effects(**said)  # type: ignore[arg-type]  # the words are those of Effect
 
 
 def test_every_field_is_in_the_table() -> None:

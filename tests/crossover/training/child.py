@@ -44,11 +44,11 @@ def train_until_a_signal(folder: Path, arm: str, rank: int, step: int) -> None:
     """Train; this rank alone gets SIGTERM in the middle of a step, and all must stop after it."""
 
     def advance(self: Trainer, state: object) -> None:
-        if state.step + 1 == step and self.world.rank == rank:  # type: ignore[attr-defined]
+        if state.step + 1 == step and self.world.rank == rank:  # type: ignore[attr-defined]  # a trainer's state
             os.kill(os.getpid(), signal.SIGTERM)
-        real(self, state)  # type: ignore[arg-type]
+        real(self, state)  # type: ignore[arg-type]  # passed on as it came
 
-    real, Trainer._advance = Trainer._advance, advance  # type: ignore[method-assign]
+    real, Trainer._advance = Trainer._advance, advance  # type: ignore[method-assign]  # passed on as it came
     try:
         with terminable():
             train(folder, arm)

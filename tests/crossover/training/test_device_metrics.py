@@ -96,7 +96,7 @@ def test_without_pynvml_that_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_gpu_that_fails_later_has_no_energy_from_then_on(fake_nvml: FakeNvml) -> None:
     meter = EnergyMeter(GPU)
     fake_nvml.joules.clear()
-    fake_nvml.nvmlDeviceGetTotalEnergyConsumption = fake_nvml.nvmlDeviceGetHandleByUUID  # type: ignore[method-assign,assignment]
+    fake_nvml.nvmlDeviceGetTotalEnergyConsumption = fake_nvml.nvmlDeviceGetHandleByUUID  # type: ignore[method-assign,assignment]  # replaced for the test
     assert meter.joules() is None
 
 
@@ -127,7 +127,7 @@ class EnergyFile(NoRecorder):
 def train_with_fake_energy(spec: RunSpec, examples: np.ndarray, folder: Path, joules: dict[int, float | None]) -> None:
     """Train as one of several ranks, whose devices have always used so many joules."""
     with open_world() as world:
-        EnergyMeter.joules = lambda self: joules[world.rank]  # type: ignore[method-assign]
+        EnergyMeter.joules = lambda self: joules[world.rank]  # type: ignore[method-assign]  # replaced for the test
         Trainer(spec, examples, folder / "run", EnergyFile(folder / "energy"), world=world).run()
 
 

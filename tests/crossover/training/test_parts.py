@@ -49,7 +49,7 @@ def spoil(monkeypatch: pytest.MonkeyPatch, bad_steps: list[int]) -> None:
     real = TrainEngine.gradients
 
     def gradients(self: object, step: int, *rest: object) -> StepLosses:
-        result = real(self, step, *rest)  # type: ignore[arg-type]
+        result = real(self, step, *rest)  # type: ignore[arg-type]  # passed on as it came
         if step in bad_steps:
             bad_steps.remove(step)
             return result._replace(nll=float("nan"))
@@ -91,7 +91,7 @@ def test_a_resumed_run_rolls_back_as_an_uninterrupted_one(
         real = TrainEngine.gradients
 
         def gradients(self: object, step: int, *rest: object) -> StepLosses:
-            result = real(self, step, *rest)  # type: ignore[arg-type]
+            result = real(self, step, *rest)  # type: ignore[arg-type]  # passed on as it came
             return result._replace(nll=float("nan")) if step in bad_steps else result
 
         monkeypatch.setattr(TrainEngine, "gradients", gradients)
@@ -140,9 +140,9 @@ def test_the_recent_losses_and_the_roll_backs_survive_a_restart(
     real = trainer_module.Trainer._advance
 
     def advance(self: Trainer, state: object) -> None:
-        key = (state.step, state.branch)  # type: ignore[attr-defined]
+        key = (state.step, state.branch)  # type: ignore[attr-defined]  # a trainer's state
         assert judged.setdefault(key, self._guard.recent) == self._guard.recent, key
-        real(self, state)  # type: ignore[arg-type]
+        real(self, state)  # type: ignore[arg-type]  # passed on as it came
 
     monkeypatch.setattr(trainer_module.Trainer, "_advance", advance)
     study = with_training(tiny_study, schedule=schedule)

@@ -30,7 +30,7 @@ from tests.seaweed import server
 
 @pytest.fixture
 def client(endpoint: str) -> Minio:
-    return Minio(endpoint, access_key="any", secret_key="any", secure=False)  # noqa: S106
+    return Minio(endpoint, access_key="any", secret_key="any", secure=False)  # noqa: S106  # the test server takes any
 
 
 @pytest.fixture

@@ -48,14 +48,14 @@ def test_names_of_any_bytes_are_told_on_one_line(tmp_path: Path, capsys: pytest.
     bad = b'{"text": "caf\xe9"}\n'
     for name in (b"new\nline", b"not\xffutf-8", b"color\x1b[31m"):
         Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name + b".jsonl")).write_bytes(LINES + bad)
-    data = {"source": f"jsonl:{tmp_path}/*.jsonl", "bad_documents": "skip"}
+    data: dict[str, object] = {"source": f"jsonl:{tmp_path}/*.jsonl", "bad_documents": "skip"}
     data |= {"sequence_length": 16, "validation_fraction": 0.3, "validation_tokens": 64}
     study = {"data": data, "grid": {"unique_tokens": [256], "models": ["pico"]}, "evaluation": {"tasks": []}}
     (tmp_path / "study.yaml").write_text(json.dumps(study))
     assert main(["prepare", str(tmp_path / "study.yaml"), "--out", str(tmp_path / "w")]) == 0
     [line] = [line for line in capsys.readouterr().out.splitlines() if "bad documents skipped" in line]
-    for name in ("new\\nline", "not\\xffutf-8", "color\\x1b[31m"):
-        assert f"{tmp_path}/{name}.jsonl:61 is not UTF-8" in line
+    for shown in ("new\\nline", "not\\xffutf-8", "color\\x1b[31m"):
+        assert f"{tmp_path}/{shown}.jsonl:61 is not UTF-8" in line
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
@@ -162,7 +162,7 @@ def test_zeros_after_the_end_of_gzip_are_padding(tmp_path: Path, read: Read) -> 
 
 
 def test_zstandard_with_a_dictionary_is_refused_and_other_frames_are_read(tmp_path: Path, read: Read) -> None:
-    samples = [line + b"\n" for line in LINES.splitlines()] * 20
+    samples: list[bytes | bytearray | memoryview] = [*LINES.splitlines(keepends=True)] * 20
     trained = zstandard.ZstdCompressor(dict_data=zstandard.train_dictionary(2000, samples))
     (tmp_path / "a.jsonl.zst").write_bytes(trained.compress(LINES))
     with pytest.raises(DataError, match=r"a\.jsonl\.zst cannot be read .*[Dd]ictionary"):

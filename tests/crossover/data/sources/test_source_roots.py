@@ -17,7 +17,7 @@ from tests.crossover.storage.conftest import write_files
 
 @pytest.fixture(params=["vendor/mine", "CVS/RCS", ".git/node_modules", "third_party"])
 def corpus(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    folder = tmp_path / request.param
+    folder = tmp_path / str(request.param)
     code = {
         name: f"print({name!r})\n".encode() for name in ("a.py", "lib/b.py", "vendor/c.py", "CVS/d.py", ".git/e.py")
     }
