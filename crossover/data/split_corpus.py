@@ -267,7 +267,7 @@ def _read(
     counts = SourceCounts()
     with distinct_of_shards(data, shards, counts, scratch) as distinct:
         train.sizes = validation.sizes = counts.cleaning.bytes_kept
-        content = hashlib.sha256(distinct.digests).hexdigest()
+        content = hashlib.sha256(distinct.digests.data).hexdigest()
         sides = held_out_sides(distinct.digests, data)
         clusters = distinct.near, sides
         near, contamination = fill_sides(
