@@ -7,7 +7,8 @@ tokenization step stands for it there, with its exact deduplication left out, wh
 passes. Crossover is also measured as it is by default: with near-duplicates and contamination counted.
 
 Each runs in a process of its own, in turns; the table has medians, and the largest peak of memory of the process and
-its children. The second table is reading: random batches of the examples back.
+its children. The second table is reading: random batches of the examples back. With `--shards` instead: seconds and
+peak memory of making the shards of the same input by 1, 2, ... processes, up to the cores, and of their merge.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from benchmarks.calibration.detectors import markdown
 from crossover.data.cleaning.normalisation import normalise
 from crossover.data.dataset import Dataset
 from crossover.data.prepare_dataset import prepare_dataset
+from crossover.data.shards.shard_plan import plan_shards
+from crossover.data.shards.shard_processes import make_shards
 from crossover.data.sources import SourceCounts, documents
 from crossover.data.split_corpus import read_corpus
 from crossover.settings import available_cores
@@ -146,6 +149,43 @@ def datatrove(folder: Path, tokenizer: str) -> int:
         return sum(path.stat().st_size // 2 for path in Path(out, "tokens").rglob("*.ds"))
 
 
+def shards(folder: Path, workers: int) -> None:
+    """Make the shards of the input, which are then there to be merged: as many as cores, whatever the workers."""
+    data = study(folder, "bytes", counted=True).data.model_copy(update={"source": f"jsonl:{folder}/parts"})
+    make_shards(data, plan_shards(data, available_cores()), folder / "made", workers)
+
+
+def merge(folder: Path) -> None:
+    """From finished shards to a dataset."""
+    config = study(folder, "bytes", counted=True)
+    data = config.data.model_copy(update={"source": f"jsonl:{folder}/parts"})
+    made = [folder / "made" / source.name for source in plan_shards(data, available_cores())]
+    with tempfile.TemporaryDirectory(dir=folder) as out, read_corpus(data, Path(out) / "s", shards=made) as corpus:
+        prepare_dataset(config.model_copy(update={"data": data}), corpus, Path(out) / "dataset")
+
+
+def _shard_table(folder: Path, size: int, repeats: int) -> None:
+    lines = (folder / "input.jsonl").read_bytes().splitlines(keepends=True)
+    parts, count = folder / "parts", 4 * available_cores()
+    parts.mkdir()
+    for number in range(count):
+        part = lines[number * len(lines) // count : (number + 1) * len(lines) // count]
+        (parts / f"{number:03}.jsonl").write_bytes(b"".join(part))
+    del lines
+    rows = []
+    for workers in range(1, available_cores() + 1):
+        found = [measure(f"shards {workers}", folder, "bytes") for _ in range(repeats)]
+        rows.append((f"shards, {workers} processes", found))
+    rows.append(("merge", [measure("merge", folder, "bytes") for _ in range(repeats)]))
+    head = ("", "seconds", "MB of text/s", "peak memory of a process, MB")
+    cells = []
+    for name, found in rows:
+        seconds = statistics.median(row[0] for row in found)
+        peak = max(row[1] for row in found)
+        cells.append([name, f"{seconds:.1f}", f"{size / 1e6 / seconds:.1f}", f"{peak / 1e6:,.0f}"])
+    print(markdown(head, cells))
+
+
 PEERS: dict[str, Callable[[Path, str], int]] = {
     "crossover": crossover,
     "crossover, with what it counts by default": counted,
@@ -209,6 +249,7 @@ def main() -> int:
     parser.add_argument("--source", default="stdlib:")
     parser.add_argument("--megabytes", type=float, default=100)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--shards", action="store_true", help="measure shards and their merge")
     parser.add_argument("--peer", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--tokenizer", help=argparse.SUPPRESS)
@@ -219,6 +260,9 @@ def main() -> int:
         folder = Path(temporary)
         size = write_input(folder, options.source, options.megabytes)
         print(f"{size / 1e6:,.0f} MB of text, {available_cores()} cores, {options.repeats} rounds\n")
+        if options.shards:
+            _shard_table(folder, size, options.repeats)
+            return 0
         for tokenizer in ("bytes", "bpe"):
             peers = [peer for peer in PEERS if tokenizer == "bpe" or peer != "datatrove"]
             found = {peer: list[tuple[float, int, int]]() for peer in peers}
@@ -244,7 +288,13 @@ def _line(peer: str, rows: list[tuple[float, int, int]], size: int, own: float) 
 
 def _one(options: argparse.Namespace) -> int:
     began = time.perf_counter()
-    tokens = PEERS[options.peer](options.folder, options.tokenizer)
+    tokens, (kind, _, workers) = 0, options.peer.partition(" ")
+    if options.peer in PEERS:
+        tokens = PEERS[options.peer](options.folder, options.tokenizer)
+    elif kind == "shards":
+        shards(options.folder, int(workers))
+    else:
+        merge(options.folder)
     seconds = time.perf_counter() - began
     usage = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     print(json.dumps((seconds, max(usage) * 1024, tokens)))

@@ -269,7 +269,7 @@ def _content(data: DataConfig, distinct: DistinctDocuments) -> str:
         for digest, document in zip(distinct.digests, distinct, strict=True):
             content.update(digest.tobytes() + document.attributes[SCORE].encode())
     else:
-        content.update(distinct.digests)
+        content.update(distinct.digests.data)
     return f"sha256:{content.hexdigest()}"
 
 

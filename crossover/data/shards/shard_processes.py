@@ -84,10 +84,10 @@ class _Workers:
                 self.advance(sum(read) - self._shown)
                 self._shown = sum(read)
         finally:
-            for process in running.values():
-                process.kill()
-            for process in running.values():
-                process.join()
+            for left in running.values():
+                left.kill()
+            for left in running.values():
+                left.join()
         if self._failures:
             raise min(self._failures, key=lambda failure: failure[0])[1]
 
