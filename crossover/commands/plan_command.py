@@ -138,8 +138,9 @@ def _examples(study: StudyConfig, store: ArtifactStore, *, has_dataset: bool) ->
     one document each, as where the dataset is in a bucket and no copy of it here.
     """
     from crossover.data.dataset import Dataset
+    from crossover.data.dataset_digests import dataset_digest
     from crossover.data.prepare_dataset import check_budget
-    from crossover.study.study_digests import dataset_digest, short
+    from crossover.study.study_digests import short
     from crossover.training.timed_examples import dataset_examples, packed_examples, whole_examples
 
     if has_dataset:
@@ -147,7 +148,7 @@ def _examples(study: StudyConfig, store: ArtifactStore, *, has_dataset: bool) ->
         if not store.path(name).exists():
             return whole_examples(study)
         dataset = Dataset.open(store.fetch(name))
-        rows = dataset.train(max(study.grid.unique_tokens))
+        rows = dataset.train(max(study.grid.unique_tokens), quality=study.cells[-1].quality)
         return dataset_examples(study, rows, dataset.manifest.document_end)
     try:
         return packed_examples(study, check_budget(study))

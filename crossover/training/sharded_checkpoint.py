@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import torch.distributed as dist
-import torch.distributed.checkpoint as dcp
 from torch import Tensor
 from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import save
 
 from crossover.errors import WorkspaceError
 from crossover.files import digest_of_file, workspace_error
@@ -84,8 +86,8 @@ class ShardedWriter:
         temporary = folder.parent / f".{folder.name}.parts"
         try:
             temporary.mkdir(parents=True, exist_ok=True)
-            writer = dcp.HuggingFaceStorageWriter(str(temporary), save_distributed=True)
-            dcp.save(tensors, storage_writer=writer, process_group=self._group)
+            writer = HuggingFaceStorageWriter(str(temporary), save_distributed=True)
+            save(tensors, storage_writer=writer, process_group=self._group)
             own = {path.name: digest_of_file(path) for path in temporary.glob(_PARTS.format(self._world.rank + 1))}
             digests: list[dict[str, str]] = [{}] * self._world.size
             dist.all_gather_object(digests, own, group=self._group)
@@ -116,7 +118,7 @@ def read_parts(folder: Path, parameters: Mapping[str, Tensor]) -> Snapshot:
         folder: a resume point of parts, by however many processes.
         parameters: the model's, sharded or not; the tensors are like these, on the CPU.
     """
-    reader = dcp.HuggingFaceStorageReader(str(folder))
+    reader = HuggingFaceStorageReader(str(folder))
     tensors: dict[str, Tensor] = {}
     for key, stored in reader.read_metadata().state_dict_metadata.items():
         parameter = parameters[key.partition(".")[2]]
@@ -124,6 +126,6 @@ def read_parts(folder: Path, parameters: Mapping[str, Tensor]) -> Snapshot:
         tensors[key] = parameter.new_zeros((), device="cpu") if scalar else parameter.detach().to("cpu", copy=True)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "torch.distributed is disabled", UserWarning)  # each process reads alone
-        dcp.load(tensors, storage_reader=reader, no_dist=True)
+        load(tensors, storage_reader=reader, no_dist=True)
     weights = {key.removeprefix(_WEIGHTS): tensor for key, tensor in tensors.items() if key.startswith(_WEIGHTS)}
     return weights, {key: tensor for key, tensor in tensors.items() if not key.startswith(_WEIGHTS)}

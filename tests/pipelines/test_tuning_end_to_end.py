@@ -34,7 +34,7 @@ def test_the_pipeline_makes_the_sweep_and_every_later_step_takes_its_results(
     assert first.returncode == 0, first.stdout + first.stderr
     assert "trained 8/8, evaluated 8/8" in first.stdout, "the runs of the sweep are counted, also those that diverged"
     tried = query(tmp_path, "SELECT arm, status FROM v_runs WHERE study = 'swept-tuning' ORDER BY arm")
-    assert dict(tried) == {f"{a}-tried-{n}": ("done", "failed")[n] for a in ("ar", "dlm") for n in (0, 1)}  # type: ignore[arg-type,comparison-overlap] # rows are of objects
+    assert dict(tried) == {f"{a}-tried-{n}": ("done", "failed")[n] for a in ("ar", "dlm") for n in (0, 1)}  # type: ignore[arg-type]  # rows are of objects
     chosen = "ar learning rate 0.003; dlm learning rate 0.003."
     assert chosen in (tmp_path / "ws" / "analysis" / "report.md").read_text("utf-8")
 

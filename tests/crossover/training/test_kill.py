@@ -9,13 +9,14 @@ import os
 import shutil
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
 import pytest
+from torch import Tensor
 
 from crossover.registry import Registry
 from crossover.stages import pretrain_stage as pretraining
@@ -62,7 +63,7 @@ def victim(study_json: str, folder: Path, pipe: Connection | None) -> None:
 
     real = checkpoint._write
 
-    def write(path: Path, content: bytes) -> None:
+    def write(path: Path, content: bytes | Mapping[str, Tensor]) -> None:
         real(path, content)
         say("save")
 

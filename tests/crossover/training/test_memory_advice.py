@@ -1,6 +1,7 @@
 """Out of memory: the error names the first setting that fits by the plan, with the figures."""
 
 import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -64,7 +65,7 @@ def test_the_largest_microbatch_that_fits_is_named(monkeypatch: pytest.MonkeyPat
 
 
 def test_recomputing_comes_next(monkeypatch: pytest.MonkeyPatch) -> None:
-    one = {"microbatch_size": 1}
+    one: dict[str, Any] = {"microbatch_size": 1}
     room = planned(**one, activation_checkpointing=True)
     assert room < planned(**one) * 0.99
     error = raised(monkeypatch, int(room / memory_advice.USABLE) + 1, **one)

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.torch import load_file
+from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
 
 from crossover.errors import StorageError, WorkspaceError
 from crossover.storage.open_store import open_store
 from crossover.study.study_config import StudyConfig
-from crossover.training import resume_points, sharded_checkpoint
+from crossover.training import resume_points
 from crossover.training.checkpoint_info import checkpoint_digest, read_manifest, step_folder
 from tests.crossover.training import child
 from tests.crossover.training.test_distributed import trace, weights, with_training
@@ -89,7 +90,7 @@ def test_torn_points_are_passed_over(study: StudyConfig, examples: np.ndarray, t
 
 def apart(folder: Path) -> None:
     """Train as processes that do not see one folder, until rank 0 has saved at a milestone and stops."""
-    resume_points.in_one_folder = lambda place, world: False
+    resume_points.in_one_folder = lambda folder, world: False  # type: ignore[attr-defined]  # replaced for the test
     child.train_until_a_signal(folder, "dlm", 0, STOPPED)
 
 
@@ -113,7 +114,7 @@ def fill_the_disk(folder: Path) -> None:
         raise OSError(28, "No space left on device")
 
     if os.environ["RANK"] == "1":
-        sharded_checkpoint.dcp.HuggingFaceStorageWriter.write_data = full  # type: ignore[method-assign]
+        HuggingFaceStorageWriter.write_data = full  # type: ignore[method-assign,assignment]  # replaced for the test
     try:
         child.train(folder, "dlm")
     except WorkspaceError as error:

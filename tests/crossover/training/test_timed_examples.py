@@ -10,12 +10,13 @@ from crossover.model.transformer import Transformer
 from crossover.settings import Settings
 from crossover.study.study_config import StudyConfig
 from crossover.tokenization.tokenizer import BYTES
-from crossover.training import planner, step_timing
+from crossover.training import planner
 from crossover.training.memory_estimate import step_memory
 from crossover.training.planner import plan_study
 from crossover.training.run_spec import cell_model
 from crossover.training.step_timing import Stepper, middle_mean
 from crossover.training.timed_examples import TimedExamples, dataset_examples, packed_examples, whole_examples
+from crossover.training.train_engine import TrainEngine
 from crossover.training.training_objectives import Microbatch
 
 
@@ -59,9 +60,9 @@ def test_steps_and_evaluations_are_timed_with_the_masks_of_the_examples(
     cell, arm = study.cells[0], study.arm("ar")
     parts: list[Microbatch] = []
     evaluated: list[bool] = []
-    loss, forward = step_timing.TrainEngine.backward, Transformer.forward
+    loss, forward = TrainEngine.backward, Transformer.forward
 
-    def backward(self: step_timing.TrainEngine, part: Microbatch, slots: slice) -> object:
+    def backward(self: TrainEngine, part: Microbatch, slots: slice) -> object:
         parts.append(part)
         return loss(self, part, slots)
 
@@ -69,7 +70,7 @@ def test_steps_and_evaluations_are_timed_with_the_masks_of_the_examples(
         evaluated.append(named.get("documents_BL") is not None)
         return forward(self, *given, **named)  # type: ignore[arg-type]  # as they came
 
-    monkeypatch.setattr(step_timing.TrainEngine, "backward", backward)
+    monkeypatch.setattr(TrainEngine, "backward", backward)
     for examples, masked in ((whole_examples(study), False), (packed_examples(study, [5] * 99), True)):
         parts.clear()
         Stepper(study, cell_model(study, cell), arm, examples).time()
