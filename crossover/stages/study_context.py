@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 from crossover.registry import AnyRegistry, open_registry
 from crossover.settings import get_settings
 from crossover.stages.study_text import resolve_study
 from crossover.stages.sweep_results import tuned_study
-from crossover.stages.tokenizer_record import recall_tokenizer
+from crossover.stages.tokenizer_record import recalled_tokenizer
 from crossover.stages.workspace import Workspace
 from crossover.storage import ArtifactStore
 from crossover.study.study_config import StudyConfig
@@ -49,10 +49,11 @@ def open_study(study: str | StudyConfig, workspace: str, registry: str = "") -> 
     """
     config = study if isinstance(study, StudyConfig) else resolve_study(study)
     place = Workspace(workspace)
-    recall_tokenizer(config.data.tokenizer, place.store)
-    config = tuned_study(config, place.store)
-    place.claim(config)
-    url = registry or get_settings().registry
-    with open_registry(url) as opened:
+    with ExitStack() as stack:
+        stack.enter_context(recalled_tokenizer(config.data.tokenizer, place.store))
+        config = tuned_study(config, place.store)
+        place.claim(config)
+        url = registry or get_settings().registry
+        opened = stack.enter_context(open_registry(url))
         opened.register_study(name=config.name, digest=config.digest, config=config.model_dump(mode="json"))
         yield StudyContext(config, place, opened, url)

@@ -6,6 +6,9 @@ dataset is prepared nothing reads the file or the Hub again, and a file that has
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from crossover.errors import DataError
 from crossover.files import digest_of
 from crossover.storage import ANY, ArtifactStore
@@ -26,6 +29,23 @@ def recall_tokenizer(name: str, store: ArtifactStore) -> None:
     if name.startswith("hf:"):
         document = store.read_document(_place(name))
         know_tokenizer(name, TokenizerFacts(**document.value) if document else None)
+
+
+@contextmanager
+def recalled_tokenizer(name: str, store: ArtifactStore) -> Iterator[None]:
+    """`recall_tokenizer` while the context is open: a process may have several workspaces open."""
+    before = known_tokenizer(name)
+    recall_tokenizer(name, store)
+    try:
+        yield
+    finally:
+        know_tokenizer(name, before)
+
+
+def copy_tokenizer(name: str, source: ArtifactStore, target: ArtifactStore) -> None:
+    """Give one workspace what another one was prepared with."""
+    if document := source.read_document(_place(name)):
+        target.write_document(_place(name), document.value, replaces=ANY)
 
 
 def record_tokenizer(study: StudyConfig, store: ArtifactStore, revision: str) -> None:

@@ -26,6 +26,8 @@ from crossover.stages.reuse import plan_reuse
 from crossover.stages.stage_manifests import DatasetRef, Group, RunLoss, SweepLosses
 from crossover.stages.study_context import StudyContext, open_study
 from crossover.stages.sweep_results import FOLDER, keep_results
+from crossover.stages.tokenizer_record import copy_tokenizer
+from crossover.storage import open_store
 from crossover.study.identity import RunId
 from crossover.study.study_config import StudyConfig
 from crossover.study.sweep_study import METRIC, sweep_digest, sweep_of, with_results
@@ -161,7 +163,9 @@ def _results(study: StudyConfig, losses: Sequence[RunLoss]) -> list[TuningResult
 def _open_sweep(context: StudyContext) -> Iterator[StudyContext]:
     """The sweep of a study, in its own workspace."""
     sweep, _ = sweep_of(context.study)
-    with open_study(sweep, f"{context.workspace.uri}/{FOLDER}", context.registry_url) as opened:
+    place = f"{context.workspace.uri}/{FOLDER}"
+    copy_tokenizer(context.study.data.tokenizer, context.store, open_store(place))
+    with open_study(sweep, place, context.registry_url) as opened:
         yield opened
 
 

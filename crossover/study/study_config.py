@@ -199,6 +199,12 @@ class StudyConfig(StudyPart):
             raise ValueError(
                 f"data.validation_tokens: {self.data.validation_tokens} is less than one example of {length} tokens"
             )
+        if (self.training.decay_steps or self.training.decay_shape != "linear") and not any(
+            (self.arm(arm).schedule or self.training.schedule) == "wsd" for arm in self.arms
+        ):
+            raise ValueError(
+                "training.schedule: decay_steps and decay_shape are of wsd, which no arm has; set it, or leave them out"
+            )
         for arm in self.arms:
             try:
                 self.training_of(arm)

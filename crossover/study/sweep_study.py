@@ -8,12 +8,17 @@ from crossover.errors import StudyError
 from crossover.files import digest_of
 from crossover.study.arms import Recipe
 from crossover.study.study_config import StudyConfig
-from crossover.study.study_digests import DATASET_VERSION, TRAINING_VERSION
+from crossover.study.study_digests import COMPARISON_VERSION, DATASET_VERSION, TRAINING_VERSION
 from crossover.study.tuning_config import Setting, TuningResult
 from crossover.tokenization.tokenizer_file import tokenizer_identity
 
 METRIC = "validation_bpb"
 """What settings are chosen by: exact for AR, a bound over the same masks for every setting of a DLM."""
+
+LONGEST = 48
+"""Characters of an arm's name in the names of what it tries; longer ones are cut and numbered."""
+SWEEP_VERSION = 1
+"""Raise when the same sweep would measure other losses: for the measurement itself, or a default that decides it."""
 
 
 def sweep_of(study: StudyConfig) -> tuple[StudyConfig, dict[str, tuple[str, Setting]]]:
@@ -22,10 +27,10 @@ def sweep_of(study: StudyConfig) -> tuple[StudyConfig, dict[str, tuple[str, Sett
     Only the held-out loss is measured, at the study's checkpoints.
     """
     variants, recipes = {}, {}
-    for arm in study.tuned_arms:
+    for place, arm in enumerate(study.tuned_arms):
         own = study.recipes.get(arm) or Recipe()
         for number, (rate, decay) in enumerate(study.tuning.settings):
-            name = f"{arm[:48]}-tried-{number}"
+            name = f"{arm if len(arm) <= LONGEST else f'{arm[: LONGEST - 3]}-{place}'}-tried-{number}"
             changes = {"base": own.base or arm, "learning_rate": rate}
             changes |= {} if decay is None else {"weight_decay": decay}
             variants[name] = (arm, (rate, decay))
@@ -52,13 +57,14 @@ def sweep_digest(study: StudyConfig) -> str:
 
     That is the data, the smallest budget, the first model, the tuned arms with their settings, the training, how the
     held-out loss is measured, and the sweep's seeds. Fields at their default are left out, so that a later release with
-    more of them takes the results of this one.
+    more of them takes the results of this one. Files of the corpus and of task packs are not looked at: where they
+    change, remove the results.
     """
     sweep, variants = sweep_of(study)
     fields = sweep.model_dump(mode="json", exclude_defaults=True, exclude={"name", "question", "analysis"})
     return digest_of(
         {
-            "versions": [DATASET_VERSION, TRAINING_VERSION],
+            "versions": [DATASET_VERSION, COMPARISON_VERSION, TRAINING_VERSION, SWEEP_VERSION],
             "tokenizer": tokenizer_identity(study.data.tokenizer),
             "sweep": fields,
             "arms": [[arm, *setting] for arm, setting in variants.values()],

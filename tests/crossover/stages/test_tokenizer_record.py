@@ -13,10 +13,11 @@ from crossover.report.data_card import card_markdown, data_card
 from crossover.stages.prepare_stage import prepare_stage
 from crossover.stages.reuse import plan_reuse
 from crossover.stages.study_context import open_study
+from crossover.stages.tune_stage import plan_sweep
 from crossover.stages.workspace import Workspace
 from crossover.study.study_config import StudyConfig
 from crossover.tokenization import tokenizer_file
-from crossover.tokenization.tokenizer_file import know_tokenizer
+from crossover.tokenization.tokenizer_file import know_tokenizer, known_tokenizer
 from crossover.training.run_spec import cell_model
 from tests.crossover.stages.trained_study import edited, run_stages
 from tests.crossover.tokenization.hub_cache import COMMIT, cache_tokenizer
@@ -66,7 +67,8 @@ def test_nothing_is_read_again_once_the_dataset_is_prepared(
         patch.setattr("crossover.stages.prepare_stage.check_tokenizer", lambda study: None)
         know_tokenizer(study.data.tokenizer, None)
         run_stages(study, str(tmp_path / "ws"))
-        assert cell_model(study, study.cells[0]).vocab_size == ROWS
+        with open_study(study, str(tmp_path / "ws")):
+            assert cell_model(study, study.cells[0]).vocab_size == ROWS
 
 
 def test_prepare_says_that_the_file_has_changed(tiny_study: StudyConfig, tmp_path: Path) -> None:
@@ -83,3 +85,17 @@ def test_prepare_says_that_the_file_has_changed(tiny_study: StudyConfig, tmp_pat
     assert prepare(study, tmp_path / "other").tokenizer.digest != dataset.tokenizer.digest
     sentencepiece_file(tmp_path / "file")
     assert prepare(study, tmp_path / "ws").manifest == dataset.manifest
+
+
+def test_a_sweep_takes_the_tokenizer_of_its_study(tiny_study: StudyConfig, tmp_path: Path) -> None:
+    path = sentencepiece_file(tmp_path / "file")
+    tuning = {"learning_rates": [0.001, 0.01], "seeds": [7]}
+    study = edited(with_name(tiny_study, f"hf:{path}"), lambda raw: raw.update(tuning=tuning))
+    prepare(study, tmp_path / "ws")
+    path.unlink()
+    with open_study(study, str(tmp_path / "ws")) as context:
+        known = known_tokenizer(study.data.tokenizer)
+        groups = plan_sweep(context, prepare_stage(context))
+        assert len(groups) == 4
+        assert known is not None and known_tokenizer(study.data.tokenizer) == known, "the sweep is another workspace"
+    assert known_tokenizer(study.data.tokenizer) is None

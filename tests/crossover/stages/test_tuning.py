@@ -254,6 +254,14 @@ def test_runs_that_were_trained_before_a_sweep_was_asked_for_are_not_taken_for_t
     assert len(plan_reuse(with_tuning(study), store).new_runs) == 4
 
 
+def test_arms_with_long_names_that_begin_alike_are_both_tried(tiny_study: StudyConfig) -> None:
+    first, second = "a" * 60 + "-1", "a" * 60 + "-2"
+    plan = tiny_study.analysis.model_dump() | {"baseline": first, "candidate": second, "tuned": ()}
+    recipes = {first: {"base": "ar"}, second: {"base": "dlm"}}
+    study = changed(with_tuning(tiny_study), arms=(first, second), recipes=recipes, analysis=plan)
+    assert [arm for arm, _ in sweep_of(study)[1].values()] == [first, first, second, second]
+
+
 def test_the_sweep_links_the_dataset_of_its_study(tiny_study: StudyConfig, tmp_path: Path) -> None:
     with open_study(with_tuning(tiny_study, seeds=(7,)), str(tmp_path / "ws")) as context:
         groups = plan_sweep(context, prepare_stage(context))

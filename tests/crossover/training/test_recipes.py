@@ -42,6 +42,8 @@ def write_stand_in(cache: Path) -> None:
     (folder / "refs").mkdir()
     (folder / "refs" / "main").write_text("abc")
     (folder / "snapshots" / "abc" / "tokenizer.json").write_text(json.dumps(value))
+    names = {f"{kind}_token": "<|endoftext|>" for kind in ("bos", "eos")}
+    (folder / "snapshots" / "abc" / "tokenizer_config.json").write_text(json.dumps(names))
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from crossover.study.study_config import StudyConfig
 from crossover.study.study_parts import TrainingConfig
 from crossover.training.run_schedule import learning_rate, run_schedule
 
@@ -102,3 +103,12 @@ def test_other_schedules_have_no_branches(schedule: str) -> None:
     assert (path.steps, path.trunk_steps, path.branch_starts, path.milestones) == (40, 40, {}, (3, 9, 40))
     assert [path.steps_before(step) for step in (0, 3, 40)] == [0, 3, 40]
     assert path.branches_at(3) == ()
+
+
+def test_a_decay_without_wsd_is_refused(tiny_study: StudyConfig) -> None:
+    fields = tiny_study.model_dump()
+    fields["training"] |= {"decay_steps": 5, "schedule": "constant"}
+    with pytest.raises(ValidationError, match=r"training\.schedule: decay_steps and decay_shape are of wsd"):
+        StudyConfig.model_validate(fields)
+    arm = {"ar": {"schedule": "wsd"}}
+    assert StudyConfig.model_validate(fields | {"recipes": arm}).training_of("ar").decay_steps == 5
