@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from crossover.registry import AnyRegistry, open_registry
@@ -49,11 +49,10 @@ def open_study(study: str | StudyConfig, workspace: str, registry: str = "") -> 
     """
     config = study if isinstance(study, StudyConfig) else resolve_study(study)
     place = Workspace(workspace)
-    with ExitStack() as stack:
-        stack.enter_context(recalled_tokenizer(config.data.tokenizer, place.store))
+    with recalled_tokenizer(config.data.tokenizer, place.store):
         config = tuned_study(config, place.store)
         place.claim(config)
         url = registry or get_settings().registry
-        opened = stack.enter_context(open_registry(url))
-        opened.register_study(name=config.name, digest=config.digest, config=config.model_dump(mode="json"))
-        yield StudyContext(config, place, opened, url)
+        with open_registry(url) as opened:
+            opened.register_study(name=config.name, digest=config.digest, config=config.model_dump(mode="json"))
+            yield StudyContext(config, place, opened, url)
