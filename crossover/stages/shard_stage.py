@@ -9,13 +9,14 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from crossover.data.dataset_digests import dataset_digest
 from crossover.data.shards.shard_files import MANIFEST
 from crossover.data.shards.shard_plan import ShardSource, plan_shards, shard_number
 from crossover.data.shards.shard_processes import make_shards
-from crossover.errors import StorageError, StudyError
+from crossover.errors import DataError, StorageError, StudyError
 from crossover.progress import emit, events_wanted
 from crossover.stages.study_context import StudyContext
 from crossover.study.data_config import DataConfig
@@ -83,8 +84,7 @@ def finished_shards(context: StudyContext, of: int = 1) -> list[Path]:
         WorkspaceError, StorageError: a shard cannot be written or fetched.
     """
     data, store = context.study.data, context.store
-    local = store.path(SHARDS).glob(f"*/{MANIFEST}")
-    found = {name.rpartition("/")[2] for name in store.names(SHARDS)} | {path.parent.name for path in local}
+    found = _found(context, MANIFEST)
     sources = _plan(data, of, found)
     missing = [source for source in sources if source.name not in found or not _fetched(context, _name(source))]
     make_shards(data, missing, store.path(SHARDS))
@@ -92,9 +92,23 @@ def finished_shards(context: StudyContext, of: int = 1) -> list[Path]:
 
 
 def delete_shards(context: StudyContext) -> None:
-    """Delete all shards, here and in the store, finished or not."""
-    if context.store.names(SHARDS) or context.store.path(SHARDS).exists():
-        context.store.delete(SHARDS)
+    """Delete the shards of the study's corpus, here and in the store, finished or not; those of other settings stay."""
+    found = _found(context)
+    counts = {number[1] for number in map(shard_number, found) if number}
+    try:
+        own = {source.name for count in counts for source in plan_shards(context.study.data, count)}
+    except (DataError, StorageError):
+        return  # the corpus is gone, which the dataset does not need: these may be of any settings
+    for name in found & own:
+        context.store.delete(f"{SHARDS}/{name}")
+    with suppress(OSError):  # others stay in it, or there is none
+        context.store.path(SHARDS).rmdir()
+
+
+def _found(context: StudyContext, file: str = "") -> set[str]:
+    """Names of the shards in the store, and of the folders on this machine, or those with such a file."""
+    stored = {name.rpartition("/")[2] for name in context.store.names(SHARDS)}
+    return stored | {path.name for path in context.store.path(SHARDS).glob("*") if (path / file).exists()}
 
 
 def _name(source: ShardSource) -> str:

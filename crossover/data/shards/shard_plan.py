@@ -15,7 +15,7 @@ from crossover.files import digest_of
 from crossover.progress import MEBIBYTE
 from crossover.study.data_config import DataConfig
 
-SHARD_VERSION = 1
+SHARD_VERSION = 2
 """Raise when the same files and settings would give another shard."""
 SHARD_BYTES = 64 * MEBIBYTE
 """Of stored files, from which on a corpus has two shards where nobody says how many."""
@@ -24,7 +24,7 @@ MOST_SHARDS = 256
 _DECIDED_LATER = frozenset(
     ("tokenizer", "sequence_length", "packing", "attention", "resample", "validation_fraction", "validation_tokens")
 )
-"""Settings that no shard depends on; those of a section follow the merge: `contamination`."""
+"""Settings that no shard depends on; those of a section follow the merge: `contamination`, and tiers."""
 
 Files = tuple[SourceFile, ...] | None
 """Of one source; None for all of a source that is not files."""
@@ -95,7 +95,8 @@ def _cut(files: Sequence[SourceFile] | None, of: int) -> list[Files]:
 
 
 def _digest(data: DataConfig, files: tuple[Files, ...], number: int, of: int) -> str:
-    values = data.model_dump(mode="json", exclude={*_DECIDED_LATER, "contamination"})
+    values = data.model_dump(mode="json", exclude={*_DECIDED_LATER, "contamination", "quality"})
+    values["scores"] = data.quality.column if data.quality.scorer == "column" else ""
     values["deduplication"] = [data.deduplication.exact, _signature(data)]
     listing = [None if part is None else [[file.place, file.size, file.version] for file in part] for part in files]
     return digest_of({"version": SHARD_VERSION, "data": values, "shard": [number, of], "files": listing})

@@ -81,6 +81,8 @@ class _Workers:
             while running:
                 for connection in wait(list(running), _POLL_SECONDS):
                     self._hear(connection, running)  # type: ignore[arg-type]  # only connections are waited for
+                if self._failures:
+                    following.value = len(wanted)  # one that the system ended could not say so itself
                 self.advance(sum(read) - self._shown)
                 self._shown = sum(read)
         finally:
@@ -165,11 +167,18 @@ def _changed(data: DataConfig) -> DataError:
 
 
 def _ended(code: int) -> WorkspaceError:
-    cause = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+    if code < 0:
+        problem = f"was ended ({signal.Signals(-code).name}); the machine may lack memory"
+        remedy = (
+            "run again, which goes on from the finished shards, with fewer processes: CROSSOVER_PARALLELISM times "
+            "CROSSOVER_THREADS"
+        )
+    else:
+        problem = f"ended with code {code}; its own error is above"
+        remedy = "correct that; in Python, call this from a file, below `if __name__ == '__main__':`"
     return WorkspaceError(
         "workspace.process-ended",
         field="data.source",
-        problem=f"a process that reads the corpus was ended ({cause}); the machine may lack memory",
-        remedy="run again, which goes on from the finished shards, with fewer processes: CROSSOVER_PARALLELISM times "
-        "CROSSOVER_THREADS",
+        problem=f"a process that reads the corpus {problem}",
+        remedy=remedy,
     )

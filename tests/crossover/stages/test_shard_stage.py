@@ -245,6 +245,22 @@ def test_the_verb_writes_a_shard(study: StudyConfig, tmp_path: Path, capsys: pyt
     assert not (out / SHARDS).exists()
 
 
+def test_shards_of_another_study_stay(study: StudyConfig, tmp_path: Path) -> None:
+    data = study.data.model_copy(update={"longest_document": 70_000})
+    edited, out = study.model_copy(update={"data": data}), tmp_path / "ws"
+    with open_study(study, str(out)) as context:
+        shard_stage(context, "1/2")
+    with open_study(edited, str(out)) as context:
+        kept = shard_stage(context, "1/3")
+    with open_study(study, str(out)) as context:
+        prepare_stage(context)
+        assert [f"{SHARDS}/{path.name}" for path in (out / SHARDS).iterdir()] == [kept]
+    (tmp_path / "in").rename(tmp_path / "moved")
+    with open_study(study, str(out)) as context:
+        prepare_stage(context)  # whose they are cannot be told without the corpus, which is not needed otherwise
+        assert (out / kept).exists()
+
+
 def test_the_number_of_shards_is_checked() -> None:
     with pytest.raises(StudyError, match="data_shards"):
         check_shards(0)
