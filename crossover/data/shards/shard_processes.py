@@ -168,17 +168,17 @@ def _changed(data: DataConfig) -> DataError:
 
 def _ended(code: int) -> WorkspaceError:
     if code < 0:
-        problem = f"was ended ({signal.Signals(-code).name}); the machine may lack memory"
-        remedy = (
-            "run again, which goes on from the finished shards, with fewer processes: CROSSOVER_PARALLELISM times "
-            "CROSSOVER_THREADS"
+        return WorkspaceError(
+            "workspace.process-ended",
+            field="data.source",
+            problem=f"a process that reads the corpus was ended ({signal.Signals(-code).name}); the machine may lack "
+            "memory",
+            remedy="run again, which goes on from the finished shards, with fewer processes: CROSSOVER_PARALLELISM "
+            "times CROSSOVER_THREADS",
         )
-    else:
-        problem = f"ended with code {code}; its own error is above"
-        remedy = "correct that; in Python, call this from a file, below `if __name__ == '__main__':`"
     return WorkspaceError(
-        "workspace.process-ended",
+        "workspace.process-failed",
         field="data.source",
-        problem=f"a process that reads the corpus {problem}",
-        remedy=remedy,
+        problem=f"a process that reads the corpus ended with exit code {code}; its own error is above",
+        remedy="correct that; in Python, call this from a file, below `if __name__ == '__main__':`",
     )

@@ -90,10 +90,15 @@ def test_workers_end_with_the_process_that_started_them(how: signal.Signals, tmp
         process.stderr.close()
 
 
-def test_a_worker_that_the_system_ends_is_an_error_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A worker that cannot even be imported ends with an exit code and says nothing on its pipe."""
+@pytest.mark.parametrize(
+    ("end", "words"), [("os._exit(9)", "exit code 9; its own"), ("os.kill(os.getpid(), 9)", "SIGKILL.*may lack memory")]
+)
+def test_a_worker_that_ends_is_an_error_of_the_user(
+    end: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that cannot even be imported says nothing on its pipe."""
     data = DataConfig(source=f"jsonl:{write_corpus(tmp_path / 'in')}", bad_documents="skip")
-    (tmp_path / "sitecustomize.py").write_text("import os, sys\nif '--multiprocessing-fork' in sys.argv: os._exit(9)\n")
+    (tmp_path / "sitecustomize.py").write_text(f"import os, sys\nif '--multiprocessing-fork' in sys.argv: {end}\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    with pytest.raises(WorkspaceError, match=r"exit code 9.*run again"):
+    with pytest.raises(WorkspaceError, match=words):
         make_shards(data, plan_shards(data, 2), tmp_path / "out", 2)
