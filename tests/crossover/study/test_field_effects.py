@@ -82,6 +82,9 @@ CHANGES: dict[str, Any] = {
 FIXED = {"data.tokenizer"}
 """Fields of one allowed value; what they decide is held once there is a second one."""
 
+OF_WSD = {"training.decay_fraction", "training.decay_steps", "training.decay_shape"}
+"""Fields of this schedule, without which they are refused or decide nothing."""
+
 
 def leaves(model: type[BaseModel], prefix: str = "") -> dict[str, Any]:
     """The fields of a study by dotted name, with their annotations."""
@@ -171,7 +174,8 @@ def test_every_field_is_in_the_table() -> None:
 
 @pytest.mark.parametrize("field", sorted(set(FIELD_EFFECTS) - FIXED))
 def test_a_changed_field_makes_anew_what_the_table_says(field: str) -> None:
-    study = parse_study(yaml.safe_dump(BASE))
+    schedule = {"schedule": "wsd"} if field in OF_WSD else {}
+    study = parse_study(yaml.safe_dump(BASE | {"training": BASE["training"] | schedule}))
     assert effects(study, changed(study, field)) == FIELD_EFFECTS[field]
 
 

@@ -25,14 +25,14 @@ def train_and_lose(folder: Path, how: Literal["dies", "sleeps"], lost: int) -> N
     """Train; in step 3 one rank does not come. The others write what they raise to a file."""
 
     def advance(self: Trainer, state: object) -> None:
-        if self.world.rank == lost and state.step + 1 == LOST_STEP:  # type: ignore[attr-defined]
+        if self.world.rank == lost and state.step + 1 == LOST_STEP:  # type: ignore[attr-defined]  # a _State
             if how == "dies":
                 os._exit(9)
             time.sleep(3 * SECONDS)
             os._exit(0)
-        real(self, state)  # type: ignore[arg-type]
+        real(self, state)  # type: ignore[arg-type]  # as above
 
-    real, Trainer._advance = Trainer._advance, advance  # type: ignore[method-assign]
+    real, Trainer._advance = Trainer._advance, advance  # type: ignore[method-assign]  # replaced for the test
     distributed.COLLECTIVE_TIMEOUT = timedelta(seconds=SECONDS)
     attendance.WARNED_AT = 0.5
     try:

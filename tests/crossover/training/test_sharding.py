@@ -33,7 +33,7 @@ def train_on_two_nodes(folder: Path, stop: bool) -> None:
         assert weight.device_mesh.shape == (2, 2)
         assert 3 * weight.to_local().numel() > weight.numel()  # half of it, not a quarter
 
-    real, TrainEngine.apply = TrainEngine.apply, apply  # type: ignore[method-assign]
+    real, TrainEngine.apply = TrainEngine.apply, apply  # type: ignore[method-assign]  # replaced for the test
     os.environ["LOCAL_WORLD_SIZE"] = "2"
     if stop:
         child.train_until_a_signal(folder, "dlm", 3, STOPPED)
@@ -75,11 +75,11 @@ def check_accumulation(folder: Path) -> None:
     """Train; after each microbatch every gradient is this process's rows."""
 
     def backward(self: TrainEngine, *arguments: object) -> torch.Tensor:
-        nll = real(self, *arguments)  # type: ignore[arg-type]
+        nll = real(self, *arguments)  # type: ignore[arg-type]  # passed on as they came
         assert len(self.slots) == 4
         for parameter in self.parameters.values():
             assert isinstance(parameter.grad, DTensor)
-            assert parameter.grad.to_local().shape == parameter.to_local().shape  # type: ignore[attr-defined]
+            assert parameter.grad.to_local().shape == parameter.to_local().shape  # type: ignore[attr-defined]  # a DTensor
         return nll
 
     real, TrainEngine.backward = TrainEngine.backward, backward  # type: ignore[method-assign,assignment]  # replaced for the test
