@@ -24,6 +24,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,8 @@ from crossover.tokenization.subword_tokenizer import SubwordTokenizer
 LENGTH = 1024
 ROWS = 8192
 SAMPLE_BYTES = 20_000_000
+POOL = 100_000_000
+"""Characters of the source from which further documents are drawn."""
 TARGETS = {"datasets.map": 1.5, "datatrove": 1.0}
 TOKENS_A_SECOND, BATCH = 1_000_000, 32
 """A step of training that reading may delay by 1 %."""
@@ -166,16 +169,9 @@ def merge(folder: Path) -> None:
         prepare_dataset(config.model_copy(update={"data": data}), corpus, Path(out) / "dataset")
 
 
-def _shard_table(folder: Path, size: int, repeats: int) -> None:
-    lines = (folder / "input.jsonl").read_bytes().splitlines(keepends=True)
-    parts, count = folder / "parts", 4 * available_cores()
-    parts.mkdir()
-    for number in range(count):
-        part = lines[number * len(lines) // count : (number + 1) * len(lines) // count]
-        (parts / f"{number:03}.jsonl").write_bytes(b"".join(part))
-    del lines
+def _shard_table(folder: Path, size: int, repeats: int, fewest: int) -> None:
     rows = []
-    for workers in range(1, available_cores() + 1):
+    for workers in range(fewest, available_cores() + 1):
         found = [measure(f"shards {workers}", folder, "bytes") for _ in range(repeats)]
         rows.append((f"shards, {workers} processes", found))
     rows.append(("merge", [measure("merge", folder, "bytes") for _ in range(repeats)]))
@@ -196,23 +192,25 @@ PEERS: dict[str, Callable[[Path, str], int]] = {
 }
 
 
-def write_input(folder: Path, source: str, megabytes: float) -> int:
-    """The input as one file and in two shards, and a BPE tokenizer of its beginning; returns bytes of text."""
-    shards = folder / "shards"
-    shards.mkdir()
-    size, number, sample = 0, 0, list[str]()
-    with (
-        (folder / "input.jsonl").open("w") as file,
-        (shards / "0.jsonl").open("w") as a,
-        (shards / "1.jsonl").open("w") as b,
-    ):
-        for text in _texts(source):
+def write_input(folder: Path, source: str, megabytes: float, parts: int = 0) -> int:
+    """The input as one file and in two shards, or in so many parts, and a BPE tokenizer of its beginning.
+
+    Returns:
+        Bytes of text.
+    """
+    size, sample = 0, list[str]()
+    names = [f"parts/{part:03}.jsonl" for part in range(parts)] or ["shards/0.jsonl", "shards/1.jsonl"]
+    (folder / names[0]).parent.mkdir()
+    with ExitStack() as stack:
+        files = [stack.enter_context((folder / name).open("w")) for name in names]
+        every = None if parts else stack.enter_context((folder / "input.jsonl").open("w"))
+        for number, text in enumerate(_texts(source)):
+            line = json.dumps({"text": text}) + "\n"
             for _ in range(2 if number % 50 == 49 else 1):
-                line = json.dumps({"text": text}) + "\n"
-                file.write(line)
-                (a if number % 2 else b).write(line)
+                files[number % len(files)].write(line)
+                if every is not None:
+                    every.write(line)
                 size += len(text.encode())
-            number += 1
             if size < SAMPLE_BYTES:
                 sample.append(text)
             if size >= megabytes * 1e6:
@@ -223,16 +221,20 @@ def write_input(folder: Path, source: str, megabytes: float) -> int:
 
 
 def _texts(source: str) -> Iterator[str]:
-    """Documents of a few kilobytes; where the source is too short it is read again, each document with a number."""
-    draw, again = np.random.default_rng(0), 0
+    """Documents of a few kilobytes; where the source ends, further ones of pieces of 8 lines, drawn at random."""
+    draw, pieces, held = np.random.default_rng(0), list[str](), 0
+    for _, text, _ in documents(DataConfig(source=source), SourceCounts()):
+        start = 0
+        while start < len(text):
+            end = start + int(draw.integers(500, 8000))
+            yield text[start:end]
+            start = end
+        if held < POOL:
+            lines = text.splitlines(keepends=True)
+            pieces += ["".join(lines[i : i + 8]) for i in range(0, len(lines), 8)]
+            held += len(text)
     while True:
-        for _, text, _ in documents(DataConfig(source=source), SourceCounts()):
-            start = 0
-            while start < len(text):
-                end = start + int(draw.integers(500, 8000))
-                yield (f"{again}\n" if again else "") + text[start:end]
-                start = end
-        again += 1
+        yield "".join(pieces[i] for i in draw.integers(0, len(pieces), int(draw.integers(2, 24))))
 
 
 def measure(peer: str, folder: Path, tokenizer: str) -> tuple[float, int, int]:
@@ -252,6 +254,7 @@ def main() -> int:
     parser.add_argument("--megabytes", type=float, default=100)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--shards", action="store_true", help="measure shards and their merge")
+    parser.add_argument("--fewest", type=int, default=1, help="processes that --shards begins with")
     parser.add_argument("--peer", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--tokenizer", help=argparse.SUPPRESS)
@@ -260,10 +263,10 @@ def main() -> int:
         return _one(options)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        size = write_input(folder, options.source, options.megabytes)
+        size = write_input(folder, options.source, options.megabytes, 4 * available_cores() if options.shards else 0)
         print(f"{size / 1e6:,.0f} MB of text, {available_cores()} cores, {options.repeats} rounds\n")
         if options.shards:
-            _shard_table(folder, size, options.repeats)
+            _shard_table(folder, size, options.repeats, options.fewest)
             return 0
         for tokenizer in ("bytes", "bpe"):
             peers = [peer for peer in PEERS if tokenizer == "bpe" or peer != "datatrove"]
