@@ -4,9 +4,10 @@
 
 A GPU is measured by `benchmarks.gpu`, with the cases of this file.
 
-Peers are the same shape as a transformers Llama and as litgpt's GPT (`pip install litgpt lightning`; left out where it
-is not installed), each with the same fused AdamW, gradient clipping and random tokens. Every case runs in a process of
-its own: warm-up steps, then the median of timed ones. Prints Markdown tables.
+Peers are the same shape as a transformers Llama, as a Qwen3, which has our QK-norm too, and as litgpt's GPT (`pip
+install litgpt lightning`; left out where it is not installed), each with the same fused AdamW, gradient clipping and
+random tokens. Every case runs in a process of its own: warm-up steps, then the median of timed ones. Prints Markdown
+tables.
 """
 
 from __future__ import annotations
@@ -47,7 +48,9 @@ def main() -> int:
         print(json.dumps(_case(json.loads(options.case))))
         return 0
     print(f"{available_cores()} cores, {platform.machine()}, torch {torch.__version__}\n")
-    cases: list[Shape] = [{"peer": "llama", "precision": kind, "compile": False} for kind in ("fp32", "bf16")]
+    cases: list[Shape] = [
+        {"peer": peer, "precision": kind, "compile": False} for peer in ("llama", "qwen3") for kind in ("fp32", "bf16")
+    ]
     if importlib.util.find_spec("litgpt"):
         cases.append({"peer": "litgpt", "precision": "fp32", "compile": False})
     cases += [
@@ -150,21 +153,25 @@ def _peer(case: Shape) -> tuple[Callable[[], None], float]:
     length, batch, vocab = int(case["length"]), int(case["batch"]), int(case["vocab"])
     shape = preset(str(case["model"]), vocab_size=vocab, max_length=length)
     model: torch.nn.Module
-    if case["peer"] == "llama":
-        from transformers import LlamaConfig, LlamaForCausalLM
+    if case["peer"] in ("llama", "qwen3"):
+        from transformers import LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
-        llama = LlamaForCausalLM(
-            LlamaConfig(
-                vocab_size=vocab,
-                hidden_size=shape.hidden_size,
-                intermediate_size=shape.intermediate_size,
-                num_hidden_layers=shape.num_layers,
-                num_attention_heads=shape.num_heads,
-                max_position_embeddings=2 * length,
-                tie_word_embeddings=False,
-            )
-        )
-        model, logits_of = llama, lambda tokens: llama(input_ids=tokens).logits
+        fields: dict[str, Any] = {
+            "vocab_size": vocab,
+            "hidden_size": shape.hidden_size,
+            "intermediate_size": shape.intermediate_size,
+            "num_hidden_layers": shape.num_layers,
+            "num_attention_heads": shape.num_heads,
+            "num_key_value_heads": shape.num_heads,
+            "head_dim": shape.head_dim,
+            "max_position_embeddings": 2 * length,
+            "tie_word_embeddings": False,
+        }
+        if case["peer"] == "llama":
+            model = LlamaForCausalLM(LlamaConfig(**fields))
+        else:
+            model = Qwen3ForCausalLM(Qwen3Config(**fields))
+        logits_of = lambda tokens: model(input_ids=tokens).logits  # noqa: E731 - the other peer is such a function itself
     else:
         from litgpt import GPT, Config  # type: ignore[import-not-found]  # is installed for the comparison alone
 
