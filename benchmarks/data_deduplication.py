@@ -27,6 +27,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from benchmarks.peak_memory import PeakMemory
 from crossover.data.deduplication.near_duplicates import NearDuplicates
 from crossover.data.sources import SourceCounts, documents
 from crossover.data.split_corpus import read_corpus
@@ -197,7 +198,7 @@ class Outcome(NamedTuple):
     seconds: float
     cpu_seconds: float
     megabytes: float
-    """Peak memory of its largest process."""
+    """Peak memory of its largest process, as `PeakMemory` has it."""
 
 
 def _run(folder: Path, *arguments: str) -> Outcome:
@@ -205,10 +206,11 @@ def _run(folder: Path, *arguments: str) -> Outcome:
     child = subprocess.Popen([sys.executable, "-m", "benchmarks.data_deduplication", "--folder", folder, *arguments])
     began = time.perf_counter()
     _, status, usage = os.wait4(child.pid, 0)
+    seconds = time.perf_counter() - began
     if status:
         sys.exit(f"{arguments} failed")
-    first = json.loads((folder / "first.json").read_text())
-    return Outcome(first, time.perf_counter() - began, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+    first, peak = json.loads((folder / "outcome.json").read_text())
+    return Outcome(first, seconds, usage.ru_utime + usage.ru_stime, peak / 1e6)
 
 
 def _print(folder: Path, outcomes: dict[str, Outcome], workers: int) -> None:
@@ -237,11 +239,12 @@ def main() -> None:
     parser.add_argument("--tool", choices={**TOOLS, **READING})
     options = parser.parse_args()
     if options.tool:
+        memory = PeakMemory()
         first = {**TOOLS, **READING}[options.tool](options.folder, options.workers)
-        (options.folder / "first.json").write_text(json.dumps(first))
+        (options.folder / "outcome.json").write_text(json.dumps((first, memory.peak())))
     elif options.folder:
         _write(options.folder, options.source, options.megabytes, options.workers)
-        (options.folder / "first.json").write_text("[]")
+        (options.folder / "outcome.json").write_text("[[], 0]")
     else:
         with tempfile.TemporaryDirectory() as name:
             workers = ("--workers", str(options.workers))

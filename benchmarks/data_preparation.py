@@ -15,13 +15,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
-import resource
 import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -31,6 +28,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.calibration.detectors import markdown
+from benchmarks.peak_memory import PeakMemory
 from crossover.data.cleaning.normalisation import normalise
 from crossover.data.dataset import Dataset
 from crossover.data.prepare_dataset import prepare_dataset
@@ -292,8 +290,7 @@ def _line(peer: str, rows: list[tuple[float, int, int]], size: int, own: float) 
 
 
 def _one(options: argparse.Namespace) -> int:
-    memory = _Peak()
-    memory.start()
+    memory = PeakMemory()
     began = time.perf_counter()
     tokens, (kind, _, workers) = 0, options.peer.partition(" ")
     if options.peer in PEERS:
@@ -303,27 +300,8 @@ def _one(options: argparse.Namespace) -> int:
     else:
         merge(options.folder)
     seconds = time.perf_counter() - began
-    peak = max(memory.bytes, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024)
-    print(json.dumps((seconds, peak, tokens)))
+    print(json.dumps((seconds, memory.peak(), tokens)))
     return 0
-
-
-class _Peak(threading.Thread):
-    """The most anonymous memory of this process, looked at twenty times a second.
-
-    Pages of mapped files, which the system takes back when it needs them, are no part of it; and ru_maxrss would begin
-    with what this process's parent held when it started it (Linux).
-    """
-
-    def __init__(self) -> None:
-        super().__init__(daemon=True)
-        self.bytes = 0
-
-    def run(self) -> None:
-        while True:
-            status = Path("/proc/self/status").read_text()
-            self.bytes = max(self.bytes, 1024 * int(re.search(r"RssAnon:\s+(\d+) kB", status)[1]))  # type: ignore[index]  # Linux always says it
-            time.sleep(0.05)
 
 
 def _reading(folder: Path) -> None:

@@ -151,7 +151,14 @@ def _examples(study: StudyConfig, store: ArtifactStore, *, has_dataset: bool) ->
         rows = dataset.train(max(study.grid.unique_tokens), quality=study.cells[-1].quality)
         return dataset_examples(study, rows, dataset.manifest.document_end)
     try:
-        return packed_examples(study, check_budget(study))
+        lengths = check_budget(study)
+        if study.grid.quality or study.data.quality.tier != "all":
+            print(
+                "note: budgets were compared with the most that a tier of quality may hold; what it does hold is known "
+                "once `crossover prepare` has scored the documents",
+                file=sys.stderr,
+            )
+        return packed_examples(study, lengths)
     except DataError as error:
         if error.code != "data.missing":
             raise

@@ -3,7 +3,8 @@
 A target is such a document or item. N-grams are of words as `shingles` has them. Those that more than ten targets
 hold (licences, templates) say nothing of one and are left out; a target of nothing else cannot be checked.
 Memory: up to 80 bytes for each n-gram of the targets, of which the first `MOST_NGRAMS` are all compared, and of more
-one in 2, 4, 8, ... by its hash.
+one in 2, 4, 8, ... by its hash. Of a sample, less than `LEAST_HITS` n-grams make no document contaminated, and a
+target that so many could not make a share of is not checked.
 Shapes: N distinct n-grams of the targets, E entries (an n-gram of a target), F n-grams found in a batch of documents.
 """
 
@@ -27,6 +28,8 @@ COMMON = 10
 """Targets that may share an n-gram before it is left out."""
 MOST_NGRAMS = 1 << 23
 """N-grams of one kind of targets that are held in memory."""
+LEAST_HITS = 3
+"""N-grams of a sample that a contaminated document holds: one or two may be a phrase that the sample fell on."""
 _BATCH = 1 << 18
 """Characters that are hashed at once; one document is never cut."""
 
@@ -66,6 +69,8 @@ class Targets:
         self._ngrams_N = ngrams[kept]
         self._starts = np.concatenate([[0], np.cumsum(counts[kept])])
         self._lengths = np.bincount(self._owners_E, minlength=len(self._names))
+        self._least = LEAST_HITS if self._sampled > 1 else 1
+        self._compared = overlap * self._lengths > self._least - 1
         self._held_N = np.zeros(len(self._ngrams_N), dtype=np.bool_)
         self._bits = max(3, (8 * len(self._ngrams_N)).bit_length())
         self._filter = np.zeros(1 << self._bits, dtype=np.bool_)
@@ -119,9 +124,11 @@ class Targets:
             ngrams: how many it has.
             found: those that are the targets', along N.
         """
-        owners, held = np.unique(self._owners_of(np.unique(found)), return_counts=True)
-        share = held / self._lengths[owners]
-        if share.max() < self._overlap and self._sampled * len(found) < self._overlap * ngrams:
+        distinct = np.unique(found)
+        owners, held = np.unique(self._owners_of(distinct), return_counts=True)
+        share = np.where(self._compared[owners], held / self._lengths[owners], 0)
+        its_own = len(distinct) >= self._least and self._sampled * len(found) >= self._overlap * ngrams
+        if share.max() < self._overlap and not its_own:
             return False
         self._contaminated += 1
         if len(self._examples) < NAMES:
@@ -136,18 +143,17 @@ class Targets:
         """What was found."""
         held = np.flatnonzero(self._held_N)
         of_target = np.bincount(self._owners_of(held), minlength=len(self._lengths))
-        compared = self._lengths > 0
         return OverlapCounts(
             target=self._kind,
             ngram=self._size,
             texts=len(self._names),
             short_texts=self._short,
-            unchecked_texts=int((~compared).sum()) - self._short,
+            unchecked_texts=int((~self._compared).sum()) - self._short,
             ngrams=len(self._ngrams_N),
             common_ngrams=self._common,
             sampled=self._sampled,
             ngrams_in_training=len(held),
-            texts_in_training=int((of_target[compared] >= self._overlap * self._lengths[compared]).sum()),
+            texts_in_training=int((self._compared & (of_target >= self._overlap * self._lengths)).sum()),
             contaminated=self._contaminated,
             dropped=self.dropped,
             examples=tuple(self._examples),

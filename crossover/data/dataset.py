@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler
 from crossover.counter_rng import Stream, generator
 from crossover.data.cleaning.cleaning_counts import CleaningCounts, Histogram
 from crossover.data.overlap_counts import NearCounts, OverlapCounts, overlap_lines, overlap_warnings
+from crossover.data.row_sample import Rows, RowSample
 from crossover.data.sources.source_counts import SourceReport
 from crossover.errors import DataError
 from crossover.files import digest_of, read_json, verify_files
@@ -210,14 +211,14 @@ class Dataset:
         """Of the ids."""
         return read_tokenizer(self.folder)
 
-    def train(self, unique_tokens: int, seed: int = 0, quality: str = "") -> NDArray[np.unsignedinteger]:
-        """Examples (n, L) of a budget: a prefix of its tier's, or of the seed's own order of them, copied to memory."""
+    def train(self, unique_tokens: int, seed: int = 0, quality: str = "") -> Rows:
+        """Examples (n, L) of a budget: a prefix of its tier's, or of the seed's own order of them."""
         count = self.manifest.budget(unique_tokens, quality).examples
         rows = self._rows(TRAIN, self.manifest.train_examples)[self.manifest.rows(quality)]
         if not self.manifest.resampled:
             return rows[:count]
         order = generator(seed, Stream.RESAMPLING).permutation(len(rows))
-        return np.asarray(rows[order[:count]])
+        return RowSample(rows, order[:count].copy())  # a view would hold the whole order
 
     def validation(self) -> NDArray[np.unsignedinteger]:
         """Held-out examples (n, L)."""

@@ -43,7 +43,7 @@ class OverlapCounts(_Counts):
     short_texts: int
     """Texts of fewer words than an n-gram, which are not compared."""
     unchecked_texts: int = 0
-    """Texts whose n-grams are all left out, so that nobody knows whether they stand in the training documents."""
+    """Texts with no n-gram to compare, or too few of a sample: nobody knows whether training documents hold them."""
     ngrams: int
     """Distinct n-grams of the texts."""
     common_ngrams: int
@@ -88,7 +88,7 @@ def overlap_lines(near: NearCounts, contamination: tuple[OverlapCounts, ...], he
         dropped = f", {counts.dropped:,} documents dropped" if counts.dropped else ""
         short = f", {counts.short_texts:,} shorter" if counts.short_texts else ""
         unchecked = counts.unchecked_texts
-        short += f", {unchecked:,} whose n-grams are all left out, not checked" if unchecked else ""
+        short += f", {unchecked:,} with too few n-grams to compare, not checked" if unchecked else ""
         short += f", one n-gram in {counts.sampled} compared" if counts.sampled > 1 else ""
         short += f", {counts.common_ngrams:,} common n-grams left out" if counts.common_ngrams else ""
         yield (
@@ -108,8 +108,8 @@ def overlap_warnings(near: NearCounts, contamination: tuple[OverlapCounts, ...])
     for counts in contamination:
         if unchecked := counts.unchecked_texts:
             yield (
-                f"{unchecked:,} of {counts.texts:,} {counts.target} hold only n-grams that are left out, as many of "
-                "them share those or as n-grams are sampled: whether they stand in the training documents is not known."
+                f"{unchecked:,} of {counts.texts:,} {counts.target} have too few n-grams to compare, as many of them "
+                "share the others or as n-grams are sampled: whether they stand in the training documents is not known."
             )
         if counts.texts and counts.short_texts == counts.texts:
             yield (

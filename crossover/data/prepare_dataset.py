@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from crossover.counter_rng import Stream, generator
 from crossover.data.cleaning.cleaning_counts import Histogram
+from crossover.data.cleaning.normalisation import text_bytes
 from crossover.data.dataset import (
     MANIFEST,
     TRAIN,
@@ -33,7 +34,7 @@ from crossover.data.dataset import (
 from crossover.data.dataset_digests import corpus_digest, dataset_digest
 from crossover.data.domain_cloze import HeldOut, build_items
 from crossover.data.packing import PackedExamples
-from crossover.data.quality_tiers import TIERS
+from crossover.data.quality_tiers import TIERS, most_tokens_of_tier
 from crossover.data.sources import SourceCounts, SourceReport
 from crossover.data.split_corpus import SplitCorpus, distinct_documents
 from crossover.data.task_items import TaskItems, write_cloze_items
@@ -139,23 +140,32 @@ def prepare_cloze(study: StudyConfig, dataset: Dataset, corpus: SplitCorpus, fol
 def check_budget(study: StudyConfig) -> list[int]:
     """Read a corpus until it has yielded the tokens of the largest budget. Nothing is written.
 
+    Which documents a tier of quality holds is known once all are scored. A budget of tiers is compared with the most
+    that one may hold, so that the preparation may still refuse it.
+
     Returns:
         Tokens of each training document that was read, its end included.
 
     Raises:
         DataError: it has fewer, or cannot be read.
     """
-    length, tokens = study.data.sequence_length, 0
-    lengths: list[int] = []
+    length, rows = study.data.sequence_length, max(study.grid.unique_tokens) // study.data.sequence_length
+    tier = next((tier for tier in study.grid.quality if tier in TIERS), "")
+    of_tier = bool(tier) or study.data.quality.tier in TIERS
+    lengths, sizes, tokens = list[int](), list[int](), 0
     tokenizer = named_tokenizer(study.data.tokenizer) or BYTES  # a subword tokenizer yields no more tokens than bytes
     with closing(distinct_documents(study.data, SourceCounts())) as corpus:
         for document in corpus:
             if not document.held_out:
                 lengths.append(len(tokenizer.encode(document.text)) + 1)
+                sizes.append(text_bytes(document.text))
                 tokens += lengths[-1]
-                if tokens // length >= max(study.grid.unique_tokens) // length:
+                if tokens // length >= (len(TIERS) * (rows + 1) if of_tier else rows):
                     return lengths
-    raise _budget_error(study, tokens // length)
+    held = (most_tokens_of_tier(lengths, sizes) if of_tier else tokens) // length
+    if held < rows:
+        raise _budget_error(study, held, " at most (a tier is a third of the text)" if of_tier else "", tier)
+    return lengths
 
 
 def _budget_error(study: StudyConfig, examples: int, left_out: str = "", tier: str = "") -> DataError:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import lzma
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from functools import lru_cache
@@ -91,7 +92,7 @@ def find_pack(name: str, folder: Path, field: str = EVALUATED) -> Pack:
             if not isinstance(fields, dict):
                 raise ValueError("is not a mapping of fields")
             base = fields.pop("base", None)
-            fields = (catalogue()[base] if base else {}) | fields
+            fields = (catalogue()[str(base)] if base else {}) | fields
         else:
             fields = dict(catalogue()[name])
         return validate_fields(Pack, {"name": name} | fields)
@@ -177,29 +178,38 @@ def _from_file(pack: Pack, folder: Path, field: str) -> Iterator[Document]:
             problem=f"{path} does not exist",
             remedy="put the file there, or set CROSSOVER_TASKS to its folder",
         )
-    if digest_of_file(path) != f"sha256:{pack.sha256}":
-        raise DataError(
-            "tasks.wrong-digest",
-            field=f"{field}: {pack.name}",
-            problem=f"{path} does not have the SHA-256 {pack.sha256}",
-            remedy="get the file again, or describe your own version of it with its digest",
-        )
-    with path.open("rb") as stored, closing(unpacked(path.name, stored)) as lines:
-        for number, line in enumerate(lines, start=1):
-            try:
-                document = json.loads(line)
-            except (ValueError, EOFError, lzma.LZMAError) as error:
-                raise _malformed(pack, number, field) from error
-            if not isinstance(document, dict):
-                raise _malformed(pack, number, field)
-            yield document
+    number = 0
+    try:
+        if digest_of_file(path) != f"sha256:{pack.sha256}":
+            raise DataError(
+                "tasks.wrong-digest",
+                field=f"{field}: {pack.name}",
+                problem=f"{path} does not have the SHA-256 {pack.sha256}",
+                remedy="get the file again, or describe your own version of it with its digest",
+            )
+        with path.open("rb") as stored, closing(unpacked(path.name, stored)) as lines:
+            for number, line in enumerate(lines, start=1):
+                yield _document(pack, number, line, field)
+    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise _malformed(pack, f"cannot be read after line {number} ({reason})", field) from error
 
 
-def _malformed(pack: Pack, line: int, field: str) -> DataError:
+def _document(pack: Pack, number: int, line: bytes, field: str) -> Document:
+    try:
+        document = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise _malformed(pack, f"line {number} is not a JSON object", field) from error
+    if not isinstance(document, dict):
+        raise _malformed(pack, f"line {number} is not a JSON object", field)
+    return document
+
+
+def _malformed(pack: Pack, problem: str, field: str) -> DataError:
     return DataError(
         "tasks.malformed",
         field=f"{field}: {pack.name}",
-        problem=f"{pack.file} line {line} is not a JSON object",
+        problem=f"{pack.file} {problem}",
         remedy="correct the file and its digest",
     )
 
@@ -217,10 +227,11 @@ def _from_hub(pack: Pack, field: str) -> Iterator[Document]:
     try:
         rows = load_dataset(pack.hub, pack.subset or None, split=pack.split, revision=pack.revision)
     except (OSError, ValueError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise DataError(
             "tasks.hub-unreachable",
             field=f"{field}: {pack.name}",
-            problem=f"{pack.hub} cannot be loaded from the Hugging Face hub ({str(error).splitlines()[0]})",
+            problem=f"{pack.hub} cannot be loaded from the Hugging Face hub ({reason})",
             remedy="check the name, the revision and the network, or use a file",
         ) from error
     yield from rows

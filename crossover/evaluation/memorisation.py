@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from crossover.data.row_sample import RowSample
 from crossover.decoding import Generation
 from crossover.decoding.generate_text import generate
 from crossover.model.transformer import Transformer
@@ -38,7 +39,7 @@ class Extraction(NamedTuple):
     """Number of passages; fewer than requested where examples cut characters or contain special tokens."""
 
 
-def extraction(model: Transformer, examples_nL: Tokens, passages: int) -> Extraction:
+def extraction(model: Transformer, examples_nL: Tokens | RowSample, passages: int) -> Extraction:
     """Prompt with the first half of passages, decode the second half greedily, and compare.
 
     Args:
@@ -61,7 +62,7 @@ def extraction(model: Transformer, examples_nL: Tokens, passages: int) -> Extrac
     return Extraction(float(correct.all(axis=1).mean()), float(correct.mean()), len(correct))
 
 
-def _plain_text(tokenizer: Tokenizer, examples_nL: Tokens, half: int, passages: int) -> list[Tokens]:
+def _plain_text(tokenizer: Tokenizer, examples_nL: Tokens | RowSample, half: int, passages: int) -> list[Tokens]:
     """Evenly spaced examples without special tokens whose first half is valid UTF-8."""
     stride = max(1, len(examples_nL) // (8 * max(1, passages)))
     candidates = []
@@ -80,7 +81,7 @@ def _is_text(tokenizer: Tokenizer, tokens_L: Tokens) -> bool:
     return True
 
 
-def overlap(texts: Sequence[Tokens], examples_nL: Tokens, n: int) -> float:
+def overlap(texts: Sequence[Tokens], examples_nL: Tokens | RowSample, n: int) -> float:
     """Fraction of the texts' n-grams that occur in the examples; NaN when no text has n tokens.
 
     The examples are streamed, so that memory is bounded by the texts. N-grams are compared by 64-bit hashes: for Q

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from crossover.data.row_sample import Rows
 from crossover.errors import StudyError
 from crossover.evaluation.evaluation_records import Measurement
 from crossover.evaluation.memorisation import extraction, overlap
@@ -27,7 +28,7 @@ Value = tuple[str, float, int]
 
 
 def measure_writing(
-    model: Transformer, train_nL: NDArray[np.uint16], held_out_nL: NDArray[np.uint16], config: EvaluationConfig
+    model: Transformer, train_nL: Rows, held_out_nL: NDArray[np.uint16], config: EvaluationConfig
 ) -> list[Measurement]:
     """Measure the samples of one model and its extraction of training text.
 
@@ -52,9 +53,7 @@ def measure_writing(
     return [_measurement(name, value, draws) for name, value, draws in values if math.isfinite(value)]
 
 
-def _extraction(
-    model: Transformer, train_nL: NDArray[np.uint16], held_out_nL: NDArray[np.uint16], passages: int
-) -> Iterator[Value]:
+def _extraction(model: Transformer, train_nL: Rows, held_out_nL: NDArray[np.uint16], passages: int) -> Iterator[Value]:
     for prefix, examples in (("", train_nL), ("heldout_", held_out_nL)):
         result = extraction(model, examples, passages)
         yield f"{prefix}extraction_rate", result.exact, result.passages
@@ -62,7 +61,7 @@ def _extraction(
 
 
 def _samples(
-    model: Transformer, train_nL: NDArray[np.uint16], held_out_nL: NDArray[np.uint16], config: EvaluationConfig
+    model: Transformer, train_nL: Rows, held_out_nL: NDArray[np.uint16], config: EvaluationConfig
 ) -> Iterator[Value]:
     length = train_nL.shape[1]
     samples = write_samples(model, config.samples, length)

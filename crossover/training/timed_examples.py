@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from crossover.data.row_sample import Rows
 from crossover.study.study_config import StudyConfig
 from crossover.tokenization.tokenizer import BYTES
 
@@ -62,7 +63,7 @@ def packed_examples(study: StudyConfig, lengths: Sequence[int]) -> TimedExamples
     return TimedExamples(rows_NL, BYTES.eos, "examples packed of documents of the corpus's lengths")
 
 
-def dataset_examples(study: StudyConfig, rows_NL: NDArray[np.unsignedinteger], end: int | None) -> TimedExamples:
+def dataset_examples(study: StudyConfig, rows_NL: Rows, end: int | None) -> TimedExamples:
     """Rows of the study's own dataset, from all over it.
 
     Args:

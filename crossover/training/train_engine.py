@@ -17,6 +17,7 @@ import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor
 
+from crossover.data.row_sample import Rows
 from crossover.errors import StudyError
 from crossover.model.mixture_of_experts import ROUTER_STATISTICS, Experts
 from crossover.model.model_config import ModelConfig
@@ -195,7 +196,7 @@ class TrainEngine:
                 copies[name] = value.to("cpu", copy=True)
         return copies
 
-    def gradients(self, step: int, batch: Batch, examples: NDArray[np.unsignedinteger]) -> StepLosses:
+    def gradients(self, step: int, batch: Batch, examples: Rows) -> StepLosses:
         """Set the parameters' gradients to those of the global batch's mean loss.
 
         Args:
@@ -223,7 +224,7 @@ class TrainEngine:
         statistics = dict(zip(ROUTER_STATISTICS, router, strict=True)) if router else None
         return StepLosses(nll_value, norm_value, data_seconds, statistics)
 
-    def _own_sum(self, step: int, batch: Batch, examples: NDArray[np.unsignedinteger]) -> tuple[list[Tensor], float]:
+    def _own_sum(self, step: int, batch: Batch, examples: Rows) -> tuple[list[Tensor], float]:
         """What `backward` returns, summed over microbatches, then, unless sharded, gradients; and data seconds."""
         data_seconds, sums = 0.0, TreeSum()
         for slots in self.slots:

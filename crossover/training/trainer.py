@@ -14,9 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
+from crossover.data.row_sample import Rows
 from crossover.errors import CheckpointError
 from crossover.settings import get_settings
 from crossover.termination import Terminated, deferring_termination, termination_requested
@@ -90,7 +88,7 @@ class Trainer:
     def __init__(
         self,
         spec: RunSpec,
-        examples: NDArray[np.unsignedinteger],
+        examples: Rows,
         folder: Path,
         recorder: Recorder,
         on_step: Callable[[int, int, float], None] = lambda step, total, loss: None,

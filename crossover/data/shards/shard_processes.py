@@ -20,7 +20,8 @@ from typing import Any
 
 from crossover.data.shards.shard_files import Advance, write_shard
 from crossover.data.shards.shard_plan import ShardSource, plan_shards
-from crossover.errors import DataError, WorkspaceError
+from crossover.data.sources.bad_documents import changed_error
+from crossover.errors import WorkspaceError
 from crossover.progress import MEBIBYTE, byte_meter
 from crossover.settings import get_settings
 from crossover.study.data_config import DataConfig
@@ -134,7 +135,7 @@ def _work(
             number, name = wanted[place]
             source = sources[number - 1]
             if source.name != name:
-                raise _changed(data)
+                raise changed_error(f"a file of {data.source_label}")
             write_shard(data, source, folder / name, advance, threads=1)
     except Exception as error:
         with following.get_lock():
@@ -155,15 +156,6 @@ def _end_with_parent() -> None:
     if parent is not None:
         parent.join()
         os._exit(1)
-
-
-def _changed(data: DataConfig) -> DataError:
-    return DataError(
-        "data.changed",
-        field="data.source",
-        problem=f"files of {data.source_label} were changed while it was read",
-        remedy="let their writer finish, and run again",
-    )
 
 
 def _ended(code: int) -> WorkspaceError:

@@ -108,3 +108,17 @@ def bad_document_error(problem: str, fault: str) -> DataError:
         problem=problem,
         remedy="correct the line, or set data.bad_documents to skip",
     )
+
+
+def changed_error(what: str) -> DataError:
+    """The error of files that change while they are read.
+
+    Args:
+        what: the file, or some file of a source.
+    """
+    return DataError(
+        "data.changed",
+        field="data.source",
+        problem=f"{what} was changed while it was read",
+        remedy="let its writer finish, and run again",
+    )

@@ -18,6 +18,8 @@ ALWAYS_ALLOWED = 64 * MEBIBYTE
 """Bytes that every file may become."""
 _STEP = 1 << 16
 """Bytes that are unpacked at once."""
+_XZ = b"\xfd7zXZ\0"
+_AFTER_ITS_END = "something else stands after its end"
 
 
 def kind_of(name: str) -> str:
@@ -47,11 +49,44 @@ def unpacked(name: str, stored: BinaryIO) -> BinaryIO:
     if suffix == ".gz":
         inner = cast(BinaryIO, gzip.open(stored, "rb"))
     elif suffix == ".xz":
-        inner = cast(BinaryIO, lzma.open(stored, "rb"))
+        inner = cast(BinaryIO, _XzStreams(stored))
     else:
         arrow = optional_module("pyarrow")
         inner = arrow.CompressedInputStream(arrow.PythonFile(stored, "r"), "zstd")
     return cast(BinaryIO, io.BufferedReader(_Bounded(inner, max(ALWAYS_ALLOWED, MOST_EXPANSION * size)), MEBIBYTE))
+
+
+class _XzStreams:
+    """The streams of an `.xz` file, one after the other; `lzma.open` ends without a word where it finds none."""
+
+    def __init__(self, stored: BinaryIO) -> None:
+        self._stored, self._stream = stored, lzma.LZMADecompressor()
+
+    def read1(self, most: int) -> bytes:
+        while True:
+            if self._stream.eof:
+                packed = self._next_stream()
+                if not packed:
+                    return b""
+                self._stream = lzma.LZMADecompressor(lzma.FORMAT_XZ)
+            else:
+                packed = self._stored.read(_STEP) if self._stream.needs_input else b""
+                if self._stream.needs_input and not packed:
+                    raise EOFError("it ends within a stream")
+            if piece := self._stream.decompress(packed, most):
+                return piece
+
+    def _next_stream(self) -> bytes:
+        """What stands after a stream and its padding of zeros; nothing at the end of the file."""
+        packed = self._stream.unused_data.lstrip(b"\0")
+        while not packed and (block := self._stored.read(_STEP)):
+            packed = block.lstrip(b"\0")
+        if not _XZ.startswith(packed[: len(_XZ)]):
+            raise EOFError(_AFTER_ITS_END)
+        return packed
+
+    def close(self) -> None:
+        """The file is its opener's."""
 
 
 class _Bounded(io.RawIOBase):
@@ -88,7 +123,7 @@ class _Bounded(io.RawIOBase):
         except gzip.BadGzipFile as error:
             if not self._given or "Not a gzipped" not in str(error):
                 raise
-            self._tear = OSError("something else stands after its end")
+            self._tear = OSError(_AFTER_ITS_END)
         if filled:
             return b""
         raise self._tear

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, Protocol, TypeVar
 
 from crossover.data.cleaning.normalisation import normalise
 from crossover.data.document_spool import NO_ATTRIBUTES, SCORE, Document
-from crossover.data.sources.bad_documents import BadDocument, bad_document_error, not_utf8
+from crossover.data.sources.bad_documents import BadDocument, bad_document_error, changed_error, not_utf8
 from crossover.data.sources.column_documents import arrow_rows, parquet_rows
 from crossover.data.sources.hub_datasets import HubReader
 from crossover.data.sources.packed_files import unpacked
@@ -96,7 +96,7 @@ class FileReader:
                 if file.changed():
                     raise ChangedError(file.place)
             except ChangedError as error:
-                raise _changed(file) from error
+                raise changed_error(file.place) from error
             except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
                 if isinstance(error, OSError) and error.errno is not None:
                     raise _unreadable(file, error) from error
@@ -236,15 +236,6 @@ def _unreadable(file: SourceFile, error: OSError) -> DataError:
         field="data.source",
         problem=f"{file.place} cannot be read ({error})",
         remedy="check the file and its permissions",
-    )
-
-
-def _changed(file: SourceFile) -> DataError:
-    return DataError(
-        "data.changed",
-        field="data.source",
-        problem=f"{file.place} was changed while it was read",
-        remedy="let its writer finish, and run again",
     )
 
 

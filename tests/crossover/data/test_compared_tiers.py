@@ -11,7 +11,8 @@ import pytest
 from numpy.typing import NDArray
 
 from crossover.data.dataset import Budget, Dataset
-from crossover.data.quality_tiers import TIERS
+from crossover.data.prepare_dataset import check_budget
+from crossover.data.quality_tiers import TIERS, most_tokens_of_tier, tiers_of
 from crossover.data.split_corpus import read_corpus
 from crossover.errors import DataError
 from crossover.report.data_card import card_markdown, data_card
@@ -68,7 +69,7 @@ def test_a_cell_is_trained_on_documents_of_its_tier_alone(
     assert max(expected["high"]) < min(expected["medium"]) <= max(expected["medium"]) < min(expected["low"])
     for tier in tiers:
         for seed in (0, 1):
-            largest = dataset.train(640, seed, tier)
+            largest = np.asarray(dataset.train(640, seed, tier))
             assert largest.shape == (640 // LENGTH, LENGTH)
             assert numbers(largest) and numbers(largest) <= expected[tier]
             np.testing.assert_array_equal(dataset.train(320, seed, tier), largest[: 320 // LENGTH])
@@ -118,6 +119,38 @@ def test_a_budget_above_a_tier_names_the_tier_and_what_it_holds(
     with pytest.raises(DataError, match=f"the tier medium holds {held:,}.*leave medium out of grid.quality") as raised:
         prepare(study, tmp_path / "more")
     assert (raised.value.code, raised.value.field) == ("data.budget-too-large", "grid.unique_tokens")
+
+
+@pytest.mark.parametrize("where", ["grid", "data"])
+def test_a_plan_refuses_budgets_that_no_tier_can_hold(
+    tiny_study: StudyConfig, graded: Path, tmp_path: Path, where: str
+) -> None:
+    def of(tokens: int) -> StudyConfig:
+        if where == "grid":
+            return study_of(tiny_study, graded, ["medium", "all"], unique_tokens=[tokens])
+        quality = {"scorer": "column", "column": "meta.score", "tier": "medium"}
+        return study_of(tiny_study, graded, [], {"quality": quality}, unique_tokens=[tokens])
+
+    manifest = prepare(of(320), tmp_path / "d").manifest
+    held = manifest.tiers[0].available_tokens if where == "grid" else manifest.available_tokens
+    check_budget(of(held))
+    most = held + 2 * 105  # a document more, and its share of the end
+    for more in (most, 2 * held):
+        with pytest.raises(DataError, match=r"at most \(a tier is a third of the text\)") as raised:
+            check_budget(of(more // LENGTH * LENGTH + LENGTH))
+        assert raised.value.field == "grid.unique_tokens"
+        assert ("leave medium out" in raised.value.remedy) == (where == "grid")
+
+
+def test_no_tier_holds_more_than_is_said() -> None:
+    draw = np.random.default_rng(0)
+    for _ in range(200):
+        sizes = draw.integers(1, 10 ** draw.integers(1, 5), draw.integers(1, 40))
+        tokens = 1 + (sizes * draw.uniform(0.2, 1, len(sizes))).astype(np.int64)
+        tiers = tiers_of(draw.random(len(sizes)), sizes)
+        assert max(np.bincount(tiers, weights=tokens)) <= most_tokens_of_tier(tokens.tolist(), sizes.tolist())
+    alike = most_tokens_of_tier([101] * 300, [100] * 300)
+    assert 101 * 100 <= alike <= 101 * 102
 
 
 def test_equal_numbers_are_ranked_without_regard_to_their_order(

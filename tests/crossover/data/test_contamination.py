@@ -83,20 +83,19 @@ def test_a_text_of_common_ngrams_alone_is_said_to_be_unchecked() -> None:
     quiz = counts["quiz"]
     assert (quiz.texts, quiz.short_texts, quiz.unchecked_texts, quiz.texts_in_training) == (12, 1, 1, 0)
     [line] = overlap_lines(NearCounts(), (quiz,), 0)
-    assert "1 shorter, 1 whose n-grams are all left out, not checked, 28 common n-grams left out" in line
+    assert "1 shorter, 1 with too few n-grams to compare, not checked, 28 common n-grams left out" in line
     [warning] = overlap_warnings(NearCounts(), (quiz,))
-    assert warning.startswith("1 of 12 quiz hold only n-grams") and "is not known" in warning
+    assert warning.startswith("1 of 12 quiz have too few n-grams to compare") and "is not known" in warning
     _, counts = check([licence], [text(50)], quiz=items[:COMMON])
     assert counts["quiz"].unchecked_texts == 0 and counts["quiz"].texts_in_training > 0
     assert "unchecked_texts" in quiz.model_dump() and "unchecked_texts" not in counts["quiz"].model_dump()  # digests
 
 
-def test_texts_of_which_no_ngram_is_in_the_sample_are_unchecked_not_short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(contamination, "MOST_NGRAMS", 50)
-    _, counts = check([text(50)], [text(14) for _ in range(100)])
+def test_texts_with_too_few_ngrams_in_the_sample_are_unchecked_not_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contamination, "MOST_NGRAMS", 200)
+    _, counts = check([text(50)], [text(400), *(text(14) for _ in range(100))])
     held_out = counts[HELD_OUT]
-    assert (held_out.sampled, held_out.short_texts) == (4, 0)
-    assert 100 - held_out.ngrams <= held_out.unchecked_texts < 100
+    assert (held_out.sampled, held_out.short_texts, held_out.unchecked_texts) == (4, 0, 100)
 
 
 def test_a_task_of_sentences_shorter_than_an_ngram_is_no_clean_one() -> None:
@@ -152,3 +151,19 @@ def test_all_texts_of_an_item_are_looked_for(tmp_path: Path) -> None:
     digest = digest_of_file(tmp_path / "p.jsonl").removeprefix("sha256:")
     pack = Pack(name="p", format="multiple-choice", licence="none", file="p.jsonl", sha256=digest)
     assert list(item_texts(pack, tmp_path)) == [("p:1", "What is\na\nb\nc")]
+
+
+@pytest.mark.parametrize("sampled", [8, 64])
+def test_a_sample_of_the_ngrams_leaves_clean_documents(monkeypatch: pytest.MonkeyPatch, sampled: int) -> None:
+    """Each training document quotes twenty words of one of the held-out ones."""
+    held_out = [text(400) for _ in range(200)]
+    training = [f"{text(200)} {' '.join(source.split()[100:120])} {text(200)}" for source in held_out]
+    short = [f"{' '.join(source.split()[100:114])} {text(40)}" for source in held_out]
+    assert not any(check([*training, *short], held_out, "drop")[0])
+    monkeypatch.setattr(contamination, "MOST_NGRAMS", 200 * 388 // sampled + 500)
+    dropped, counts = check([*training, *short, *held_out], held_out, "drop")
+    found = counts[HELD_OUT]
+    assert found.sampled == sampled
+    assert not any(dropped[:400])
+    assert sum(dropped[400:]) >= 200 - found.unchecked_texts > 100
+    assert found.texts_in_training == 0

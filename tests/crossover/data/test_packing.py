@@ -1,5 +1,6 @@
 """From documents to examples: nothing is lost but what fills no example, and seeds draw samples of their own."""
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from crossover.counter_rng import Stream, generator
 from crossover.data.packing import packed
 from crossover.study.study_config import StudyConfig
 from crossover.tokenization.tokenizer import EOS
@@ -82,3 +84,32 @@ def test_seeds_draw_nested_samples_of_their_own(tiny_study: StudyConfig, tmp_pat
     assert not np.array_equal(samples[1], samples[2])
     same = prepare(changed(study, data={"resample": False}), tmp_path / "e")
     np.testing.assert_array_equal(same.train(1280, 0), same.train(1280, 1))
+
+
+def test_a_sample_of_a_seed_is_no_copy_of_its_tokens(tiny_study: StudyConfig, tmp_path: Path) -> None:
+    """8 bytes for each example stay in memory, and while it is drawn 8 for each example of the corpus."""
+    length, budget = 256, 65536
+    for number in range(100):
+        (tmp_path / f"{number}.txt").write_text(f"{number} is a number\n" * 100)
+    data: dict[str, object] = {"source": f"text:{tmp_path}/*.txt", "resample": True}
+    data |= {"sequence_length": length, "validation_tokens": length}
+    study = changed(tiny_study, data=data, grid={"unique_tokens": [budget]}, evaluation={"tasks": []})
+    dataset = prepare(study, tmp_path / "d")
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        sample = dataset.train(budget, 1)
+        held, peak = (used - before for used in tracemalloc.get_traced_memory())
+    finally:
+        tracemalloc.stop()
+    rows, every = budget // length, dataset.manifest.train_examples
+    objects = 8 << 10
+    assert held < 8 * rows + objects < rows * length
+    assert peak < 8 * (rows + every) + objects
+    whole = np.fromfile(dataset.folder / "train.bin", dtype=sample.dtype).reshape(-1, length)
+    expected = whole[generator(1, Stream.RESAMPLING).permutation(len(whole))[:rows]]
+    assert (len(sample), sample.shape) == (rows, expected.shape)
+    for chosen in (np.array([3, 0, 3]), slice(2, 20, 3), slice(None)):
+        read = sample[chosen]
+        np.testing.assert_array_equal(read, expected[chosen], strict=True)
+    np.testing.assert_array_equal(np.asarray([*sample]), expected)

@@ -6,6 +6,7 @@ import gzip
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from crossover.cli import main
@@ -78,7 +79,8 @@ def test_two_tiers_of_real_text_go_through_all_stages(
 
     (folder,) = (workspace / "datasets").glob("*/train.bin")
     dataset = Dataset.open(folder.parent)
-    texts = {tier: dataset.tokenizer.decode(dataset.train(1024, 0, tier).ravel().tolist()) for tier in ("low", "high")}
+    rows = {tier: np.asarray(dataset.train(1024, 0, tier)) for tier in ("low", "high")}
+    texts = {tier: dataset.tokenizer.decode(rows_NL.ravel().tolist()) for tier, rows_NL in rows.items()}
     longest = {tier: sum(map(len, text.splitlines())) / len(text.splitlines()) for tier, text in texts.items()}
     assert longest["high"] > longest["low"], "the score decides what is trained on"
 

@@ -45,7 +45,7 @@ evaluation: {{points: 2, cloze_items: 4}}
     )
     with read_corpus(study.data, tmp_path / "scratch") as corpus:
         dataset = prepare_dataset(study, corpus, tmp_path)
-    tokens, held_out = dataset.train(2048), dataset.validation()
+    tokens, held_out = np.asarray(dataset.train(2048)), dataset.validation()
     assert (tokens[:, -1] == EOS).all()
     spec = RunSpec(study=study, cell=study.cells[0], arm=arm, seed=0)
     Trainer(spec, tokens, tmp_path / "run", NoRecorder()).run()

@@ -126,18 +126,33 @@ def test_an_altered_page_is_found_where_the_writer_left_checksums(tmp_path: Path
         read(f"parquet:{tmp_path}/x.parquet")
 
 
-PACKED = {".gz": gzip.compress(LINES), ".zst": zstandard.compress(LINES)}
+PACKED = {".gz": gzip.compress(LINES), ".xz": lzma.compress(LINES), ".zst": zstandard.compress(LINES)}
+
+
+@pytest.mark.parametrize("suffix", PACKED)
+def test_packed_files_that_were_put_together_are_read_to_the_end(suffix: str, tmp_path: Path, read: Read) -> None:
+    padding = b"" if suffix == ".zst" else bytes(8)
+    (tmp_path / f"x.jsonl{suffix}").write_bytes(PACKED[suffix] * 2 + padding + (PACKED[suffix] + padding) * 2)
+    assert read(f"jsonl:{tmp_path}/x.jsonl{suffix}")[0] == TEXTS * 4
+
+
+@pytest.mark.parametrize("suffix", PACKED)
+def test_a_tear_in_the_second_of_two_packed_files_is_named(suffix: str, tmp_path: Path, read: Read) -> None:
+    for missing in (1, len(PACKED[suffix]) - 3):
+        (tmp_path / f"x.jsonl{suffix}").write_bytes((PACKED[suffix] * 2)[:-missing])
+        with pytest.raises(DataError, match=rf"x\.jsonl{suffix} cannot be read"):
+            read(f"jsonl:{tmp_path}/x.jsonl{suffix}")
 
 
 def test_what_stands_after_the_end_is_named_and_the_documents_before_it_are_used(tmp_path: Path, read: Read) -> None:
-    (tmp_path / "x.jsonl.gz").write_bytes(PACKED[".gz"] + b"garbage at the end")
-    (tmp_path / "y.jsonl.zst").write_bytes(PACKED[".zst"] + b"garbage at the end")
-    for name in ("x.jsonl.gz", "y.jsonl.zst"):
-        with pytest.raises(DataError, match=f"{name} cannot be read"):
-            read(f"jsonl:{tmp_path}/{name}")
-    texts, counts = read(f"jsonl:{tmp_path}/x.jsonl.gz", bad_documents="skip")
-    assert (texts, counts.skipped.counts) == (TEXTS, {"unreadable": 1})
-    assert "something else stands after its end" in next(SourceReport.of(counts).lines())
+    for suffix, packed in PACKED.items():
+        (tmp_path / f"x.jsonl{suffix}").write_bytes(packed + b"garbage at the end")
+        with pytest.raises(DataError, match=f"x.jsonl{suffix} cannot be read"):
+            read(f"jsonl:{tmp_path}/x.jsonl{suffix}")
+    for suffix in (".gz", ".xz"):
+        texts, counts = read(f"jsonl:{tmp_path}/x.jsonl{suffix}", bad_documents="skip")
+        assert (texts, counts.skipped.counts) == (TEXTS, {"unreadable": 1})
+        assert "something else stands after its end" in next(SourceReport.of(counts).lines())
 
 
 def test_an_altered_file_gives_nothing_of_what_was_read_with_the_fault(tmp_path: Path, read: Read) -> None:
@@ -156,9 +171,10 @@ def test_the_documents_before_a_tear_are_used_in_a_small_file_too(suffix: str, t
     assert 1000 < len(texts) < 1600
 
 
-def test_zeros_after_the_end_of_gzip_are_padding(tmp_path: Path, read: Read) -> None:
-    (tmp_path / "x.jsonl.gz").write_bytes(PACKED[".gz"] + bytes(512))
-    assert read(f"jsonl:{tmp_path}/x.jsonl.gz")[0] == TEXTS
+@pytest.mark.parametrize("suffix", [".gz", ".xz"])
+def test_zeros_after_the_end_are_padding(suffix: str, tmp_path: Path, read: Read) -> None:
+    (tmp_path / f"x.jsonl{suffix}").write_bytes(PACKED[suffix] + bytes(1 << 17))
+    assert read(f"jsonl:{tmp_path}/x.jsonl{suffix}")[0] == TEXTS
 
 
 def test_zstandard_with_a_dictionary_is_refused_and_other_frames_are_read(tmp_path: Path, read: Read) -> None:
