@@ -16,10 +16,12 @@ from crossover.analysis.across import study_overview
 from crossover.analysis.across.scaling_law_fits import fit_laws
 from crossover.model.model_config import ModelConfig
 from crossover.model.transformer import Transformer
+from crossover.registry import upgrade
 from crossover.settings import get_settings
 from crossover.stages import report_samples
 from crossover.study.load_study import parse_study
 from crossover.study.study_config import StudyConfig
+from tests.postgres import server
 
 PACKS = Path(__file__).parents[2] / "shared" / "data" / "eval"
 """Real evaluation sets, which are not kept in the repository."""
@@ -106,6 +108,21 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[StudyConfig, Path
 
     folder = tmp_path_factory.mktemp("reuse")
     return train_study(folder), folder / "ws"
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """The URL of a database of a server that all tests of the process share: each takes a schema of its own."""
+    with server() as template:
+        yield template.format(database="postgres")
+
+
+@pytest.fixture(scope="session")
+def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """An empty SQLite registry of this version's schema."""
+    path = tmp_path_factory.mktemp("migrated") / "registry.sqlite"
+    upgrade(f"sqlite:///{path}")
+    return path.read_bytes()
 
 
 @pytest.fixture
