@@ -16,9 +16,12 @@ from crossover.analysis.across import study_overview
 from crossover.analysis.across.scaling_law_fits import fit_laws
 from crossover.model.model_config import ModelConfig
 from crossover.model.transformer import Transformer
+from crossover.registry import upgrade
 from crossover.settings import get_settings
+from crossover.stages import report_samples
 from crossover.study.load_study import parse_study
 from crossover.study.study_config import StudyConfig
+from tests.postgres import server
 
 PACKS = Path(__file__).parents[2] / "shared" / "data" / "eval"
 """Real evaluation sets, which are not kept in the repository."""
@@ -44,6 +47,7 @@ def pytest_configure() -> None:
     """Give every process that tests start, pytest's own workers included, one thread of each library."""
     os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"  # no pool of processes that import torch each
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # each of the processes would compile our packages
 
 
 LONG_FIRST = (
@@ -85,10 +89,40 @@ def _fresh_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator
     get_settings.cache_clear()
 
 
-@pytest.fixture
-def few_law_draws(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two bootstrap draws a scaling law in the overview, for tests of all else: its fits are 99 % of its time."""
-    monkeypatch.setattr(study_overview, "fit_laws", partial(fit_laws, draws=2))
+@pytest.fixture(autouse=True, scope="session")
+def _short_analyses() -> Iterator[None]:
+    """In this process the overview fits scaling laws with two bootstrap draws, and the report's samples are short.
+
+    They are most of the time of a tiny study's analysis. 24 tokens are still longer than the context of its models.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(study_overview, "fit_laws", partial(fit_laws, draws=2))
+        patch.setattr(report_samples, "TOKENS", 24)
+        yield
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[StudyConfig, Path]:
+    """A small study that went through the stages once, and its workspace: to be copied, never written to."""
+    from tests.crossover.stages.trained_study import train_study  # imports this module
+
+    folder = tmp_path_factory.mktemp("reuse")
+    return train_study(folder), folder / "ws"
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """The URL of a database of a server that all tests of the process share: each takes a schema of its own."""
+    with server() as template:
+        yield template.format(database="postgres")
+
+
+@pytest.fixture(scope="session")
+def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """An empty SQLite registry of this version's schema."""
+    path = tmp_path_factory.mktemp("migrated") / "registry.sqlite"
+    upgrade(f"sqlite:///{path}")
+    return path.read_bytes()
 
 
 @pytest.fixture

@@ -17,11 +17,7 @@ from crossover.report import ReportContext
 from crossover.stages.workspace import Workspace
 from crossover.storage import open_store
 from crossover.study.study_config import StudyConfig
-from tests.crossover.stages.trained_study import edited, trained
-
-__all__ = ["trained"]  # a fixture
-
-pytestmark = pytest.mark.usefixtures("few_law_draws")
+from tests.crossover.stages.trained_study import edited
 
 
 @pytest.fixture

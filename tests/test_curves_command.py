@@ -19,8 +19,6 @@ CELL = {"unique_tokens": 1000, "parameters": 9000}
 METRIC = ["--metric", "loss:lower:0.02"]
 Capture = pytest.CaptureFixture[str]
 
-pytestmark = pytest.mark.usefixtures("few_law_draws")
-
 
 def run(path: Path, *flags: str) -> int:
     return main(["analyse", "--curves", str(path), *flags])

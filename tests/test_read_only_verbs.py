@@ -10,9 +10,6 @@ import yaml
 
 from crossover.cli import main
 from crossover.study.study_config import StudyConfig
-from tests.crossover.stages.trained_study import trained
-
-__all__ = ["trained"]  # a fixture
 
 VERBS = {
     "next": ("next", "edited.yaml", "--out", "ws"),

@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, Phase, settings
 from schemathesis.specs.openapi import stateful
 from schemathesis.specs.openapi.schemas import OpenApiSchema
 
-from tests.crossover.registry.conftest import empty_url, migrated_file, postgres, url
+from tests.crossover.registry.conftest import empty_url, url
 from tests.services.test_registry_contract import OTHERS, contract
 
-__all__ = ["contract", "empty_url", "migrated_file", "postgres", "url"]  # fixtures
+__all__ = ["contract", "empty_url", "url"]  # fixtures
 STEPS = settings(
     max_examples=40,
     stateful_step_count=12,

@@ -20,10 +20,9 @@ from crossover.stages.stage_manifests import AnalysisRef
 from crossover.storage import open_store
 from crossover.study.study_config import StudyConfig
 from tests.crossover.report.test_serving_lines import FOUND, comparison
-from tests.crossover.stages.trained_study import run_stages, trained
+from tests.crossover.stages.trained_study import run_stages
 from tests.services.registry_server import serving as serving_registry
 
-__all__ = ["trained"]  # a fixture
 FLAGS = ["--concurrency", "1,2", "--repeats", "2", "--tokens", "8", "--block-length", "4"]
 
 

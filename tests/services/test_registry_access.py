@@ -19,9 +19,9 @@ from fastapi.testclient import TestClient
 from crossover.registry import Registry
 from crossover.registry.access_tokens import SCOPES, create_token, revoke_token
 from crossover.study.identity import RunId
-from tests.crossover.registry.conftest import empty_url, migrated_file, postgres, url
+from tests.crossover.registry.conftest import empty_url, url
 
-__all__ = ["empty_url", "migrated_file", "postgres", "url"]  # fixtures
+__all__ = ["empty_url", "url"]  # fixtures
 
 OPEN = {"/healthz", "/readyz", "/metrics", "/static/{digest}/{file}"}
 """For the platform, and the looks of pages; without a token."""

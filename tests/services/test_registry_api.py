@@ -18,10 +18,10 @@ from crossover.files import digest_of
 from crossover.registry import Registry
 from crossover.registry.wire_format import MOST_BYTES, MOST_POINTS
 from crossover.study.identity import RunId
-from tests.crossover.registry.conftest import empty_url, migrated_file, postgres, url
+from tests.crossover.registry.conftest import empty_url, url
 from tests.crossover.report import report_samples as samples
 
-__all__ = ["empty_url", "migrated_file", "postgres", "url"]  # fixtures
+__all__ = ["empty_url", "url"]  # fixtures
 
 STUDY, RUN = "sha256:s", "sha256:r"
 METRIC = {"name": "loss", "unit": "nats", "direction": "lower", "estimator": "exact", "draws": 0}

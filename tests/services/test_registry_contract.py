@@ -17,9 +17,9 @@ from schemathesis.specs.openapi.checks import negative_data_rejection, positive_
 
 from crossover.registry import Registry
 from crossover.study.identity import RunId
-from tests.crossover.registry.conftest import empty_url, migrated_file, postgres, url
+from tests.crossover.registry.conftest import empty_url, url
 
-__all__ = ["empty_url", "migrated_file", "postgres", "url"]  # fixtures
+__all__ = ["empty_url", "url"]  # fixtures
 
 
 OTHERS = [unsupported_method, negative_data_rejection, positive_data_acceptance]

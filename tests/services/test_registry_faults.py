@@ -21,10 +21,10 @@ from crossover.registry import MetricDef, Point, Registry
 from crossover.registry.remote import RemoteRegistry
 from crossover.registry.remote.spool import Entry, left_behind, open_journal
 from crossover.study.identity import RunId
-from tests.crossover.registry.conftest import empty_url, migrated_file, postgres, url
+from tests.crossover.registry.conftest import empty_url, url
 from tests.services.registry_server import Server, serving
 
-__all__ = ["empty_url", "migrated_file", "postgres", "url"]  # fixtures
+__all__ = ["empty_url", "url"]  # fixtures
 
 STUDY = "sha256:s"
 LOSS = MetricDef("loss", "nats", "lower", "exact")

@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 
 from crossover.errors import RegistryError
 from crossover.registry import Registry
-from tests.crossover.registry.conftest import empty_url, migrated_file, postgres, url  # noqa: F401  # fixtures
+from tests.crossover.registry.conftest import empty_url, url  # noqa: F401  # fixtures
 from tests.services import registry_samples as samples
 from tests.services.registry_samples import Clock
 

@@ -15,13 +15,13 @@ import pytest
 from crossover.registry import upgrade
 from crossover.registry.migrate_schema import head_revision
 from crossover.registry.remote import RemoteRegistry
-from tests.crossover.registry.conftest import empty_url, migrated_file, postgres, url
+from tests.crossover.registry.conftest import empty_url, url
 from tests.crossover.registry.newer_revisions import newer_version, with_newer_revisions
 from tests.services.registry_server import Server, serving
 from tests.services.test_database_kills import statuses, write
 from tests.services.test_registry_faults import STUDY, check, register, run
 
-__all__ = ["empty_url", "migrated_file", "postgres", "url"]  # fixtures
+__all__ = ["empty_url", "url"]  # fixtures
 pytestmark = pytest.mark.parametrize("empty_url", ["postgresql"], indirect=True)
 HOLDER = {"host": "node", "pid": 7, "holder": "boot/pid/7/1"}
 OTHER = {"host": "node", "pid": 8, "holder": "boot/pid/8/1"}

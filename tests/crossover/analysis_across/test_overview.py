@@ -28,7 +28,6 @@ def cells(models: tuple[int, ...] = (1_000_000,)) -> list[CellInput]:
     return found
 
 
-@pytest.mark.usefixtures("few_law_draws")
 def test_every_part_is_there_for_several_cells() -> None:
     run = NextRun(cell="u10000", arm="ar", seed=5, cost=1.0, gain=0.1, reason="open")
     found = overview(cells(), PLAN, next_runs=[run])

@@ -161,7 +161,6 @@ def test_advice_is_of_the_tier_that_is_asked_for() -> None:
     )
 
 
-@pytest.mark.usefixtures("few_law_draws")
 def test_frontiers_and_laws_stay_within_a_tier() -> None:
     plan = PLAN.model_copy(update={"comparisons": ("matched", "frontier")})
     cells = [

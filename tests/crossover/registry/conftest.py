@@ -11,7 +11,6 @@ from sqlalchemy import create_engine
 
 from crossover.registry import MetricDef, Point, Registry, upgrade
 from crossover.study.identity import RunId
-from tests.postgres import server
 
 STUDY = "sha256:study"
 RUN_ID = RunId("u10-nano", "dlm", 0)
@@ -31,12 +30,6 @@ def register(registry: Registry, run: RunId, *, epoch_tokens: int | None = None)
     return digest
 
 
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[str]:
-    with server() as template:
-        yield template.format(database="postgres")
-
-
 @pytest.fixture(params=["sqlite", "postgresql"])
 def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of an empty database."""
@@ -53,14 +46,6 @@ def new_schema(url: str) -> str:
         connection.exec_driver_sql(f"CREATE SCHEMA {schema}")
     engine.dispose()
     return f"{url}&options=-csearch_path%3D{schema}"
-
-
-@pytest.fixture(scope="session")
-def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """An empty SQLite registry of this version's schema."""
-    path = tmp_path_factory.mktemp("migrated") / "registry.sqlite"
-    upgrade(f"sqlite:///{path}")
-    return path.read_bytes()
 
 
 @pytest.fixture

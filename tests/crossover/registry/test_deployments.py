@@ -13,9 +13,6 @@ from crossover.stages.promote_stage import promote_stage
 from crossover.stages.stored_results import measured_runs
 from crossover.stages.study_context import open_study
 from crossover.study.study_config import StudyConfig
-from tests.crossover.stages.trained_study import trained
-
-__all__ = ["trained"]  # a fixture
 
 
 def test_a_deployment_joins_the_analysis_of_its_cell(

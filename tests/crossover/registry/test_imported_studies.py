@@ -19,8 +19,6 @@ TRACKED = ["--metric", "eval/loss:lower:0.02", "--tokens-per-step", str(PER_STEP
 PATTERN = ["--run-pattern", r"(?P<arm>ar|dlm)-seed(?P<seed>\d+)"]
 Capture = pytest.CaptureFixture[str]
 
-pytestmark = pytest.mark.usefixtures("few_law_draws")
-
 
 class Importing:
     """Runs the verb into one registry and one workspace."""

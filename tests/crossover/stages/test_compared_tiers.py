@@ -26,7 +26,6 @@ SHAKESPEARE = PACKS.parent / "text" / "tinyshakespeare.txt.gz"
 LOW, HIGH = "u1024-low-pico", "u1024-high-pico"
 pytestmark = [
     pytest.mark.skipif(not SHAKESPEARE.is_file(), reason=WITHOUT_PACKS),
-    pytest.mark.usefixtures("few_law_draws"),
 ]
 
 

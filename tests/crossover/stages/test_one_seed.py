@@ -21,7 +21,7 @@ from crossover.study.study_config import StudyConfig
 
 
 def test_no_interval_and_no_verdict(
-    tiny_study: StudyConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str], few_law_draws: None
+    tiny_study: StudyConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fields = tiny_study.model_dump(mode="json") | {"seeds": 1}
     fields["evaluation"] |= {"samples": 2, "passages": 2}

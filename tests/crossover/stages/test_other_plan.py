@@ -16,9 +16,6 @@ from crossover.commands.analyse_command import _print_changes
 from crossover.files import read_json
 from crossover.stages.analyse_stage import UNPLANNED_NOTE
 from crossover.study.study_config import StudyConfig
-from tests.crossover.stages.trained_study import trained
-
-__all__ = ["trained"]  # a fixture
 
 
 @pytest.fixture

@@ -14,9 +14,7 @@ from crossover.registry.reads.study_results import analysis_result, newest_analy
 from crossover.registry.reads.study_revisions import study_revisions
 from crossover.report.study_record import OVERVIEW, StudyRecord
 from crossover.study.study_config import StudyConfig
-from tests.crossover.stages.trained_study import run_stages, trained
-
-__all__ = ["trained"]  # a fixture
+from tests.crossover.stages.trained_study import run_stages
 
 
 def test_the_overview_is_in_the_registry_once(

@@ -19,9 +19,7 @@ from crossover.stages.study_context import open_study
 from crossover.storage import open_store
 from crossover.study.load_study import parse_study
 from crossover.study.study_config import StudyConfig
-from tests.crossover.stages.trained_study import edited, run_stages, trained
-
-__all__ = ["trained"]  # a fixture
+from tests.crossover.stages.trained_study import edited, run_stages
 
 
 def snapshot(workspace: Path) -> dict[str, set[str]]:

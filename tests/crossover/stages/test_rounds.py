@@ -30,13 +30,9 @@ from crossover.storage import ANY, open_store
 from crossover.study.identity import RunId
 from crossover.study.study_config import StudyConfig
 from tests.crossover.stages.growing_study import CLEAR, NEAR, evaluated, study_of
-from tests.crossover.stages.trained_study import edited, run_stages, trained
-
-__all__ = ["trained"]  # a fixture
+from tests.crossover.stages.trained_study import edited, run_stages
 
 FIRST = f"{CLEAR}:0,1,2,3,4;{NEAR}:0,1,2,3,4"
-
-pytestmark = pytest.mark.usefixtures("few_law_draws")
 
 
 @pytest.fixture

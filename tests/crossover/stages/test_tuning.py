@@ -31,9 +31,7 @@ from crossover.study.study_config import StudyConfig
 from crossover.study.study_digests import run_digest
 from crossover.study.sweep_study import sweep_digest, sweep_of, with_results
 from crossover.study.tuning_config import TuningResult
-from tests.crossover.stages.trained_study import run_stages, trained
-
-__all__ = ["trained"]
+from tests.crossover.stages.trained_study import run_stages
 
 RATES = (1e-5, 0.01)
 
@@ -53,7 +51,7 @@ def results(**losses: tuple[float | None, ...]) -> list[dict[str, object]]:
 
 
 def test_the_arms_choose_by_their_mean_loss_and_train_with_what_they_chose(
-    tiny_study: StudyConfig, tmp_path: Path, few_law_draws: None
+    tiny_study: StudyConfig, tmp_path: Path
 ) -> None:
     study = with_tuning(tiny_study)
     tuned = tune_stage(study, str(tmp_path / "ws"))

@@ -37,10 +37,8 @@ def edited(study: StudyConfig, edit: Callable[[dict[str, Any]], object]) -> Stud
     return parse_study(yaml.safe_dump(raw))
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[StudyConfig, Path]:
-    """A small study that went through the stages once, to be copied."""
-    folder = tmp_path_factory.mktemp("reuse")
+def train_study(folder: Path) -> StudyConfig:
+    """Take a small study through the stages, in `ws` of a folder: the fixture `trained`."""
     corpus = write_corpus(folder / "corpus")
     study = parse_study(
         f"""
@@ -58,4 +56,4 @@ analysis: {{metrics: [validation_bpb]}}
         patch.setenv("CROSSOVER_HOME", str(folder / "home"))
         patch.setenv("CROSSOVER_THREADS", "1")
         run_stages(study, str(folder / "ws"))
-    return study, folder / "ws"
+    return study
