@@ -41,7 +41,7 @@ def test_delete_archive_purge_and_back(url: str, tmp_path: Path, capsys: pytest.
     assert code == 2 and "is no study of the namespace default" in text
     assert "nothing to remove: no study was deleted 30 days ago" in _run(capsys, "purge", "--registry", url)[1]
     code, text = _run(capsys, "archive", "demo", folder, "--registry", url)
-    assert code == 0 and "15 tables, schema 0009" in text
+    assert code == 0 and "15 tables, schema 0010" in text
     code, text = _run(capsys, "purge", "--older-than", "0", "--dry-run", "--registry", url)
     assert "would remove default/demo: 2 runs" in text and "s3://b/c" in text
     assert _run(capsys, "undelete", "demo", "--registry", url)[1].startswith("demo is there again (1 revision)")

@@ -36,7 +36,7 @@ def tune(options: argparse.Namespace) -> int:
         loss = "diverged" if result.loss is None else f"{result.loss:.4f}"
         chosen = "  chosen" if result == tuned.tuning.best(result.arm) else ""
         print(f"{result.arm:<20}{result.learning_rate:>14g}{decay:>14}{loss:>18}{chosen}")
-    print(tuned.tuning.note(tuned.arms))
+    print(tuned.tuning.note(tuned.arms, tuned.cells[0].quality))
     if options.write:
         fields = tuned.model_dump(mode="json", exclude_defaults=True)
         write_text(Path(options.write), yaml.safe_dump(fields, sort_keys=False, allow_unicode=True))

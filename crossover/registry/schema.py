@@ -79,6 +79,8 @@ class RunRow(Base):
     config: Mapped[dict[str, object]] = mapped_column(JSON)
     epoch_tokens: Mapped[int | None] = mapped_column(BigInteger)
     """Tokens of one pass over the training examples of the run's budget; null when no dataset was recorded."""
+    quality_tier: Mapped[str] = mapped_column(String(20), server_default="")
+    """Of the run's cell, as its configuration names it; empty where the study compares none."""
     namespace: Mapped[str] = mapped_column(String(100), server_default=DEFAULT_NAMESPACE)
     __table_args__ = (UniqueConstraint("namespace", "digest"),)
 

@@ -15,6 +15,7 @@ from crossover.errors import RegistryError
 from crossover.registry import schema as s
 from crossover.registry.registry_records import MetricDef, Point, SavedCheckpoint
 from crossover.study.identity import RunId
+from crossover.study.study_parts import GRID_TIERS
 
 
 def insert_rows(
@@ -180,6 +181,7 @@ def upsert_run(
     values: dict[str, object] = {"config": dict(config)}
     if epoch_tokens is not None:
         values["epoch_tokens"] = epoch_tokens
+    values["quality_tier"] = quality_tier(config)
     row = {"digest": digest, "cell": run.cell, "arm": run.arm, "seed": run.seed, "status": "planned"}
     insert_rows(connection, s.RunRow.__table__, [row | values | {"namespace": namespace}])
     number = run_id(connection, digest, namespace)
@@ -187,6 +189,12 @@ def upsert_run(
         undone = update(s.RunRow).where(s.RunRow.id == number, s.RunRow.status != "done")
         connection.execute(undone.values(**values))
     return number
+
+
+def quality_tier(config: Mapping[str, object]) -> str:
+    """The tier of quality that a run's configuration names; empty where it names none."""
+    tier = config.get("quality")
+    return tier if isinstance(tier, str) and tier in GRID_TIERS else ""
 
 
 def finish_run(connection: Connection, run: int, checkpoints: Sequence[SavedCheckpoint], now: datetime) -> None:

@@ -7,8 +7,8 @@ from crossover.report import number_formats as fmt
 
 
 def quality_lines(overview: Overview) -> tuple[str, ...]:
-    """A sentence for each budget and model that were run with two tiers of quality or more."""
-    return tuple(map(_sentence, overview.quality))
+    """What is found, and what else to know, for each budget and model that were run with several tiers of quality."""
+    return tuple(f"{_sentence(shift)} {shift.note}".rstrip() for shift in overview.quality)
 
 
 def _sentence(shift: QualityShift) -> str:

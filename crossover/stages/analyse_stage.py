@@ -29,7 +29,7 @@ from crossover.stages.round_state import HELD, missing_note, write_rounds
 from crossover.stages.stage_manifests import AnalysisRef, EvaluationsRef
 from crossover.stages.study_context import StudyContext
 from crossover.stages.study_report import read_analyses, study_report
-from crossover.stages.sweep_warnings import warned_of_sweep
+from crossover.stages.sweep_warnings import warned_of_sweep, warned_overview
 from crossover.study.arms import Schedule
 from crossover.study.study_config import Cell, StudyConfig
 from crossover.study.study_digests import analysis_digest, short
@@ -93,6 +93,7 @@ def analyse_stage(
         summary = study_overview.overview(
             cells, study.analysis, next_runs=rounds.next_runs, draws=study.evaluation.nelbo_draws
         )
+        summary = warned_overview(study, study.analysis, summary)
     else:
         stored = Overview.model_validate(read_json(context.store.path(FOLDER) / "overview.json"))
         analysed = [(facts, analyses[facts.cell]) for facts in stored.cells if facts.cell in analyses]
@@ -144,6 +145,7 @@ def analyse_other_plan(
     analyses, cells = analyse_cells(other.study, dataset, runs, _notes(other))
     name = f"{OTHER_PLANS}/{short(other.study.plan_digest)}"
     summary = study_overview.overview(cells, plan, draws=study.evaluation.nelbo_draws)
+    summary = warned_overview(study, plan, summary)
     files = _write(study_report(context, dataset, runs, summary, analyses, samples={}), context.store.path(name))
     context.store.publish(name)
     return planned, analyses, f"{context.store.uri_of(name)}/{files.html.name}"
@@ -178,7 +180,7 @@ def _notes(context: StudyContext) -> tuple[str, ...]:
     compared = (context.study.analysis.baseline, context.study.analysis.candidate)
     bound = any(context.study.arm(arm).family == "DLM" for arm in compared)
     schedule = _schedule_note({arm: context.study.training_of(arm).schedule for arm in compared})
-    sweep = context.study.tuning.note(context.study.arms)
+    sweep = context.study.tuning.note(context.study.arms, context.study.cells[0].quality)
     told = (*[BOUND_NOTE] * bound, *[sweep] * bool(sweep), *[schedule] * bool(schedule))
     return (*told, *[UNPLANNED_NOTE] * unplanned, *[GROWN_NOTE] * grown)
 
@@ -222,7 +224,7 @@ def analyse_cells(
             notes=(*notes, *missing_note(study, (run for run, _ in of_cell))),
             items=item_tables(of_cell, study.analysis),
         )
-        analyses[cell.name] = warned_of_sweep(study, analysis)
+        analyses[cell.name] = warned_of_sweep(study, analysis, [cell.name])
         cells.append(overview_cell(study, cell, curves, analyses[cell.name], tokens))
     return analyses, cells
 

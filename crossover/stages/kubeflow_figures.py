@@ -117,4 +117,7 @@ def sweep_table(study: StudyConfig) -> str:
         chosen = "chosen" if result == tuning.best(result.arm) else ""
         lines.append(f"| {result.arm} | {result.learning_rate:g} | {decay} | {loss} | {chosen} |")
     head = (f"| arm | learning rate | weight decay | {METRIC} | |", "|---|---|---|---|---|")
-    return "\n".join((f"# Sweep of {study.name}", "", *head, *lines, "", tuning.note(study.arms))) + "\n"
+    return (
+        "\n".join((f"# Sweep of {study.name}", "", *head, *lines, "", tuning.note(study.arms, study.cells[0].quality)))
+        + "\n"
+    )

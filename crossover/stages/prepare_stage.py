@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from crossover.data.dataset import Dataset
+from crossover.data.dataset import MANIFEST, Dataset, DatasetManifest
 from crossover.data.dataset_digests import dataset_digest
 from crossover.data.disjoint_split import TaskTexts
 from crossover.data.prepare_dataset import prepare_cloze, prepare_dataset
@@ -17,7 +17,7 @@ from crossover.data.task_items import TaskItems
 from crossover.data.task_packs import CONTAMINATING, EVALUATED, find_pack, item_texts
 from crossover.errors import StorageError
 from crossover.evaluation.tasks.preparing import cloze_digest, items_digest, prepare_pack
-from crossover.files import writing_to
+from crossover.files import read_json, writing_to
 from crossover.progress import emit, events_wanted
 from crossover.settings import get_settings
 from crossover.stages.corpus_record import record_corpus, record_task_inputs
@@ -25,6 +25,7 @@ from crossover.stages.run_selection import parse_selection
 from crossover.stages.shard_stage import dataset_name, delete_shards, finished_shards
 from crossover.stages.stage_manifests import DatasetRef, Group, TaskRef
 from crossover.stages.study_context import StudyContext
+from crossover.stages.sweep_results import drop_stale_results, examples_digest
 from crossover.stages.tokenizer_record import check_tokenizer, record_tokenizer
 from crossover.storage import ANY, file_lock
 from crossover.study.identity import RunId
@@ -46,12 +47,13 @@ def prepare_stage(context: StudyContext, data_shards: int = 1, *, prepared: Path
         context: the study.
         data_shards: shards that the corpus was cut into by `shard_stage`; 1 for as many as have been begun, if any.
         prepared: a dataset of the same data with the same budgets and more, which is linked in place of one that is
-            made: a sweep takes that of its study.
+            made, or that holds other examples: a sweep takes that of its study.
 
     Raises:
         DataError: an empty, missing or too small corpus, undecodable files, a missing or malformed pack, a tokenizer
             that is another one than before.
         StorageError: the workspace cannot be written.
+        StudyError: the study came with results of a sweep that was made on other text.
     """
     check_tokenizer(context.study)
     with _alone(context), ExitStack() as stack:
@@ -74,6 +76,7 @@ def prepare_stage(context: StudyContext, data_shards: int = 1, *, prepared: Path
                 if prepared
                 else prepare_dataset(context.study, read(), folder)
             ),
+            holds=lambda folder: prepared is None or _examples(context, folder) == _examples(context, prepared),
         )
         dataset = Dataset.open(folder)
         for line in dataset.manifest.sources.lines() if events_wanted() else ():
@@ -83,6 +86,7 @@ def prepare_stage(context: StudyContext, data_shards: int = 1, *, prepared: Path
         tasks = tuple(_task(context, task, dataset, read) for task in context.study.evaluation.tasks)
         delete_shards(context)
     manifest = dataset.manifest
+    drop_stale_results(context.study, context.store, manifest, own=context.came_tuned)
     context.registry.register_dataset(context.study.digest, manifest.digest, manifest.model_dump(mode="json"))
     uri = context.store.uri_of(name)
     return DatasetRef(study=context.study.digest, uri=uri, digest=manifest.digest, tasks=tasks)
@@ -140,11 +144,22 @@ def _task(context: StudyContext, task: str, dataset: Dataset, read: Callable[[],
     return TaskRef(name=task, uri=context.store.uri_of(name), digest=items.manifest.digest)
 
 
-def _ensure(context: StudyContext, name: str, make: Callable[[Path], object]) -> Path:
-    """The local folder of an artifact, which is made and published unless the store holds it unaltered."""
+def _examples(context: StudyContext, folder: Path) -> str:
+    return examples_digest(context.study, DatasetManifest.model_validate(read_json(folder / MANIFEST)))
+
+
+def _ensure(
+    context: StudyContext,
+    name: str,
+    make: Callable[[Path], object],
+    *,
+    holds: Callable[[Path], bool] = lambda _: True,
+) -> Path:
+    """The local folder of an artifact, which is made and published unless the store holds it unaltered, as wanted."""
     if context.store.digest(name) is not None:
         try:
-            return context.store.fetch(name)
+            if holds(folder := context.store.fetch(name)):
+                return folder
         except StorageError as error:
             if error.code != "storage.altered":
                 raise

@@ -25,6 +25,8 @@ class StudyContext:
     registry: AnyRegistry
     registry_url: str = field(default="", repr=False)
     """Of the registry, for processes that this one starts; it may hold a password."""
+    came_tuned: bool = False
+    """Whether the study came with results of its sweep; else those that it has are of the workspace."""
 
     @property
     def store(self) -> ArtifactStore:
@@ -48,11 +50,11 @@ def open_study(study: str | StudyConfig, workspace: str, registry: str = "") -> 
         StudyError: the study has results of a sweep that was made for other fields.
     """
     config = study if isinstance(study, StudyConfig) else resolve_study(study)
-    place = Workspace(workspace)
+    place, came_tuned = Workspace(workspace), bool(config.tuning.results)
     with recalled_tokenizer(config.data.tokenizer, place.store):
         config = tuned_study(config, place.store)
         place.claim(config)
         url = registry or get_settings().registry
         with open_registry(url) as opened:
             opened.register_study(name=config.name, digest=config.digest, config=config.model_dump(mode="json"))
-            yield StudyContext(config, place, opened, url)
+            yield StudyContext(config, place, opened, url, came_tuned)

@@ -25,7 +25,7 @@ from crossover.stages.pretrain_group import Launch, pretrain_group
 from crossover.stages.reuse import plan_reuse
 from crossover.stages.stage_manifests import DatasetRef, Group, RunLoss, SweepLosses
 from crossover.stages.study_context import StudyContext, open_study
-from crossover.stages.sweep_results import FOLDER, keep_results
+from crossover.stages.sweep_results import FOLDER, examples_digest, keep_results, tuned_study
 from crossover.stages.tokenizer_record import copy_tokenizer
 from crossover.storage import open_store
 from crossover.study.identity import RunId
@@ -57,8 +57,9 @@ def tune_stage(study: StudyConfig, workspace: str, registry: str = "") -> StudyC
         return study
     with open_study(with_results(study, ()), workspace, registry) as context:
         reference = prepare_stage(context)
-        losses = [tune_group(context, group) for group in plan_sweep(context, reference)]
-        tuned, _ = finish_sweep(context, reference, losses)
+        current = _as_stored(context)
+        losses = [tune_group(current, group) for group in plan_sweep(current, reference)]
+        tuned, _ = finish_sweep(current, reference, losses)
         return tuned.study
 
 
@@ -83,8 +84,15 @@ def plan_sweep(context: StudyContext, reference: DatasetRef, seeds_per_task: int
 
 def sweep_items(context: StudyContext, reference: DatasetRef, seeds_per_task: int) -> list[dict[str, str]]:
     """The groups of `plan_sweep` as items of the pipeline's loop, which must not be empty: see docs/pipelines.md."""
-    items = [group.item for group in plan_sweep(context, reference, seeds_per_task)]
+    items = [group.item for group in plan_sweep(_as_stored(context), reference, seeds_per_task)]
     return items or [{"cell": "", "arm": "", "seeds": ""}]
+
+
+def _as_stored(context: StudyContext) -> StudyContext:
+    """The study with the results that its workspace has now: the preparation of the corpus may have dropped some."""
+    if context.came_tuned:
+        return context
+    return replace(context, study=tuned_study(with_results(context.study, ()), context.store))
 
 
 def tune_group(context: StudyContext, group: Group, launch_of: LaunchOf = lambda *_: None) -> SweepLosses:
@@ -125,12 +133,12 @@ def finish_sweep(
     if not context.study.tuning.is_pending:
         return context, reference
     results = _results(context.study, [loss for part in parts for loss in part.losses])
-    keep_results(context.study, context.store, results)
+    manifest = open_dataset(context, reference).manifest
+    keep_results(context.study, context.store, results, examples_digest(context.study, manifest))
     tuned = replace(context, study=with_results(context.study, results))
     tuned.workspace.claim(tuned.study)
     config = tuned.study.model_dump(mode="json")
     tuned.registry.register_study(name=tuned.study.name, digest=tuned.study.digest, config=config)
-    manifest = open_dataset(tuned, reference).manifest
     tuned.registry.register_dataset(tuned.study.digest, manifest.digest, manifest.model_dump(mode="json"))
     reference = reference.model_copy(update={"study": tuned.study.digest})
     leave_dataset(tuned, reference)

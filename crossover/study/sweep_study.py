@@ -57,8 +57,8 @@ def sweep_digest(study: StudyConfig) -> str:
 
     That is the data, the smallest budget, the first model, the tuned arms with their settings, the training, how the
     held-out loss is measured, and the sweep's seeds. Fields at their default are left out, so that a later release with
-    more of them takes the results of this one. Files of the corpus and of task packs are not looked at: where they
-    change, remove the results.
+    more of them takes the results of this one. The text itself is not in it, since a study is opened before its corpus
+    is read: `stages.sweep_results` keeps the digest of the examples beside the results.
     """
     sweep, variants = sweep_of(study)
     fields = sweep.model_dump(mode="json", exclude_defaults=True, exclude={"name", "question", "analysis"})

@@ -93,11 +93,12 @@ class TuningConfig(StudyPart):
             words.append(f"{arm} {values}")
         return "; ".join(words)
 
-    def note(self, arms_of_study: tuple[str, ...] = ()) -> str:
+    def note(self, arms_of_study: tuple[str, ...] = (), tier: str = "") -> str:
         """What readers of a verdict must know of the sweep; empty without results.
 
         Args:
             arms_of_study: those that were not tuned are named.
+            tier: of quality, that the sweep was trained on; empty in a study that does not compare tiers.
         """
         arms = tuple(dict.fromkeys(result.arm for result in self.results))
         if not arms:
@@ -106,9 +107,10 @@ class TuningConfig(StudyPart):
         for arm in arms if len(self.learning_rates) > 1 else ():
             if self.chosen(arm)["learning_rate"] in (min(self.learning_rates), max(self.learning_rates)):
                 edges.append(arm)
+        of_tier = f", in quality {tier}," if tier else ","
         text = (
             f"Tuned arms: each chose among {len(self.settings)} settings by its mean held-out loss on the smallest "
-            f"budget and its first model, on seeds that no verdict uses ({', '.join(map(str, self.seeds))}): "
+            f"budget and its first model{of_tier} on seeds that no verdict uses ({', '.join(map(str, self.seeds))}): "
             f"{self.choices}."
         )
         if untuned := [arm for arm in arms_of_study if arm not in arms]:

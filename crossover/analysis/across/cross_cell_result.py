@@ -108,6 +108,7 @@ class QualityShift(_Record):
     pairs: int = Field(default=0, description="Seeds that the ratio is of; 0: two intervals side by side.")
     alpha: float | None = Field(default=None, description="The plan's over the number of comparisons.")
     reason: str = Field(default="", description="Why nothing was compared, as a clause.")
+    note: str = Field(default="", description="What else to know of it, in sentences.")
 
 
 class Constant(_Record):

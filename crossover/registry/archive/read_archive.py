@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ from crossover.registry.archive.study_tables import (
 )
 from crossover.registry.backup.portable_rows import PortableTable
 from crossover.registry.transactions import Transactions
+from crossover.registry.write_statements import quality_tier
 
 _BATCH = 2_000
 _SHARED = {"run": ("namespace", "digest"), "metric_def": ("name", "unit", "direction", "estimator", "draws")}
@@ -140,13 +142,17 @@ class _ArchivedTable:
     def restore(self, connection: Connection, namespace: str, done: _Restored) -> None:
         """Insert the rows that are not there yet, with the ids of this registry."""
         names = self.portable.names
-        new = PortableTable(self.table, [name for name in names if name != "id"]) if self._ids else self.portable
+        untiered = self.name == "run" and "quality_tier" not in names  # from before schema 0010
+        columns = [name for name in names if name != "id"] + ["quality_tier"] * untiered
+        new = PortableTable(self.table, columns) if self._ids else self.portable
         fixed = {"namespace": namespace, "deleted_at": None}
         batch: list[list[Any]] = []
         for row in self.rows():
             values = dict(zip(names, row, strict=True)) | {name: fixed[name] for name in fixed if name in names}
             if not done.is_new(self.name, values):
                 continue
+            if untiered:
+                values["quality_tier"] = quality_tier(json.loads(values["config"]))
             archived = values.get("id")
             values |= {name: done.ids[table][values[name]] for name, table in REFERENCES.items() if name in values}
             if archived is None:

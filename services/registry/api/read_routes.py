@@ -35,16 +35,16 @@ View = Literal[
 ]
 _TYPES = {"json": "application/json", "csv": "text/csv", "arrow": "application/vnd.apache.arrow.stream"}
 _FILTERS = {
-    "curves": {"cell", "arm", "seed", "metric", "estimator"},
-    "runs": {"cell", "arm", "seed", "status", "run_digest"},
-    "verdicts": {"cell", "metric", "axis", "comparison", "outcome", "newest"},
-    "deployments": {"cell", "arm", "seed", "current"},
-    "attempts": {"cell", "arm", "seed", "end_reason", "run_digest"},
+    "curves": {"cell", "quality_tier", "arm", "seed", "metric", "estimator"},
+    "runs": {"cell", "quality_tier", "arm", "seed", "status", "run_digest"},
+    "verdicts": {"cell", "quality_tier", "metric", "axis", "comparison", "outcome", "newest"},
+    "deployments": {"cell", "quality_tier", "arm", "seed", "current"},
+    "attempts": {"cell", "quality_tier", "arm", "seed", "end_reason", "run_digest"},
     "datasets": {"dataset_digest"},
-    "evaluations": {"cell", "arm", "seed", "task", "run_digest"},
-    "serving": {"cell", "arm", "seed", "run_digest"},
+    "evaluations": {"cell", "quality_tier", "arm", "seed", "task", "run_digest"},
+    "serving": {"cell", "quality_tier", "arm", "seed", "run_digest"},
     "serving_crossovers": {"outcome", "newest"},
-    "superseded": {"cell", "arm", "seed", "metric", "estimator"},
+    "superseded": {"cell", "quality_tier", "arm", "seed", "metric", "estimator"},
 }
 router = APIRouter()
 
@@ -61,6 +61,7 @@ class Filters:
         run_digest: Annotated[str | None, Query(max_length=500)] = None,
         dataset_digest: Annotated[str | None, Query(max_length=200)] = None,
         cell: Annotated[str | None, Query(max_length=250)] = None,
+        quality_tier: Annotated[str | None, Query(max_length=20)] = None,
         arm: Annotated[str | None, Query(max_length=100)] = None,
         seed: Annotated[int | None, Query(ge=0, le=2**63 - 1)] = None,
         metric: Annotated[str | None, Query(max_length=250)] = None,

@@ -14,27 +14,27 @@ from tests.crossover.registry.conftest import BPB, RUN, points
 TEXT = (Path(__file__).parents[3] / "docs" / "registry.md").read_text(encoding="utf-8")
 COLUMNS = {
     "v_curves": "study study_digest cell arm seed metric unit direction estimator draws step tokens flops seconds "
-    "value state stderr attempt epochs namespace",
+    "value state stderr attempt epochs namespace quality_tier",
     "v_runs": "study study_digest cell arm seed status attempts last_step last_tokens checkpoint checkpoint_digest "
-    "seconds run_digest namespace",
+    "seconds run_digest namespace quality_tier",
     "v_verdicts": "study study_digest cell metric axis comparison baseline candidate verdict direction crossing_at "
     "crossing_low crossing_high pairs p_adjusted reason analysis_digest analysed_at outcome newest namespace "
-    "early_difference early_low early_high late_difference late_low late_high further_pairs",
+    "early_difference early_low early_high late_difference late_low late_high further_pairs quality_tier",
     "v_deployments": "study study_digest cell arm seed step uri checkpoint_digest analysis_digest reason deployed_at "
-    "current namespace endpoint revision traffic",
+    "current namespace endpoint revision traffic quality_tier",
     "v_attempts": "study study_digest cell arm seed attempt started_step host pid started_at heartbeat_at ended_at "
-    "end_reason run_digest namespace",
+    "end_reason run_digest namespace quality_tier",
     "v_datasets": "study study_digest dataset_digest source tokenizer documents duplicates_dropped train_bytes "
     "validation_bytes available_tokens prepared_at namespace",
     "v_evaluations": "study study_digest cell arm seed task score direction estimator draws step tokens epochs value "
-    "state stderr run_digest namespace",
+    "state stderr run_digest namespace quality_tier",
     "v_serving": "study study_digest cell arm seed step checkpoint_digest decoding device concurrency requests "
     "tokens_per_second first_token_p50 first_token_p99 quality_metric quality quality_stderr measured_at run_digest "
-    "namespace",
+    "namespace quality_tier",
     "v_serving_crossovers": "study study_digest baseline candidate baseline_checkpoint candidate_checkpoint setting "
     "device outcome crossing_at crossing_low crossing_high agreement measured_at newest namespace",
     "v_superseded": "study study_digest cell arm seed metric unit direction estimator draws step tokens flops seconds "
-    "value state stderr attempt epochs namespace",
+    "value state stderr attempt epochs namespace quality_tier",
 }
 
 

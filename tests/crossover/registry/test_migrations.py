@@ -100,7 +100,7 @@ def _fill(engine: Engine, revision: str) -> None:
                 connection.exec_driver_sql(f"SELECT setval({sequence}, MAX(id)) FROM {table}")
 
 
-@pytest.fixture(params=["0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008"])
+@pytest.fixture(params=["0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009"])
 def old_url(request: pytest.FixtureRequest, empty_url: str) -> str:
     """The URL of a registry of an older revision, with rows in every table."""
     first = min(request.param, "0002")
@@ -113,7 +113,7 @@ def old_url(request: pytest.FixtureRequest, empty_url: str) -> str:
 
 
 def test_everything_is_there_after_an_upgrade(old_url: str) -> None:
-    assert upgrade(old_url)[1] == "0009"
+    assert upgrade(old_url)[1] == "0010"
     with Registry.open(old_url) as registry:
         assert registry.query("SELECT study_digest, value, epochs FROM v_curves").rows == (("d1", 3.0, 2.0),)
         runs = "SELECT study_digest, arm, status, attempts, seconds, checkpoint, run_digest FROM v_runs ORDER BY 1, 2"

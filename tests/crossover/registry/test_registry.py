@@ -30,8 +30,8 @@ CURVE = "SELECT step, value, attempt FROM v_curves WHERE metric = 'validation_bp
 
 
 def test_upgrade_from_empty_then_nothing_to_do(empty_url: str) -> None:
-    assert upgrade(empty_url) == (None, "0009")
-    assert upgrade(empty_url) == ("0009", "0009")
+    assert upgrade(empty_url) == (None, "0010")
+    assert upgrade(empty_url) == ("0010", "0010")
 
 
 def test_models_match_the_migrated_schema(url: str) -> None:

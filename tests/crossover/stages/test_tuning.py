@@ -9,20 +9,18 @@ import numpy as np
 import pytest
 import yaml
 
-from crossover.analysis import analyse
 from crossover.cli import main
 from crossover.commands import run_command
 from crossover.errors import StudyError
 from crossover.registry import Registry
 from crossover.settings import get_settings
 from crossover.stages.pipeline_stage import check_parameters
-from crossover.stages.prepare_stage import leave_dataset, plan_groups, prepare_stage
+from crossover.stages.prepare_stage import leave_dataset, open_dataset, plan_groups, prepare_stage
 from crossover.stages.pretrain_stage import pretrain_stage
 from crossover.stages.reuse import plan_reuse
 from crossover.stages.stage_manifests import Group
 from crossover.stages.study_context import open_study
-from crossover.stages.sweep_results import keep_results, tuned_study
-from crossover.stages.sweep_warnings import warned_of_sweep
+from crossover.stages.sweep_results import examples_digest, keep_results, tuned_study
 from crossover.stages.tune_stage import plan_sweep, tune_stage
 from crossover.storage import open_store
 from crossover.study.identity import RunId
@@ -235,7 +233,9 @@ def test_a_pending_study_takes_the_results_of_its_workspace_and_those_of_no_othe
     tiny_study: StudyConfig, tmp_path: Path
 ) -> None:
     pending, store = with_tuning(tiny_study), open_store(str(tmp_path / "ws"))
-    keep_results(pending, store, measured(pending))
+    with open_study(pending, str(tmp_path / "ws")) as context:
+        examples = examples_digest(pending, open_dataset(context, prepare_stage(context)).manifest)
+    keep_results(pending, store, measured(pending), examples)
     with open_study(pending, str(tmp_path / "ws")) as context:
         assert context.study == with_results(pending, measured(pending))
         assert plan_groups(context, 1)
@@ -286,26 +286,6 @@ def test_a_plan_counts_the_sweep(tiny_study: StudyConfig, tmp_path: Path, capsys
     assert plan["basis"] == "8 measured steps on examples packed of documents of the corpus's lengths"
     assert main(["plan", *place, "--no-measure"]) == 0
     assert "sweep of `tuning`, not included above: 8 runs of u512-pico to train" in capsys.readouterr().out
-    keep_results(study, open_store(str(tmp_path / "ws")), measured(study))
+    keep_results(study, open_store(str(tmp_path / "ws")), measured(study), "examples")
     assert main(["plan", *place, "--no-measure", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["sweep"] is None
-
-
-def test_a_tuned_arm_against_one_that_is_not_is_a_warning_in_the_reason(tiny_study: StudyConfig) -> None:
-    pending = changed(with_tuning(tiny_study), arms=("ar", "dlm", "ar-decay"))
-    study = with_results(pending, measured(pending))
-    metric = study.analysis.metrics[0].name
-    curves: dict[str, list[object]] = {name: [] for name in ("arm", "seed", "tokens", "metric", "value")}
-    for arm in study.arms:
-        for seed in range(5):
-            for tokens in range(100, 2000, 100):
-                for name, value in zip(curves, (arm, seed, tokens, metric, 3 + 0.01 * seed), strict=True):
-                    curves[name].append(value)
-    plan = {"metrics": study.analysis.metrics[:1], "axes": ("tokens",)}
-    for change, warned in (({}, []), ({"candidate": "ar-decay"}, [True]), ({"tuned": ("ar-decay",)}, [False, True])):
-        judged = analyse(curves, study.analysis.model_copy(update=plan | change))
-        reasons = [verdict.reason for verdict in warned_of_sweep(study, judged).verdicts]
-        found = ["Warning: the sweep chose the settings of ar" in reason for reason in reasons]
-        assert list(dict.fromkeys(found)) == (warned or [False])
-        assert [reason.partition(" Warning")[0] for reason in reasons] == [v.reason for v in judged.verdicts]
-        assert warned_of_sweep(tiny_study, judged) == judged
