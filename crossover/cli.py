@@ -18,7 +18,7 @@ from crossover.termination import terminable
 Verb = Callable[[argparse.Namespace], int]
 _Verbs = argparse._SubParsersAction  # the type of what add_subparsers returns has no public name
 
-STUDY_HELP = "a study file (YAML), a folder that `crossover run` made, or a preset: demo, factors, map, smoke"
+STUDY_HELP = "a study file (YAML), a folder that `crossover run` made, or a preset: 30m-bpe, demo, factors, map, smoke"
 
 
 def build_parser() -> argparse.ArgumentParser:

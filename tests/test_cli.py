@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from crossover.cli import build_parser, main
+from crossover.cli import STUDY_HELP, build_parser, main
 from crossover.storage import open_store
 from crossover.study.load_study import load_study, study_presets
 from crossover.study.study_config import StudyConfig
@@ -184,6 +184,9 @@ class TestBadInput:
     def test_unknown_preset(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["run", "nonsense"]) == 2
         assert "presets 30m-bpe, demo, factors, map, smoke" in capsys.readouterr().err
+
+    def test_the_help_names_every_preset(self) -> None:
+        assert STUDY_HELP.endswith(": " + ", ".join(study_presets()))
 
     def test_another_study_in_the_folder(self, small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         out = ["--out", str(tmp_path / "ws")]

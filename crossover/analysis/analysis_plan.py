@@ -49,7 +49,7 @@ class MetricPlan(BaseModel):
         """Plans from before `exact` keep their digests."""
         fields: dict[str, object] = dump(self)
         if self.exact is None:
-            del fields["exact"]
+            fields.pop("exact", None)
         return fields
 
     @property

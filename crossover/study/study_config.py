@@ -7,8 +7,9 @@ and the analysis plan. What each field decides, and thus what an edit makes anew
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import product
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, cast
 
 from pydantic import (
     AfterValidator,
@@ -23,7 +24,7 @@ from pydantic import (
 from crossover.analysis.analysis_plan import AnalysisPlan
 from crossover.field_faults import NAME_PATTERN, did_you_mean
 from crossover.files import digest_of
-from crossover.metric_catalogue import metric_of
+from crossover.metric_catalogue import metric_of, task_in
 from crossover.model.model_presets import PRESETS
 from crossover.study.arms import Arm, Recipe, resolve_arm
 from crossover.study.data_config import DataConfig
@@ -56,9 +57,9 @@ def metric_fields(metric: object) -> object:
     return {name: value for name, value in defaults.items() if value not in (None, "none")} | fields
 
 
-def _with_metrics(analysis: dict[str, Any]) -> dict[str, Any]:
-    """The fields of a plan with its metrics completed from the catalogue."""
-    metrics = analysis.get("metrics", DEFAULT_METRICS)
+def _with_metrics(analysis: dict[str, Any], tasks: Sequence[str]) -> dict[str, Any]:
+    """The fields of a plan with its metrics completed from the catalogue; by default those that are measured."""
+    metrics = analysis.get("metrics", [name for name in DEFAULT_METRICS if task_in(name) in (None, *tasks)])
     if not isinstance(metrics, list | tuple):
         return analysis
     return analysis | {"metrics": [metric_fields(metric) for metric in metrics]}
@@ -107,9 +108,7 @@ class StudyConfig(StudyPart):
     training: TrainingConfig = TrainingConfig()
     tuning: TuningConfig = TuningConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
-    analysis: AnalysisPlan = Field(
-        default_factory=lambda: AnalysisPlan.model_validate(_with_metrics({})), validate_default=True
-    )
+    analysis: AnalysisPlan = Field(default_factory=lambda: cast("AnalysisPlan", {}), validate_default=True)
 
     @field_validator("seeds")
     @classmethod
@@ -134,8 +133,21 @@ class StudyConfig(StudyPart):
 
     @field_validator("analysis", mode="before")
     @classmethod
-    def _metrics_are_completed(cls, analysis: object) -> object:
-        return _with_metrics(analysis) if isinstance(analysis, dict) else analysis
+    def _metrics_are_completed(cls, analysis: object, info: ValidationInfo) -> object:
+        tasks = info.data.get("evaluation", EvaluationConfig()).tasks
+        return _with_metrics(analysis, tasks) if isinstance(analysis, dict) else analysis
+
+    @field_validator("analysis")
+    @classmethod
+    def _tasks_of_metrics_are_evaluated(cls, analysis: AnalysisPlan, info: ValidationInfo) -> AnalysisPlan:
+        if "evaluation" not in info.data:
+            return analysis
+        for metric in analysis.metrics:
+            task = task_in(metric.name)
+            if task is not None and task not in info.data["evaluation"].tasks:
+                text = f"metrics: {metric.name!r} is of a task that evaluation.tasks lacks"
+                raise ValueError(f"{text}; add {task}, or leave the metric out")
+        return analysis
 
     @field_validator("analysis")
     @classmethod

@@ -176,6 +176,21 @@ def test_a_metric_of_ones_own_needs_a_direction_and_a_delta() -> None:
     assert refused("analysis: {metrics: [{name: xyzzy, direction: lower}]}").field == "analysis.metrics.0.delta"
 
 
+def test_metrics_of_a_task_that_is_not_evaluated_are_no_default_and_refused_where_named() -> None:
+    for unwritten in ("", "analysis: {axes: [tokens]}\n"):
+        study = parse_study(f"evaluation: {{tasks: []}}\n{unwritten}")
+        assert [metric.name for metric in study.analysis.metrics] == ["validation_bpb"]
+    error = refused("evaluation: {tasks: [blimp]}\nanalysis: {metrics: [validation_bpb, domain-cloze_accuracy_norm]}")
+    assert error.field == "analysis"
+    assert error.problem.startswith("metrics: 'domain-cloze_accuracy_norm' is of a task that evaluation.tasks lacks")
+
+
+@pytest.mark.parametrize("text", ["name: x", "analysis: {axes: [tokens]}", "evaluation: {tasks: []}"])
+def test_a_study_without_its_defaults_is_the_same_study(text: str) -> None:
+    study = parse_study(text)
+    assert parse_study(json.dumps(study.model_dump(mode="json", exclude_defaults=True))).digest == study.digest
+
+
 def test_unknown_names_are_listed_with_the_other_faults() -> None:
     error = refused(
         "sed: 3\narms: [ar, dlm, gpt]\ngrid: {models: [nanoo, huge]}\ntraining: {epochs: -1}\n"
