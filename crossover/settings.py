@@ -73,7 +73,7 @@ class Settings(BaseSettings):
         default="ghcr.io/crossover/crossover-training:0.1.0", description="Image of the pipeline's components."
     )
     restarts: int = Field(
-        default=0, ge=0, description="Times that a pipeline's step starts a training process anew that was killed."
+        default=0, ge=0, description="Times that a pipeline's step starts training anew that was killed or met a fault."
     )
     processes: int = Field(
         default=1, ge=1, description="Processes that a pipeline's step trains a run with (torchrun), one a GPU."

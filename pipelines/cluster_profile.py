@@ -100,7 +100,7 @@ class ClusterProfile(_Part):
     kueue_queue: str = Field(default="", description="Name of the LocalQueue that admits the pods.")
     ttl_seconds: int | None = Field(default=None, ge=0, description="Until a finished run's pods are removed.")
     parallelism: int = Field(default=0, ge=0, description="Pods of a loop at once; 0 leaves it to the cluster.")
-    restarts: int = Field(default=3, ge=0, description="Of a training process that is killed, inside its pod.")
+    restarts: int = Field(default=3, ge=0, description="Of training that is killed or meets a fault, inside its pod.")
     nodes: int = Field(default=1, ge=1, description="Of one run; more than one trains in a TrainJob.")
     training_runtime: str = Field(default="crossover", description="TrainingRuntime of the TrainJobs.")
     run_as_user: int | None = Field(default=None, ge=1, description="Numeric user; the image's where it is left out.")

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from crossover.errors import UserError
 from crossover.files import write_text
 from crossover.settings import get_settings
 from crossover.stages.finished_runs import register_finished, stored_runs, trained_runs
@@ -20,6 +21,8 @@ from crossover.study.identity import RunId
 
 Launch = Callable[[RunId], None]
 """Trains one run to its end in processes of its own, or raises."""
+LASTING = (UserError.exit_code, 128 + signal.SIGINT, 128 + signal.SIGTERM)
+"""Exit statuses of a training process after which it is not started again."""
 GRACE_SECONDS = 7.0
 """Between SIGTERM and SIGKILL of a training process; less than this process itself has (crossover/termination.py)."""
 
@@ -36,7 +39,7 @@ def pretrain_group(context: StudyContext, reference: DatasetRef, group: Group, l
 
     Raises:
         CrossoverError: see `pretrain_stage`.
-        SystemExit: a training process failed, and its own message is the last line of the output.
+        SystemExit: a training process failed, and what ended it is the last line of the output.
     """
     require_study(reference, context.study.digest, reference.uri)
     settings = get_settings()
@@ -58,10 +61,10 @@ def pretrain_group(context: StudyContext, reference: DatasetRef, group: Group, l
 
 
 class _Child:
-    """Trains a run with `crossover pretrain` in a process of its own, which may be killed and starts again.
+    """Trains a run with `crossover pretrain` in processes of its own, which start again where they end by a fault.
 
-    The kernel kills the process with the most memory, so that this one lives on. What failed by itself fails again, and
-    is not repeated.
+    The kernel kills the process with the most memory, so that this one lives on. Wrong input, and a loss that diverged,
+    fail again, and are not repeated; nor is what somebody stopped.
     """
 
     def __init__(self, context: StudyContext, *, restarts: int, processes: int) -> None:
@@ -72,30 +75,35 @@ class _Child:
             study = Path(folder) / "study.yaml"
             write_text(study, self._context.study.model_dump_json())
             environment = os.environ | {"CROSSOVER_REGISTRY_URL": self._context.registry_url}
-            for attempt in range(self._restarts + 1):
+            for left in range(self._restarts, -1, -1):
                 code = _wait(subprocess.Popen(self._command(study, run), env=environment))
                 if code == 0:
                     return
-                if code > 0:
-                    raise SystemExit(code)
-                left = attempt < self._restarts
+                if code in LASTING:
+                    break
                 again = "starting it again from its last resume point" if left else "no restart is left"
-                cause = "killed by SIGKILL, as when memory runs out" if code == -signal.SIGKILL else f"signal {-code}"
-                print(f"{run.key}: the training process ended: {cause}; {again}", file=sys.stderr, flush=True)
-        raise SystemExit(128 - code)
+                print(f"{run.key}: the training process ended: {_cause(code)}; {again}", file=sys.stderr, flush=True)
+        raise SystemExit(code)
 
     def _command(self, study: Path, run: RunId) -> list[str]:
-        torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={self._processes}"]
-        torchrun += [f"--max-restarts={self._restarts}"]
+        torchrun = ["-m", "crossover.training.run_processes", "--standalone", f"--nproc-per-node={self._processes}"]
         options = ["--out", self._context.workspace.uri, "--cell", run.cell, "--arm", run.arm, "--seed", str(run.seed)]
         launcher = torchrun if self._processes > 1 else []
         return [sys.executable, *launcher, "-m", "crossover.cli", "pretrain", str(study), *options]
 
 
+def _cause(code: int) -> str:
+    """What ended a process, by its exit status."""
+    if code == 128 + signal.SIGKILL:
+        return "killed by SIGKILL, as when memory runs out"
+    return f"signal {code - 128}" if code > 128 else f"exit code {code}"
+
+
 def _wait(process: subprocess.Popen[bytes]) -> int:
-    """The exit status of a process, which ends when this one is asked to."""
+    """The exit status of a process, 128 and its number for a signal; the process ends when this one is asked to."""
     try:
-        return process.wait()
+        code = process.wait()
+        return code if code >= 0 else 128 - code
     except BaseException:
         process.terminate()
         try:

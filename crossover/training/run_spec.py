@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crossover.counter_rng import Stream, generator
-from crossover.errors import CrossoverError
+from crossover.errors import CrossoverError, UserError
 from crossover.model.model_config import ModelConfig
 from crossover.model.model_presets import preset
 from crossover.study.identity import RunId
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 
 class DivergedError(CrossoverError):
-    """The loss is not finite or jumped; the run stops rather than train on."""
+    """The loss is not finite or jumped; the run stops rather than train on, and would again with the same settings."""
+
+    exit_code = UserError.exit_code
 
 
 @dataclass(frozen=True, kw_only=True)

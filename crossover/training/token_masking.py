@@ -21,18 +21,31 @@ Masks = tuple[NDArray[np.bool_], NDArray[np.float32]]
 """True where a token is masked (n, L), and the weight of each token's NLL (n, L), 0 where it is not masked."""
 
 
+def stratum_order(batch: int) -> NDArray[np.int64]:
+    """Stratum of each slot of the global batch, a permutation of 0..batch-1. Shape (B,).
+
+    It is the rank of the slot's number with its bits reversed (van der Corput), so that the strata of every contiguous
+    part of the batch, such as those of a process or a microbatch, are spread over all.
+    """
+    slots_B = np.arange(batch)
+    reversed_B = np.zeros_like(slots_B)
+    for bit in range(batch.bit_length()):
+        reversed_B = 2 * reversed_B + (slots_B >> bit & 1)
+    return reversed_B.argsort().argsort()
+
+
 def stratified_counts(batch: int, length: int, offset: float) -> NDArray[np.int64]:
     """Mask counts k in 1..length, one per example of the global batch, evenly spread.
 
-    Example j gets 1 + floor(length x frac(offset + j / batch)); with offset uniform on [0, 1) each k is uniform on
-    1..length.
+    An example of stratum s (`stratum_order`) gets 1 + floor(length x frac(offset + s / batch)); with offset uniform on
+    [0, 1) each k is uniform on 1..length.
 
     Args:
         batch: size of the *global* batch, so that the strata do not depend on the number of processes.
         length: tokens per example.
         offset: in [0, 1), the same for all examples of the batch.
     """
-    return _counts((offset + np.arange(batch) / batch) % 1.0, np.array(length))
+    return _counts((offset + stratum_order(batch) / batch) % 1.0, np.array(length))
 
 
 def _counts(fraction: NDArray[np.float64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -105,7 +118,7 @@ def training_masks(
     offset = float(draws.random())
     if block_length:
         lengths = block_lengths(length, block_length)
-        offset_B = (offset + np.arange(slots_B) / (slots_B * len(lengths))) % 1.0
+        offset_B = (offset + stratum_order(slots_B) / (slots_B * len(lengths))) % 1.0
         return mask_blocks(offset_B[slots], noise_nL, lengths)
     counts_n = stratified_counts(slots_B, length, offset)[slots]
     masked_nL = mask_exactly(counts_n, noise_nL)
@@ -114,7 +127,7 @@ def training_masks(
         return masked_nL, weights_nL
     for row in np.flatnonzero(cuts_n):
         one = slice(row, row + 1)
-        own_offset_1 = (offset + np.arange(slots_B)[slots][one] / slots_B) % 1.0
+        own_offset_1 = (offset + stratum_order(slots_B)[slots][one] / slots_B) % 1.0
         parts = np.array([cuts_n[row], length - cuts_n[row]])
         masked_nL[one], weights_nL[one] = mask_blocks(own_offset_1, noise_nL[one], parts)
     return masked_nL, weights_nL

@@ -30,12 +30,15 @@ def watch(left):
         if len(saved) > len(kills.read_text()):
             kills.write_text(kills.read_text() + "x")
             if len(kills.read_text()) <= int(os.environ["MOST_KILLS"]):
+                if os.environ["ENDING"] == "exit":
+                    os._exit(1)
                 os.kill(os.getpid(), signal.SIGKILL)
         time.sleep(0.002)
-if "crossover.cli" in sys.orig_argv:
+launches = "crossover.training.run_processes" in sys.orig_argv
+if "crossover.cli" in sys.orig_argv and not launches and os.environ.get("RANK", "1") == "1":
     threading.Thread(target=watch, args=(1,), daemon=True).start()
 """
-"""A sitecustomize module: the training process is killed as soon as it has saved one more checkpoint."""
+"""A sitecustomize module: a training process ends as soon as one more checkpoint is saved."""
 
 
 @pytest.fixture
@@ -59,8 +62,12 @@ def prepared(context: StudyContext) -> DatasetRef:
     return reference
 
 
-def with_restarts(monkeypatch: pytest.MonkeyPatch, restarts: int, kills: int = 0) -> None:
+def with_restarts(
+    monkeypatch: pytest.MonkeyPatch, restarts: int, kills: int = 0, *, processes: int = 1, ending: str = "kill"
+) -> None:
     monkeypatch.setenv("CROSSOVER_RESTARTS", str(restarts))
+    monkeypatch.setenv("CROSSOVER_PROCESSES", str(processes))
+    monkeypatch.setenv("ENDING", ending)
     monkeypatch.setenv("MOST_KILLS", str(kills))
     get_settings.cache_clear()
 
@@ -107,11 +114,37 @@ def test_a_process_that_is_killed_too_often_ends_the_step_and_a_retry_goes_on(
         assert len(pretrain_group(context, dataset, GROUP).runs) == 2
 
 
+@pytest.mark.parametrize(("processes", "ending"), [(1, "exit"), (2, "exit"), (2, "kill")])
+def test_a_process_that_ends_by_a_fault_starts_again(
+    processes: int,
+    ending: str,
+    tiny_study: StudyConfig,
+    tmp_path: Path,
+    killer: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """As by an exception of a lost device, alone or as one rank of two."""
+    with_restarts(monkeypatch, restarts=2, kills=1, processes=processes, ending=ending)
+    with open_study(tiny_study, str(tmp_path / "ws")) as context:
+        runs = pretrain_group(context, prepared(context), GROUP.model_copy(update={"seeds": (0,)}))
+    assert len(runs.runs) == 1
+    assert killer.read_text()
+    cause = "exit code 1" if ending == "exit" else "killed by SIGKILL, as when memory runs out"
+    said = f"u1024-pico/dlm/seed-0: the training process ended: {cause}; starting it again from its last resume point"
+    assert said in capfd.readouterr().err.splitlines()
+
+
+@pytest.mark.parametrize("processes", [1, 2])
 def test_an_error_with_a_message_is_not_repeated(
-    tiny_study: StudyConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    processes: int,
+    tiny_study: StudyConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     """The run's folder cannot be made, because a file has its name."""
-    with_restarts(monkeypatch, restarts=3)
+    with_restarts(monkeypatch, restarts=3, processes=processes)
     with open_study(tiny_study, str(tmp_path / "ws")) as context:
         dataset = prepared(context)
         (tmp_path / "ws" / "runs").mkdir()
@@ -120,7 +153,20 @@ def test_an_error_with_a_message_is_not_repeated(
             pretrain_group(context, dataset, GROUP)
     assert caught.value.code == 2
     errors = [line for line in capfd.readouterr().err.splitlines() if line.startswith("crossover: ")]
-    assert len(errors) == 1
+    assert sum(GROUP.cell in line for line in errors) == 1
+
+
+def test_a_run_that_diverged_is_not_repeated(
+    tiny_study: StudyConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with_restarts(monkeypatch, restarts=3)
+    training = tiny_study.training.model_copy(update={"learning_rate": 1e30, "warmup_steps": 0})
+    with open_study(tiny_study.model_copy(update={"training": training}), str(tmp_path / "ws")) as context:
+        dataset = prepared(context)
+        with pytest.raises(SystemExit) as caught:
+            pretrain_group(context, dataset, GROUP)
+    assert caught.value.code == 2
+    assert capfd.readouterr().err.count("lower training.learning_rate") == 1
 
 
 FINISHED = """

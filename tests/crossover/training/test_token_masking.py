@@ -1,6 +1,7 @@
 """Masks: exact counts, stratified, keyed by (seed, epoch, example), and unbiased."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -73,3 +74,38 @@ def test_order_is_reshuffled_and_seeded() -> None:
         for step in (0, 1)
     }
     assert len(orders) == 4
+
+
+@pytest.mark.parametrize("block_length", [0, 16])
+@pytest.mark.parametrize("size", [8, 12, 24, 32, 48, 96, 128, 256, 512])
+def test_parts_of_a_batch_have_nearly_equal_loads(size: int, block_length: int) -> None:
+    """Ranks and microbatches are contiguous parts: their masked shares differ by about one example's."""
+    length, all_slots = 64, slice(0, size)
+    for step in range(8):
+        batch = batch_at(0, step, batch_size=size, examples=1000)
+        masked_BL, _ = training_masks(
+            seed=0, step=step, batch=batch, slots=all_slots, length=length, block_length=block_length
+        )
+        for parts in (2, 3, 4, 6, 8, 12, 16):
+            examples, rest = divmod(size, parts)
+            if rest:
+                continue
+            loads = masked_BL.reshape(parts, examples * length).mean(axis=1)
+            most = 1 if examples & (examples - 1) == 0 else 2
+            assert np.ptp(loads) <= most / examples + 1 / (block_length or length)
+
+
+def test_strata_are_those_of_the_batch_in_another_order() -> None:
+    for batch in range(1, 65):
+        counts = np.sort(stratified_counts(batch, 128, 0.3))
+        expected = 1 + np.floor((0.3 + np.arange(batch) / batch) % 1 * 128)
+        assert counts.tolist() == np.sort(expected).tolist()
+
+
+def test_the_parts_of_cut_examples_have_nearly_equal_loads() -> None:
+    batch = batch_at(0, 0, batch_size=64, examples=1000, random_lengths=1.0)
+    masked, _ = training_masks(
+        seed=0, step=0, batch=batch, slots=slice(0, 64), length=64, cuts_n=np.full(64, 16, dtype=np.int64)
+    )
+    for part, size in ((masked[:, :16], 16), (masked[:, 16:], 48)):
+        assert np.ptp(part.reshape(8, 8 * size).mean(axis=1)) <= 1 / 8 + 1 / size
