@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks.calibration import advice, detectors, full_analyses, item_clusters, messy, places
+from benchmarks.calibration import advice, detectors, full_analyses, item_clusters, messy, places, quality_ratios
 
 TABLES = {
     "one": ("One judgement, beside naive ones", detectors.table),
@@ -18,6 +18,7 @@ TABLES = {
     "advice": ("Advice that is followed", advice.table),
     "budgets": ("Advice at a budget", advice.advise_table),
     "places": ("Where crossings are", places.table),
+    "tiers": ("Ratio of two tiers' crossings", quality_ratios.table),
     "messy": ("Messy runs", messy.table),
 }
 QUICK = ("one", "noise", "analyses", "speed")

@@ -15,7 +15,9 @@ from crossover.errors import RegistryError
 from crossover.registry import schema as s
 from crossover.registry.registry_records import MetricDef, Point, SavedCheckpoint
 from crossover.study.identity import RunId
-from crossover.study.study_parts import GRID_TIERS
+
+QUALITY_TIERS = ("low", "medium", "high", "all")
+"""Those of `study.study_parts`, which imports models: the registry does without them."""
 
 
 def insert_rows(
@@ -194,7 +196,7 @@ def upsert_run(
 def quality_tier(config: Mapping[str, object]) -> str:
     """The tier of quality that a run's configuration names; empty where it names none."""
     tier = config.get("quality")
-    return tier if isinstance(tier, str) and tier in GRID_TIERS else ""
+    return tier if isinstance(tier, str) and tier in QUALITY_TIERS else ""
 
 
 def finish_run(connection: Connection, run: int, checkpoints: Sequence[SavedCheckpoint], now: datetime) -> None:

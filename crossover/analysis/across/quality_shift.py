@@ -1,13 +1,14 @@
 """Whether the crossing lies elsewhere in data of higher quality, for each budget and model that were run with both.
 
 The lowest tier that was run is compared with the highest, on the headline's metric and axis. Where both cross, each
-seed pair has a place in both, to first order: its own difference at the tier's crossing, by a line through the
-checkpoints around it, over the slope of the mean. (A root of its own would be the one of several that is nearest to the
-mean's, and hide how pairs scatter.) The logarithms of a pair's two places are subtracted and tested by Student's t over
-seeds: what a seed does alike in both tiers (its initial weights, the order of its batches) cancels. The level is that
-of the plan over the number of comparisons (Bonferroni). Else the intervals of the two crossings stand side by side, and
-only intervals that do not overlap say that it moves. A tier that does not cross in the range has an interval from the
-edge of the range on.
+seed pair has a place in both, to first order: by lines through the checkpoints around the tier's crossing, the pair's
+own difference at the root of the mean line, over the slope of that line. (A root of its own would be the one of several
+that is nearest to the mean's, and hide how pairs scatter. The root of the mean line is a ratio estimator, of which
+these are the influence values: taken there, and not at the crossing of the curves, they have the scatter of pairs'
+slopes too.) The logarithms of a pair's two places are subtracted and tested by Student's t over seeds: what a seed does
+alike in both tiers (its initial weights, the order of its batches) cancels. The level is that of the plan over the
+number of comparisons (Bonferroni). Else the intervals of the two crossings stand side by side, and only intervals that
+do not overlap say that it moves. A tier that does not cross in the range has an interval from the edge of the range on.
 
 Shapes: S seeds, B checkpoints around a crossing.
 """
@@ -82,7 +83,7 @@ def _of_pairs(lower: AnalysedCell, higher: AnalysedCell) -> FloatArray:
 
 
 def _places(analysis: Analysis) -> dict[int, float]:
-    """Log of where each seed pair crosses, to first order around the crossing of all; empty where there is none."""
+    """Log of where each seed pair crosses, to first order around the root of all; empty where there is none."""
     head, crossing = analysis.headline, analysis.headline.crossing
     shown = (figure for figure in analysis.figures if (figure.metric, figure.axis) == (head.metric, head.axis))
     figure = next((figure for figure in shown if figure.comparison == head.comparison), None)
@@ -94,8 +95,10 @@ def _places(analysis: Analysis) -> dict[int, float]:
         baseline, candidate = (curves.get((arm, seed)) for arm in (head.baseline, head.candidate))
         if baseline is not None and candidate is not None:
             lines[seed] = _line(baseline, candidate, crossing)
-    slope = float(np.mean([line[0] for line in lines.values()])) if lines else math.nan
-    return {seed: math.log(crossing.at) - float(line[1]) / slope for seed, line in lines.items()}
+    slope, height = np.mean(list(lines.values()), axis=0) if lines else (math.nan, math.nan)
+    root = -height / slope
+    at = math.log(crossing.at) + root
+    return {seed: float(at - np.polyval(line, root) / slope) for seed, line in lines.items()}
 
 
 def _line(baseline: SeedCurve, candidate: SeedCurve, crossing: Crossing) -> FloatArray:

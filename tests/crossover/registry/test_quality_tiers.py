@@ -16,7 +16,9 @@ from crossover.registry.connections import make_engine
 from crossover.registry.migrate_schema import migrate
 from crossover.registry.registry_url import parse_url
 from crossover.registry.study_deletion import delete_study, deleted_studies, purge_study
+from crossover.registry.write_statements import QUALITY_TIERS
 from crossover.study.identity import RunId
+from crossover.study.study_parts import GRID_TIERS
 from tests.crossover.registry.backups import ANALYSIS
 from tests.crossover.registry.conftest import BPB, STUDY, points
 
@@ -31,6 +33,10 @@ def fill(registry: Registry) -> None:
     for run, (_, tier) in zip(RUNS, OF_RUNS, strict=True):
         registry.register_run(TIERED, run, f"sha256:{run.key}", config={"quality": tier}, epoch_tokens=None)
         registry.start_attempt(f"sha256:{run.key}", started_step=0).record(BPB, points(1))
+
+
+def test_the_registry_knows_the_tiers_of_a_study() -> None:
+    assert QUALITY_TIERS == GRID_TIERS
 
 
 def test_views_have_the_tier_of_a_cell_and_of_a_frontier(registry: Registry) -> None:
