@@ -143,7 +143,7 @@ def _text_field(data: DataConfig) -> str:
     """The field of the first document that holds the text."""
     try:
         fields = first_fields(data)
-    except (OSError, EOFError, zlib.error, lzma.LZMAError, ValueError) as error:
+    except (OSError, EOFError, zlib.error, lzma.LZMAError, ValueError, RecursionError) as error:
         raise _no_text(f"the first document of {data.source} cannot be read ({error})") from error
     texts = {name: text for name, text in fields.items() if isinstance(text, str)}
     if not texts:

@@ -202,6 +202,11 @@ def _document(pack: Pack, number: int, line: bytes, field: str) -> Document:
         raise _malformed(pack, f"line {number} is not a JSON object", field) from error
     if not isinstance(document, dict):
         raise _malformed(pack, f"line {number} is not a JSON object", field)
+    if b"\\ud" in line.lower():
+        try:
+            json.dumps(document, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            raise _malformed(pack, f"line {number} has half of a character as \\ud8… or \\udc…", field) from error
     return document
 
 

@@ -67,7 +67,7 @@ def _torn_is_oserror() -> Iterator[None]:
     """What pyarrow says of a torn or foreign file, as other readers say it."""
     try:
         yield
-    except optional_module("pyarrow").ArrowException as error:
+    except (optional_module("pyarrow").ArrowException, UnicodeDecodeError, OverflowError) as error:
         raise OSError(str(error)) from error
 
 
@@ -112,9 +112,20 @@ def _no_column(absent: int, config: DataConfig, names: list[str]) -> BadDocument
 def _document(values: list[Scalar], config: DataConfig) -> Piece:
     """The document of a row: its text, and its score if one is read."""
     try:
-        text = values[0].as_py()
+        text, *scores = map(_python, values)
     except UnicodeDecodeError as error:
         return not_utf8(error)
     if not isinstance(text, str | bytes):
         return not_text(config.text_field, text)
-    return with_score(text, values[1].as_py(), config) if len(values) > 1 else text
+    return with_score(text, scores[0], config) if scores else text
+
+
+def _python(value: Scalar) -> object:
+    """A value as Python's; itself where Python has none for it, such as a date after the year 9999."""
+    try:
+        python: object = value.as_py()
+    except UnicodeDecodeError:
+        raise
+    except (OverflowError, ValueError):
+        return value
+    return python

@@ -21,7 +21,7 @@ def first_fields(config: DataConfig) -> dict[str, Any]:
 
     Raises:
         DataError: there is no file, or the hub's dataset cannot be loaded.
-        OSError, EOFError, zlib.error, lzma.LZMAError, ValueError: the first document cannot be read.
+        OSError, EOFError, zlib.error, lzma.LZMAError, ValueError, RecursionError: the first document cannot be read.
     """
     scheme, _, place = config.source.partition(":")
     if scheme == "hf":

@@ -102,7 +102,15 @@ def _faults(place: str) -> Iterator[None]:
         yield
     except StopIteration as error:  # what `datasets` does of files without a row
         raise _unreadable(place, "it has no row") from error
-    except (EOFError, zlib.error, lzma.LZMAError, ValueError, datasets.exceptions.DatasetsError, OSError) as error:
+    except (
+        EOFError,
+        zlib.error,
+        lzma.LZMAError,
+        ValueError,
+        OverflowError,
+        datasets.exceptions.DatasetsError,
+        OSError,
+    ) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise _unreadable(place, reason) from error
 

@@ -72,6 +72,7 @@ def test_documents_that_are_not_utf8_are_counted(tmp_path: Path) -> None:
         (bytes(range(128, 256)) * 100, "a.bin", "init.too-few-documents"),
         (b'{"id": 1}\n', "a.jsonl", "init.no-text-field"),
         (b"no json\n", "a.jsonl", "init.no-text-field"),
+        (b"[" * 100_000, "a.jsonl", "init.no-text-field"),
     ],
 )
 def test_what_cannot_be_a_corpus_is_refused(content: bytes, name: str, code: str, tmp_path: Path) -> None:

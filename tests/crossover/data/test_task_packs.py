@@ -47,3 +47,13 @@ def test_a_base_that_is_no_pack_is_named(base: str, tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         find_pack("mine", tmp_path)
     assert caught.value.code in ("tasks.unknown", "tasks.bad-pack")
+
+
+def test_half_a_character_is_named_and_a_whole_one_is_read(tmp_path: Path) -> None:
+    for escaped, text in (("\\ud83d\\ude00", "\N{GRINNING FACE}"), ("\\\\ud83d", "\\ud83d"), ("\\uD83d", None)):
+        pack = pack_of(tmp_path, "p.jsonl", f'{{"query": "{escaped}"}}\n'.encode())
+        if text is not None:
+            assert [*read_pack(pack, tmp_path)] == [{"query": text}]
+            continue
+        with pytest.raises(DataError, match=r"p\.jsonl line 1 has half of a character"):
+            list(read_pack(pack, tmp_path))

@@ -16,6 +16,7 @@ import pytest
 import zstandard
 
 from crossover.cli import main
+from crossover.data.corpus_survey import source_of
 from crossover.data.sources import SourceReport
 from crossover.data.sources.source_files import LocalFile
 from crossover.errors import DataError
@@ -105,6 +106,28 @@ def test_text_columns_of_every_type(kind: str, tmp_path: Path, read: Read) -> No
     )
     assert read(f"parquet:{tmp_path}/x")[0] == TEXTS
     assert read(f"parquet:{tmp_path}/x", text_field="meta.a.b")[0] == TEXTS
+
+
+def test_a_date_that_python_has_not_is_neither_text_nor_score(tmp_path: Path, read: Read) -> None:
+    dates = pa.array([10**15] * 2, pa.timestamp("s"))
+    table = pa.table({"text": ["a", "b"], "date": dates})
+    with pa.OSFile(str(tmp_path / "x.arrow"), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+        writer.write_table(table)
+    source = f"arrow:{tmp_path}/x.arrow"
+    assert read(source)[0] == ["a", "b"]
+    assert read(source, text_field="date", bad_documents="skip")[1].skipped.counts == {"no text": 2}
+    scores = {"scorer": "column", "column": "date"}
+    assert read(source, quality=scores, bad_documents="skip")[1].skipped.counts == {"no score": 2}
+    with pytest.raises(DataError, match=r"CORPUS: the first document of .* cannot be read"):
+        source_of(source)
+
+
+def test_a_name_of_a_column_that_is_no_utf8_is_a_torn_file(tmp_path: Path, read: Read) -> None:
+    pq.write_table(pa.table({"text": ["a"], "name": ["b"]}), tmp_path / "x.parquet", store_schema=False)
+    content = (tmp_path / "x.parquet").read_bytes().replace(b"name", b"\xffame")
+    (tmp_path / "x.parquet").write_bytes(content)
+    with pytest.raises(DataError, match=r"x\.parquet cannot be read"):
+        read(f"parquet:{tmp_path}/x.parquet")
 
 
 def test_a_column_that_is_there_twice_is_refused(tmp_path: Path, read: Read) -> None:
