@@ -230,14 +230,8 @@ class Trainer:
         """One optimizer step, and its numbers."""
         self._writer.poll()
         began = time.perf_counter()
-        batch = batch_at(
-            self.spec.seed,
-            state.step,
-            batch_size=self.config.batch_size,
-            examples=len(self.examples),
-            random_lengths=self.config.random_lengths,
-        )
-        losses = self.engine.gradients(state.step, batch, self.examples)
+        batch, following = (self._batch(step) for step in (state.step, state.step + 1))
+        losses = self.engine.gradients(state.step, batch, self.examples, following)
         rate = learning_rate(self.config, state.step, self.total_steps, state.branch)
         if state.step in self.skipped:
             self.engine.discard()
@@ -257,6 +251,15 @@ class Trainer:
             self._log.record(self._progress(state), losses, rate=rate, clipped=state.clipped / state.step)
         if self.world.leads:
             self.on_step(self._steps_done, self.path.steps, losses.nll)
+
+    def _batch(self, step: int) -> Batch:
+        return batch_at(
+            self.spec.seed,
+            step,
+            batch_size=self.config.batch_size,
+            examples=len(self.examples),
+            random_lengths=self.config.random_lengths,
+        )
 
     def _is_logged(self, state: _State) -> bool:
         """Whether the numbers of this step are recorded; of the branches only the last, which is the run's end."""
