@@ -31,7 +31,7 @@ from crossover.training.determinism import explaining_kernels, use_deterministic
 from crossover.training.device_metrics import check_precision
 from crossover.training.distributed import World
 from crossover.training.gradient_reduction import TreeSum, all_reduce
-from crossover.training.memory_advice import explained
+from crossover.training.memory_advice import explained, with_microbatch_size
 from crossover.training.optimizer import build_optimizers, optimizer_state, restore_optimizers, set_rate
 from crossover.training.training_objectives import Microbatch, TrainingObjective, sum_of_losses
 from crossover.training.weight_average import WeightAverage
@@ -82,6 +82,8 @@ class TrainEngine:
         document_end: int | None = None,
         tokenizer: Tokenizer = BYTES,
     ) -> None:
+        masked = document_end is not None
+        config = with_microbatch_size(config, shape, arm, length=length, world=world, masked=masked)
         self.config, self.arm, self.world, self.length = config, arm, world, length
         self.device = world.device(config.device)
         use_deterministic_kernels(self.device, config.deterministic)
@@ -316,11 +318,11 @@ def split_slots(config: TrainingConfig, world: World) -> list[slice]:
     Raises:
         StudyError: the batch does not divide among the processes and microbatches.
     """
-    batch, size = config.batch_size, config.microbatch_size or config.batch_size // world.size
+    batch, size = config.batch_size, config.examples_at_once(world.size)
     if batch % world.size or not size or (batch // world.size) % size:
         raise StudyError(
             "training.batch-does-not-divide",
-            field="training.microbatch_size" if config.microbatch_size else "training.batch_size",
+            field="training.microbatch_size" if isinstance(config.microbatch_size, int) else "training.batch_size",
             problem=f"a batch of {batch} does not divide among {world.size} processes in microbatches of {size or 1}",
             remedy="choose a batch_size that is a multiple of processes x microbatch_size, or start fewer processes",
         )

@@ -112,6 +112,8 @@ class Trainer:
         self.engine = self._build()
         if self.world.leads and self.engine.precision_note:
             self.recorder.note(self.engine.precision_note)
+        if self.world.leads and self.config.microbatch_size == "auto":
+            self.recorder.note(f"microbatch_size auto: {self.engine.config.microbatch_size} examples in a forward pass")
         self._log = StepLog(
             self.recorder,
             self.world,
