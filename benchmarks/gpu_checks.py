@@ -84,9 +84,8 @@ def train_steps(case: Case, device: str, precision: str, *, compiled: bool, step
     length, batch_size = (256, 8) if device == "cuda" or case not in REHEARSED else (32, 4)
     torch._dynamo.reset()
     counters.clear()
-    config = TrainingConfig.model_validate(
-        {"batch_size": batch_size, "device": device, "precision": precision, "compile": compiled}
-    )
+    fields = {"batch_size": batch_size, "microbatch_size": None, "device": device}
+    config = TrainingConfig.model_validate(fields | {"precision": precision, "compile": compiled})
     shape = preset(case.model, vocab_size=case.vocab_size, max_length=length)
     engine = TrainEngine(config, shape, case.arm, seed=0, length=length, world=World())
     engine.set_weights(engine.model.draws(pair_generator(0)))

@@ -109,8 +109,7 @@ def _add_registry_url(parser: argparse.ArgumentParser) -> None:
         "--registry",
         metavar="URL",
         help="http(s) URL of the registry's service, or SQLAlchemy URL (default: $CROSSOVER_REGISTRY_URL, else "
-        "studies/registry.sqlite); "
-        "set a URL with a password by the variable, which other users of the machine cannot read",
+        "studies/registry.sqlite); set a URL with a password by the variable, which other users here cannot read",
     )
 
 
@@ -149,7 +148,8 @@ def _add_study_verbs(verbs: "_Verbs[argparse.ArgumentParser]") -> None:  # noqa:
     plan = _verb(verbs, "plan", text, "plan_command", "train", "registry")
     plan.add_argument("study", metavar="STUDY", help=STUDY_HELP)
     _add_workspace(plan)
-    plan.add_argument("--processes", type=int, default=1, help="devices that train one run together (default 1)")
+    for flag, text in (("--processes", "devices that train one run together"), ("--nodes", "their machines")):
+        plan.add_argument(flag, type=int, default=1, help=f"{text} (default 1)")
     text = "time some steps on this machine, do not assume an MFU (default: where no peak of the device is known)"
     plan.add_argument("--measure", action=argparse.BooleanOptionalAction, help=text)
     plan.add_argument("--json", action="store_true", help="print as JSON")

@@ -1,6 +1,6 @@
 """How a process reports a failure: one line and an exit code to people, an event to a parent process.
 
-Exit codes: 0 done, 1 failed, 2 wrong input, 130 interrupted (Ctrl-C), 143 terminated (SIGTERM).
+Exit codes: 0 done, 1 failed, 2 wrong input or a run that diverged, 130 interrupted (Ctrl-C), 143 terminated (SIGTERM).
 """
 
 from __future__ import annotations

@@ -50,6 +50,7 @@ def plan(options: argparse.Namespace) -> int:
             settings,
             new_runs=reuse.new_runs,
             processes=options.processes,
+            nodes=options.nodes,
             measure=measure,
             on_run=show,
             examples=examples,
@@ -73,7 +74,7 @@ def plan(options: argparse.Namespace) -> int:
     if not cost.runs:
         print("\n".join(("nothing to train: every run is finished", *filter(None, [looks_note(study)]))))
         return 0
-    _print_runs(cost)
+    _print_runs(study, cost)
     print(
         f"\n{len(reuse.new_runs)} runs to train: {cost.flops:.3g} FLOPs, {_size(cost.disk_bytes)} of disk, "
         f"{_hours(cost.device_hours)} device-hours ({cost.basis}; training only)"
@@ -100,8 +101,10 @@ def plan(options: argparse.Namespace) -> int:
     return 0
 
 
-def _print_runs(cost: StudyPlan) -> None:
-    """The table of the runs."""
+def _print_runs(study: StudyConfig, cost: StudyPlan) -> None:
+    """The table of the runs, and what its memory is of where the microbatch follows the device."""
+    from crossover.training.planner import device_is_here
+
     header = ("run", "seeds", "parameters", "active", "epochs", "tokens", "steps", "FLOPs", "memory", "disk", "hours")
     rows = [
         (
@@ -122,6 +125,11 @@ def _print_runs(cost: StudyPlan) -> None:
     widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
     for name, *cells in (header, *rows):
         print(name.ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(cells, widths[1:], strict=True)), sep="  ")
+    if study.training.microbatch_size == "auto":
+        sizes = ", ".join(map(str, sorted({run.microbatch_size for run in cost.runs})))
+        here = device_is_here(study.training.device)
+        why = "which fit this machine's device" if here else "for the device is not here; a run takes what fits its own"
+        print(f"\nmicrobatch_size auto: planned with {sizes} examples in one forward pass, {why}")
 
 
 def _sweep_text(study: StudyConfig, sweep: SweepCost) -> str:

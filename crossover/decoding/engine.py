@@ -13,7 +13,6 @@ from crossover.decoding.decoding_sequence import DecodingSequence
 from crossover.decoding.engine_errors import cancelled, late, out_of_memory, stopping
 from crossover.decoding.engine_events import Event, Failed, Finished, Timing
 from crossover.decoding.engine_limits import Capabilities, EngineLimits, EngineState
-from crossover.decoding.free_memory import free_memory
 from crossover.decoding.generation_request import Generation, Hole, Infilling
 from crossover.decoding.inference_model import InferenceModel
 from crossover.decoding.key_value_cache import PrefixCache
@@ -21,6 +20,7 @@ from crossover.decoding.packed_linear import Precision, default_precision
 from crossover.decoding.stepping import start, step
 from crossover.decoding.text_pieces import token_ids
 from crossover.errors import PromptTooLongError, RequestError, ServerBusyError
+from crossover.model.free_memory import free_memory
 from crossover.model.transformer import Transformer
 
 __all__ = ["Capabilities", "Engine", "EngineLimits", "EngineState", "Ticket"]

@@ -59,8 +59,10 @@ class TrainingConfig(StudyPart):
 
     epochs: float = Field(default=100.0, gt=0, description="Passes over the unique tokens.")
     batch_size: int = Field(default=32, ge=1, description="Examples in a global batch.")
-    microbatch_size: int | None = Field(
-        default=None, ge=1, description="Examples in one forward pass; default: all that a process has of a batch."
+    microbatch_size: Annotated[int, Field(ge=1)] | Literal["auto"] | None = Field(
+        default=None,
+        description="Examples in one forward pass; empty: all that a process has of a batch. `auto`, or left out on "
+        "`cuda`, is the most that fit the device's free memory by the plan.",
     )
     optimizer: Literal["adamw", "muon"] = Field(
         default="adamw", description="`muon` takes the blocks' matrices; the rest stays with AdamW."
@@ -127,19 +129,31 @@ class TrainingConfig(StudyPart):
     )
     device: Literal["cpu", "cuda"] = "cpu"
 
+    @field_validator("microbatch_size", mode="before")
+    @classmethod
+    def _a_number_or_auto(cls, size: object) -> object:
+        is_number = isinstance(size, int) and not isinstance(size, bool) and size >= 1
+        if size is None or size == "auto" or is_number:
+            return size
+        raise ValueError(f"is neither a whole number from 1 nor auto: {size!r}")
+
     @model_validator(mode="before")
     @classmethod
     def _auto_follows_the_device(cls, fields: Any) -> Any:  # noqa: ANN401 - whatever was given
-        """Put values in place of `auto`, so that the study that a run is recorded with has what it was trained with."""
+        """Put values in place of `auto`, so that the study that a run is recorded with has what it was trained with.
+
+        Not of `microbatch_size`, which depends on the card, and changes a run by rounding alone.
+        """
         if not isinstance(fields, dict):
             return fields
         gpu = fields.get("device") == "cuda"
         chosen = {"precision": "bf16" if gpu else "fp32", "compile": gpu}
+        fields = ({"microbatch_size": "auto"} if gpu else {}) | fields
         return fields | {name: value for name, value in chosen.items() if fields.get(name, "auto") == "auto"}
 
     @model_validator(mode="after")
     def _microbatches_fill_the_batch(self) -> Self:
-        if self.microbatch_size and self.batch_size % self.microbatch_size:
+        if isinstance(self.microbatch_size, int) and self.batch_size % self.microbatch_size:
             raise ValueError(f"microbatch_size {self.microbatch_size} does not divide batch_size {self.batch_size}")
         return self
 
@@ -148,6 +162,11 @@ class TrainingConfig(StudyPart):
         if self.decay_shape == "exponential" and not self.final_rate:
             raise ValueError("decay_shape exponential needs a final_rate above 0, such as 0.1: it never reaches 0")
         return self
+
+    def examples_at_once(self, processes: int) -> int:
+        """Examples in one forward pass; `auto` counts as all that a process has of a batch."""
+        size = self.microbatch_size
+        return size if isinstance(size, int) else self.batch_size // processes
 
 
 class EvaluationConfig(StudyPart):

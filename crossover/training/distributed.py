@@ -41,6 +41,11 @@ class World:
         """Whether this is rank 0, which writes checkpoints, the registry and the terminal."""
         return self.rank == 0
 
+    @property
+    def shards(self) -> int:
+        """Processes that a sharded model is divided among: those of a node where several nodes have several (HSDP)."""
+        return self.size // self.nodes if 1 < self.nodes < self.size else self.size
+
     def device(self, kind: str) -> torch.device:
         """This process's device.
 

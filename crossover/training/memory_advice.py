@@ -1,4 +1,4 @@
-"""What to lower when a training step runs out of memory: the first setting that fits by the planner's estimate."""
+"""Settings that fit a device's memory by the planner's estimate: the microbatch, and what to lower when it runs out."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import torch
 
 from crossover.errors import StudyError
+from crossover.model.free_memory import free_memory
 from crossover.model.model_config import ModelConfig
 from crossover.study.arms import Arm
 from crossover.study.study_parts import TrainingConfig
@@ -16,6 +17,59 @@ from crossover.training.distributed import World
 
 USABLE = 0.9
 """Share of a device's memory that a planned step may fill; the rest is of kernels and the allocator."""
+
+
+def with_microbatch_size(
+    config: TrainingConfig,
+    shape: ModelConfig,
+    arm: Arm,
+    *,
+    length: int,
+    world: World,
+    free: int | None = None,
+    masked: bool = False,
+) -> TrainingConfig:
+    """The settings with a number in place of a `microbatch_size` of `auto`: the largest whose planned step fits.
+
+    The sizes are all that a process has of a batch, its half, its quarter and so on while they are even, and 1: a power
+    of two of microbatches, whose gradients are summed as a balanced tree. 1 is taken whether it fits or not.
+
+    Args:
+        config: training settings of the arm.
+        shape: architecture of the model.
+        arm: the recipe.
+        length: tokens of text per example.
+        world: the process group.
+        free: bytes of a device that the step may share with the allocator; None takes the least of these processes.
+        masked: whether attention stays within documents.
+
+    Raises:
+        StudyError: the device is missing.
+    """
+    if config.microbatch_size != "auto" or config.batch_size % world.size:  # the latter is refused by `split_slots`
+        return config
+    if free is None:
+        free = -world.most(-free_of_process(world.device(config.device), world))
+    from crossover.training.memory_estimate import step_memory  # which builds an engine
+
+    for size in _halves(config.batch_size // world.size):
+        sized = config.model_copy(update={"microbatch_size": size})
+        if step_memory(sized, shape, arm, length=length, world=world, masked=masked).peak <= USABLE * free:
+            return sized
+    return config.model_copy(update={"microbatch_size": 1})
+
+
+def free_of_process(device: torch.device, world: World) -> int:
+    """Free bytes of a device; processes of a machine share its processor's."""
+    return free_memory(device) // (1 if device.type == "cuda" else world.size // world.nodes)
+
+
+def _halves(size: int) -> Iterator[int]:
+    """A size, its half, its quarter and so on while they are even."""
+    yield size
+    while size % 2 == 0:
+        size //= 2
+        yield size
 
 
 @contextmanager
@@ -44,9 +98,9 @@ def _advice(config: TrainingConfig, shape: ModelConfig, arm: Arm, length: int, w
     from crossover.training.memory_estimate import step_memory  # which builds the engine that this module explains
 
     def planned(changes: dict[str, object]) -> int:
-        return step_memory(config.model_copy(update=changes), shape, arm, length=length, processes=world.size).peak
+        return step_memory(config.model_copy(update=changes), shape, arm, length=length, world=world).peak
 
-    size, memory = config.microbatch_size or config.batch_size // world.size, _memory(world.device(config.device))
+    size, memory = config.examples_at_once(world.size), _memory(world.device(config.device))
     needs = planned({"microbatch_size": size})
     problem = (
         f"out of memory with {size} examples in one forward pass: by the plan a step needs {_gib(needs)} "
@@ -73,8 +127,7 @@ def _advice(config: TrainingConfig, shape: ModelConfig, arm: Arm, length: int, w
 def _options(config: TrainingConfig, size: int, world: World) -> Iterator[tuple[str, str, dict[str, object]]]:
     """Field, value and all changes of each option, from the cheapest to the dearest."""
     one = size
-    while one % 2 == 0:
-        one //= 2
+    for one in list(_halves(size))[1:]:
         yield "microbatch_size", str(one), {"microbatch_size": one}
     if not config.activation_checkpointing:
         for part in dict.fromkeys((size, one)):

@@ -77,16 +77,23 @@ def _grouped_shape(a: torch.Tensor, b: torch.Tensor, ends_E: torch.Tensor, *_: o
 
 
 def step_memory(
-    config: TrainingConfig, shape: ModelConfig, arm: Arm, *, length: int, processes: int = 1, masked: bool = False
+    config: TrainingConfig,
+    shape: ModelConfig,
+    arm: Arm,
+    *,
+    length: int,
+    world: World = World(),  # noqa: B008  # frozen, and stands for "alone"
+    masked: bool = False,
 ) -> StepMemory:
     """Estimate the memory of a training step on one device.
 
     Args:
-        config: training settings of the arm; its device need not be present.
+        config: training settings of the arm; its device need not be present. A `microbatch_size` of `auto` counts as
+            all that a process has of a batch.
         shape: architecture of the model.
         arm: the recipe.
         length: tokens of text per example.
-        processes: number of devices that train the run.
+        world: the devices that train the run, and their nodes.
         masked: whether attention stays within documents, so that a batch with several in an example takes a mask.
     """
     settings = config.model_copy(
@@ -94,7 +101,8 @@ def step_memory(
             "device": "cpu",
             "compile": False,
             "data_parallel": "replicate",
-            "batch_size": _local(config, processes),
+            "batch_size": max(1, config.batch_size // world.size),
+            "microbatch_size": max(1, config.examples_at_once(world.size)),
         }
     )
     with FakeTensorMode(allow_non_fake_inputs=True), _LiveBytes() as counter:
@@ -113,13 +121,9 @@ def step_memory(
         state = counter.live
     partial_sums = 4 * shape.parameters * int(math.log2(len(engine.slots)))  # held by the tree sum
     peak = counter.peak - state + partial_sums
-    if config.data_parallel == "shard" and processes > 1:
+    if config.data_parallel == "shard" and world.size > 1:
         block = 4 * max(1, shape.parameters // shape.num_layers)
         gradients = 4 * shape.parameters
         peak -= partial_sums  # its gradients are added in place
-        state, peak = state // processes, peak - gradients + gradients // processes + UNSHARDED_BLOCKS * block
+        state, peak = state // world.shards, peak - gradients + gradients // world.shards + UNSHARDED_BLOCKS * block
     return StepMemory(state, state + peak)
-
-
-def _local(config: TrainingConfig, processes: int) -> int:
-    return max(1, config.batch_size // processes)

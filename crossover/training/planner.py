@@ -19,6 +19,7 @@ from crossover.study.sweep_study import sweep_of
 from crossover.training.chunked_loss import fits_unchunked
 from crossover.training.device_metrics import peak_flops, peak_memory
 from crossover.training.distributed import World
+from crossover.training.memory_advice import free_of_process, with_microbatch_size
 from crossover.training.memory_estimate import step_memory
 from crossover.training.run_schedule import run_schedule
 from crossover.training.run_spec import cell_model
@@ -53,6 +54,8 @@ class RunPlan(BaseModel):
     steps: int
     """Optimizer steps, decay branches included."""
     flops: float
+    microbatch_size: int
+    """Examples in one forward pass; under `auto`, those that fit the free memory of this machine's device, or 1."""
     memory_bytes: int
     """The most that one device needs in a step; on a CPU, resident memory of the process."""
     disk_bytes: int
@@ -90,6 +93,7 @@ def plan_study(
     *,
     new_runs: Sequence[RunId] | None = None,
     processes: int = 1,
+    nodes: int = 1,
     measure: bool = False,
     on_run: Callable[[str], None] = lambda name: None,
     examples: TimedExamples | None = None,
@@ -101,6 +105,7 @@ def plan_study(
         settings: device peak, assumed MFU and price.
         new_runs: those to train; None for all of the study.
         processes: devices that train one run together.
+        nodes: machines that have as many of them each.
         measure: time a few steps of every model and arm here, on one process.
         on_run: called with `<model>/<arm>` before each measurement.
         examples: to time steps with; None for examples of one document each.
@@ -115,8 +120,16 @@ def plan_study(
             problem=f"{processes} processes train nothing",
             remedy="give 1 or more",
         )
+    if nodes < 1 or processes % nodes:
+        raise StudyError(
+            "plan.bad-nodes",
+            field="--nodes",
+            problem=f"{processes} processes do not divide among {nodes} nodes",
+            remedy="give a divisor of --processes",
+        )
+    world = World(size=processes, nodes=nodes)
     for name in study.arms:
-        split_slots(study.training_of(name), World(size=processes))
+        split_slots(study.training_of(name), world)
     resident = peak_memory(World().device("cpu"))  # of this process, before a measurement adds to it
     if new_runs is None:
         new_runs = [RunId(cell.name, arm, seed) for cell in study.cells for arm in study.arms for seed in study.seeds]
@@ -128,7 +141,7 @@ def plan_study(
             arms = list({arm.name: arm for cell, arm in order if cell.model == model}.values())
             timed |= measured_steps(study, model, arms, on_run, examples)
     runs = [
-        _plan_run(study, cell, arm, settings, processes, timed.get((cell.model, arm.name)), resident).model_copy(
+        _plan_run(study, cell, arm, settings, world, timed.get((cell.model, arm.name)), resident).model_copy(
             update={"seeds": seeds[cell.name, arm.name]}
         )
         for cell, arm in order
@@ -150,7 +163,7 @@ def plan_study(
 
 
 def _plan_run(
-    study: StudyConfig, cell: Cell, arm: Arm, settings: Settings, processes: int, seconds: float | None, resident: int
+    study: StudyConfig, cell: Cell, arm: Arm, settings: Settings, world: World, seconds: float | None, resident: int
 ) -> RunPlan:
     """The plan of one run.
 
@@ -159,22 +172,25 @@ def _plan_run(
         cell: of the run.
         arm: of the run.
         settings: device peak and assumed MFU.
-        processes: devices that train it together.
+        world: the devices that train it together.
         seconds: of a step on one process, where they were measured.
         resident: bytes of memory of a process before it trains.
     """
     config, length, shape = study.training_of(arm.name), study.data.sequence_length, cell_model(study, cell)
+    within = study.data.attention == "document"  # some examples hold several, whose attention takes a mask
+    free = free_of_process(World().device(config.device), world) if device_is_here(config.device) else 0
+    config = with_microbatch_size(config, shape, arm, length=length, world=world, free=free, masked=within)
+    processes, at_once = world.size, config.examples_at_once(world.size)
     milestones = study.evaluation_steps(cell, arm.name)
     steps = run_schedule(config, milestones).steps
     tokens = steps * config.batch_size * length
-    flops = steps * flops_per_step(study, shape, arm, processes)
+    flops = steps * flops_per_step(study, shape, arm, at_once)
     if seconds is not None:
         seconds /= processes
     else:
         peak = peak_of(study, settings)
         seconds = flops / steps / (peak * settings.planned_mfu * processes) if peak else None
-    within = study.data.attention == "document"  # some examples hold several, whose attention takes a mask
-    step = step_memory(config, shape, arm, length=length, processes=processes, masked=within)
+    step = step_memory(config, shape, arm, length=length, world=world, masked=within)
     memory = step.peak
     if config.device == "cpu":
         memory = resident + int(CPU_FRAGMENTATION * step.peak) + SAVED_COPIES * step.state
@@ -190,6 +206,7 @@ def _plan_run(
         tokens=tokens,
         steps=steps,
         flops=flops,
+        microbatch_size=at_once,
         memory_bytes=memory,
         disk_bytes=4 * shape.parameters * (len(milestones) + _resume_copies(config)),
         step_seconds=seconds,
@@ -233,20 +250,32 @@ def _resume_copies(config: TrainingConfig) -> int:
     return (3 if config.optimizer == "adamw" else 2) + (config.ema > 0)
 
 
-def flops_per_step(study: StudyConfig, shape: ModelConfig, arm: Arm, processes: int = 1) -> float:
-    """Floating point operations of one optimizer step, all processes together; backward twice the forward."""
+def flops_per_step(study: StudyConfig, shape: ModelConfig, arm: Arm, at_once: int | None = None) -> float:
+    """Floating point operations of one optimizer step, all processes together; backward twice the forward.
+
+    Args:
+        study: the study.
+        shape: architecture of the model.
+        arm: the recipe.
+        at_once: examples in one forward pass; None for those of one process.
+    """
     config, length = study.training_of(arm.name), study.data.sequence_length
     objective = TrainingObjective(arm, length, 0)
-    rows = (config.microbatch_size or config.batch_size // processes) * length
+    rows = (at_once or config.examples_at_once(1)) * length
     scored = 1.0 if fits_unchunked(rows, shape.vocab_size) else objective.scored_fraction
     forward = shape.forward_flops(keys=objective.visible_keys, passes=objective.passes, scored=scored)
     return 3.0 * forward * config.batch_size * length
 
 
-def peak_of(study: StudyConfig, settings: Settings) -> float:
-    """Peak FLOP/s of the study's device; 0 when it is not here and not set."""
+def device_is_here(kind: str) -> bool:
+    """Whether this machine has such a device."""
     import torch
 
-    if study.training.device == "cuda" and not torch.cuda.is_available():
+    return kind != "cuda" or torch.cuda.is_available()
+
+
+def peak_of(study: StudyConfig, settings: Settings) -> float:
+    """Peak FLOP/s of the study's device; 0 when it is not here and not set."""
+    if not device_is_here(study.training.device):
         return settings.peak_tflops * 1e12
     return peak_flops(World().device(study.training.device), study.training.precision, settings.peak_tflops)

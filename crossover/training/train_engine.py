@@ -32,7 +32,7 @@ from crossover.training.determinism import explaining_kernels, use_deterministic
 from crossover.training.device_metrics import check_precision
 from crossover.training.distributed import World
 from crossover.training.gradient_reduction import TreeSum, all_reduce
-from crossover.training.memory_advice import explained
+from crossover.training.memory_advice import explained, with_microbatch_size
 from crossover.training.optimizer import build_optimizers, optimizer_state, restore_optimizers, set_rate
 from crossover.training.training_objectives import Microbatch, TrainingObjective, sum_of_losses
 from crossover.training.weight_average import WeightAverage
@@ -83,6 +83,8 @@ class TrainEngine:
         document_end: int | None = None,
         tokenizer: Tokenizer = BYTES,
     ) -> None:
+        masked = document_end is not None
+        config = with_microbatch_size(config, shape, arm, length=length, world=world, masked=masked)
         self.config, self.arm, self.world, self.length = config, arm, world, length
         self.device = world.device(config.device)
         use_deterministic_kernels(self.device, config.deterministic)
@@ -114,6 +116,7 @@ class TrainEngine:
         self.optimizers = build_optimizers(self.parameters.items(), config)
         self._average = WeightAverage(self.parameters, config.ema) if config.ema else None
         self._norm = torch.zeros(())
+        self._ahead: tuple[int, Batch, Microbatch] | None = None
         forward = shape.forward_flops(
             keys=self.objective.visible_keys,
             passes=self.objective.passes,
@@ -196,13 +199,14 @@ class TrainEngine:
                 copies[name] = value.to("cpu", copy=True)
         return copies
 
-    def gradients(self, step: int, batch: Batch, examples: Rows) -> StepLosses:
+    def gradients(self, step: int, batch: Batch, examples: Rows, following: Batch | None = None) -> StepLosses:
         """Set the parameters' gradients to those of the global batch's mean loss.
 
         Args:
             step: optimizer step, from 0.
             batch: the global batch.
-            examples: token ids of all training examples (n, L).
+            examples: token ids of all training examples (n, L); the same at every step.
+            following: the batch of the next step, whose first microbatch is then made while the device computes.
 
         Raises:
             StudyError: out of memory.
@@ -220,7 +224,13 @@ class TrainEngine:
                     parameter.grad = gradient
             grads = [p.grad for p in self.parameters.values() if p.grad is not None]
             self._norm = sharding.full_tensor(torch.nn.utils.get_total_norm(grads))
-            nll_value, *router, norm_value = torch.cat((total[0], self._norm[None])).tolist()
+            values = torch.cat((total[0], self._norm[None]))
+            began = time.perf_counter()
+            if following is not None:  # before the losses are waited for, after which the device would idle
+                part = self._microbatch(step + 1, following, self.slots[0], examples)
+                self._ahead = step + 1, following, part
+            data_seconds += time.perf_counter() - began
+            nll_value, *router, norm_value = values.tolist()
         statistics = dict(zip(ROUTER_STATISTICS, router, strict=True)) if router else None
         return StepLosses(nll_value, norm_value, data_seconds, statistics)
 
@@ -229,12 +239,23 @@ class TrainEngine:
         data_seconds, sums = 0.0, TreeSum()
         for slots in self.slots:
             began = time.perf_counter()
-            tokens_nL = examples[batch.examples_B[slots]].astype(np.int64)
-            part = self.microbatch(step, batch, slots, tokens_nL)
+            part = self._microbatch(step, batch, slots, examples)
             data_seconds += time.perf_counter() - began
             losses = self.backward(part, slots)
             sums.push([losses] if self.sharded else [losses, *self._take_gradients()])
         return sums.total(), data_seconds
+
+    def _microbatch(self, step: int, batch: Batch, slots: slice, examples: Rows) -> Microbatch:
+        """The microbatch of these slots; the one that was made ahead, if it is that."""
+        ahead, self._ahead = self._ahead, None
+        if (
+            ahead is not None
+            and slots == self.slots[0]
+            and ahead[0] == step
+            and all(np.array_equal(np.asarray(a), np.asarray(b)) for a, b in zip(ahead[1], batch, strict=True))
+        ):
+            return ahead[2]
+        return self.microbatch(step, batch, slots, examples[batch.examples_B[slots]].astype(np.int64))
 
     def microbatch(self, step: int, batch: Batch, slots: slice, tokens_nL: NDArray[np.int64]) -> Microbatch:
         """Inputs, targets and weights of the microbatch of these slots, on the device."""
@@ -296,11 +317,11 @@ def split_slots(config: TrainingConfig, world: World) -> list[slice]:
     Raises:
         StudyError: the batch does not divide among the processes and microbatches.
     """
-    batch, size = config.batch_size, config.microbatch_size or config.batch_size // world.size
+    batch, size = config.batch_size, config.examples_at_once(world.size)
     if batch % world.size or not size or (batch // world.size) % size:
         raise StudyError(
             "training.batch-does-not-divide",
-            field="training.microbatch_size" if config.microbatch_size else "training.batch_size",
+            field="training.microbatch_size" if isinstance(config.microbatch_size, int) else "training.batch_size",
             problem=f"a batch of {batch} does not divide among {world.size} processes in microbatches of {size or 1}",
             remedy="choose a batch_size that is a multiple of processes x microbatch_size, or start fewer processes",
         )

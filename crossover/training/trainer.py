@@ -110,6 +110,8 @@ class Trainer:
         self.engine = self._build()
         if self.world.leads and self.engine.precision_note:
             self.recorder.note(self.engine.precision_note)
+        if self.world.leads and self.config.microbatch_size == "auto":
+            self.recorder.note(f"microbatch_size auto: {self.engine.config.microbatch_size} examples in a forward pass")
         self._log = StepLog(
             self.recorder,
             self.world,
@@ -228,14 +230,8 @@ class Trainer:
         """One optimizer step, and its numbers."""
         self._writer.poll()
         began = time.perf_counter()
-        batch = batch_at(
-            self.spec.seed,
-            state.step,
-            batch_size=self.config.batch_size,
-            examples=len(self.examples),
-            random_lengths=self.config.random_lengths,
-        )
-        losses = self.engine.gradients(state.step, batch, self.examples)
+        batch, following = (self._batch(step) for step in (state.step, state.step + 1))
+        losses = self.engine.gradients(state.step, batch, self.examples, following)
         rate = learning_rate(self.config, state.step, self.total_steps, state.branch)
         if state.step in self.skipped:
             self.engine.discard()
@@ -255,6 +251,15 @@ class Trainer:
             self._log.record(self._progress(state), losses, rate=rate, clipped=state.clipped / state.step)
         if self.world.leads:
             self.on_step(self._steps_done, self.path.steps, losses.nll)
+
+    def _batch(self, step: int) -> Batch:
+        return batch_at(
+            self.spec.seed,
+            step,
+            batch_size=self.config.batch_size,
+            examples=len(self.examples),
+            random_lengths=self.config.random_lengths,
+        )
 
     def _is_logged(self, state: _State) -> bool:
         """Whether the numbers of this step are recorded; of the branches only the last, which is the run's end."""

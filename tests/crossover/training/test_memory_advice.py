@@ -50,7 +50,7 @@ def raised(
 
 def planned(world: World | None = None, **changes: object) -> int:
     config = TrainingConfig.model_validate({"batch_size": 32} | changes)
-    return step_memory(config, SHAPE, ARMS["dlm"], length=64, processes=(world or World()).size).peak
+    return step_memory(config, SHAPE, ARMS["dlm"], length=64, world=world or World()).peak
 
 
 def test_the_largest_microbatch_that_fits_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,8 @@ CGROUP_FILES = (
 def free_memory(device: torch.device) -> int:
     """Bytes that are free on a device: of a processor, the least of what the machine has and the container may use."""
     if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0]) + cached
     bounds = [_available()]
     for limit, used in CGROUP_FILES:
         values = [_number(Path(name)) for name in (limit, used)]
