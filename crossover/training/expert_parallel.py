@@ -16,7 +16,7 @@ from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_f
 from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 from torch.nn import functional as F
 
-from crossover.model.mixture_of_experts import Experts, compute_dtype
+from crossover.model.mixture_of_experts import Experts, MixtureOfExperts, compute_dtype
 from crossover.model.model_config import ModelConfig
 from crossover.model.transformer import Transformer
 from crossover.training.distributed import World
@@ -39,10 +39,7 @@ class ParallelExperts(Experts):
 
     def weights(self) -> tuple[Tensor, Tensor, Tensor]:
         """Those of this process's experts."""
-        gate, up, down = (
-            weight.to_local() if isinstance(weight, DTensor) else weight  # type: ignore[no-untyped-call]  # of torch
-            for weight in super().weights()
-        )
+        gate, up, down = (weight.to_local() if isinstance(weight, DTensor) else weight for weight in super().weights())
         return gate, up, down
 
     def grouped(self, x_ND: Tensor, ends_E: Tensor) -> Tensor:
@@ -91,15 +88,16 @@ def divide_experts(
     )
     mesh["shard", "expert"]._flatten()  # lets a norm be reduced over both at once
     rows = mesh["replicate", "shard"] if world.nodes > 1 else mesh["shard"]
-    for block in model.model.layers:
+    for layer in list(model.modules()):
+        if not isinstance(layer, MixtureOfExperts):
+            continue
         with torch.device("meta"):
-            experts = ParallelExperts(model.config, mesh["expert"])
+            layer.experts = ParallelExperts(model.config, mesh["expert"])
         # along the second dimension: the first is divided over the group
-        fully_shard(experts, mesh=rows, mp_policy=policy, shard_placement_fn=lambda _: Shard(1))
+        sharded = fully_shard(layer.experts, mesh=rows, mp_policy=policy, shard_placement_fn=lambda _: Shard(1))
         for method in ("grouped", "batched"):
-            register_fsdp_forward_method(experts, method)
-            setattr(experts, method, torch.compiler.disable(getattr(experts, method)))  # numbers of rows vary
+            register_fsdp_forward_method(layer.experts, method)
+            setattr(sharded, method, torch.compiler.disable(getattr(sharded, method)))  # numbers of rows vary
         # a process has the gradients of its group's tokens, and FSDP's mean would be over fewer processes than train
-        experts.set_gradient_divide_factor(world.size)
-        experts.set_force_sum_reduction_for_comms(sharing > 1)  # gloo needs it for a factor; alone, torch divides twice
-        block.mlp.experts = experts
+        sharded.set_gradient_divide_factor(world.size)
+        sharded.set_force_sum_reduction_for_comms(sharing > 1)  # gloo needs it for a factor; alone, torch divides twice

@@ -15,6 +15,7 @@ from torch.distributed.tensor import DTensor
 from crossover.errors import StudyError
 from crossover.model.model_config import ModelConfig
 from crossover.model.model_presets import PRESETS, preset
+from crossover.model.transformer import Transformer
 from crossover.study.arms import ARMS, Arm
 from crossover.study.study_config import StudyConfig
 from crossover.study.study_parts import TrainingConfig
@@ -84,7 +85,7 @@ def check_share(engine: TrainEngine, folder: Path) -> None:
         if isinstance(module, ParallelExperts):
             for name, parameter in module.named_parameters():
                 assert isinstance(parameter, DTensor)
-                rows = parameter.to_local()  # type: ignore[no-untyped-call]  # torch's
+                rows = parameter.to_local()
                 assert (rows.shape[0], rows.numel() * processes) == (own, parameter.numel()), name
             module.unshard()  # type: ignore[operator]  # of FSDP
             assert [weight.shape[0] for weight in module.weights()] == [own] * 3
@@ -142,14 +143,14 @@ def compare(
     assert one.keys() == many.keys()
     for name, value in one.items():
         scale = float(value.abs().max())
-        torch.testing.assert_close(many[name], value, rtol=1e-5, atol=1e-5 * scale, msg=lambda m, n=name: f"{n}: {m}")
+        torch.testing.assert_close(many[name], value, rtol=1e-5, atol=1e-5 * scale, msg=f"{name} differs")
 
 
 def train(folder: Path, groups: int, stop: bool) -> None:
     """Train as a rank, or alone, with a small `mini-moe`, whose experts so many processes divide."""
 
-    def shard(*arguments: Any) -> None:  # noqa: ANN401 - passed on
-        real(*arguments[:-1], groups)
+    def shard(model: Transformer, precision: str, device: torch.device, world: World, expert_parallel: int = 1) -> None:
+        real(model, precision, device, world, expert_parallel=groups)
 
     real, sharding.shard = sharding.shard, shard  # the digest of a run has the field, so that only a test changes it
     PRESETS["mini-moe"] |= SMALL
