@@ -37,18 +37,20 @@ class Experts(nn.Module):
         """Leave products in other types than bfloat16 out of compiled graphs: torch's compiler knows none of them."""
         self._unless_bf16 = torch.compiler.disable(_product_in_any_type)
 
+    def weights(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Gate and up projection (E, D, F), and down projection (E, F, D)."""
+        return self.gate_proj, self.up_proj, self.down_proj
+
     def grouped(self, x_ND: Tensor, ends_E: Tensor) -> Tensor:
         """Outputs (N, D) for rows sorted by expert; expert e takes the rows ends_E[e-1]..ends_E[e]."""
-        x_ND, gate, up, down = (
-            t.to(_compute_dtype(x_ND)) for t in (x_ND, self.gate_proj, self.up_proj, self.down_proj)
-        )
+        x_ND, gate, up, down = (t.to(compute_dtype(x_ND)) for t in (x_ND, *self.weights()))
         product = _grouped if x_ND.dtype == torch.bfloat16 else self._unless_bf16
         return product(x_ND, gate, up, down, ends_E)
 
     def batched(self, x_END: Tensor) -> Tensor:
         """Outputs (E, N, D) for the same number of rows per expert."""
-        inner_ENF = F.silu(torch.bmm(x_END, self.gate_proj)) * torch.bmm(x_END, self.up_proj)
-        return torch.bmm(inner_ENF, self.down_proj)
+        gate, up, down = self.weights()
+        return torch.bmm(F.silu(torch.bmm(x_END, gate)) * torch.bmm(x_END, up), down)
 
 
 def _grouped(x_ND: Tensor, gate_EDF: Tensor, up_EDF: Tensor, down_EFD: Tensor, ends_E: Tensor) -> Tensor:
@@ -64,7 +66,7 @@ def _product_in_any_type(x_ND: Tensor, gate_EDF: Tensor, up_EDF: Tensor, down_EF
     return torch.cat([(F.silu(part @ gate_EDF[e]) * (part @ up_EDF[e])) @ down_EFD[e] for e, part in parts])
 
 
-def _compute_dtype(x: Tensor) -> torch.dtype:
+def compute_dtype(x: Tensor) -> torch.dtype:
     """Data type of matrix products: that of autocast where it is enabled, since grouped products ignore autocast."""
     kind = x.device.type
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype

@@ -102,6 +102,7 @@ FIELD_EFFECTS: dict[str, Effects] = {
             "training.compile",
             "training.activation_checkpointing",
             "training.data_parallel",
+            "training.expert_parallel",
             "training.deterministic",
             "training.device",
             "evaluation.points",

@@ -189,6 +189,20 @@ class StudyConfig(StudyPart):
         return self
 
     @model_validator(mode="after")
+    def _experts_divide(self) -> Self:
+        processes = self.training.expert_parallel
+        for model in self.grid.models:
+            experts = PRESETS[model].get("num_experts", 0)
+            if processes > 1 and not experts:
+                raise ValueError(f"training.expert_parallel: {model} has no experts to divide; leave the field out")
+            if experts % processes:
+                raise ValueError(
+                    f"training.expert_parallel: {processes} processes cannot divide the {experts} experts of {model} "
+                    "evenly; give a divisor of that number"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _tiers_can_be_compared(self) -> Self:
         if self.grid.quality and self.data.quality.scorer == "none":
             raise ValueError("grid.quality: tiers need a scorer; set data.quality.scorer")

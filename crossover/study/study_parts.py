@@ -122,6 +122,12 @@ class TrainingConfig(StudyPart):
     data_parallel: Literal["replicate", "shard"] = Field(
         default="replicate", description="On several processes: whole copies with an exact sum, or FSDP2."
     )
+    expert_parallel: int = Field(
+        default=1,
+        ge=1,
+        exclude_if=lambda processes: processes == 1,
+        description="Processes of a node that divide a sparse model's experts; needs `data_parallel: shard`.",
+    )
     deterministic: bool = Field(
         default=False,
         exclude_if=_unset,
@@ -155,6 +161,12 @@ class TrainingConfig(StudyPart):
     def _microbatches_fill_the_batch(self) -> Self:
         if isinstance(self.microbatch_size, int) and self.batch_size % self.microbatch_size:
             raise ValueError(f"microbatch_size {self.microbatch_size} does not divide batch_size {self.batch_size}")
+        return self
+
+    @model_validator(mode="after")
+    def _divided_experts_are_sharded(self) -> Self:
+        if self.expert_parallel > 1 and self.data_parallel != "shard":
+            raise ValueError("expert_parallel needs data_parallel shard; set it, or leave expert_parallel out")
         return self
 
     @model_validator(mode="after")

@@ -122,8 +122,12 @@ def step_memory(
     partial_sums = 4 * shape.parameters * int(math.log2(len(engine.slots)))  # held by the tree sum
     peak = counter.peak - state + partial_sums
     if config.data_parallel == "shard" and world.size > 1:
-        block = 4 * max(1, shape.parameters // shape.num_layers)
+        experts = 12 * shape.num_experts * shape.hidden_size * shape.intermediate_size  # of a block
+        block = 4 * max(1, shape.parameters // shape.num_layers) - experts + experts // config.expert_parallel
         gradients = 4 * shape.parameters
         peak -= partial_sums  # its gradients are added in place
         state, peak = state // world.shards, peak - gradients + gradients // world.shards + UNSHARDED_BLOCKS * block
+        if config.expert_parallel > 1:  # a microbatch's rows as they are received, evenly, and as they come back
+            received = (slots.stop - slots.start) * length * engine.objective.passes * shape.experts_per_token
+            peak += int(2 * received * shape.hidden_size * (2 if config.precision == "bf16" else 4))
     return StepMemory(state, state + peak)

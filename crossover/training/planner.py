@@ -23,6 +23,7 @@ from crossover.training.memory_advice import free_of_process, with_microbatch_si
 from crossover.training.memory_estimate import step_memory
 from crossover.training.run_schedule import run_schedule
 from crossover.training.run_spec import cell_model
+from crossover.training.sharding import check_expert_parallel
 from crossover.training.step_timing import MEASURED_STEPS, measured_steps
 from crossover.training.timed_examples import TimedExamples, whole_examples
 from crossover.training.train_engine import split_slots
@@ -130,6 +131,8 @@ def plan_study(
     world = World(size=processes, nodes=nodes)
     for name in study.arms:
         split_slots(study.training_of(name), world)
+    for cell in study.cells:
+        check_expert_parallel(study.training, cell_model(study, cell), world)
     resident = peak_memory(World().device("cpu"))  # of this process, before a measurement adds to it
     if new_runs is None:
         new_runs = [RunId(cell.name, arm, seed) for cell in study.cells for arm in study.arms for seed in study.seeds]

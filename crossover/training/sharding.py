@@ -5,16 +5,20 @@ torch's distributed tensors are imported when a model trains: evaluation imports
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from crossover.errors import StudyError
+from crossover.model.model_config import ModelConfig
 from crossover.model.transformer import Transformer
+from crossover.study.study_parts import TrainingConfig
 from crossover.training.distributed import World
 
 
-def shard(model: Transformer, precision: str, device: torch.device, world: World) -> None:
+def shard(model: Transformer, precision: str, device: torch.device, world: World, expert_parallel: int = 1) -> None:
     """Shard each block and the remaining parameters over all processes, or over those of a node (HSDP).
 
     Where nodes have several processes each, every node holds a whole copy and sums gradients with the other nodes.
@@ -22,11 +26,15 @@ def shard(model: Transformer, precision: str, device: torch.device, world: World
     Reductions are in fp32. The blocks' parameters are gathered in the precision that their products have anyway, those
     of the embedding and the head in fp32, so that their gradients are summed over tokens as without sharding.
 
+    Under expert parallelism each of so many neighbouring processes has its part of a block's experts, and the rows of
+    these are sharded over the processes that have the same ones.
+
     Args:
         model: on the meta device.
         precision: of matrix products, fp32 or bf16.
         device: this process's device.
         world: the process group.
+        expert_parallel: processes that divide the experts of a block; see `check_expert_parallel`.
     """
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
@@ -39,8 +47,13 @@ def shard(model: Transformer, precision: str, device: torch.device, world: World
     )
     kind = torch.bfloat16 if precision == "bf16" else torch.float32
     policy = MixedPrecisionPolicy(param_dtype=torch.float32, reduce_dtype=torch.float32, cast_forward_inputs=False)
+    in_blocks = replace(policy, param_dtype=kind)
+    if expert_parallel > 1:
+        from crossover.training.expert_parallel import divide_experts
+
+        divide_experts(model, in_blocks, device, world, expert_parallel)
     for block in model.model.layers:
-        fully_shard(block, mesh=mesh, mp_policy=replace(policy, param_dtype=kind))
+        fully_shard(block, mesh=mesh, mp_policy=in_blocks)
     fully_shard(model, mesh=mesh, mp_policy=policy)
 
 
@@ -58,6 +71,22 @@ def full_tensor(tensor: Tensor) -> Tensor:
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
+def by_mesh(tensors: Iterable[Tensor]) -> list[list[Tensor]]:
+    """Tensors in lists of those that one operation can take together: those sharded over the same mesh."""
+    from torch.distributed.tensor import DTensor
+
+    groups: dict[object, list[Tensor]] = {}
+    for tensor in tensors:
+        groups.setdefault(tensor.device_mesh if isinstance(tensor, DTensor) else None, []).append(tensor)
+    return list(groups.values())
+
+
+def total_norm(tensors: Iterable[Tensor]) -> Tensor:
+    """L2 norm of all elements of possibly sharded tensors; a collective."""
+    norms = [full_tensor(torch.nn.utils.get_total_norm(group)) for group in by_mesh(tensors)]
+    return norms[0] if len(norms) == 1 else torch.nn.utils.get_total_norm(norms)
+
+
 def shard_like(parameter: Tensor, value: Tensor) -> Tensor:
     """A tensor moved and sharded like a parameter: a full one, the same on every process, or this process's rows."""
     from torch.distributed.tensor import DTensor, distribute_tensor
@@ -72,3 +101,25 @@ def shard_like(parameter: Tensor, value: Tensor) -> Tensor:
 def assign(parameter: Tensor, value: Tensor) -> None:
     """Set a possibly sharded parameter to a full tensor."""
     parameter.copy_(shard_like(parameter, value))
+
+
+def check_expert_parallel(config: TrainingConfig, shape: ModelConfig, world: World) -> None:
+    """Refuse a number of processes that `training.expert_parallel` does not divide; one process has all experts.
+
+    Raises:
+        StudyError: it does not.
+    """
+    processes, here = config.expert_parallel, world.size // world.nodes
+    sharing = max(1, here // processes)
+    fits = here % processes == shape.hidden_size % sharing == shape.intermediate_size % sharing == 0
+    if processes == 1 or world.size == 1 or fits:
+        return
+    raise StudyError(
+        "training.experts-do-not-divide",
+        field="training.expert_parallel",
+        problem=f"{processes} does not divide the {here} processes of a node"
+        if here % processes
+        else f"{processes} of {here} processes leaves {sharing} to share each expert, which do not divide its "
+        f"{shape.hidden_size} x {shape.intermediate_size} matrices",
+        remedy="set it to a divisor of the processes of a node, or start another number of processes",
+    )

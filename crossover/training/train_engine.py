@@ -108,7 +108,8 @@ class TrainEngine:
         if config.compile:
             _compile_blocks(self.model, self.device)
         if self.sharded:
-            sharding.shard(self.model, config.precision, self.device, world)
+            sharding.check_expert_parallel(config, shape, world)
+            sharding.shard(self.model, config.precision, self.device, world, config.expert_parallel)
             self.model.to_empty(device=self.device)
         self.model.train()
         self.model.reset_buffers(self.device)
@@ -223,7 +224,7 @@ class TrainEngine:
                 for parameter, gradient in zip(self.parameters.values(), total[1:], strict=True):
                     parameter.grad = gradient
             grads = [p.grad for p in self.parameters.values() if p.grad is not None]
-            self._norm = sharding.full_tensor(torch.nn.utils.get_total_norm(grads))
+            self._norm = sharding.total_norm(grads)
             values = torch.cat((total[0], self._norm[None]))
             began = time.perf_counter()
             if following is not None:  # before the losses are waited for, after which the device would idle
@@ -293,7 +294,8 @@ class TrainEngine:
             rate: learning rate.
             step: optimizer step, from 0, which the average's decay grows with.
         """
-        torch.nn.utils.clip_grads_with_norm_(self.parameters.values(), self.config.gradient_clip, self._norm)
+        for parameters in sharding.by_mesh(self.parameters.values()):
+            torch.nn.utils.clip_grads_with_norm_(parameters, self.config.gradient_clip, self._norm)
         set_rate(self.optimizers, rate)
         with self._explained():  # the first step allocates the optimizers' state
             for optimizer in self.optimizers:
