@@ -376,17 +376,12 @@ def metric_of(name: str) -> Metric:
     stem, _, number = name.rpartition("_")
     if stem in NUMBERED_METRICS and number.isdecimal():
         return replace(NUMBERED_METRICS[stem], name=name)
-    task = task_in(name)
-    if task is None:
-        raise KeyError(name)
-    metric = TASK_METRICS[name.removeprefix(f"{task}_")]
-    return replace(metric, name=name, label=f"{task.replace('-', ' ').capitalize()} {metric.label}")
-
-
-def task_in(name: str) -> str | None:
-    """The task in the name of a task's metric, such as `hellaswag` of `hellaswag_accuracy`; None for other names."""
-    tasks = (name.removesuffix(f"_{suffix}") for suffix in TASK_METRICS if name not in METRICS)
-    return next((task for task in tasks if task not in ("", name)), None)
+    for suffix, metric in TASK_METRICS.items():
+        task = name.removesuffix(f"_{suffix}")
+        if task not in ("", name):
+            label = f"{task.replace('-', ' ').capitalize()} {metric.label}"
+            return replace(metric, name=name, label=label)
+    raise KeyError(name)
 
 
 def is_known(name: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib import resources
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ from crossover.report import figure_palette
 
 if TYPE_CHECKING:
     from jinja2 import BaseLoader, Environment
+    from markupsafe import Markup
 
 _HERE = "crossover.report"
 
@@ -26,7 +28,15 @@ def environment(*loaders: BaseLoader) -> Environment:
         lstrip_blocks=True,
     )
     made.filters["drawing"] = Markup
+    made.filters["with_code"] = _with_code
     return made
+
+
+def _with_code(text: str) -> Markup:
+    """A text, escaped, in which what stands between backticks is code."""
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704  # the text is escaped
 
 
 def script() -> str:

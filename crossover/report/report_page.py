@@ -85,9 +85,13 @@ def _page(
 
 
 def all_notes(context: ReportContext) -> tuple[str, ...]:
-    """The report's notes and those of each analysis, each once."""
-    notes = [*context.notes, *(note for cell in context.cells for note in cell.analysis.notes)]
-    return tuple(dict.fromkeys(notes))
+    """The report's notes and those of each analysis, each once; one that is not of all cells names those it is of."""
+    cells: dict[str, list[str]] = {}
+    for cell in context.cells:
+        for note in dict.fromkeys(cell.analysis.notes):
+            cells.setdefault(note, []).append(cell.cell)
+    named = (note if len(of) == len(context.cells) else f"{', '.join(of)}: {note}" for note, of in cells.items())
+    return tuple(dict.fromkeys((*context.notes, *named)))
 
 
 def _lineage(context: ReportContext) -> list[tuple[str, str, str]]:

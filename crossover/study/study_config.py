@@ -24,7 +24,7 @@ from pydantic import (
 from crossover.analysis.analysis_plan import AnalysisPlan
 from crossover.field_faults import NAME_PATTERN, did_you_mean
 from crossover.files import digest_of
-from crossover.metric_catalogue import metric_of, task_in
+from crossover.metric_catalogue import METRICS, TASK_METRICS, metric_of
 from crossover.model.model_presets import PRESETS
 from crossover.study.arms import Arm, Recipe, resolve_arm
 from crossover.study.data_config import DataConfig
@@ -57,9 +57,15 @@ def metric_fields(metric: object) -> object:
     return {name: value for name, value in defaults.items() if value not in (None, "none")} | fields
 
 
+def _task_of(metric: str) -> str | None:
+    """The task in the name of a task's metric, such as `hellaswag` of `hellaswag_accuracy`; None for other names."""
+    endings = (f"_{name}" for name in TASK_METRICS if metric not in METRICS)
+    return next((metric.removesuffix(ending) for ending in endings if metric.endswith(ending)), None)
+
+
 def _with_metrics(analysis: dict[str, Any], tasks: Sequence[str]) -> dict[str, Any]:
     """The fields of a plan with its metrics completed from the catalogue; by default those that are measured."""
-    metrics = analysis.get("metrics", [name for name in DEFAULT_METRICS if task_in(name) in (None, *tasks)])
+    metrics = analysis.get("metrics", [name for name in DEFAULT_METRICS if _task_of(name) in (None, *tasks)])
     if not isinstance(metrics, list | tuple):
         return analysis
     return analysis | {"metrics": [metric_fields(metric) for metric in metrics]}
@@ -143,7 +149,7 @@ class StudyConfig(StudyPart):
         if "evaluation" not in info.data:
             return analysis
         for metric in analysis.metrics:
-            task = task_in(metric.name)
+            task = _task_of(metric.name)
             if task is not None and task not in info.data["evaluation"].tasks:
                 text = f"metrics: {metric.name!r} is of a task that evaluation.tasks lacks"
                 raise ValueError(f"{text}; add {task}, or leave the metric out")

@@ -24,7 +24,7 @@ from crossover.tokenization.tokenizer_file import tokenizer_identity
 
 DATASET_VERSION = 3
 """Raise when the same corpus and settings would give other examples."""
-COMPARISON_VERSION = 2
+COMPARISON_VERSION = 3
 """Raise when other documents would be near-duplicates or contaminated; it counts where those are moved or left out."""
 TRAINING_VERSION = 2
 """Raise when the same examples, settings and seed would give other weights."""

@@ -10,6 +10,7 @@ from crossover.analysis.across.crossing_regression import fit_movements
 from crossover.analysis.analysis_result import Analysis, ItemTest
 from crossover.report import CellReport, ReportContext, headline, render_html, render_markdown
 from crossover.report.report_data import RunHealth, RunRow
+from crossover.report.report_page import all_notes
 from tests.crossover.analysis_across.cells import cell
 from tests.crossover.report import html_reading as reading
 from tests.crossover.report import report_samples as samples
@@ -149,6 +150,23 @@ def test_every_part_says_its_figures(page: str) -> None:
         assert figure in text
     for figure in ("0.620 ± 0.020", "+0.120 (+0.050 … +0.190)", "0.004", "640", "51.2 k"):
         assert figure in text
+
+
+def test_edits_of_the_study_are_set_as_code_and_stay_escaped(study: ReportContext) -> None:
+    advice = study.overview.advice[0].model_copy(update={"cheapest": "Longer (`epochs: <16>`), or `half"})
+    page = render_html(study.model_copy(update={"overview": study.overview.model_copy(update={"advice": (advice,)})}))
+    assert "Longer (<code>epochs: &lt;16&gt;</code>), or `half" in page
+
+
+def test_a_note_of_some_cells_names_them(study: ReportContext) -> None:
+    def noted(report: CellReport, *notes: str) -> CellReport:
+        return report.model_copy(update={"analysis": report.analysis.model_copy(update={"notes": notes})})
+
+    first, *others = study.cells
+    both = study.model_copy(
+        update={"cells": (noted(first, "Noisy.", "Common."), *(noted(c, "Common.") for c in others))}
+    )
+    assert all_notes(both) == (*study.notes, f"{first.cell}: Noisy.", "Common.")
 
 
 def test_markdown_and_json_hold_the_same(study: ReportContext) -> None:
