@@ -74,6 +74,7 @@ def _write(folder: Path, out: Path, info: CheckpointInfo, dtype: Dtype, corpus: 
     tokenizer = read_tokenizer(folder)
     provenance = Provenance(info=info, digest=digest, dtype=dtype, corpus=corpus, tokenizer=tokenizer.name)
     save_file(_weights(folder, info, DTYPES[dtype]), out / WEIGHTS, {"format": "pt"})
+    (out / WEIGHTS).chmod(0o644)  # safetensors lets the owner alone read it
     config = _config(read_json(folder / "config.json"), info, dtype, tokenizer)
     write_json(out / "config.json", config | provenance.config_section)
     causal, mask = info.family == "AR", tokenizer.special[tokenizer.mask]

@@ -217,6 +217,14 @@ def test_weights_in_bf16(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "out" / "config.json").read_text())["torch_dtype"] == "bfloat16"
 
 
+def test_every_file_can_be_read_by_other_users(tmp_path: Path) -> None:
+    out = tmp_path / "model"
+    export_checkpoint(write(tmp_path / "checkpoint", random_model(causal=True)), out)
+    assert {path.name: path.stat().st_mode & 0o444 for path in out.iterdir()} == dict.fromkeys(
+        [path.name for path in out.iterdir()], 0o444
+    )
+
+
 def test_the_verb_and_what_it_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     checkpoint = write(tmp_path / "c", random_model(causal=True))
     assert main(["export-model", str(checkpoint), str(tmp_path / "out")]) == 0
