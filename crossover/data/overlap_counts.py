@@ -66,7 +66,7 @@ class OverlapCounts(_Counts):
         """Datasets from before `unchecked_texts` keep their digests."""
         fields: dict[str, object] = dump(self)
         if not self.unchecked_texts:
-            del fields["unchecked_texts"]
+            fields.pop("unchecked_texts", None)
         return fields
 
 

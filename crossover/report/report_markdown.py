@@ -48,7 +48,7 @@ def render_markdown(context: ReportContext) -> str:
             lines += [f"{HALF_NAMES['best-so-far']}: {_text(verdict_lines.line(analysis, best))}", ""]
         changes = verdict_lines.what_would_change_it(cell)
         if changes:
-            lines += ["What would change the answer:", "", *(f"- {_text(text)}" for text in changes), ""]
+            lines += ["What changes the answer, and what does not:", "", *(f"- {_text(text)}" for text in changes), ""]
         for table in (
             report_tables.all_verdicts(analysis),
             report_tables.summary(context, analysis),

@@ -120,7 +120,7 @@ def of_measured(
         edit = f"arms: [{', '.join((*arms, TUNED))}]\nanalysis: {{tuned: [{TUNED}]}}"
         found.append(_runs(analysis, what, both[:1], pairs, 1.0, edit=edit))
     if "baseline" in chosen:
-        what = f"Another recipe of {arm_label(plan.candidate)} (learning rate, weight decay), which was not tested: "
+        what = f"Another recipe of {arm_label(plan.candidate)} than those compared (its weight decay, say): "
         edit = f"recipes: {{{plan.candidate}: {{weight_decay: 1.0}}}}"
         found.append(_runs(analysis, f"{what}{pairs} seeds", both[1:], pairs, 1.0, edit=edit))
     if place is None and chosen & {"baseline", "cannot say"}:

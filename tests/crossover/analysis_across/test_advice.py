@@ -231,7 +231,7 @@ def test_arms_of_unequal_cost_are_told_apart() -> None:
     early = advise(uneven, **requested, flops=1.2e13)
     assert "At 1.2e+13 FLOPs (epoch 2 of AR, 1.82 of DLM), " in early.because
     assert early.cheapest == (
-        "Another recipe of DLM (learning rate, weight decay), which was not tested: 5 seeds "
+        "Another recipe of DLM than those compared (its weight decay, say): 5 seeds "
         "(`recipes: {dlm: {weight_decay: 1.0}}`), 3.3e+15 FLOPs."
     )
     epoch = advise(uneven, **requested, epochs=2.0)

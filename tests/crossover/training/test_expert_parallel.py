@@ -111,7 +111,7 @@ def test_gradients_are_those_of_one_process(
 ) -> None:
     config = config_of(expert_parallel=groups, **changes)
     compare(two_steps, arm, processes, config, "", examples, tmp_path)
-    planned = step_memory(config, shape_of(), arm, length=16, processes=processes).state
+    planned = step_memory(config, shape_of(), arm, length=16, world=World(size=processes)).state
     held = [int(path.read_text()) for path in (tmp_path / "many").glob("bytes-*")]
     assert len(held) == processes
     assert held == pytest.approx([planned] * processes, rel=0.02)
@@ -202,7 +202,8 @@ def test_a_run_goes_on_in_another_layout(study: StudyConfig, examples: np.ndarra
 def test_the_plan_gathers_only_a_process_s_experts() -> None:
     """Against sharding alone: three blocks of a part of the experts, and two copies of the rows in transit."""
     shape = shape_of()
-    plan = {n: step_memory(config_of(expert_parallel=n), shape, ARMS["dlm"], length=16, processes=4) for n in (1, 4)}
+    world, arm = World(size=4), ARMS["dlm"]
+    plan = {n: step_memory(config_of(expert_parallel=n), shape, arm, length=16, world=world) for n in (1, 4)}
     experts = 4 * 8 * 3 * 32 * 16
     in_transit = 4 * 2 * (16 * 2 * 32)
     assert plan[1].state == plan[4].state
