@@ -20,7 +20,7 @@ FROZEN = {
     "init": "corpus hours out name model epochs seeds text_field separator",
     "run": "study out registry promote seeds_per_task rounds print_study json",
     "next": "study out registry json",
-    "plan": "study out processes measure json",
+    "plan": "study out processes nodes measure json",
     "tune": "study out registry write",
     "compile": "out profile",
     "upload": "profile host namespace token_file",
