@@ -30,6 +30,8 @@ def changed(study: StudyConfig, **parts: dict[str, object]) -> StudyConfig:
     raw = study.model_dump(mode="json")
     for part, fields in parts.items():
         raw[part] = {**raw[part], **fields}
+    if "evaluation" in parts:
+        del raw["analysis"]["metrics"]  # by default those of the tasks that are evaluated
     return StudyConfig.model_validate(raw)
 
 

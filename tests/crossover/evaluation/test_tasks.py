@@ -144,7 +144,7 @@ def test_items_are_drawn_evenly_over_a_sorted_pack() -> None:
 
 def with_tasks(study: StudyConfig, *tasks: str, length: int = 64, **changes: object) -> StudyConfig:
     return StudyConfig.model_validate(
-        study.model_dump()
+        study.model_dump(exclude={"analysis"})  # whose metrics are of other tasks
         | {
             "evaluation": study.evaluation.model_dump() | {"tasks": tasks, "task_items": 6, **changes},
             "data": study.data.model_dump() | {"sequence_length": length},

@@ -37,6 +37,7 @@ def prepared(study: StudyConfig, tmp_path: Path, **changes: object) -> tuple[Pat
     raw = study.model_dump(mode="json")
     raw["data"] |= {"sequence_length": 32, **changes}
     raw["evaluation"]["tasks"] = ["quiz"]
+    del raw["analysis"]["metrics"]  # of another task
     path = tmp_path / "study.yaml"
     path.write_text(yaml.safe_dump(raw))
     assert main(["prepare", str(path), "--out", str(tmp_path / "out")]) == 0
