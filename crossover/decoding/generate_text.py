@@ -19,13 +19,18 @@ PREFIX_BYTES = 2**28
 """Of beginnings that prompts share, such as the examples of a task."""
 
 
-def generate(model: Transformer, requests: Sequence[Generation | Infilling]) -> list[Completion]:
+def generate(model: Transformer | InferenceModel, requests: Sequence[Generation | Infilling]) -> list[Completion]:
     """Complete requests; a completion does not depend on the other requests, on a CPU to the bit.
+
+    Args:
+        model: of either family; `InferenceModel(model, rows=ROWS)` where it is called again and again.
+        requests: to complete.
 
     Raises:
         RequestError: the model's family does not support one of the requests.
     """
-    prepared, prefixes = InferenceModel(model, rows=ROWS), PrefixCache(PREFIX_BYTES)
+    prepared = model if isinstance(model, InferenceModel) else InferenceModel(model, rows=ROWS)
+    prefixes = PrefixCache(PREFIX_BYTES)
     sequences = [start(prepared, request, prefixes) for request in requests]
     waiting, active = list(reversed(sequences)), list[DecodingSequence]()
     while waiting or active:

@@ -8,7 +8,8 @@ import torch
 
 from crossover.data.dataset import Dataset
 from crossover.decoding import Generation
-from crossover.decoding.generate_text import generate
+from crossover.decoding.generate_text import ROWS, generate
+from crossover.decoding.inference_model import InferenceModel
 from crossover.model.transformer import Transformer
 from crossover.report.report_data import Sample
 from crossover.stages.stage_manifests import Candidate
@@ -49,7 +50,7 @@ def draw_samples(
 def continue_texts(model: Transformer, prompts: Sequence[str]) -> list[str]:
     """Continue texts beyond the model's context, each piece after the end of the text so far, until a text ends."""
     texts, left = [""] * len(prompts), dict.fromkeys(range(len(prompts)), TOKENS)
-    encode = model.tokenizer.encode
+    encode, prepared = model.tokenizer.encode, InferenceModel(model, rows=ROWS)
     while left:
         requests = [
             Generation(
@@ -60,7 +61,7 @@ def continue_texts(model: Transformer, prompts: Sequence[str]) -> list[str]:
             )
             for i, rest in left.items()
         ]
-        for i, request, answer in zip(list(left), requests, generate(model, requests), strict=True):
+        for i, request, answer in zip(list(left), requests, generate(prepared, requests), strict=True):
             texts[i] += answer.text
             left[i] -= request.max_tokens
             if answer.finish_reason == "stop" or not left[i]:
