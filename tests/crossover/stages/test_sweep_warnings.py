@@ -60,7 +60,7 @@ def study() -> StudyConfig:
 
 
 @pytest.fixture
-def found(study: StudyConfig, plan: AnalysisPlan, few_law_draws: None) -> Overview:
+def found(study: StudyConfig, plan: AnalysisPlan) -> Overview:
     cells = []
     for cell in study.cells:
         made = tiered(cell.quality, [10.0] * 5, plan=plan, parameters=1_000_000 if cell.model == "pico" else 2_000_000)
