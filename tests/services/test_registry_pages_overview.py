@@ -61,7 +61,8 @@ def test_the_advice_is_that_of_the_cell(client: TestClient) -> None:
     for number in (0, 3):
         page = get(client, f"{SIZES}?cell=u{BUDGETS[number]}-n{MODEL}")
         text = Reader(page).text
-        assert advice[number].because in text and advice[number].cheapest in text
+        assert advice[number].because in text
+        assert advice[number].cheapest.replace("`", "") in text  # edits are set as code
         assert advice[3 - number].because not in text
 
 
