@@ -29,7 +29,7 @@ def generate(model: Transformer | InferenceModel, requests: Sequence[Generation 
     Raises:
         RequestError: the model's family does not support one of the requests.
     """
-    prepared = model if isinstance(model, InferenceModel) else InferenceModel(model, rows=ROWS)
+    prepared = InferenceModel(model, rows=ROWS) if isinstance(model, Transformer) else model
     prefixes = PrefixCache(PREFIX_BYTES)
     sequences = [start(prepared, request, prefixes) for request in requests]
     waiting, active = list(reversed(sequences)), list[DecodingSequence]()
