@@ -25,7 +25,8 @@ from crossover.data.row_sample import Rows, RowSample
 from crossover.data.sources.source_counts import SourceReport
 from crossover.errors import DataError
 from crossover.files import digest_of, read_json, verify_files
-from crossover.tokenization.tokenizer import Tokenizer, read_tokenizer
+from crossover.tokenization.tokenizer import Tokenizer
+from crossover.tokenization.tokenizer_lookup import read_tokenizer
 
 MANIFEST = "manifest.json"
 TRAIN, VALIDATION = "train.bin", "validation.bin"

@@ -6,7 +6,6 @@ Documents are read twice: held-out n-grams, and then each goes to its side.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +16,8 @@ from crossover.data.deduplication.near_duplicates import split_by_cluster
 from crossover.data.document_spool import TIER, Document
 from crossover.data.overlap_counts import NAMES, NearCounts, OverlapCounts
 from crossover.data.quality_tiers import select_tier
+from crossover.data.split_side import SplitSide
 from crossover.study.data_config import DataConfig
-
-if TYPE_CHECKING:
-    from crossover.data.split_corpus import SplitSide
 
 TaskTexts = Mapping[str, Iterable[tuple[str, str]]]
 """By task, name and text of each item."""

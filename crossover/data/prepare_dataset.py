@@ -41,7 +41,8 @@ from crossover.data.task_items import TaskItems, write_cloze_items
 from crossover.errors import DataError
 from crossover.files import digest_of_file, write_atomically, write_json, write_text
 from crossover.study.study_config import StudyConfig
-from crossover.tokenization.tokenizer import BYTES, TOKENIZER, TOKENIZER_CONFIG, Tokenizer, named_tokenizer
+from crossover.tokenization.tokenizer import BYTES, TOKENIZER, TOKENIZER_CONFIG, Tokenizer
+from crossover.tokenization.tokenizer_lookup import named_tokenizer
 
 TOKENS_AT_ONCE = 1 << 22
 """Of examples that are gathered and written together."""

@@ -21,7 +21,8 @@ from crossover.data.task_packs import Document, Pack
 from crossover.errors import DataError
 from crossover.files import digest_of, digest_of_file, read_json, verify_files, write_json, write_text
 from crossover.study.study_parts import DOMAIN_CLOZE
-from crossover.tokenization.tokenizer import BYTES, TOKENIZER, TOKENIZER_CONFIG, Tokenizer, read_tokenizer
+from crossover.tokenization.tokenizer import BYTES, TOKENIZER, TOKENIZER_CONFIG, Tokenizer
+from crossover.tokenization.tokenizer_lookup import read_tokenizer
 
 MANIFEST = "manifest.json"
 ITEMS, CLOZE_ITEMS = "items.jsonl", "items.json"

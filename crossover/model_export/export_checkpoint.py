@@ -21,7 +21,8 @@ from torch import Tensor
 from crossover.errors import CheckpointError, WorkspaceError
 from crossover.files import read_json, workspace_error, write_json, write_text
 from crossover.model_export.model_card import Provenance, model_card
-from crossover.tokenization.tokenizer import Tokenizer, read_tokenizer
+from crossover.tokenization.tokenizer import Tokenizer
+from crossover.tokenization.tokenizer_lookup import read_tokenizer
 from crossover.training.checkpoint import WEIGHTS
 from crossover.training.checkpoint_info import CheckpointInfo, checkpoint_digest, read_info
 

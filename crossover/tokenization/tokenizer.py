@@ -1,6 +1,7 @@
 """Tokenizers: text to token ids and back. This file has their interface and the byte tokenizer, which is the default.
 
-Rows of the vocabulary include BOS, EOS and MASK; MASK is the last. `subword_tokenizer` has the other kinds.
+Rows of the vocabulary include BOS, EOS and MASK; MASK is the last. `subword_tokenizer` has the other kinds, and
+`tokenizer_lookup` finds either.
 """
 
 from __future__ import annotations
@@ -9,14 +10,12 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from crossover.files import digest_of_content
-from crossover.tokenization.tokenizer_file import bpe_rows
 
 BOS, EOS, MASK = 256, 257, 258
 """Of the byte tokenizer."""
@@ -181,32 +180,3 @@ def bos_first(bos: int, content: str) -> dict[str, object]:
 
 
 BYTES = ByteTokenizer()
-
-
-def named_tokenizer(name: str) -> Tokenizer | None:
-    """The tokenizer that a study names; None for `bpe:ROWS`, which is to be trained on its documents.
-
-    Raises:
-        DataError: there is none of this name, or it loses text.
-    """
-    if name == BYTES.name:
-        return BYTES
-    if bpe_rows(name) is not None:
-        return None
-    from crossover.tokenization.subword_tokenizer import SubwordTokenizer
-
-    return SubwordTokenizer.of_file(name)
-
-
-def read_tokenizer(folder: Path) -> Tokenizer:
-    """The tokenizer whose files a dataset or a checkpoint holds; bytes where it has none.
-
-    Raises:
-        DataError: tokenizer.json is none that can be read, or the package `tokenizers` is missing.
-    """
-    path = folder / TOKENIZER
-    if not path.is_file() or path.read_text("utf-8") == BYTES.json_text:
-        return BYTES
-    from crossover.tokenization.subword_tokenizer import SubwordTokenizer
-
-    return SubwordTokenizer.read(folder)

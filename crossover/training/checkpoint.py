@@ -23,7 +23,8 @@ from crossover.errors import CheckpointError
 from crossover.files import digest_of, digest_of_file, sync_folder, workspace_error, write_json
 from crossover.model.hugging_face_format import config_json, from_hugging_face, to_hugging_face
 from crossover.model.transformer import Transformer
-from crossover.tokenization.tokenizer import BYTES, Tokenizer, read_tokenizer
+from crossover.tokenization.tokenizer import BYTES, Tokenizer
+from crossover.tokenization.tokenizer_lookup import read_tokenizer
 from crossover.training.checkpoint_info import MANIFEST, CheckpointInfo, read_info
 
 WEIGHTS = "model.safetensors"

@@ -14,7 +14,7 @@ from crossover.decoding.text_pieces import TextPieces
 from crossover.evaluation.encoded_pair import encode_pair
 from crossover.tokenization.lossless_form import lossless_form
 from crossover.tokenization.subword_tokenizer import SubwordTokenizer
-from crossover.tokenization.tokenizer import read_tokenizer
+from crossover.tokenization.tokenizer_lookup import read_tokenizer
 from tests.crossover.tokenization.sentencepiece_files import STYLES, TEXTS, VALUE, sentencepiece, sentencepiece_file
 from tests.crossover.tokenization.test_subword_tokenizer import PARTS, write_files
 

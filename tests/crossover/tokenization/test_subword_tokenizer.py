@@ -22,8 +22,9 @@ from crossover.files import write_json, write_text
 from crossover.study.data_config import DataConfig
 from crossover.study.study_config import StudyConfig
 from crossover.tokenization.subword_tokenizer import SubwordTokenizer
-from crossover.tokenization.tokenizer import BYTES, TOKENIZER, TOKENIZER_CONFIG, Tokenizer, read_tokenizer
+from crossover.tokenization.tokenizer import BYTES, TOKENIZER, TOKENIZER_CONFIG, Tokenizer
 from crossover.tokenization.tokenizer_file import vocabulary_rows
+from crossover.tokenization.tokenizer_lookup import read_tokenizer
 
 TEXTS = [f"the {word} and the {word}s of {n} grünen 😀 hills\n" for n in range(40) for word in ("old", "green", "sea")]
 BPE = SubwordTokenizer.train(300, TEXTS)
