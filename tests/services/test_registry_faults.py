@@ -18,7 +18,7 @@ import pytest
 
 from crossover.errors import RegistryError
 from crossover.registry import MetricDef, Point, Registry
-from crossover.registry.remote import RemoteRegistry
+from crossover.registry.remote import RemoteRegistry, http_transport
 from crossover.registry.remote.spool import Entry, left_behind, open_journal
 from crossover.study.identity import RunId
 from tests.crossover.registry.conftest import empty_url, url
@@ -132,8 +132,12 @@ def test_a_server_that_is_killed_again_and_again(server: Server, url: str, tmp_p
         assert local.query("SELECT DISTINCT status FROM v_runs").rows == (("done",),)
 
 
-def test_lost_answers_repeats_and_late_duplicates(server: Server, url: str, tmp_path: Path) -> None:
+def test_lost_answers_repeats_and_late_duplicates(
+    server: Server, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Every kind of answer is lost at random, and what was sent before is sent once more, later, out of order."""
+    monkeypatch.setattr(http_transport, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(http_transport, "LONGEST_PAUSE", 0.1)
     chance = random.Random(11)  # noqa: S311 - a test's
     with RemoteRegistry(server.url, tmp_path / "spool") as registry:
         register(registry, 2)
