@@ -90,13 +90,13 @@ class _Frame:
 def _groups(movement: Movement, *, over_tokens: bool) -> dict[str, Rows]:
     """Rows of one line each: cells of one tier and model, or of one tier and budget where budgets do not differ."""
     groups: dict[str, Rows] = {}
+    one = not over_tokens or len({(cell.facts.parameters, cell.facts.sparse) for cell in movement.cells}) == 1
 
     def put(facts: CellFacts, row: dict[str, Any]) -> None:
-        name = (
-            model_words(facts)
-            if over_tokens
-            else f"{fmt.count(facts.unique_tokens)} unique tokens{fmt.tier(facts.quality)}"
-        )
+        if one and facts.quality:
+            name = f"quality {facts.quality}"
+        else:
+            name = model_words(facts) if over_tokens else f"{fmt.count(facts.unique_tokens)} unique tokens"
         x = facts.unique_tokens if over_tokens else facts.parameters
         groups.setdefault(name, []).append(row | {"x": float(x)})
 
