@@ -52,7 +52,9 @@ def draw_map(movement: Movement, *, width: int, height: int) -> Spec | None:
         layers.append(_label(frame, name, ends[name]["x"], math.exp(text_y), role))
     subtitle = fmt.comparison_words(movement.comparison, movement.axis)
     title = {"text": "Where the curves cross", "subtitle": subtitle}
-    return {"layer": layers, "width": width, "height": height, "title": title, "config": config()}
+    wide = round(1.3 * max(map(len, groups)))  # fonts of readers may be wider than the one that is measured
+    padding = {"left": 5, "top": 5, "right": 5 + wide, "bottom": 5}
+    return {"layer": layers, "width": width, "height": height, "title": title, "padding": padding, "config": config()}
 
 
 class _Frame:
