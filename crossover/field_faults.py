@@ -62,7 +62,11 @@ def field_faults(
         place = ".".join(str(part) for part in fault["loc"])
         if fault["type"] == "too_short" and fault["input"]:  # its elements are at fault, and are not counted
             continue
-        faults.setdefault(rename(place) if place else file, _text(fault, model))
+        text = _text(fault, model)
+        named, _, rest = text.partition(": ")
+        if not place and rest and named.partition(".")[0] in model.model_fields:  # of a check of several sections
+            place, text = named, rest
+        faults.setdefault(rename(place) if place else file, text)
     if len(faults) == 1:
         field, problem = next(iter(faults.items()))
         return FieldFaults(field, problem, field)

@@ -173,5 +173,7 @@ def workspace_error(path: Path, error: OSError) -> WorkspaceError:
         "workspace.unwritable",
         field=str(path),
         problem=f"cannot be written ({error.strerror})",
-        remedy=f"give a folder that you may write to with {deciding_option(path)}",
+        remedy="raise the limit on the size of files (ulimit -f) and run again: finished work is kept and resumed"
+        if error.errno == errno.EFBIG
+        else f"give a folder that you may write to with {deciding_option(path)}",
     )

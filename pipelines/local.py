@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 
 from crossover_pipelines.crossover_study.pipeline import build_pipeline
@@ -44,6 +46,17 @@ def start_nothing_after_interrupt() -> None:
     signal.signal(signal.SIGINT, interrupt)
 
 
+def end_with(parent: int) -> None:
+    """Terminate this process group once its parent is gone: one that is killed cannot. Stages end in ten seconds."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os.killpg(0, signal.SIGTERM)
+
+    threading.Thread(target=watch, name="end-with-parent", daemon=True).start()
+
+
 def main() -> int:
     """Run the pipeline with the arguments that `crossover run` gives; returns 1 when a stage failed."""
     parser = argparse.ArgumentParser(prog="python -m crossover_pipelines.local")
@@ -54,7 +67,10 @@ def main() -> int:
     parser.add_argument("--runs", default="", help="the runs of one round; empty for all")
     parser.add_argument("--root", type=Path, required=True)
     parser.add_argument("--study", type=Path, required=True, help="study.json of the workspace")
+    parser.add_argument("--parent", type=int, help="end all of this process group when this parent is gone")
     options = parser.parse_args()
+    if options.parent is not None:
+        end_with(options.parent)
     with reporting("pipeline"):
         study = json.dumps(json.loads(options.study.read_text("utf-8"))["study"])
         start_nothing_after_interrupt()

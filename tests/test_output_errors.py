@@ -99,6 +99,8 @@ def test_a_limit_on_the_size_of_files(files: Path) -> None:
         assert len(lines) == (code == 2), (verb, limit, error)
     refused = {(verb, limit) for verb, limit, code, _ in results if code == 2}
     assert {(verb, 0) for verb, *_ in stages} <= refused
+    told = next(error for verb, limit, _, error in results if verb == "prepare" and limit == 0)
+    assert "raise the limit on the size of files (ulimit -f)" in told
 
 
 def test_no_temporary_folder(files: Path) -> None:

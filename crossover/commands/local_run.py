@@ -87,6 +87,7 @@ def run_study(
             *("--study", str(place.root / STUDY_FILE), "--workspace", workspace),
             *("--promotion", promotion, "--seeds-per-task", str(seeds_per_task), f"--runs={runs}"),
             *("--parallelism", str(get_settings().local_parallelism), "--root", str(place.root / "pipeline")),
+            *("--parent", str(os.getpid())),
         ]
         progress = StudyProgress(
             [*sweep.trained, *sweep.new_runs, *selected] if sweep else selected,

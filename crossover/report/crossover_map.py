@@ -52,7 +52,9 @@ def draw_map(movement: Movement, *, width: int, height: int) -> Spec | None:
         layers.append(_label(frame, name, ends[name]["x"], math.exp(text_y), role))
     subtitle = fmt.comparison_words(movement.comparison, movement.axis)
     title = {"text": "Where the curves cross", "subtitle": subtitle}
-    return {"layer": layers, "width": width, "height": height, "title": title, "config": config()}
+    wide = round(1.3 * max(map(len, groups)))  # fonts of readers may be wider than the one that is measured
+    padding = {"left": 5, "top": 5, "right": 5 + wide, "bottom": 5}
+    return {"layer": layers, "width": width, "height": height, "title": title, "padding": padding, "config": config()}
 
 
 class _Frame:
@@ -90,13 +92,13 @@ class _Frame:
 def _groups(movement: Movement, *, over_tokens: bool) -> dict[str, Rows]:
     """Rows of one line each: cells of one tier and model, or of one tier and budget where budgets do not differ."""
     groups: dict[str, Rows] = {}
+    one = not over_tokens or len({(cell.facts.parameters, cell.facts.sparse) for cell in movement.cells}) == 1
 
     def put(facts: CellFacts, row: dict[str, Any]) -> None:
-        name = (
-            model_words(facts)
-            if over_tokens
-            else f"{fmt.count(facts.unique_tokens)} unique tokens{fmt.tier(facts.quality)}"
-        )
+        if one and facts.quality:
+            name = f"quality {facts.quality}"
+        else:
+            name = model_words(facts) if over_tokens else f"{fmt.count(facts.unique_tokens)} unique tokens"
         x = facts.unique_tokens if over_tokens else facts.parameters
         groups.setdefault(name, []).append(row | {"x": float(x)})
 

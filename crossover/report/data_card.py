@@ -74,8 +74,8 @@ def data_card(study: StudyConfig, manifest: DatasetManifest) -> DataCard:
     cleaning = manifest.cleaning
     charts = (
         _fates(study, manifest),
-        _lengths("Bytes of the documents", cleaning.bytes_kept, cleaning.bytes_read),
-        _lengths("Tokens of the documents", manifest.document_tokens),
+        _lengths("Length in bytes", cleaning.bytes_kept, cleaning.bytes_read),
+        _lengths("Length in tokens", manifest.document_tokens),
         CardChart(title="Languages", unit="documents", bars=_largest_first(cleaning.languages)),
         _tiers(study, cleaning),
     )
@@ -148,7 +148,7 @@ def _facts(manifest: DatasetManifest) -> Iterator[tuple[str, str]]:
         f"{manifest.empty_dropped:,} empty; {manifest.tail_tokens_dropped:,} tokens that fill no example",
     )
     yield from (("Sources", line) for line in manifest.sources.lines())
-    yield from (("Overlap of the sides", line) for line in manifest.overlap)
+    yield from (("Overlap with held-out text", line) for line in manifest.overlap)
     yield from (("Warning", warning) for warning in manifest.warnings)
     yield (
         "Training tokens",

@@ -84,6 +84,7 @@ class CellReport(_Record):
     unique_tokens: int | None = Field(default=None, description="None is unknown, of curves that came from elsewhere.")
     model: str = Field(default="", description="The model in words, e.g. `small: 8 layers, width 384`.")
     parameters: int | None = None
+    quality: str = Field(default="", description="The tier of quality; empty where tiers are not compared.")
     analysis: Analysis
     runs: tuple[RunRow, ...] = ()
 

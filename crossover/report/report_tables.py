@@ -199,7 +199,7 @@ def corpus(facts: CorpusFacts | None) -> tuple[Row, ...]:
         ("Training tokens", f"{facts.train_tokens:,}"),
         ("Validation tokens", f"{facts.validation_tokens:,}"),
         ("Duplicates dropped", f"{facts.duplicates_dropped:,}"),
-        *(("Overlap of the sides", line) for line in facts.overlap),
+        *(("Overlap with held-out text", line) for line in facts.overlap),
         ("Digest", facts.digest),
     )
 

@@ -141,7 +141,7 @@ def _facts(context: ReportContext, cell: CellReport) -> str:
     if cell.unique_tokens is not None:
         corpus = context.corpus
         share = f", {100 * cell.unique_tokens / corpus.train_tokens:.3g} % of the corpus" if corpus else ""
-        facts.append(f"{fmt.count(cell.unique_tokens)} unique tokens{share}")
+        facts.append(f"{fmt.count(cell.unique_tokens)} unique tokens{share}{fmt.tier(cell.quality)}")
     if cell.parameters is not None:
         facts.append(f"{fmt.count(cell.parameters)} parameters")
     if cell.model:

@@ -38,7 +38,9 @@ DATASET = "manifests/dataset.json"
 """The dataset, for stages that are started one by one."""
 
 
-def prepare_stage(context: StudyContext, data_shards: int = 1, *, prepared: Path | None = None) -> DatasetRef:
+def prepare_stage(
+    context: StudyContext, data_shards: int = 1, *, prepared: Path | None = None, twin: str = ""
+) -> DatasetRef:
     """Prepare the corpus and the items of the tasks, or reuse what was prepared before; record the dataset.
 
     Two processes of one machine do so one after the other.
@@ -48,6 +50,7 @@ def prepare_stage(context: StudyContext, data_shards: int = 1, *, prepared: Path
         data_shards: shards that the corpus was cut into by `shard_stage`; 1 for as many as have been begun, if any.
         prepared: a dataset of the same data with the same budgets and more, which is linked in place of one that is
             made, or that holds other examples: a sweep takes that of its study.
+        twin: its URI: a bucket copies it.
 
     Raises:
         DataError: an empty, missing or too small corpus, undecodable files, a missing or malformed pack, a tokenizer
@@ -77,6 +80,7 @@ def prepare_stage(context: StudyContext, data_shards: int = 1, *, prepared: Path
                 else prepare_dataset(context.study, read(), folder)
             ),
             holds=lambda folder: prepared is None or _examples(context, folder) == _examples(context, prepared),
+            twin=twin,
         )
         dataset = Dataset.open(folder)
         for line in dataset.manifest.sources.lines() if events_wanted() else ():
@@ -154,6 +158,7 @@ def _ensure(
     make: Callable[[Path], object],
     *,
     holds: Callable[[Path], bool] = lambda _: True,
+    twin: str = "",
 ) -> Path:
     """The local folder of an artifact, which is made and published unless the store holds it unaltered, as wanted."""
     if context.store.digest(name) is not None:
@@ -166,7 +171,7 @@ def _ensure(
     if (folder := context.store.path(name)).exists():
         shutil.rmtree(folder)  # what a process that was killed has left
     make(folder)
-    context.store.publish(name)
+    context.store.publish(name, twin)
     return context.store.path(name)
 
 

@@ -76,6 +76,7 @@ def _cell(context: StudyContext, name: str, analysis: Analysis, runs: Sequence[E
         unique_tokens=cell.unique_tokens,
         model=f"{cell.model}: {layers}, width {model.hidden_size}, {model.num_heads} heads",
         parameters=model.parameters,
+        quality=cell.quality,
         analysis=analysis,
         runs=tuple(
             RunRow(
@@ -116,7 +117,7 @@ def _training_facts(study: StudyConfig) -> list[Fact]:
         Fact(
             label="Examples",
             value=f"packed by {study.data.packing}, attention within the {study.data.attention}; "
-            f"{training.random_lengths:.2%} cut in two",
+            f"{100 * training.random_lengths:g} % cut in two",
         ),
         Fact(label="Epochs", value=f"{training.epochs:g}"),
         Fact(label="Batch", value=f"{training.batch_size} × {study.data.sequence_length} tokens"),

@@ -78,7 +78,7 @@ def plan_sweep(context: StudyContext, reference: DatasetRef, seeds_per_task: int
         return []
     folder = context.store.fetch(context.store.name_of(reference.uri), reference.digest)
     with _open_sweep(context) as sweep:
-        leave_dataset(sweep, prepare_stage(sweep, prepared=folder))
+        leave_dataset(sweep, prepare_stage(sweep, prepared=folder, twin=reference.uri))
         return plan_groups(sweep, seeds_per_task, done=plan_reuse(sweep.study, sweep.store).trained)
 
 

@@ -63,10 +63,14 @@ class ArtifactStore(Protocol):
             StorageError: the URI is of another store, or leads outside of this one.
         """
 
-    def publish(self, name: str) -> str:
+    def publish(self, name: str, twin: str = "") -> str:
         """Publish the file or folder at `path(name)`: payload first, manifest last. Publishing again replaces.
 
         A folder without a manifest.json gets one. One that has its own (`files`: name to digest) keeps it.
+
+        Args:
+            name: the artifact.
+            twin: URI of a folder artifact with the same files: within one bucket they are copied, not uploaded.
 
         Returns:
             The artifact's digest: of a file its SHA-256, of a folder that of its manifest.

@@ -56,7 +56,7 @@ class FolderStore:
         """The name of the artifact at a path."""
         return checked_relative_uri(self.uri, uri)
 
-    def publish(self, name: str) -> str:
+    def publish(self, name: str, twin: str = "") -> str:
         """Make a file or folder an artifact where it lies."""
         path = self.path(name)
         try:

@@ -177,9 +177,10 @@ class Bucket:
             for error in self.client.remove_objects(self.name, doomed):
                 raise self._failed(f"{error.code}: {error.message}", str(error.code))
 
-    def copy(self, source: str, target: str) -> bool:
-        """Copy an object inside of the store with its metadata; False when the source is gone."""
-        info = self.head(source)
+    def copy(self, source: str, target: str, origin: Bucket | None = None) -> bool:
+        """Copy an object, of another prefix where one is given, with its metadata; False when the source is gone."""
+        origin = origin or self
+        info = origin.head(source)
         if info is None:
             return False
         with self.errors():
@@ -187,7 +188,7 @@ class Bucket:
                 self.client.copy_object(
                     self.name,
                     self.key(target),
-                    CopySource(self.name, self.key(source)),
+                    CopySource(origin.name, origin.key(source)),
                     metadata=dict(_as_headers(info.metadata)),
                 )
                 return True

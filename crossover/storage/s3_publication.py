@@ -98,8 +98,17 @@ def publish_file(bucket: Bucket, name: str, path: Path) -> str:
     return digest
 
 
-def publish_folder(bucket: Bucket, name: str, folder: Path, manifest: ArtifactManifest) -> str:
+def publish_folder(
+    bucket: Bucket, name: str, folder: Path, manifest: ArtifactManifest, twin: tuple[Bucket, str] | None = None
+) -> str:
     """Upload a folder whose manifest matches it; returns its digest.
+
+    Args:
+        bucket: where to.
+        name: the artifact.
+        folder: the files.
+        manifest: theirs.
+        twin: an artifact, and the prefix that it is in, whose equal files are copied inside of the store.
 
     Raises:
         StorageError: another writer was faster.
@@ -113,9 +122,10 @@ def publish_folder(bucket: Bucket, name: str, folder: Path, manifest: ArtifactMa
     location = ""
     if previous is None:
         bucket.write(f"{name}/{INCOMPLETE}", b"", ANY, {})
-    if previous is not None or not _upload_files(bucket, name, "", folder, manifest, stored):
+    if previous is not None or twin or not _upload_files(bucket, name, "", folder, manifest, stored):
         location = f".{secrets.token_hex(8)}"
-        _upload_files(bucket, name, location, folder, manifest, ())
+        copied = _copy_twin(bucket, f"{name}/{location}", manifest, *twin) if twin else ()
+        _upload_files(bucket, name, location, folder, manifest, copied)
     etag = _write_manifest(bucket, name, manifest, location, previous.info.etag if previous else None)
     if etag is None:
         _delete_location(bucket, name, location)
@@ -155,6 +165,27 @@ def _upload_files(
     missing = [upload for upload in uploads if upload.key not in stored]
     written = upload_all(bucket, missing, None, name)
     return _are_stored(bucket, [upload for upload, is_new in zip(missing, written, strict=True) if not is_new])
+
+
+def _copy_twin(
+    bucket: Bucket, target: str, manifest: ArtifactManifest, origin: Bucket, original: str
+) -> tuple[str, ...]:
+    """Copy the files that another artifact has too; returns the keys of those that have arrived unaltered."""
+    published = read_published(origin, original)
+    if published is None:
+        return ()
+
+    def copy(file: str) -> bool:
+        key = f"{target}/{file}"
+        copied = bucket.copy(published.key(original, file), key, origin)
+        info = bucket.head(key) if copied else None
+        if info is not None and info.metadata.get(DIGEST) == manifest.files[file]:
+            return True
+        bucket.delete([key])
+        return False
+
+    shared = [file for file, digest in manifest.files.items() if published.files.get(file) == digest]
+    return tuple(f"{target}/{file}" for file, done in zip(shared, in_parallel(copy, shared), strict=True) if done)
 
 
 def _are_stored(bucket: Bucket, uploads: Sequence[Upload]) -> bool:

@@ -78,12 +78,16 @@ class S3Store:
         """The name of the artifact at a URI."""
         return checked_relative_uri(self.uri, uri)
 
-    def publish(self, name: str) -> str:
-        """Upload the file or folder at `path(name)`."""
-        path = self.path(name)
+    def publish(self, name: str, twin: str = "") -> str:
+        """Upload the file or folder at `path(name)`, or copy what its twin in the same bucket has."""
+        path, parts = self.path(name), urlsplit(twin)
+        origin = None
+        if parts.netloc == self._bucket.name:
+            prefix, _, original = parts.path.strip("/").rpartition("/")
+            origin = Bucket(self._bucket.client, twin, parts.netloc, prefix), original
         with self._locked(name):
             if path.is_dir():
-                return publish_folder(self._bucket, name, path, complete_manifest(path))
+                return publish_folder(self._bucket, name, path, complete_manifest(path), origin)
             if path.is_file():
                 return publish_file(self._bucket, name, path)
         raise missing_error(str(path))

@@ -11,6 +11,7 @@ from crossover.analysis.analysis_result import Analysis
 from crossover.registry.reads.data_and_deployments import DatasetRecord
 from crossover.registry.reads.study_results import RunRecord
 from crossover.registry.reads.study_revisions import Revision
+from crossover.registry.write_statements import quality_tier
 from crossover.report.report_data import CellReport, CorpusFacts, ReportContext, RunHealth, RunRow
 
 Healths = Mapping[tuple[str, str, int], RunHealth]
@@ -31,6 +32,7 @@ def cell_report(cell: str, analysis: Analysis, runs: Sequence[RunRecord], health
         unique_tokens=_whole(config.get("unique_tokens")),
         model=words,
         parameters=_whole(config.get("parameters")),
+        quality=quality_tier(config),
         analysis=analysis,
         runs=tuple(
             RunRow(

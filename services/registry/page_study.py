@@ -235,7 +235,7 @@ def _cell_row(
     if report is not None and report.unique_tokens is not None:
         facts.append(f"{fmt.count(report.unique_tokens)} unique tokens")
     if report is not None and report.parameters is not None:
-        facts.append(f"{fmt.count(report.parameters)} parameters")
+        facts.append(f"{fmt.count(report.parameters)} parameters{fmt.tier(report.quality)}")
     return CellRow(
         name=cell,
         title=_title(analysed, cell).removeprefix("Cell "),

@@ -64,6 +64,17 @@ def has_resume_point(runs: Path) -> bool:
     )
 
 
+def long_study(home: Path, epochs: int) -> Path:
+    study = home / "long.yaml"
+    study.write_text(
+        "name: long\ndata: {sequence_length: 32, validation_tokens: 512}\n"
+        "grid: {unique_tokens: [2048], models: [pico]}\n"
+        f"seeds: 2\ntraining: {{epochs: {epochs}, batch_size: 16}}\n"
+        "evaluation: {points: 4, nelbo_draws: 2, chain_rule_examples: 0, cloze_items: 4, cloze_draws: 1}\n"
+    )
+    return study
+
+
 def query(home: Path, sql: str, url: str = "") -> tuple[tuple[object, ...], ...]:
     with Registry.open(url or f"sqlite:///{home}/registry.sqlite") as registry:
         return registry.query(sql).rows
@@ -74,6 +85,15 @@ def postgres() -> Iterator[str]:
     """URL of an empty database on a server that takes any password."""
     with server() as template:
         yield template.format(database="postgres").replace("@/", f":{PASSWORD}@/")
+
+
+def processes_of(home: Path) -> list[str]:
+    """Command lines of all processes that name a folder, as every stage and the pipeline do."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # of a process that ended meanwhile
+            found.append(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+    return [line for line in found if str(home) in line]
 
 
 def test_two_seeds_run_end_to_end_and_yield_insufficient_evidence(tmp_path: Path, postgres: str) -> None:
@@ -123,13 +143,7 @@ def test_a_failing_stage_is_named_with_its_own_error(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_in_the_middle_then_the_next_run_goes_on(tmp_path: Path) -> None:
-    study = tmp_path / "long.yaml"
-    study.write_text(
-        "name: long\ndata: {sequence_length: 32, validation_tokens: 512}\n"
-        "grid: {unique_tokens: [2048], models: [pico]}\n"
-        "seeds: 2\ntraining: {epochs: 60, batch_size: 16}\n"
-        "evaluation: {points: 4, nelbo_draws: 2, chain_rule_examples: 0, cloze_items: 4, cloze_draws: 1}\n"
-    )
+    study = long_study(tmp_path, epochs=60)
     tasks = ("--seeds-per-task", "2")  # half the processes of the default
     with subprocess.Popen(
         command(study, tmp_path, *tasks),
@@ -161,3 +175,17 @@ def test_ctrl_c_in_the_middle_then_the_next_run_goes_on(tmp_path: Path) -> None:
         "SELECT COUNT(*) FROM (SELECT 1 FROM v_curves GROUP BY cell, arm, seed, metric, step HAVING COUNT(*) > 1) d"
     )
     assert query(tmp_path, doubled) == ((0,),)
+
+
+def test_the_pipeline_ends_with_a_run_that_is_killed(tmp_path: Path) -> None:
+    """It would go on training and hold the workspace's lock, and the same command would be refused."""
+    study = long_study(tmp_path, epochs=2000)
+    with subprocess.Popen(command(study, tmp_path), env=environment(tmp_path), stdout=subprocess.DEVNULL) as process:
+        while not has_resume_point(tmp_path / "ws" / "runs"):
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.kill()
+    deadline = time.monotonic() + 12
+    while left := processes_of(tmp_path):
+        assert time.monotonic() < deadline, left
+        time.sleep(0.1)

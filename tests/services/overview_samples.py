@@ -27,7 +27,7 @@ HEALTH = RunHealth(
 )
 
 
-def report() -> ReportContext:
+def report(quality: str = "") -> ReportContext:
     """What the analysis stage knows of the study; the first cell has figures."""
     cells = [cell(tokens, MODEL, crossing=0.001 * tokens) for tokens in BUDGETS]
     ahead = [CellFacts(cell="", unique_tokens=tokens, parameters=MODEL) for tokens in (10_000, 40_000, 160_000)]
@@ -42,22 +42,29 @@ def report() -> ReportContext:
     )
     run = RunRow(arm="ar", seed=0, run_key="", steps=1, tokens=1, flops=1.0, seconds=1.0, health=HEALTH)
     reports = [
-        CellReport(cell=facts.cell, unique_tokens=facts.unique_tokens, parameters=MODEL, analysis=analysis, runs=(run,))
+        CellReport(
+            cell=facts.cell,
+            unique_tokens=facts.unique_tokens,
+            parameters=MODEL,
+            quality=quality,
+            analysis=analysis,
+            runs=(run,),
+        )
         for facts, analysis in cells
     ]
     made = report_samples.context(*reports)
     return made.model_copy(update={"overview": overview, "references": (Reference(label="Guessing", value="0.25"),)})
 
 
-def record(registry: Registry, name: str = "sizes") -> str:
+def record(registry: Registry, name: str = "sizes", quality: str = "") -> str:
     """Register the study, a run of each cell, and what was analysed; returns the study's digest."""
-    study, context = samples.digest(f"{registry.namespace} {name}"), report()
+    study, context = samples.digest(f"{registry.namespace} {name}"), report(quality)
     plan = context.cells[0].analysis.plan.model_dump(mode="json")
     fields = samples.config("demo", question="Does it depend on the amount of data?")
     registry.register_study(name=name, digest=study, config=fields | {"name": name, "analysis": plan, "grid": None})
     for each in context.cells:
         run = samples.digest(f"{registry.namespace} {name} {each.cell}")
-        config = {"unique_tokens": each.unique_tokens, "parameters": MODEL}
+        config = {"unique_tokens": each.unique_tokens, "parameters": MODEL, "quality": each.quality}
         registry.register_run(study, RunId(each.cell, "ar", 0), run, config=config, epoch_tokens=each.unique_tokens)
         samples.begin(registry, run).finish("done")
         registry.record_analysis(study, each.cell, each.analysis.model_dump(mode="json"))

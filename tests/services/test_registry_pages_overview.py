@@ -111,6 +111,13 @@ def test_it_is_within_the_budget(client: TestClient) -> None:
     assert len(client.get(f"{SIZES}?cell={FRONTIER}&show=evidence").content) < BUDGET
 
 
+def test_cells_of_a_tier_say_so(tmp_path: Path) -> None:
+    with Registry.open(f"sqlite:///{tmp_path}/registry.sqlite", clock=Clock()) as registry:
+        overview_samples.record(registry, quality="low")
+        text = Reader(get(TestClient(create_app(registry, AccessRules(open=True))), SIZES)).text
+    assert "10.0 k unique tokens, 1.00 M parameters, quality low" in text
+
+
 def test_an_overview_of_another_version_is_told(tmp_path: Path) -> None:
     with Registry.open(f"sqlite:///{tmp_path}/registry.sqlite", clock=Clock()) as registry:
         study = overview_samples.record(registry)

@@ -69,8 +69,8 @@ def test_every_document_that_was_read_is_accounted_for(card: DataCard, prepared:
 def test_histograms_add_up(card: DataCard, prepared: tuple[StudyConfig, Dataset]) -> None:
     charts = {chart.title: chart for chart in card.charts}
     manifest = prepared[1].manifest
-    assert sum(bar.value for bar in charts["Bytes of the documents"].bars) == manifest.documents
-    assert sum(bar.value for bar in charts["Tokens of the documents"].bars) == manifest.documents
+    assert sum(bar.value for bar in charts["Length in bytes"].bars) == manifest.documents
+    assert sum(bar.value for bar in charts["Length in tokens"].bars) == manifest.documents
     assert [bar.label for bar in charts["Tiers of the training documents"].bars] == ["high", "medium", "low"]
     assert "Languages" not in charts
 
@@ -103,4 +103,6 @@ def test_the_report_holds_the_card(card: DataCard) -> None:
     assert "<summary>The data card" not in render_html(made)
     page = render_html(made.model_copy(update={"corpus": made.corpus.model_copy(update={"card": card})}))
     assert "<summary>The data card" in page
+    empty = sum(bar.value == 0 for chart in card.charts for bar in chart.bars)
+    assert page.count('<td class="fill"></td>') == empty > 0, "nothing is drawn for 0"
     assert "Gopher quality: too few stop words" in page

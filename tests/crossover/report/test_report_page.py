@@ -170,6 +170,8 @@ def test_values_without_training_and_the_share_of_the_corpus_are_shown(page: str
         assert re.search(r"Held-out bytes by gzip\W+2\.91 bits/byte", text)
     assert "1.00 M unique tokens, 100 % of the corpus" in reading.words(page)
     assert "10 runs, 2.20 d of training" in reading.words(page)
+    low = full.model_copy(update={"cells": (full.cells[0].model_copy(update={"quality": "low"}),)})
+    assert "1.00 M unique tokens, 100 % of the corpus, quality low" in reading.words(render_html(low))
 
 
 def test_each_figure_has_its_table(page: str, full: ReportContext) -> None:

@@ -9,6 +9,7 @@ from crossover.analysis.across.cross_cell_result import CellFacts, Constant, Fac
 from crossover.analysis.across.crossing_regression import fit_movements
 from crossover.analysis.analysis_result import Analysis, ItemTest
 from crossover.report import CellReport, ReportContext, headline, render_html, render_markdown
+from crossover.report.crossover_map import draw_map
 from crossover.report.report_data import RunHealth, RunRow
 from crossover.report.report_page import all_notes
 from tests.crossover.analysis_across.cells import cell
@@ -142,6 +143,25 @@ def test_the_map_draws_every_crossing_with_the_fit(page: str, study: ReportConte
     assert figure.count('stroke-dasharray="5,3"') == 2, "the fitted line, wide and narrow"
     slope = movement.slopes[0]
     assert f"{slope.estimate:+.2f}" in reading.words(page)
+
+
+def test_the_map_names_tiers_alone_where_models_do_not_differ(study: ReportContext) -> None:
+    """With the parameters before them the names would be cut at the edge of a picture."""
+    movement = study.overview.movements[0]
+    facts = [c.facts.model_copy(update={"quality": ("low", "high")[i % 2]}) for i, c in enumerate(movement.cells)]
+
+    def names(sizes: tuple[int, ...]) -> set[str]:
+        cells = [
+            c.model_copy(update={"facts": f.model_copy(update={"parameters": sizes[i % len(sizes)]})})
+            for i, (c, f) in enumerate(zip(movement.cells, facts, strict=True))
+        ]
+        drawn = draw_map(movement.model_copy(update={"cells": tuple(cells), "forecasts": ()}), width=400, height=300)
+        assert drawn is not None
+        values = [row for layer in drawn["layer"] for row in layer["data"]["values"]]
+        return {row["text"] for row in values if "text" in row}
+
+    assert names((1_000_000,)) == {"quality low", "quality high"}
+    assert names((1_000_000, 2_000_000)) == {"1.00 M parameters, quality low", "2.00 M parameters, quality high"}
 
 
 def test_every_part_says_its_figures(page: str) -> None:

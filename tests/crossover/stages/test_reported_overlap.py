@@ -63,7 +63,7 @@ def test_a_task_in_the_training_text_is_reported_and_removed(
     assert f"| {task.examples[0][0]} | quiz:1 |" in card
     facts = CorpusFacts(source="s", documents=1, bytes=1, train_tokens=1, validation_tokens=1, duplicates_dropped=0,
                         overlap=dataset.manifest.overlap, digest="d")  # fmt: skip
-    assert [value for label, value in corpus_rows(facts) if label == "Overlap of the sides"] == [*facts.overlap]
+    assert [value for label, value in corpus_rows(facts) if label == "Overlap with held-out text"] == [*facts.overlap]
 
     _, cleaned = prepared(tiny_study, tmp_path, contamination={"mode": "drop", "tasks": ["quiz"]})
     _, task = cleaned.manifest.contamination

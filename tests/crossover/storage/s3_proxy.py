@@ -23,12 +23,14 @@ class Proxy:
         endpoint: host:port to use instead of the store's.
         requests: how often each (method, last part of the key) was seen.
         faults: for a (method, last part of the key) what goes wrong, in order; then all is well.
+        sent: bytes of all requests' bodies.
         headers: of the newest request.
         strips_conditions: whether the store shall not see If-Match and If-None-Match of writes.
     """
 
     endpoint: str = ""
     requests: Counter[tuple[str, str]] = field(default_factory=Counter)
+    sent: int = 0
     headers: dict[str, str] = field(default_factory=dict)
     faults: dict[tuple[str, str], list[Fault]] = field(default_factory=dict)
     strips_conditions: bool = False
@@ -52,6 +54,7 @@ def proxy_before(target: str) -> Iterator[Proxy]:
 
         def _pass_on(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            proxy.sent += len(body)
             proxy.headers = dict(self.headers.items())
             fault = proxy.take(self.command, self.path.partition("?")[0].rpartition("/")[2])
             if fault == "slow down":

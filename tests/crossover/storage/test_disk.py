@@ -116,8 +116,15 @@ for write in (
     assert store.fetch("a", digest).is_dir()
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
-def test_a_full_disk(place: Place, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+@pytest.mark.parametrize(
+    ("number", "message", "code"),
+    [
+        (errno.ENOSPC, "the disk is full", "storage.full"),
+        (errno.EDQUOT, "the disk is full", "storage.full"),
+        (errno.EFBIG, "ulimit -f", "storage.unwritable"),
+    ],
+)
+def test_a_full_disk(place: Place, monkeypatch: pytest.MonkeyPatch, number: int, message: str, code: str) -> None:
     store = place.open()
     write_files(store.path("a"), {"file": b"1"})
     store.publish("a")
@@ -128,14 +135,14 @@ def test_a_full_disk(place: Place, monkeypatch: pytest.MonkeyPatch, number: int)
 
     with monkeypatch.context() as patched:
         patched.setattr(os, "fsync", full)
-        with pytest.raises(StorageError, match="the disk is full") as caught:
+        with pytest.raises(StorageError, match=message) as caught:
             store.publish("b")
-        assert caught.value.code == "storage.full"
+        assert caught.value.code == code
         if place.endpoint:
-            with pytest.raises(StorageError, match="the disk is full"):
+            with pytest.raises(StorageError, match=message):
                 place.open("two").fetch("a")
         else:
-            with pytest.raises(StorageError, match="the disk is full"):
+            with pytest.raises(StorageError, match=message):
                 store.write_document("d.json", 1, replaces=None)
     assert store.names("") == ["a"]
     assert not [key for key in place.keys() if key.startswith(("b/manifest", "d.json"))]

@@ -75,6 +75,27 @@ def test_a_replaced_large_file_is_moved_inside_of_the_store(bucket: Place) -> No
     assert read_files(bucket.open("two").fetch("a", digest)) == {"large": data}
 
 
+def test_what_a_twin_has_is_copied_inside_of_the_store_and_the_rest_is_uploaded(behind: Place, proxy: Proxy) -> None:
+    store = behind.open()
+    files = {"data/large": np.random.default_rng(1).bytes(LARGE), "small": b"s" * 5000, "other": b"o" * 5000}
+    write_files(store.path("a"), files)
+    digest = store.publish("a")
+    inner = Place(f"{behind.uri}/inner", behind.scratch, behind.endpoint)
+    write_files(inner.open().path("b"), files)
+    proxy.sent = 0
+    assert inner.open().publish("b", twin=store.uri_of("a")) == digest
+    assert proxy.sent < 5000, "no file was sent"
+    assert read_files(inner.open("two").fetch("b", digest)) == files
+    assert not [key for key in inner.keys() if ".incomplete" in key or key.startswith("b/.")]
+    behind.overwrite("a/other", b"x" * 5000)  # loses its digest
+    write_files(inner.open().path("c"), files)
+    proxy.sent = 0
+    assert inner.open().publish("c", twin=store.uri_of("a")) == digest
+    assert 5000 <= proxy.sent < 10_000, "what is not the same was sent"
+    assert read_files(inner.open("two").fetch("c", digest)) == files
+    assert inner.open().publish("c", twin="s3://elsewhere/a") == inner.open().publish("c", twin="/a/folder") == digest
+
+
 @pytest.mark.parametrize("fault", ["slow down", "no answer", "forget"])
 @pytest.mark.parametrize("request_", [("PUT", "large"), ("POST", "large"), ("PUT", "small"), ("PUT", "manifest.json")])
 def test_a_fault_of_the_store_is_survived(
