@@ -109,7 +109,8 @@ def test_a_verdict_that_changes_is_shown_beside_the_planned_one(
     ("flags", "message"),
     [
         (["--tuned", "ar-decay"], "'ar-decay' is not an arm of this study"),
-        (["--late", "0.1:1"], "must be increasing, disjoint"),
+        (["--late", "0.1:1"], "--early and --late: must be increasing, disjoint"),
+        (["--comparisons", "frontier"], "--comparisons and grid.models: 'frontier' compares model sizes"),
         (["--wide"], "is for --curves"),
     ],
 )

@@ -114,7 +114,7 @@ def test_nested_fields(tmp_path: Path, read: Read) -> None:
 
 def test_studies_with_the_field_of_old_are_read_as_before() -> None:
     assert parse_study("data: {undecodable: skip}").data.bad_documents == "skip"
-    with pytest.raises(Exception, match="undecodable is now called bad_documents"):
+    with pytest.raises(Exception, match="bad_documents: undecodable is what it was called before"):
         parse_study("data: {undecodable: skip, bad_documents: refuse}")
 
 
