@@ -33,7 +33,8 @@ def test_a_finished_study_is_analysed_again_without_manifests(
 ) -> None:
     assert not (tmp_path / "ws" / "manifests").exists()
     assert main(["analyse", *finished]) == 0
-    output = capsys.readouterr().out
+    output, progress = capsys.readouterr()
+    assert "evaluate" not in progress, "nothing is measured"
     assert main(["report", str(tmp_path / "ws")]) == 0
     report = capsys.readouterr().out
     assert report.startswith("ANSWER: ")
