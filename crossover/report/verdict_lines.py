@@ -5,7 +5,6 @@ from __future__ import annotations
 from crossover.analysis.analysis_plan import AnalysisPlan, Axis, Comparison
 from crossover.analysis.analysis_result import Analysis, Verdict, Window
 from crossover.analysis.arm_labels import arm_label, direction_label, outcome_label
-from crossover.analysis.further_words import further_words as settling_words
 from crossover.analysis.upper_bounds import CHAIN_RULE
 from crossover.report import evidence_words
 from crossover.report import number_formats as fmt
@@ -224,6 +223,8 @@ def _more_pairs(plan: AnalysisPlan, head: Verdict) -> str:
         return f"About {head.drawn_pairs} further seed pairs with many more masks would settle it with 80 % power."
     if head.late is None or head.obstacle:
         return "More seed pairs; how many cannot be said from the variance seen."
+    from crossover.analysis.further_words import further_words as settling_words  # imports scipy
+
     return f"{_upper_first(settling_words(head.pairs, None, plan))}."
 
 
