@@ -14,7 +14,7 @@ from kubernetes.client import ApiClient, ApiException
 from kubernetes.config import ConfigException
 from urllib3.exceptions import HTTPError
 
-from crossover.errors import ClusterError
+from crossover.errors import ClusterError, first_line
 from crossover.settings import in_pod
 
 Json = dict[str, Any]
@@ -118,7 +118,7 @@ def open_cluster(namespace: str = "") -> Cluster:
         raise ClusterError(
             "cluster.no-configuration",
             field="KUBECONFIG",
-            problem=f"no cluster is configured ({str(error).splitlines()[0]})",
+            problem=f"no cluster is configured ({first_line(error)})",
             remedy="set KUBECONFIG to the file of a cluster, or run this in a pod with a service account",
         ) from error
     api.configuration.retries = False

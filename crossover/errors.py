@@ -186,6 +186,11 @@ class StageFailedError(CrossoverError):
         super().__init__(f"stage {stage}: {message}")
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message; the name of its class where it has no message, as of a MemoryError."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
 @contextmanager
 def noting_run(key: str) -> Iterator[None]:
     """Note on an exception from the block which run it concerns; `run_of` reads the note."""

@@ -62,11 +62,9 @@ def field_faults(
         place = ".".join(str(part) for part in fault["loc"])
         if fault["type"] == "too_short" and fault["input"]:  # its elements are at fault, and are not counted
             continue
-        text = _text(fault, model)
-        named, _, rest = text.partition(": ")
-        if not place and rest and named.partition(".")[0] in model.model_fields:  # of a check of several sections
-            place, text = named, rest
-        faults.setdefault(rename(place) if place else file, text)
+        names, text = _named_fields(_text(fault, model), _part_at(model, fault["loc"]))
+        places = [f"{place}.{name}" if place else name for name in names] or [place]
+        faults.setdefault(" and ".join(rename(name) if name else file for name in places), text)
     if len(faults) == 1:
         field, problem = next(iter(faults.items()))
         return FieldFaults(field, problem, field)
@@ -96,6 +94,15 @@ def _text(fault: Mapping[str, Any], model: type[BaseModel]) -> str:
         rest = re.sub(r"^(Input|String|Tuple) ", "", message)
         text = f"{rest[0].lower()}{rest[1:]}, found {shown}"
     return text
+
+
+def _named_fields(text: str, part: type[BaseModel] | None) -> tuple[list[str], str]:
+    """The fields of a part that a validator over several of them names first, `one and other.field: `, and the rest."""
+    names, _, rest = text.partition(": ")
+    found = re.split(", | and ", names)
+    if part is None or not rest or not all(name.partition(".")[0] in part.model_fields for name in found):
+        return [], text
+    return found, rest
 
 
 def _shown(value: object) -> str:

@@ -6,7 +6,7 @@ import inspect
 
 import pytest
 
-from crossover.errors import StageFailedError, UserError, noting_run, run_of
+from crossover.errors import StageFailedError, UserError, first_line, noting_run, run_of
 from tests.error_codes import CLASSES, PAGE, error_codes, page
 
 
@@ -35,6 +35,13 @@ def test_an_error_notes_the_run_that_it_concerns() -> None:
         raise ValueError("no")
     assert run_of(caught.value) == "u8-pico/ar/seed-0"
     assert run_of(ValueError("no")) is None
+
+
+@pytest.mark.parametrize(
+    ("error", "line"), [(MemoryError(), "MemoryError"), (OSError("\n"), "OSError"), (ValueError("no\nyes"), "no")]
+)
+def test_the_first_line_of_an_error_without_a_message_is_its_class(error: Exception, line: str) -> None:
+    assert first_line(error) == line
 
 
 def test_a_failed_stage_has_the_exit_code_of_its_error() -> None:

@@ -41,7 +41,8 @@ class MetricPlan(BaseModel):
             name = fields.get("name")
             if isinstance(name, str) and not is_known(name):
                 meant = did_you_mean(name, similar_names(name)) or "."
-                raise ValueError(f"unknown metric {name!r}{meant} A metric of your own needs direction and delta")
+                own = "In curves of your own a metric may have any name, with direction and delta"
+                raise ValueError(f"unknown metric {name!r}{meant} {own}")
         return fields
 
     @model_serializer(mode="wrap")
@@ -94,11 +95,11 @@ class AnalysisPlan(BaseModel):
         bounds = (*self.early_window, *self.late_window)
         if list(bounds) != sorted(bounds) or bounds[0] < 0 or bounds[-1] > 1 or len({*self.early_window}) < 2:
             raise ValueError(
-                "early_window and late_window must be increasing, disjoint, and inside 0..1, "
+                "early_window and late_window: must be increasing, disjoint, and inside 0..1, "
                 f"found {self.early_window} and {self.late_window}"
             )
         if self.baseline == self.candidate:
-            raise ValueError(f"baseline and candidate are both {self.baseline!r}; name two arms")
+            raise ValueError(f"baseline and candidate: are both {self.baseline!r}; name two arms")
         if len({m.name for m in self.metrics}) < len(self.metrics):
             raise ValueError("metrics: a name stands twice")
         return self

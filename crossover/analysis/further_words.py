@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from crossover.analysis.analysis_plan import AnalysisPlan
 from crossover.analysis.inference.alpha_spending import next_level
-from crossover.analysis.inference.further_evidence import POWER
+from crossover.analysis.inference.further_evidence import MOST_FURTHER_PAIRS, POWER
 
 
 def further_words(
@@ -14,7 +14,7 @@ def further_words(
 
     Args:
         pairs: complete seed pairs now.
-        further: `Verdict.further_pairs`.
+        further: `Verdict.further_pairs`; None where no number that was tried is enough.
         plan: of the analysis.
         span: `Verdict.further_pairs_range`.
 
@@ -28,7 +28,9 @@ def further_words(
             "is left, and a study of other seeds starts anew"
         )
     if further is None:
-        return "how many more would settle it cannot be said from the variance seen"
+        planned = ", ".join(str(look) for look in plan.looks if look > pairs)
+        none = f"none of the looks ahead ({planned})" if planned else f"none of up to {MOST_FURTHER_PAIRS} more pairs"
+        return f"{none} is expected to settle it"
     settled = f"about {further} more{_span(span)} would settle it with {100 * POWER:g} % power"
     return settled + level_words(pairs, further, plan)
 

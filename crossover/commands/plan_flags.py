@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from crossover.analysis.analysis_plan import AnalysisPlan
 from crossover.curve_files import CurveTable
@@ -43,7 +43,7 @@ def other_plan(options: argparse.Namespace, study: StudyConfig) -> AnalysisPlan 
     try:
         return StudyConfig.model_validate(study.model_dump(mode="json") | {"analysis": own | given}).analysis
     except ValidationError as error:
-        raise _invalid(options, error) from error
+        raise _invalid(options, error, StudyConfig) from error
 
 
 def wide_metrics(options: argparse.Namespace) -> list[str]:
@@ -67,10 +67,10 @@ def plan_of(options: argparse.Namespace, table: CurveTable) -> AnalysisPlan:
     try:
         return AnalysisPlan.model_validate(given)
     except ValidationError as error:
-        raise _invalid(options, error) from error
+        raise _invalid(options, error, AnalysisPlan) from error
 
 
-def _invalid(options: argparse.Namespace, error: ValidationError) -> StudyError:
+def _invalid(options: argparse.Namespace, error: ValidationError, model: type[BaseModel]) -> StudyError:
     """Every fault of a plan, each under the flag that it was given with."""
     flags = {field: f"--{flag}" for flag in _FLAGS for field in (_FIELDS.get(flag, flag),)}
 
@@ -78,7 +78,7 @@ def _invalid(options: argparse.Namespace, error: ValidationError) -> StudyError:
         place = place.removeprefix("analysis.").removeprefix("analysis") or "plan"
         return place if options.plan else flags.get(place.partition(".")[0], place)
 
-    faults = field_faults(error, AnalysisPlan, "plan", flag_of)
+    faults = field_faults(error, model, "plan", flag_of)
     return StudyError("plan.invalid", field=faults.field, problem=faults.problem, remedy=f"correct {faults.named}")
 
 

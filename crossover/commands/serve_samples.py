@@ -133,7 +133,7 @@ def _show_continuation(url: str, family: str, passage: Passage, half: int, order
     number = next((i for i, text in enumerate(samples) if text.strip()), 0)
     print(
         f"  completion ({family}, temperature {SAMPLE_TEMPERATURE:g}, seed {SEED + number}); "
-        f"the held-out text has {passage.continuation!r}"
+        f"{_source(passage)} has {passage.continuation!r}"
     )
     _show_text(f"{request['prompt']}⟦{readable(samples[number])}⟧")
 
@@ -146,6 +146,8 @@ class _Hole(NamedTuple):
     after: str
     tokens: int
     """Of the truth by itself, as the model's tokenizer counts them."""
+    source: str
+    """What the text is, in words."""
 
     def request(self, fields: dict[str, Any]) -> dict[str, Any]:
         parts = [self.before, {"hole": self.tokens}, self.after]
@@ -159,7 +161,12 @@ def _hole(url: str, passage: Passage, half: int) -> _Hole:
     after = _bytes(passage.continuation[len(truth) :], slice(half // 2))
     counted = _call(f"{url}/v1/completions", {"model": "crossover", "prompt": truth, "max_tokens": 1, "seed": SEED})
     before = _bytes(passage.prompt, slice(-half, None))
-    return _Hole(before, truth, after, counted["usage"]["prompt_tokens"])
+    return _Hole(before, truth, after, counted["usage"]["prompt_tokens"], _source(passage))
+
+
+def _source(passage: Passage) -> str:
+    """What a passage is, in words."""
+    return "the fixed snippet (no study is at hand)" if passage == EXAMPLE_PASSAGE else "the held-out text"
 
 
 def _bytes(text: str, part: slice) -> str:
@@ -169,13 +176,13 @@ def _bytes(text: str, part: slice) -> str:
 
 def _show_infill(url: str, hole: _Hole) -> None:
     choice = _call(f"{url}/v1/infill", hole.request({}))["choices"][0]
-    print(f"  infill (temperature 0); the held-out text has {hole.truth!r}")
+    print(f"  infill (temperature 0); {hole.source} has {hole.truth!r}")
     _show_text(f"{hole.before}⟦{readable(choice['holes'][0]['text'])}⟧{hole.after}")
 
 
 def _show_passes(url: str, holes: Sequence[_Hole]) -> None:
     """The same holes in ever more forward passes, and by confidence: what they cost, and what one gains."""
-    print("  the same holes in so many forward passes each, with the share of characters as in the held-out text:")
+    print(f"  the same holes in so many forward passes each, with the share of characters as in {holes[0].source}:")
     size = max(hole.tokens for hole in holes)
     settings: list[dict[str, Any]] = [{"steps": steps} for steps in (*(p for p in PASSES if p < size), 0)]
     for fields in (*settings, FAST):

@@ -62,7 +62,7 @@ def prepare_dataset(study: StudyConfig, corpus: SplitCorpus, folder: Path) -> Da
     """
     length, train, validation = study.data.sequence_length, corpus.train, corpus.validation
     tokenizer = corpus.tokenizer
-    _check_documents(study, corpus)
+    _check_documents(study, len(corpus.train.names), len(corpus.validation.names), _left_out(corpus))
     with validation.examples(study.data) as held_out:
         _check_held_out(study, len(held_out))
         order = generator(0, Stream.BUDGETS, epoch=1).permutation(len(held_out))
@@ -139,7 +139,7 @@ def prepare_cloze(study: StudyConfig, dataset: Dataset, corpus: SplitCorpus, fol
 
 
 def check_budget(study: StudyConfig) -> list[int]:
-    """Read a corpus until it has yielded the tokens of the largest budget. Nothing is written.
+    """Read a corpus until it has yielded the tokens of the largest budget and held out an example. Nothing is written.
 
     Which documents a tier of quality holds is known once all are scored. A budget of tiers is compared with the most
     that one may hold, so that the preparation may still refuse it.
@@ -148,21 +148,30 @@ def check_budget(study: StudyConfig) -> list[int]:
         Tokens of each training document that was read, its end included.
 
     Raises:
-        DataError: it has fewer, or cannot be read.
+        DataError: it has fewer, holds out no example, or cannot be read.
     """
     length, rows = study.data.sequence_length, max(study.grid.unique_tokens) // study.data.sequence_length
     tier = next((tier for tier in study.grid.quality if tier in TIERS), "")
     of_tier = bool(tier) or study.data.quality.tier in TIERS
-    lengths, sizes, tokens = list[int](), list[int](), 0
+    lengths, sizes, tokens, held_documents, held_tokens = list[int](), list[int](), 0, 0, 0
+    enough = False
     tokenizer = named_tokenizer(study.data.tokenizer) or BYTES  # a subword tokenizer yields no more tokens than bytes
     with closing(distinct_documents(study.data, SourceCounts())) as corpus:
         for document in corpus:
-            if not document.held_out:
-                lengths.append(len(tokenizer.encode(document.text)) + 1)
+            count = len(tokenizer.encode(document.text)) + 1
+            if document.held_out:
+                held_documents, held_tokens = held_documents + 1, held_tokens + count
+            else:
+                lengths.append(count)
                 sizes.append(text_bytes(document.text))
-                tokens += lengths[-1]
-                if tokens // length >= (len(TIERS) * (rows + 1) if of_tier else rows):
-                    return lengths
+                tokens += count
+            enough = tokens // length >= (len(TIERS) * (rows + 1) if of_tier else rows)
+            if enough and held_tokens >= length:
+                return lengths
+    _check_documents(study, len(lengths), held_documents)
+    _check_held_out(study, held_tokens // length)
+    if enough:
+        return lengths
     held = (most_tokens_of_tier(lengths, sizes) if of_tier else tokens) // length
     if held < rows:
         raise _budget_error(study, held, " at most (a tier is a third of the text)" if of_tier else "", tier)
@@ -194,13 +203,12 @@ def _left_out(corpus: SplitCorpus) -> str:
     return f" (left out: {text})" if text else ""
 
 
-def _check_documents(study: StudyConfig, corpus: SplitCorpus) -> None:
-    train, held = len(corpus.train.names), len(corpus.validation.names)
+def _check_documents(study: StudyConfig, train: int, held: int, left_out: str = "") -> None:
     if train + held == 0:
         raise DataError(
             "data.empty",
             field="data.source",
-            problem=f"{study.data.source_label!r} holds no text{_left_out(corpus)}",
+            problem=f"{study.data.source_label!r} holds no text{left_out}",
             remedy="point it at files with text, or leave out less",
         )
     if train == 0 or held == 0:
@@ -208,7 +216,7 @@ def _check_documents(study: StudyConfig, corpus: SplitCorpus) -> None:
             "data.too-few-documents",
             field="data.validation_fraction",
             problem=f"of {train + held} distinct documents {held} are held out and {train} are left to train on"
-            f"{_left_out(corpus)}",
+            f"{left_out}",
             remedy="give more documents, set data.separator to cut files into documents, or change the fraction",
         )
 

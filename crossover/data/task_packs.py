@@ -20,7 +20,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from crossover.data.sources import unpacked
-from crossover.errors import DataError
+from crossover.errors import DataError, first_line
 from crossover.field_faults import NAME_PATTERN, did_you_mean, field_faults, validate_fields
 from crossover.files import digest_of_file
 from crossover.yaml_text import parse_yaml
@@ -191,7 +191,7 @@ def _from_file(pack: Pack, folder: Path, field: str) -> Iterator[Document]:
             for number, line in enumerate(lines, start=1):
                 yield _document(pack, number, line, field)
     except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise _malformed(pack, f"cannot be read after line {number} ({reason})", field) from error
 
 
@@ -232,7 +232,7 @@ def _from_hub(pack: Pack, field: str) -> Iterator[Document]:
     try:
         rows = load_dataset(pack.hub, pack.subset or None, split=pack.split, revision=pack.revision)
     except (OSError, ValueError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise DataError(
             "tasks.hub-unreachable",
             field=f"{field}: {pack.name}",

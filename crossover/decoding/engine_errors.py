@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from crossover.errors import CancelledRequestError, DeadlineError, ServerBusyError, ServerStoppingError
+from crossover.errors import CancelledRequestError, DeadlineError, ServerBusyError, ServerStoppingError, first_line
 
 
 def stopping() -> ServerStoppingError:
@@ -14,7 +14,7 @@ def stopping() -> ServerStoppingError:
 
 def out_of_memory(error: Exception) -> ServerBusyError:
     """Of a request whose keys and values could not be allocated."""
-    reason = (str(error).splitlines() or [type(error).__name__])[0]  # a MemoryError has no text
+    reason = first_line(error)
     return ServerBusyError(
         "request.out-of-memory",
         field="server",

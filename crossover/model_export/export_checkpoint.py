@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from crossover.errors import CheckpointError, WorkspaceError
+from crossover.errors import CheckpointError, WorkspaceError, first_line
 from crossover.files import read_json, workspace_error, write_json, write_text
 from crossover.model_export.model_card import Provenance, model_card
 from crossover.tokenization.tokenizer import Tokenizer
@@ -101,7 +101,7 @@ def _weights(folder: Path, info: CheckpointInfo, dtype: torch.dtype) -> dict[str
         raise CheckpointError(
             "checkpoint.weights-do-not-fit",
             field=str(folder / WEIGHTS),
-            problem=str(error).splitlines()[0],
+            problem=first_line(error),
             remedy="train the run again",
         ) from error
     if info.family == "AR":

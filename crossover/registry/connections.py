@@ -17,7 +17,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DataError, DBAPIError, OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from crossover.errors import RegistryError
+from crossover.errors import RegistryError, first_line
 from crossover.registry.journal_mode import LOCAL_REMEDY
 from crossover.registry.registry_url import UNWRITABLE_REMEDY, file_of, is_sqlite, masked
 
@@ -154,7 +154,7 @@ def repeated(transaction: Callable[[], T], tries: int = 5) -> T:
 def registry_error(url: URL, error: Exception) -> RegistryError:
     """An error of the database as one that names the registry and the remedy."""
     cause = getattr(error, "orig", None) or error
-    text = (str(cause).splitlines() or [type(cause).__name__])[0]
+    text = first_line(cause)
     if isinstance(error, DataError):
         return RegistryError(
             "registry.bad-value",

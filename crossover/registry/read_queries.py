@@ -15,7 +15,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, ProgrammingError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from crossover.errors import RegistryError
+from crossover.errors import RegistryError, first_line
 from crossover.registry.connections import read_sqlite, registry_error
 from crossover.registry.registry_records import QueryResult
 from crossover.registry.registry_url import file_of, is_sqlite
@@ -101,7 +101,7 @@ def select_rows(url: URL, sql: str, limit: int) -> QueryResult:
         if getattr(error, "connection_invalidated", False):
             raise registry_error(url, error) from error
         cause = getattr(error, "orig", None) or error
-        raise _explained(url, sql, (str(cause).splitlines() or [type(cause).__name__])[0]) from error
+        raise _explained(url, sql, first_line(cause)) from error
 
 
 def _explained(url: URL, sql: str, problem: str) -> RegistryError:

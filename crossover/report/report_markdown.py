@@ -31,8 +31,9 @@ def render_markdown(context: ReportContext) -> str:
     if len(context.cells) > 1:
         lines += [*_table(report_tables.cells(context)), ""]
     for advice in advice_lines.advice(context).rows:
-        facts, choose, because, cheapest = (_text(part) for part in advice)
-        lines += [f"- {facts}: **{choose}** {because} What could change this, cheapest first: {cheapest}"]
+        *said, cheapest = advice
+        facts, choose, because = map(_text, said)
+        lines += [f"- {facts}: **{choose}** {because} What could change this, cheapest first: {_with_code(cheapest)}"]
     lines += [f"- {_text(sentence)}" for sentence in serving_lines(context.serving)]
     lines += [""] * bool(context.overview.advice or context.serving)
     for cell in context.cells:
@@ -133,9 +134,19 @@ def _rows(head: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 99)
     ]
 
 
+def _with_code(text: str) -> str:
+    """The same, in which what stands between backticks is code."""
+    parts = re.split(r"(`[^`]+`)", text)
+    return "".join(_SPACE.sub(" ", part) if i % 2 else _escaped(_SPACE.sub(" ", part)) for i, part in enumerate(parts))
+
+
 def _text(text: str, most: int | None = None) -> str:
     """One line of plain text that Markdown and HTML leave alone."""
     flat = _SPACE.sub(" ", text).strip()
     if most is not None and len(flat) > most:
         flat = flat[:most] + "…"
-    return _SPECIAL.sub(r"\\\1", flat).replace("\\<", "&lt;").replace("\\>", "&gt;").replace("\\&", "&amp;")
+    return _escaped(flat)
+
+
+def _escaped(text: str) -> str:
+    return _SPECIAL.sub(r"\\\1", text).replace("\\<", "&lt;").replace("\\>", "&gt;").replace("\\&", "&amp;")

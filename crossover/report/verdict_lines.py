@@ -206,17 +206,26 @@ def _lower_first(text: str) -> str:
 
 
 def _evidence(analysis: Analysis, head: Verdict) -> list[str]:
-    if head.outcome == "insufficient evidence" and head.further_pairs:
-        return [
-            f"About {further_words(head)} further seed pairs would settle it with 80 % power, at the variance seen."
-        ]
     if head.outcome == "insufficient evidence":
-        return ["More seed pairs; how many cannot be said from the variance seen."]
+        return [_more_pairs(analysis.plan, head)]
     if head.crossing is not None and (head.crossing.low is None or head.crossing.high is None):
         return ["The interval is unbounded: longer runs or more seed pairs would close it."]
     if head.outcome == "equivalent":
         return [f"A stricter reading: differences below {delta(analysis.plan, head)} were declared not to matter."]
     return []
+
+
+def _more_pairs(plan: AnalysisPlan, head: Verdict) -> str:
+    """What further seed pairs would do to an open verdict."""
+    if head.further_pairs:
+        return f"About {further_words(head)} further seed pairs would settle it with 80 % power, at the variance seen."
+    if head.drawn_pairs:
+        return f"About {head.drawn_pairs} further seed pairs with many more masks would settle it with 80 % power."
+    if head.late is None or head.obstacle:
+        return "More seed pairs; how many cannot be said from the variance seen."
+    from crossover.analysis.further_words import further_words as settling_words  # imports scipy
+
+    return f"{_upper_first(settling_words(head.pairs, None, plan))}."
 
 
 def _word_and_figures(analysis: Analysis, verdict: Verdict) -> str:

@@ -52,10 +52,12 @@ def _evaluate_run(context: StudyContext, dataset: Dataset, tasks: Mapping[str, T
     planned = planned_parts(context.study, inputs, run.id, run.digest)
     references: list[EvaluationRef] = []
     results: list[Evaluation] = []
-    with noting_run(run.id.key), Meter("evaluate", run.id.key, len(run.checkpoints), unit="checkpoint") as meter:
+    with noting_run(run.id.key):
+        known = {c.step: {part: _stored(context, run, c, part) for part in planned[c.step]} for c in run.checkpoints}
+    done = sum(None not in parts.values() for parts in known.values())
+    with noting_run(run.id.key), Meter("evaluate", run.id.key, len(known), initial=done, unit="checkpoint") as meter:
         for checkpoint in run.checkpoints:
-            parts = planned[checkpoint.step]
-            stored = {part: _stored(context, run, checkpoint, part) for part in parts}
+            stored = known[checkpoint.step]
             missing = [part for part, result in stored.items() if result is None]
             if missing:
                 measured = _measure(context, dataset, tasks, checkpoint, missing, cell)
@@ -64,11 +66,12 @@ def _evaluate_run(context: StudyContext, dataset: Dataset, tasks: Mapping[str, T
                     name = part_name(run.id, run.digest, checkpoint.step, part)
                     save_part(context.store.path(name), result)
                     context.store.publish(name)
-            complete = [result for result in stored.values() if result is not None]
-            results.append(merge_parts(complete))
-            references += [_reference(context, run, checkpoint, part) for part in parts]
-            shown = {m.metric: m.value for m in results[-1].measurements if m.metric == "validation_bpb"}
-            meter.advance(1, **shown)
+            results.append(merge_parts([result for result in stored.values() if result is not None]))
+            references += [_reference(context, run, checkpoint, part) for part in stored]
+            if missing:
+                meter.advance(
+                    1, **{m.metric: m.value for m in results[-1].measurements if m.metric == "validation_bpb"}
+                )
     register_finished(context, dataset, run)
     _record(context, run, results)
     return run.model_copy(update={"evaluations": tuple(references)})

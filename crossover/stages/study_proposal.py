@@ -33,6 +33,8 @@ RUNGS = 4
 """Budgets in a ladder; three crossings are the least for a forecast (docs/advice.md)."""
 PARAMETERS_PER_TOKEN = 4
 VALIDATION_TOKENS = 8_192
+SUBWORD_TOKENS = 50_000_000
+"""Bytes to train on from which the proposal mentions a subword tokenizer."""
 
 
 class ProposedCell(BaseModel):
@@ -95,6 +97,8 @@ class _Designer:
         if bad := counts.skipped.counts:
             kinds = ", ".join(f"{count:,} {fault}" for fault, count in bad.items())
             fields.append(f"  bad_documents: skip  # {kinds}")
+        if self.available >= SUBWORD_TOKENS:
+            fields.append("  # tokenizer: bpe:8192  # subwords in place of bytes; budgets then count these tokens")
         width = max(PRESETS[model]["hidden_size"] for model in models)
         held_out = min(VALIDATION_TOKENS, survey.held_out_tokens(self.length))
         return f"""\

@@ -89,5 +89,5 @@ class CleaningConfig(StudyPart):
         for unit in ("characters", "words"):
             least, most = getattr(self, f"minimum_{unit}"), getattr(self, f"maximum_{unit}")
             if most and most < least:
-                raise ValueError(f"maximum_{unit} {most} is less than minimum_{unit} {least}; every document goes")
+                raise ValueError(f"maximum_{unit} and minimum_{unit}: {most} is less than {least}; every document goes")
         return self

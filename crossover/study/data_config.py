@@ -76,14 +76,14 @@ class DataConfig(StudyPart):
         if not isinstance(fields, dict) or "undecodable" not in fields:
             return fields
         if "bad_documents" in fields:
-            raise ValueError("undecodable is now called bad_documents; leave undecodable out")
+            raise ValueError("bad_documents: undecodable is what it was called before; leave undecodable out")
         rest = {name: value for name, value in fields.items() if name != "undecodable"}
         return {**rest, "bad_documents": fields["undecodable"]}
 
     @model_validator(mode="after")
     def _one_source_or_a_mixture(self) -> Self:
         if self.sources and self.source != "stdlib:":
-            raise ValueError("source and sources exclude each other; make source one of the sources")
+            raise ValueError("source and sources: exclude each other; make source one of the sources")
         return self
 
     @model_validator(mode="after")
@@ -91,9 +91,10 @@ class DataConfig(StudyPart):
         if self.quality.scorer == "column":
             for part in self.parts:
                 if not part.source.startswith(WITH_COLUMNS):
+                    field = "sources" if self.sources else "source"
                     raise ValueError(
-                        f"quality.scorer: {part.source!r} has no columns; take scorer 'perplexity', or a source that "
-                        f"starts with one of {', '.join(WITH_COLUMNS)}"
+                        f"quality.scorer and {field}: {part.source!r} has no columns; take scorer 'perplexity', or a "
+                        f"source that starts with one of {', '.join(WITH_COLUMNS)}"
                     )
         return self
 

@@ -41,12 +41,13 @@ class NearConfig(StudyPart):
     @model_validator(mode="after")
     def _bands_find_the_similar(self) -> Self:
         if self.hashes % self.bands:
-            raise ValueError(f"bands {self.bands} does not divide hashes {self.hashes}")
+            raise ValueError(f"bands and hashes: {self.bands} does not divide {self.hashes}")
         found = 1 - (1 - self.similarity ** (self.hashes // self.bands)) ** self.bands
         if found < LEAST_RECALL:
             raise ValueError(
-                f"{self.bands} bands of {self.hashes // self.bands} hashes bring together {found:.0%} of the pairs at "
-                f"similarity {self.similarity}, less than {LEAST_RECALL:.0%}; give more bands"
+                f"bands, hashes and similarity: {self.bands} bands of {self.hashes // self.bands} hashes bring "
+                f"together {found:.0%} of the pairs at similarity {self.similarity}, less than "
+                f"{LEAST_RECALL:.0%}; give more bands"
             )
         return self
 

@@ -32,13 +32,15 @@ class QualityConfig(StudyPart):
     @model_validator(mode="after")
     def _a_tier_needs_a_scorer(self) -> QualityConfig:
         if self.tier != "all" and self.scorer == "none":
-            raise ValueError(f"tier {self.tier!r} needs a scorer; set data.quality.scorer")
+            raise ValueError(f"tier and scorer: tier {self.tier!r} needs a scorer; set it")
         return self
 
     @model_validator(mode="after")
     def _a_column_is_named(self) -> QualityConfig:
         if self.scorer == "column" and not self.column:
-            raise ValueError("scorer 'column' needs the name of the column; set data.quality.column")
+            raise ValueError("scorer and column: scorer 'column' needs the name of the column; set it")
         if self.scorer != "column" and (self.column or self.order != "higher"):
-            raise ValueError(f"column and order are of scorer 'column', not of {self.scorer!r}; leave them out")
+            raise ValueError(
+                f"column, order and scorer: the former are of scorer 'column', not of {self.scorer!r}; leave them out"
+            )
         return self

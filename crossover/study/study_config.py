@@ -24,7 +24,7 @@ from pydantic import (
 from crossover.analysis.analysis_plan import AnalysisPlan
 from crossover.field_faults import NAME_PATTERN, did_you_mean
 from crossover.files import digest_of
-from crossover.metric_catalogue import METRICS, TASK_METRICS, metric_of
+from crossover.metric_catalogue import METRICS, TASK_METRICS, is_known, metric_of, similar_names
 from crossover.model.model_presets import PRESETS
 from crossover.study.arms import Arm, Recipe, resolve_arm
 from crossover.study.data_config import DataConfig
@@ -61,6 +61,28 @@ def _task_of(metric: str) -> str | None:
     """The task in the name of a task's metric, such as `hellaswag` of `hellaswag_accuracy`; None for other names."""
     endings = (f"_{name}" for name in TASK_METRICS if metric not in METRICS)
     return next((metric.removesuffix(ending) for ending in endings if metric.endswith(ending)), None)
+
+
+def _unmeasured(name: str, evaluation: EvaluationConfig) -> str:
+    """Why evaluations of a study will not record a metric, with the remedy; empty where they will."""
+    task = _task_of(name)
+    if task is not None and task not in evaluation.tasks:
+        meant = did_you_mean(task, evaluation.tasks)
+        return f"is of a task that evaluation.tasks lacks{meant or f'; add {task}, or leave the metric out'}"
+    if not is_known(name):
+        return f"is recorded by no task or stage{did_you_mean(name, similar_names(name)) or '; leave it out'}"
+    metric = metric_of(name)
+    if metric.measured_in == "training":
+        return "is recorded while training, and arms are compared on what checkpoints are measured on; leave it out"
+    needed: tuple[str, ...] = ()
+    if metric.estimator == "chain rule":
+        needed = ("chain_rule_points", "chain_rule_examples")
+    elif metric.measured_in == "writing":
+        needed = ("writing_points", "passages" if "extraction" in name else "samples")
+    if name in ("sample_perplexity", "sample_bpb"):
+        needed = (*needed, "scorer")
+    lacking = next((field for field in needed if not getattr(evaluation, field)), "")
+    return f"is not measured without evaluation.{lacking}; set it, or leave the metric out" if lacking else ""
 
 
 def _with_metrics(analysis: dict[str, Any], tasks: Sequence[str]) -> dict[str, Any]:
@@ -145,14 +167,10 @@ class StudyConfig(StudyPart):
 
     @field_validator("analysis")
     @classmethod
-    def _tasks_of_metrics_are_evaluated(cls, analysis: AnalysisPlan, info: ValidationInfo) -> AnalysisPlan:
-        if "evaluation" not in info.data:
-            return analysis
-        for metric in analysis.metrics:
-            task = _task_of(metric.name)
-            if task is not None and task not in info.data["evaluation"].tasks:
-                text = f"metrics: {metric.name!r} is of a task that evaluation.tasks lacks"
-                raise ValueError(f"{text}; add {task}, or leave the metric out")
+    def _metrics_are_measured(cls, analysis: AnalysisPlan, info: ValidationInfo) -> AnalysisPlan:
+        for metric in analysis.metrics if "evaluation" in info.data else ():
+            if reason := _unmeasured(metric.name, info.data["evaluation"]):
+                raise ValueError(f"metrics: {metric.name!r} {reason}")
         return analysis
 
     @field_validator("analysis")
@@ -161,10 +179,10 @@ class StudyConfig(StudyPart):
         if "arms" not in info.data or "recipes" not in info.data:
             return analysis
         families = {name: resolve_arm(name, info.data["recipes"].get(name)).family for name in info.data["arms"]}
-        for arm in (analysis.baseline, analysis.candidate):
-            if arm not in families:
+        for field in ("baseline", "candidate"):
+            if (arm := getattr(analysis, field)) not in families:
                 meant = did_you_mean(arm, tuple(families))
-                raise ValueError(f"compares {arm!r}, which is none of the arms {', '.join(families)}{meant}")
+                raise ValueError(f"{field}: {arm!r} is none of the arms {', '.join(families)}{meant}")
         for arm in analysis.tuned:
             if families.get(arm) != families[analysis.baseline]:
                 text = f"tuned: {arm!r} is not an arm of this study of the baseline's family"
@@ -175,15 +193,17 @@ class StudyConfig(StudyPart):
     def _tuning_fits(self) -> Self:
         shared = set(self.tuning.seeds) & set(self.seeds)
         if self.tuning.learning_rates and shared:
-            raise ValueError(f"tuning.seeds: {min(shared)} is one of the study's seeds, whose verdict it would flatter")
+            raise ValueError(f"tuning.seeds and seeds: both have {min(shared)}, whose verdict the sweep would flatter")
         tuned = {"learning_rate": self.tuning.learning_rates, "weight_decay": self.tuning.weight_decays}
         known = {result.arm for result in self.tuning.results}
         for arm in known or self.tuned_arms:
             for field, values in tuned.items():
                 if values and getattr(self.recipes.get(arm), field, None) is not None:
-                    raise ValueError(f"recipes.{arm}.{field}: is tuned; leave it out, or tuning.{field}s")
+                    raise ValueError(
+                        f"recipes.{arm}.{field} and tuning.{field}s: exclude each other; leave one of them out"
+                    )
         if unknown := sorted(known - set(self.arms)):
-            raise ValueError(f"tuning.results: are of {', '.join(unknown)}, which the study does not have; tune again")
+            raise ValueError(f"tuning.results and arms: the study has no arm {', '.join(unknown)}; tune again")
         return self
 
     @model_validator(mode="after")
@@ -191,19 +211,19 @@ class StudyConfig(StudyPart):
         sparse = any(PRESETS[model].get("num_experts") for model in self.grid.models)
         for name in self.arms:
             if self.arm(name).expert_choice and not sparse:
-                raise ValueError(f"recipes: {name!r} sets expert_choice, and no model of the grid has experts")
+                raise ValueError(f"recipes.{name}.expert_choice and grid.models: no model of the grid has experts")
         return self
 
     @model_validator(mode="after")
     def _experts_divide(self) -> Self:
-        processes = self.training.expert_parallel
+        fields, processes = "training.expert_parallel and grid.models", self.training.expert_parallel
         for model in self.grid.models:
             experts = PRESETS[model].get("num_experts", 0)
             if processes > 1 and not experts:
-                raise ValueError(f"training.expert_parallel: {model} has no experts to divide; leave the field out")
+                raise ValueError(f"{fields}: {model} has no experts to divide; leave the former out")
             if experts % processes:
                 raise ValueError(
-                    f"training.expert_parallel: {processes} processes cannot divide the {experts} experts of {model} "
+                    f"{fields}: {processes} processes cannot divide the {experts} experts of {model} "
                     "evenly; give a divisor of that number"
                 )
         return self
@@ -211,43 +231,47 @@ class StudyConfig(StudyPart):
     @model_validator(mode="after")
     def _tiers_can_be_compared(self) -> Self:
         if self.grid.quality and self.data.quality.scorer == "none":
-            raise ValueError("grid.quality: tiers need a scorer; set data.quality.scorer")
+            raise ValueError("grid.quality and data.quality.scorer: tiers need a scorer; set it")
         if self.grid.quality and self.data.quality.tier != "all":
             raise ValueError(
-                f"grid.quality: excludes data.quality.tier {self.data.quality.tier!r}; leave one of them out"
+                f"grid.quality and data.quality.tier: {self.data.quality.tier!r} excludes the former; leave one out"
             )
         return self
 
     @model_validator(mode="after")
     def _parts_agree(self) -> Self:
         if "frontier" in self.analysis.comparisons and len(self.grid.models) < 2:
-            raise ValueError("analysis.comparisons: 'frontier' compares model sizes; give grid.models at least two")
+            raise ValueError("analysis.comparisons and grid.models: 'frontier' compares model sizes; give at least two")
         length = self.data.sequence_length
         if min(self.grid.unique_tokens) < length:
             raise ValueError(
-                f"grid.unique_tokens: {min(self.grid.unique_tokens)} is less than one example of {length} tokens"
+                f"grid.unique_tokens and data.sequence_length: {min(self.grid.unique_tokens)} is less than one example "
+                f"of {length} tokens"
             )
         if self.data.validation_tokens < length:
             raise ValueError(
-                f"data.validation_tokens: {self.data.validation_tokens} is less than one example of {length} tokens"
+                f"data.validation_tokens and data.sequence_length: {self.data.validation_tokens} is less than one "
+                f"example of {length} tokens"
             )
         if (self.training.decay_steps or self.training.decay_shape != "linear") and not any(
             (self.arm(arm).schedule or self.training.schedule) == "wsd" for arm in self.arms
         ):
             raise ValueError(
-                "training.schedule: decay_steps and decay_shape are of wsd, which no arm has; set it, or leave them out"
+                "training.decay_steps, training.decay_shape and training.schedule: the former are of wsd, which no arm "
+                "has; set it, or leave them out"
             )
         for arm in self.arms:
             try:
                 self.training_of(arm)
             except ValidationError as error:
                 problem = error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
-                raise ValueError(f"recipes.{arm}: {problem}") from error
+                raise ValueError(f"recipes.{arm} and training: {problem}") from error
             for cell in self.cells:
                 if len(self.evaluation_steps(cell, arm)) < 2:
                     raise ValueError(
-                        f"training.epochs: {self.training.epochs:g} epochs of {cell.name} leave {arm} fewer than two "
-                        "steps to measure; raise training.epochs, or lower its batch size or evaluation.first_epoch"
+                        f"training.epochs, training.batch_size and evaluation.first_epoch: {self.training.epochs:g} "
+                        f"epochs of {cell.name} leave {arm} fewer than two steps to measure; raise the epochs, or "
+                        "lower its batch size or the first epoch"
                     )
         return self
 

@@ -160,19 +160,25 @@ class TrainingConfig(StudyPart):
     @model_validator(mode="after")
     def _microbatches_fill_the_batch(self) -> Self:
         if isinstance(self.microbatch_size, int) and self.batch_size % self.microbatch_size:
-            raise ValueError(f"microbatch_size {self.microbatch_size} does not divide batch_size {self.batch_size}")
+            raise ValueError(
+                f"microbatch_size and batch_size: {self.microbatch_size} does not divide {self.batch_size}"
+            )
         return self
 
     @model_validator(mode="after")
     def _divided_experts_are_sharded(self) -> Self:
         if self.expert_parallel > 1 and self.data_parallel != "shard":
-            raise ValueError("expert_parallel needs data_parallel shard; set it, or leave expert_parallel out")
+            raise ValueError(
+                "expert_parallel and data_parallel: experts are divided under shard; set it, or leave the former out"
+            )
         return self
 
     @model_validator(mode="after")
     def _an_exponential_never_reaches_zero(self) -> Self:
         if self.decay_shape == "exponential" and not self.final_rate:
-            raise ValueError("decay_shape exponential needs a final_rate above 0, such as 0.1: it never reaches 0")
+            raise ValueError(
+                "decay_shape and final_rate: exponential never reaches 0; give a final_rate above 0, such as 0.1"
+            )
         return self
 
     def examples_at_once(self, processes: int) -> int:

@@ -52,7 +52,7 @@ class TuningConfig(StudyPart):
     @model_validator(mode="after")
     def _results_are_of_these_settings(self) -> Self:
         if self.weight_decays and not self.learning_rates:
-            raise ValueError("weight_decays need learning_rates; name at least the study's own rate")
+            raise ValueError("weight_decays and learning_rates: decays need rates; name at least the study's own rate")
         for arm in dict.fromkeys(result.arm for result in self.results):
             tried = [(r.learning_rate, r.weight_decay) for r in self.results if r.arm == arm]
             if sorted(tried, key=str) != sorted(self.settings, key=str):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from crossover.errors import DataError
+from crossover.errors import DataError, first_line
 
 _FILE, _CONFIG = "tokenizer.json", "tokenizer_config.json"
 
@@ -46,7 +46,7 @@ def _fetched(name: str, file: str, revision: str | None) -> Path | None:
     except RemoteEntryNotFoundError:
         return None
     except (HfHubHTTPError, OSError) as error:
-        problem = str(error).splitlines()[0] if str(error) else type(error).__name__
+        problem = first_line(error)
         needed = f"is cached without {file}, which names BOS and EOS and" if revision else "is no file, and"
         raise no_tokenizer(name, f"{needed} cannot be fetched from the Hugging Face Hub ({problem})") from error
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch.distributed as dist
 
-from crossover.errors import LostProcessError
+from crossover.errors import LostProcessError, first_line
 
 _GLOO_ERRORS = ("/gloo/", "caused pair closure")
 """Parts of the texts of gloo, whose errors are plain RuntimeErrors."""
@@ -62,7 +62,7 @@ class Attendance:
             if not isinstance(error, dist.DistError) and not any(text in str(error) for text in _GLOO_ERRORS):
                 raise
             time.sleep(ASKED_AFTER)
-            text = str(error).splitlines()[0]
+            text = first_line(error)
             raise LostProcessError(f"{self._where()} failed: {self._missing()} ({text})") from error
         finally:
             warning.cancel()

@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from crossover.errors import CheckpointError
+from crossover.errors import CheckpointError, first_line
 from crossover.files import digest_of, digest_of_file, sync_folder, workspace_error, write_json
 from crossover.model.hugging_face_format import config_json, from_hugging_face, to_hugging_face
 from crossover.model.transformer import Transformer
@@ -147,7 +147,7 @@ def load_checkpoint(folder: Path, *, device: str = "cpu") -> tuple[Transformer, 
         raise CheckpointError(
             "checkpoint.weights-do-not-fit",
             field=str(folder / WEIGHTS),
-            problem=str(error).splitlines()[0],
+            problem=first_line(error),
             remedy="train the run again",
         ) from error
     return model.eval(), info

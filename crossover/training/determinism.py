@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import torch
 
-from crossover.errors import StudyError
+from crossover.errors import StudyError, first_line
 
 _WORKSPACE = ":4096:8"
 """cuBLAS reuses buffers of this size in a fixed order; NVIDIA's documentation names two such values."""
@@ -45,7 +45,7 @@ def explaining_kernels() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        text = str(error).splitlines()[0]
+        text = first_line(error)
         if "use_deterministic_algorithms" not in text:
             raise
         raise StudyError(

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from crossover.errors import StudyError
+from crossover.errors import StudyError, first_line
 from crossover.training.attendance import Attendance
 
 COLLECTIVE_TIMEOUT = timedelta(minutes=30)
@@ -108,7 +108,7 @@ def _why_no_cuda() -> str:
     try:
         torch.cuda.init()
     except (RuntimeError, AssertionError) as error:  # an assertion where torch was built without CUDA
-        return f" ({str(error).splitlines()[0].rstrip('.')})"
+        return f" ({first_line(error).rstrip('.')})"
     return ""
 
 

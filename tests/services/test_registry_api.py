@@ -95,6 +95,16 @@ def refused(answer: Answer, status: int, code: str) -> dict[str, Any]:
     return problem
 
 
+def test_views_are_filtered_by_the_tier_of_quality(api: Api, registry: Registry) -> None:
+    for tier in ("low", "high"):
+        run = RunId(f"u10-{tier}-nano", "ar", 0)
+        registry.register_run(STUDY, run, f"sha256:{tier}", config={"quality": tier}, epoch_tokens=10)
+    for tier, cells in (("low", ["u10-low-nano"]), ("high", ["u10-high-nano"]), ("medium", [])):
+        answer = api.get("/runs", quality_tier=tier)
+        assert (answer.status_code, [row["cell"] for row in answer.json()["rows"]]) == (200, cells)
+    assert len(api.get("/runs").json()["rows"]) == 3
+
+
 def test_a_batch_is_recorded_once_for_its_key(api: Api, attempt: str, registry: Registry) -> None:
     first = api.post(f"{attempt}/points", series(1, 2), key="k")
     assert (first.status_code, first.json()) == (200, {"points": 2})

@@ -21,7 +21,8 @@ def test_try_shows_a_completion_and_an_infilled_hole(tmp_path: Path, capsys: pyt
     assert main(["serve", str(write_checkpoint(tmp_path / "c", causal=False)), "--try"]) == 0
     output = capsys.readouterr().out
     assert "completion (masked diffusion, temperature 0.8, seed " in output
-    assert "infill (temperature 0); the held-out text has 'lf, name'" in output
+    assert "infill (temperature 0); the fixed snippet (no study is at hand) has 'lf, name'" in output
+    assert "held-out" not in output, "a folder of a checkpoint names no study"
     passes = re.findall(r"^ +(\d+\.\d) passes, +\d+ ms: +\d+%(.*)", output, re.MULTILINE)
     assert [float(count) for count, _ in passes[:3]] == [1, 4, 8], "as many as asked for, and one a token"
     assert passes[3][1] == " confidence_threshold 0.9, cache dual"
@@ -31,7 +32,9 @@ def test_try_shows_a_completion_and_an_infilled_hole(tmp_path: Path, capsys: pyt
 def test_samples_are_never_shown_blank(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     passages = [Passage("a prompt of much more than thirty-two bytes: ", "böse\n"), Passage("", "x")]
     infills = show_samples(url, passages)
-    shown = re.findall(r"⟦(.*?)⟧", capsys.readouterr().out, re.DOTALL)
+    output = capsys.readouterr().out
+    assert "the held-out text has 'b" in output
+    shown = re.findall(r"⟦(.*?)⟧", output, re.DOTALL)
     assert len(shown) == (4 if infills else 2)
     assert all(text.strip() and all(c.isprintable() or c == "\n" for c in text) for text in shown)
 

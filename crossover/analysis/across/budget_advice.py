@@ -20,6 +20,7 @@ from crossover.analysis.analysis_plan import AnalysisPlan, Axis, Comparison
 from crossover.analysis.analysis_result import Analysis
 from crossover.analysis.arm_labels import arm_label, outcome_label
 from crossover.analysis.axis_text import axis_place
+from crossover.analysis.further_words import further_words
 from crossover.errors import StudyError
 
 _WHEN: dict[Comparison, str] = {"best-so-far": "Stopped early", "matched": "Trained to the end"}
@@ -212,6 +213,7 @@ def _by_interval(advice: Advice, analysis: Analysis, axis: Axis, place: float, s
             "flops": place if axis == "flops" else advice.flops,
             "trained_to_end": next(iter(late), None),
             "because": " ".join((because, *_crossing_words(analysis))),
+            "cheapest": f"None is known: {further_words(pairs, None, analysis.plan)}.",
         }
     )
     return with_experiments(chosen, experiments)

@@ -24,6 +24,7 @@ from crossover.analysis.arm_labels import arm_label
 from crossover.analysis.axis_text import signed
 from crossover.analysis.curve_columns import FloatArray
 from crossover.analysis.curves import Curve, CurveKey
+from crossover.analysis.further_words import further_words
 from crossover.analysis.inference.alpha_spending import nominal_alpha
 from crossover.analysis.inference.confidence_bands import critical_value
 from crossover.analysis.inference.further_evidence import further_pairs
@@ -94,7 +95,8 @@ def _against(
     if level is None:
         looks = ", ".join(map(str, plan.looks))
         words = f"not known, since the plan looks at {looks} seed pairs only, and there are {len(seeds)}"
-        return BudgetChoice("cannot say", arm, None, None, words, len(seeds))
+        further = next(look for look in plan.looks if look > len(seeds)) - len(seeds)
+        return BudgetChoice("cannot say", arm, None, None, words, len(seeds), further)
     chosen = [side[seed] for side in (baseline, candidate) for seed in seeds]
     value_AG = on_grid(chosen, _places(chosen, place)).value_SG
     difference_SG = value_AG[len(seeds) :] - value_AG[: len(seeds)]
@@ -175,4 +177,6 @@ def _judged(
         choose, words = "cannot say", f"{words}, which holds zero"
         tests = math.ceil(plan.alpha / float(2 * special.stdtr(test.pairs - 1, -critical)))
         further, drawn = (further_pairs(t, t, delta=metric.delta, plan=plan, tests=tests) for t in (test, exact))
+        if not (further or drawn):
+            words += f"; {further_words(test.pairs, None, plan)}"
     return BudgetChoice(choose, arm, mean, interval, words, test.pairs, further, drawn if further is None else None)

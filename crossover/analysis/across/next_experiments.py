@@ -16,7 +16,6 @@ from crossover.analysis.analysis_result import Analysis
 from crossover.analysis.arm_labels import arm_label
 from crossover.analysis.axis_text import axis_place
 from crossover.analysis.further_words import level_words, looks_edit, looks_used_up
-from crossover.analysis.inference.further_evidence import MOST_FURTHER_PAIRS
 from crossover.progress import time_text
 
 BUDGET_STEP = 3
@@ -86,9 +85,11 @@ def without_edits(advice: Advice) -> Advice:
 
 
 def with_experiments(advice: Advice, experiments: Iterable[Experiment]) -> Advice:
-    """Advice with its experiments, cheapest first; without a price last, in the order given."""
+    """Advice with its experiments, cheapest first; without a price last, in the order given; as it is with none."""
     known = [(e.seconds if e.flops is None else e.flops, e) for e in experiments]
     ranked = [e for _, e in sorted(known, key=lambda pair: math.inf if pair[0] is None else pair[0])]
+    if not ranked:
+        return advice
     cheapest, *others = [e.text for e in ranked]
     update = {"cheapest": cheapest, "alternatives": tuple(others), "experiments": tuple(ranked)}
     return advice.model_copy(update=update)
@@ -108,7 +109,7 @@ def of_measured(
         unique_tokens: of the cell.
 
     Returns:
-        One experiment or more, in no order.
+        The experiments in no order; none where an answer is open that no number of pairs is expected to settle.
     """
     plan, both = analysis.plan, (analysis.plan.baseline, analysis.plan.candidate)
     chosen = {half.choose for half in halves}
@@ -125,7 +126,7 @@ def of_measured(
         found.append(_runs(analysis, f"{what}{pairs} seeds", both[1:], pairs, 1.0, edit=edit))
     if place is None and chosen & {"baseline", "cannot say"}:
         found.append(_longer(analysis, axis, halves, pairs))
-    if not found:
+    if not found and "cannot say" not in chosen:
         what = f"{BUDGET_STEP} times the unique tokens, where a crossing comes later: {pairs} seeds of both arms"
         edit = _budgets_edit(scope, BUDGET_STEP * unique_tokens)
         found.append(_runs(analysis, what, both, pairs, float(BUDGET_STEP), edit=edit))
@@ -247,10 +248,7 @@ def _more_pairs(analysis: Analysis, halves: Sequence[OpenHalf], scope: Scope) ->
     if looks_used_up(plan, pairs):
         what = f"A study of {pairs} other seeds, judged by itself: the looks of this one are used up, and α with them"
         return [_runs(analysis, what, both, pairs, 1.0, edit=f"seeds: {list(range(pairs, 2 * pairs))}")]
-    what = f"More than {MOST_FURTHER_PAIRS} more seed pairs, at the variance seen"
-    edit = looks_edit(pairs, MOST_FURTHER_PAIRS, plan)
-    note = level_words(pairs, MOST_FURTHER_PAIRS, plan)
-    return [_runs(analysis, what, both, MOST_FURTHER_PAIRS, 1.0, note, edit=edit)]
+    return []
 
 
 def to_look(plan: AnalysisPlan, pairs: int, number: int) -> int:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from crossover.data.optional_modules import optional_module
 from crossover.data.sources.source_counts import PartCounts, SourceCounts
 from crossover.data.sources.text_documents import Piece, document_of
-from crossover.errors import DataError
+from crossover.errors import DataError, first_line
 from crossover.study.data_config import DataConfig
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def _faults(place: str) -> Iterator[None]:
         datasets.exceptions.DatasetsError,
         OSError,
     ) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise _unreadable(place, reason) from error
 
 

@@ -6,7 +6,7 @@ import gzip
 import io
 import lzma
 from pathlib import PurePosixPath
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from crossover.data.optional_modules import optional_module
 from crossover.progress import MEBIBYTE
@@ -51,8 +51,7 @@ def unpacked(name: str, stored: BinaryIO) -> BinaryIO:
     elif suffix == ".xz":
         inner = cast(BinaryIO, _XzStreams(stored))
     else:
-        arrow = optional_module("pyarrow")
-        inner = arrow.CompressedInputStream(arrow.PythonFile(stored, "r"), "zstd")
+        inner = cast(BinaryIO, _ZstdFrames(stored))
     return cast(BinaryIO, io.BufferedReader(_Bounded(inner, max(ALWAYS_ALLOWED, MOST_EXPANSION * size)), MEBIBYTE))
 
 
@@ -84,6 +83,51 @@ class _XzStreams:
         if not _XZ.startswith(packed[: len(_XZ)]):
             raise EOFError(_AFTER_ITS_END)
         return packed
+
+    def close(self) -> None:
+        """The file is its opener's."""
+
+
+class _ZstdFrames:
+    """The frames of a `.zst` file; pyarrow gives nothing of what it read together with something that is no frame."""
+
+    def __init__(self, stored: BinaryIO) -> None:
+        self._arrow, self._stored, self._given, self._ended = optional_module("pyarrow"), stored, 0, False
+        self._stream = self._opened()
+
+    def _opened(self) -> Any:  # noqa: ANN401  # pyarrow has no types
+        return self._arrow.CompressedInputStream(self._arrow.PythonFile(self._stored, "r"), "zstd")
+
+    def read1(self, most: int) -> bytes:
+        if self._ended:
+            raise EOFError(_AFTER_ITS_END)
+        try:
+            piece: bytes = self._stream.read1(most)
+        except OSError as error:
+            if "Unknown frame descriptor" not in str(error):
+                raise
+            piece = self._before_no_frame()
+            if not piece and not self._given:
+                raise
+            self._ended = True
+            if not piece:
+                raise EOFError(_AFTER_ITS_END) from error
+        self._given += len(piece)
+        return piece
+
+    def _before_no_frame(self) -> bytes:
+        """What stands between the bytes that were given and what is no frame: unpacked anew, at the end one by one."""
+        self._stored.seek(0)
+        self._failed, self._stream = self._stream, self._opened()  # the file would be closed with the former
+        left, piece = self._given, b""
+        while left:
+            left -= len(self._stream.read1(min(_STEP, left)))
+        try:
+            while byte := self._stream.read1(1):
+                piece += byte
+        except OSError:
+            return piece
+        return piece
 
     def close(self) -> None:
         """The file is its opener's."""

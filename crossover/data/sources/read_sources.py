@@ -23,7 +23,7 @@ from crossover.data.sources.source_files import LocalFile, SourceFile, matching_
 from crossover.data.sources.source_roots import source_root
 from crossover.data.sources.source_trees import note_tree_file
 from crossover.data.sources.text_documents import Piece, Scored, json_lines, plain_text, too_long
-from crossover.errors import DataError
+from crossover.errors import DataError, first_line
 from crossover.storage.s3_transfer import ChangedError
 from crossover.study.data_config import DataConfig
 
@@ -100,7 +100,7 @@ class FileReader:
             except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
                 if isinstance(error, OSError) and error.errno is not None:
                     raise _unreadable(file, error) from error
-                reason = (str(error).splitlines() or [type(error).__name__])[0]
+                reason = first_line(error)
                 yield file.name, file.place, BadDocument("unreadable", f"cannot be read ({reason})")
 
     def _of_file(self, file: SourceFile, config: DataConfig, part: PartCounts) -> Iterator[tuple[str, Piece]]:

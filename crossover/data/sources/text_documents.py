@@ -135,5 +135,5 @@ def _unix_lines(file: BinaryIO) -> Iterator[bytes]:
     while chunk := file.read(MEBIBYTE):
         chunk = held + chunk
         held = b"\r" if chunk.endswith(b"\r") else b""
-        yield (chunk[:-1] if held else chunk).replace(b"\r\n", b"\n")
-    yield held
+        yield (chunk[:-1] if held else chunk).replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    yield held.replace(b"\r", b"\n")

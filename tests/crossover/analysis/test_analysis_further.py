@@ -89,7 +89,8 @@ def test_the_words_declare_the_looks_first() -> None:
     planned = PLAN.model_copy(update={"looks": (5, 9)})
     assert further_words(5, 4, planned, (1, None)) == "about 4 more (1 or far more) would settle it with 80 % power"
     assert "a study of other seeds starts anew" in further_words(9, None, planned)
-    assert further_words(5, None, PLAN) == "how many more would settle it cannot be said from the variance seen"
+    assert further_words(5, None, planned) == "none of the looks ahead (9) is expected to settle it"
+    assert further_words(5, None, PLAN) == "none of up to 200 more pairs is expected to settle it"
 
 
 def test_a_choice_at_any_budget_errs_no_more_often_than_a_verdict() -> None:

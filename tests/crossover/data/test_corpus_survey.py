@@ -107,6 +107,28 @@ def test_a_plan_refuses_exactly_the_budgets_that_the_preparation_refuses(tmp_pat
         assert f"at most {available} " in planned.value.remedy
 
 
+@pytest.mark.parametrize(
+    ("number", "length", "code"),
+    [(0, 300, "data.empty"), (3, 300, "data.too-few-documents"), (30, 300, "data.held-out-too-short")],
+)
+def test_a_plan_refuses_a_corpus_of_which_nothing_is_held_out(
+    number: int, length: int, code: str, tmp_path: Path
+) -> None:
+    (tmp_path / "blank.txt").write_text("")
+    for i, text in enumerate(documents(number, length=length)):
+        (tmp_path / f"{i}.txt").write_text(text)
+    data = {"source": f"text:{tmp_path}/*.txt", "sequence_length": 1024, "validation_fraction": 0.01}
+    data["validation_tokens"] = 1024
+    if code == "data.held-out-too-short":
+        data["validation_fraction"] = 0.05
+    study = parse_study(json.dumps({"data": data, "grid": {"unique_tokens": [1024]}}))
+    with read_corpus(study.data, tmp_path) as corpus, pytest.raises(DataError) as prepared:
+        prepare_dataset(study, corpus, tmp_path / "dataset")
+    with pytest.raises(DataError) as planned:
+        check_budget(study)
+    assert (planned.value.code, str(planned.value)) == (code, str(prepared.value))
+
+
 def test_parquet_arrow_and_datasets_are_recognised_with_the_field_of_the_text(tmp_path: Path) -> None:
     texts = documents(30)
     table = pa.table({"id": [str(number) for number in range(30)], "body": texts})

@@ -174,8 +174,9 @@ def test_every_part_says_its_figures(page: str) -> None:
 
 def test_edits_of_the_study_are_set_as_code_and_stay_escaped(study: ReportContext) -> None:
     advice = study.overview.advice[0].model_copy(update={"cheapest": "Longer (`epochs: <16>`), or `half"})
-    page = render_html(study.model_copy(update={"overview": study.overview.model_copy(update={"advice": (advice,)})}))
-    assert "Longer (<code>epochs: &lt;16&gt;</code>), or `half" in page
+    edited = study.model_copy(update={"overview": study.overview.model_copy(update={"advice": (advice,)})})
+    assert "Longer (<code>epochs: &lt;16&gt;</code>), or `half" in render_html(edited)
+    assert "cheapest first: Longer (`epochs: <16>`), or \\`half" in render_markdown(edited)
 
 
 def test_a_note_of_some_cells_names_them(study: ReportContext) -> None:

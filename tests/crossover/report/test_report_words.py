@@ -177,6 +177,22 @@ def test_what_would_change_the_answer() -> None:
     assert said[-1].startswith("Not tested: ")
 
 
+@pytest.mark.parametrize(
+    ("known", "said"),
+    [
+        ({}, "None of up to 200 more pairs is expected to settle it."),
+        ({"further_pairs": 4}, "About 4 further seed pairs would settle it with 80 % power, at the variance seen."),
+        ({"drawn_pairs": 4}, "About 4 further seed pairs with many more masks would settle it with 80 % power."),
+        ({"late": None}, "More seed pairs; how many cannot be said from the variance seen."),
+    ],
+)
+def test_what_more_pairs_would_do_to_an_open_verdict(known: dict[str, object], said: str) -> None:
+    late = samples.window("epochs", 90.4, 200, 0.01)
+    row = samples.verdict(samples.LOSS.name, outcome="insufficient evidence").model_copy(update={"late": late} | known)
+    cell = samples.cell(the_analysis=samples.analysis(rows=(row,), figures=()))
+    assert verdict_lines.what_would_change_it(cell)[0] == said
+
+
 def test_where_an_arm_was_best_is_in_tokens_where_no_epoch_is_known() -> None:
     known = samples.analysis()
     row = known.summaries[0].model_copy(update={"best_at_epoch": None, "best_at_tokens": 1.23e6})

@@ -34,7 +34,7 @@ seeds: 8
 training: {{epochs: 8, batch_size: 8}}
 evaluation: {{points: 8, tasks: []}}
 analysis:
-  metrics: [{{name: loss, direction: lower, delta: 0.02, exact: true}}]
+  metrics: [{{name: validation_bpb, direction: lower, delta: 0.02, exact: true}}]
   axes: [tokens]
   comparisons: [matched]
   looks: [5, 8]
@@ -52,7 +52,13 @@ def evaluated(context: StudyContext, cell: str, arm: str, seeds: Sequence[int]) 
         for step in steps:
             value = 3 + 0.137 * seed - 0.01 * step / steps[-1] + DIFFERENCE[cell][seed] * (arm == "dlm")
             loss = Measurement(
-                metric="loss", value=value, stderr=None, unit="nats", direction="lower", estimator="exact", draws=0
+                metric="validation_bpb",
+                value=value,
+                stderr=None,
+                unit="nats",
+                direction="lower",
+                estimator="exact",
+                draws=0,
             )
             part = EvaluationPart(
                 digest="sha256:e",

@@ -33,7 +33,8 @@ def test_a_finished_study_is_analysed_again_without_manifests(
 ) -> None:
     assert not (tmp_path / "ws" / "manifests").exists()
     assert main(["analyse", *finished]) == 0
-    output = capsys.readouterr().out
+    output, progress = capsys.readouterr()
+    assert "evaluate" not in progress, "nothing is measured"
     assert main(["report", str(tmp_path / "ws")]) == 0
     report = capsys.readouterr().out
     assert report.startswith("ANSWER: ")
@@ -109,7 +110,8 @@ def test_a_verdict_that_changes_is_shown_beside_the_planned_one(
     ("flags", "message"),
     [
         (["--tuned", "ar-decay"], "'ar-decay' is not an arm of this study"),
-        (["--late", "0.1:1"], "must be increasing, disjoint"),
+        (["--late", "0.1:1"], "--early and --late: must be increasing, disjoint"),
+        (["--comparisons", "frontier"], "--comparisons and grid.models: 'frontier' compares model sizes"),
         (["--wide"], "is for --curves"),
     ],
 )

@@ -66,6 +66,13 @@ class TestWithInventedTimes:
             assert 1 <= len(proposal.cells) <= 4
         assert len(proposals[-1].cells) == 4
 
+    def test_a_large_corpus_may_have_a_subword_tokenizer(self) -> None:
+        line = "  # tokenizer: bpe:8192  #"
+        large = propose(100_000_000, 0.5)
+        assert line in large.text
+        assert parse_study(large.text.replace(line, "  tokenizer: bpe:8192  #")).data.tokenizer == "bpe:8192"
+        assert "tokenizer" not in propose(10_000_000, 0.5).text
+
     def test_a_larger_model_would_have_too_many_parameters_for_the_budget_it_reaches(self) -> None:
         proposal = propose(100_000_000, 8)
         larger = list(PRESETS)[list(PRESETS).index(proposal.study.grid.models[0]) + 1]

@@ -138,11 +138,15 @@ def test_a_study_is_not_trained_before_its_sweep(
     [
         ("{learning_rates: [0.1, 0.1]}", "", "values must be distinct"),
         ("{learning_rates: [0]}", "", "tuning.learning_rates"),
-        ("{weight_decays: [0.1]}", "", "weight_decays need learning_rates"),
-        ("{learning_rates: [0.1], seeds: [1]}", "", "1 is one of the study's seeds"),
-        ("{learning_rates: [0.1]}", "recipes: {dlm: {learning_rate: 0.2}}", "recipes.dlm.learning_rate: is tuned"),
+        ("{weight_decays: [0.1]}", "", "decays need rates"),
+        ("{learning_rates: [0.1], seeds: [1]}", "", "tuning.seeds and seeds: both have 1"),
+        (
+            "{learning_rates: [0.1]}",
+            "recipes: {dlm: {learning_rate: 0.2}}",
+            "recipes.dlm.learning_rate and tuning.learning_rates",
+        ),
         ("{learning_rates: [0.1], results: [{arm: ar, learning_rate: 0.2, loss: 1}]}", "", "of other settings"),
-        ("{learning_rates: [0.1], results: [{arm: bd, learning_rate: 0.1, loss: 1}]}", "", "bd, which the study does"),
+        ("{learning_rates: [0.1], results: [{arm: bd, learning_rate: 0.1, loss: 1}]}", "", "the study has no arm bd"),
         ("{learning_rates: [0.1], results: [{arm: ar, learning_rate: 0.1, loss: null}]}", "", "no finite loss"),
     ],
 )

@@ -41,7 +41,7 @@ def test_without_the_section_nothing_is_cleaned() -> None:
         ("cleaning: {languages: [en, english]}", "'english' is no ISO 639-1 code"),
         ("deduplication: {exact: sentence}", "exact"),
         ("quality: {tier: high}", "needs a scorer"),
-        ("source: 'jsonl:x', quality: {scorer: column}", "set data.quality.column"),
+        ("source: 'jsonl:x', quality: {scorer: column}", "needs the name of the column"),
         ("quality: {scorer: perplexity, column: a}", "leave them out"),
         ("quality: {scorer: perplexity, order: lower}", "leave them out"),
         ("quality: {scorer: column, column: a}", "'stdlib:' has no columns"),
@@ -58,8 +58,11 @@ def test_what_cannot_be_is_refused(section: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("grid: {quality: [high]}", "tiers need a scorer; set data.quality.scorer"),
-        ("{data: {quality: {scorer: perplexity, tier: low}}, grid: {quality: [high]}}", "excludes data.quality.tier"),
+        ("grid: {quality: [high]}", "grid.quality and data.quality.scorer: tiers need a scorer"),
+        (
+            "{data: {quality: {scorer: perplexity, tier: low}}, grid: {quality: [high]}}",
+            "grid.quality and data.quality.tier: .low. excludes the former",
+        ),
         ("{data: {quality: {scorer: perplexity}}, grid: {quality: [high, high]}}", "a tier stands twice"),
         ("{data: {quality: {scorer: perplexity}}, grid: {quality: [best]}}", "best"),
     ],

@@ -142,25 +142,25 @@ def test_an_unknown_field_is_answered_with_the_one_that_was_meant(text: str, sta
         ("recipes: {ar-decya: {dropout: 0.1}}", "arms", "the recipe 'ar-decya' is for none of the arms ar, dlm"),
         (
             "analysis: {candidate: dml}",
-            "analysis",
-            "compares 'dml', which is none of the arms ar, dlm; did you mean dlm?",
+            "analysis.candidate",
+            "'dml' is none of the arms ar, dlm; did you mean dlm?",
         ),
         (
             "analysis: {tuned: [ar-decay]}",
-            "analysis",
-            "tuned: 'ar-decay' is not an arm of this study of the baseline's",
+            "analysis.tuned",
+            "'ar-decay' is not an arm of this study of the baseline's",
         ),
         (
             *("analysis: {metrics: [validation_bpp]}", "analysis.metrics.0"),
-            "unknown metric 'validation_bpp'; did you mean validation_bpb? A metric of your own needs direction",
+            "unknown metric 'validation_bpp'; did you mean validation_bpb? In curves of your own a metric may",
         ),
         (
             *("analysis: {metrics: [{name: hellaswag_acuracy}]}", "analysis.metrics.0"),
-            "unknown metric 'hellaswag_acuracy'; did you mean hellaswag_accuracy? A metric",
+            "unknown metric 'hellaswag_acuracy'; did you mean hellaswag_accuracy? In curves of",
         ),
         (
             *("analysis: {metrics: [xyzzy]}", "analysis.metrics.0"),
-            "unknown metric 'xyzzy'. A metric of your own needs direction and delta",
+            "unknown metric 'xyzzy'. In curves of your own a metric may have any name, with direction and delta",
         ),
     ],
 )
@@ -170,9 +170,36 @@ def test_an_unknown_name_is_answered_with_the_one_that_was_meant(text: str, fiel
     assert error.problem.startswith(start)
 
 
-def test_a_metric_of_ones_own_needs_a_direction_and_a_delta() -> None:
-    study = parse_study("analysis: {metrics: [{name: xyzzy, direction: lower, delta: 1}]}")
-    assert study.analysis.metrics[0].name == "xyzzy"
+@pytest.mark.parametrize(
+    ("name", "evaluation", "words"),
+    [
+        ("validation_bp", "{}", "is recorded by no task or stage; did you mean validation_bpb?"),
+        ("domain-cloze_acuracy", "{}", "is recorded by no task or stage; did you mean domain-cloze_accuracy?"),
+        ("xyzzy", "{}", "is recorded by no task or stage; leave it out"),
+        ("domain-cloz_accuracy", "{}", "evaluation.tasks lacks; did you mean domain-cloze?"),
+        ("training_loss", "{}", "is recorded while training"),
+        ("chain_rule_bpb", "{chain_rule_points: 0}", "evaluation.chain_rule_points; set it"),
+        ("sample_copied_32", "{samples: 0}", "evaluation.samples; set it"),
+        ("heldout_extraction_rate", "{passages: 0}", "evaluation.passages; set it"),
+        ("sample_entropy", "{writing_points: 0}", "evaluation.writing_points; set it"),
+        ("sample_perplexity", "{}", "evaluation.scorer; set it"),
+    ],
+)
+def test_a_metric_that_is_not_measured_is_refused(name: str, evaluation: str, words: str) -> None:
+    metric = f"{{name: {name}, direction: lower, delta: 0.02}}"
+    error = refused(f"evaluation: {evaluation}\nanalysis: {{metrics: [validation_bpb, {metric}]}}")
+    assert (error.field, error.remedy) == ("analysis.metrics", "correct analysis.metrics")
+    assert error.problem.startswith(f"{name!r} is ")
+    assert words in error.problem
+
+
+def test_metrics_of_packs_and_of_written_text_need_no_more_than_their_settings() -> None:
+    study = parse_study(
+        "evaluation: {tasks: [my-pack], scorer: a}\n"
+        "analysis: {metrics: [my-pack_exact_match, sample_copied_32, chain_rule_bpb, extraction_rate,"
+        " {name: sample_bpb, delta: 0.1}]}"
+    )
+    assert len(study.analysis.metrics) == 5
     assert refused("analysis: {metrics: [{name: xyzzy, direction: lower}]}").field == "analysis.metrics.0.delta"
 
 
@@ -181,14 +208,51 @@ def test_metrics_of_a_task_that_is_not_evaluated_are_no_default_and_refused_wher
         study = parse_study(f"evaluation: {{tasks: []}}\n{unwritten}")
         assert [metric.name for metric in study.analysis.metrics] == ["validation_bpb"]
     error = refused("evaluation: {tasks: [blimp]}\nanalysis: {metrics: [validation_bpb, domain-cloze_accuracy_norm]}")
-    assert error.field == "analysis"
-    assert error.problem.startswith("metrics: 'domain-cloze_accuracy_norm' is of a task that evaluation.tasks lacks")
+    assert error.field == "analysis.metrics"
+    assert error.problem.startswith("'domain-cloze_accuracy_norm' is of a task that evaluation.tasks lacks")
 
 
 @pytest.mark.parametrize("text", ["name: x", "analysis: {axes: [tokens]}", "evaluation: {tasks: []}"])
 def test_a_study_without_its_defaults_is_the_same_study(text: str) -> None:
     study = parse_study(text)
     assert parse_study(json.dumps(study.model_dump(mode="json", exclude_defaults=True))).digest == study.digest
+
+
+@pytest.mark.parametrize(
+    ("text", "field"),
+    [
+        ("training: {microbatch_size: 3}", "training.microbatch_size and training.batch_size"),
+        ("training: {expert_parallel: 2}", "training.expert_parallel and training.data_parallel"),
+        ("training: {decay_shape: exponential}", "training.decay_shape and training.final_rate"),
+        ("training: {decay_steps: 4}", "training.decay_steps and training.decay_shape and training.schedule"),
+        (
+            *("training: {epochs: 0.01}",),
+            "training.epochs and training.batch_size and evaluation.first_epoch",
+        ),
+        ("recipes: {ar: {batch_size: 3}}\ntraining: {microbatch_size: 2}", "recipes.ar and training"),
+        ("tuning: {learning_rates: [0.1], seeds: [0]}", "tuning.seeds and seeds"),
+        (
+            *("tuning: {learning_rates: [0.1]}\nrecipes: {ar: {learning_rate: 1}}",),
+            "recipes.ar.learning_rate and tuning.learning_rates",
+        ),
+        ("tuning: {weight_decays: [0.1]}", "tuning.weight_decays and tuning.learning_rates"),
+        ("grid: {unique_tokens: [9]}", "grid.unique_tokens and data.sequence_length"),
+        ("analysis: {comparisons: [frontier]}", "analysis.comparisons and grid.models"),
+        ("analysis: {baseline: dlm}", "analysis.baseline and analysis.candidate"),
+        ("analysis: {early_window: [0.5, 0.9]}", "analysis.early_window and analysis.late_window"),
+        ("analysis: {looks: [3]}", "analysis.looks"),
+        ("data: {source: 'text:a', sources: [{source: 'text:b', share: 1}]}", "data.source and data.sources"),
+        ("data: {deduplication: {bands: 7}}", "data.deduplication.bands and data.deduplication.hashes"),
+        ("data: {quality: {scorer: column}}", "data.quality.scorer and data.quality.column"),
+        (
+            "data: {cleaning: {minimum_words: 9, maximum_words: 8}}",
+            "data.cleaning.maximum_words and data.cleaning.minimum_words",
+        ),
+    ],
+)
+def test_a_fault_across_fields_names_them(text: str, field: str) -> None:
+    error = refused(text)
+    assert (error.field, error.remedy) == (field, f"correct {field}")
 
 
 def test_unknown_names_are_listed_with_the_other_faults() -> None:

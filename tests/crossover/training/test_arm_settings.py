@@ -121,7 +121,7 @@ def test_the_plan_counts_the_steps_of_each_arm(tiny_study: StudyConfig) -> None:
 @pytest.mark.parametrize(
     ("recipe", "words"),
     [
-        ("{batch_size: 3}", "recipes.dlm: microbatch_size 4 does not divide batch_size 3"),
+        ("{batch_size: 3}", "recipes.dlm and training: microbatch_size and batch_size: 4 does not divide 3"),
         ("{batch_size: 100000}", "leave dlm fewer than two steps"),
         ("{schedule: linear}", "recipes.dlm.schedule"),
         ("{learning_rate: 0}", "recipes.dlm.learning_rate"),

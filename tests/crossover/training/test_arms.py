@@ -124,13 +124,17 @@ def test_a_block_masked_arm_needs_its_blocks() -> None:
         (with_recipe("x", "{base: nothing}"), "unknown arm 'nothing'; choose from ar, dlm,"),
         (with_recipe("x", "{dropout: 0.2}"), "unknown arm 'x'"),
         ("recipes: {bd: {block_length: 4}}", "the recipe 'bd' is for none of the arms ar, dlm"),
-        (with_recipe("dlm", "{expert_choice: true}"), "'dlm' sets expert_choice, and no model of the grid has experts"),
+        (
+            with_recipe("dlm", "{expert_choice: true}"),
+            "recipes.dlm.expert_choice and grid.models: no model of the grid has experts",
+        ),
         ("arms: [ar, dlm, ar]", "an arm stands twice in ['ar', 'dlm', 'ar']"),
-        ("arms: [ar, bd]", "compares 'dlm', which is none of the arms ar, bd"),
+        ("arms: [ar, bd]", "analysis.candidate: 'dlm' is none of the arms ar, bd"),
     ],
 )
 def test_a_study_says_what_is_wrong_with_its_arms(text: str, problem: str) -> None:
-    assert problem in refused(text).problem
+    error = refused(text)
+    assert problem in f"{error.field}: {error.problem}"
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from crossover.study.study_config import StudyConfig
 from crossover.study.study_digests import run_digest
 from crossover.study.study_parts import TrainingConfig
 from crossover.training.batch_order import batch_at
-from crossover.training.determinism import use_deterministic_kernels
+from crossover.training.determinism import explaining_kernels, use_deterministic_kernels
 from crossover.training.distributed import World
 from crossover.training.train_engine import TrainEngine
 
@@ -80,6 +80,12 @@ def test_an_operation_without_one_is_an_error_of_the_study(
     with pytest.raises(StudyError, match=r"training.deterministic: is true, .* \(cumsum_cuda_kernel") as caught:
         losses("ar", "pico", examples)
     assert caught.value.code == "training.no-deterministic-kernel"
+
+
+def test_an_error_without_a_message_comes_through_as_it_is() -> None:
+    with pytest.raises(RuntimeError) as caught, explaining_kernels():
+        raise RuntimeError
+    assert caught.value.args == ()
 
 
 def test_a_study_without_it_is_recorded_and_named_as_before(tiny_study: StudyConfig) -> None:

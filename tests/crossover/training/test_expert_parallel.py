@@ -213,7 +213,7 @@ def test_the_plan_gathers_only_a_process_s_experts() -> None:
 @pytest.mark.parametrize(
     ("training", "models", "said"),
     [
-        ({"expert_parallel": 2}, ["mini-moe"], "expert_parallel needs data_parallel shard"),
+        ({"expert_parallel": 2}, ["mini-moe"], "expert_parallel and data_parallel: experts are divided under shard"),
         ({"expert_parallel": 2, "data_parallel": "shard"}, ["mini-moe", "pico"], "pico has no experts to divide"),
         ({"expert_parallel": 3, "data_parallel": "shard"}, ["mini-moe"], "cannot divide the 8 experts of mini-moe"),
         ({"expert_parallel": 0}, ["mini-moe"], "greater than or equal to 1"),

@@ -91,6 +91,12 @@ def test_a_text_file_that_is_too_long_names_the_settings(tmp_path: Path, read: R
         read(f"text:{tmp_path}/x.txt", longest_document=1999)
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_a_separator_of_lines_cuts_whatever_ends_a_line(end: str, tmp_path: Path, read: Read) -> None:
+    (tmp_path / "x.txt").write_bytes(f"one{end}more{end}{end}two{end}{end}".encode())
+    assert read(f"text:{tmp_path}/x.txt", separator="\n\n")[0] == ["one\nmore", "two"]
+
+
 @pytest.mark.parametrize("separator", ["", "\n\n"])
 def test_bom_and_crlf_are_no_text(separator: str, tmp_path: Path, read: Read) -> None:
     """The case of minimaxir/gpt-2-simple#263."""
@@ -114,7 +120,7 @@ def test_nested_fields(tmp_path: Path, read: Read) -> None:
 
 def test_studies_with_the_field_of_old_are_read_as_before() -> None:
     assert parse_study("data: {undecodable: skip}").data.bad_documents == "skip"
-    with pytest.raises(Exception, match="undecodable is now called bad_documents"):
+    with pytest.raises(Exception, match="bad_documents: undecodable is what it was called before"):
         parse_study("data: {undecodable: skip, bad_documents: refuse}")
 
 

@@ -182,7 +182,10 @@ class TestMixtures:
     @pytest.mark.parametrize(
         ("text", "problem"),
         [
-            ("{source: 'text:a', sources: [{source: 'text:b', share: 1}]}", "source and sources exclude each other"),
+            (
+                "{source: 'text:a', sources: [{source: 'text:b', share: 1}]}",
+                "data.source and data.sources: exclude each other",
+            ),
             ("{sources: [{source: 'text:b', share: 0}]}", "greater than 0"),
             ("{sources: [{source: 'ftp:b', share: 1}]}", "unknown source 'ftp:b'"),
             ("{source: 'parquet:'}", "names no file; write for example parquet:"),

@@ -172,10 +172,19 @@ def test_what_stands_after_the_end_is_named_and_the_documents_before_it_are_used
         (tmp_path / f"x.jsonl{suffix}").write_bytes(packed + b"garbage at the end")
         with pytest.raises(DataError, match=f"x.jsonl{suffix} cannot be read"):
             read(f"jsonl:{tmp_path}/x.jsonl{suffix}")
-    for suffix in (".gz", ".xz"):
+    for suffix in PACKED:
         texts, counts = read(f"jsonl:{tmp_path}/x.jsonl{suffix}", bad_documents="skip")
         assert (texts, counts.skipped.counts) == (TEXTS, {"unreadable": 1})
         assert "something else stands after its end" in next(SourceReport.of(counts).lines())
+
+
+def test_what_stands_after_a_large_zstandard_file_loses_no_document(tmp_path: Path, read: Read) -> None:
+    lines = "".join(json.dumps({"text": os.urandom(40).hex()}) + "\n" for _ in range(3000)).encode()
+    (tmp_path / "x.jsonl.zst").write_bytes(zstandard.compress(lines) * 2 + b"garbage at the end")
+    texts, counts = read(f"jsonl:{tmp_path}/x.jsonl.zst", bad_documents="skip")
+    assert (len(texts), counts.skipped.counts) == (6000, {"unreadable": 1})
+    (tmp_path / "x.jsonl.zst").write_bytes(b"no zstandard at all")
+    assert read(f"jsonl:{tmp_path}/x.jsonl.zst", bad_documents="skip")[0] == []
 
 
 def test_an_altered_file_gives_nothing_of_what_was_read_with_the_fault(tmp_path: Path, read: Read) -> None:
