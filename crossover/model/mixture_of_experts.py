@@ -141,7 +141,9 @@ class MixtureOfExperts(nn.Module):
         """Output (B, L, D), and the tokens that each expert takes of each sequence (B, E, C)."""
         batch, length, hidden = x_BLD.shape
         capacity = min(length, math.ceil(self.per_token * length / self.num_experts))
-        weight_BEC, token_BEC = scores_BLE.transpose(1, 2).topk(capacity, dim=-1)
+        token_BEC = scores_BLE.detach().transpose(1, 2).topk(capacity, dim=-1).indices
+        # not topk's values: torch 2.13 compiles the gradient of a transposed softmax wrongly on a CPU where B is 1
+        weight_BEC = scores_BLE.gather(1, token_BEC.transpose(1, 2)).transpose(1, 2)
         if visible_BL is not None:  # capacity follows a sequence's own length, without padding
             takes_B = (visible_BL.sum(dim=1) * self.per_token / self.num_experts).ceil()
             taken_BC = torch.arange(capacity, device=x_BLD.device) < takes_B[:, None]

@@ -73,7 +73,9 @@ def _halves(size: int) -> Iterator[int]:
 
 
 @contextmanager
-def explained(config: TrainingConfig, shape: ModelConfig, arm: Arm, *, length: int, world: World) -> Iterator[None]:
+def explained(
+    config: TrainingConfig, shape: ModelConfig, arm: Arm, *, length: int, world: World, masked: bool = False
+) -> Iterator[None]:
     """Turn an allocation that fails in the block into an error that names the setting to change.
 
     Args:
@@ -82,6 +84,7 @@ def explained(config: TrainingConfig, shape: ModelConfig, arm: Arm, *, length: i
         arm: the recipe.
         length: tokens of text per example.
         world: the process group.
+        masked: whether attention stays within documents.
 
     Raises:
         StudyError: out of memory.
@@ -91,14 +94,17 @@ def explained(config: TrainingConfig, shape: ModelConfig, arm: Arm, *, length: i
     except RuntimeError as error:
         if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
             raise
-        raise _advice(config, shape, arm, length, world) from error
+        raise _advice(config, shape, arm, length, world, masked) from error
 
 
-def _advice(config: TrainingConfig, shape: ModelConfig, arm: Arm, length: int, world: World) -> StudyError:
+def _advice(
+    config: TrainingConfig, shape: ModelConfig, arm: Arm, length: int, world: World, masked: bool
+) -> StudyError:
     from crossover.training.memory_estimate import step_memory  # which builds the engine that this module explains
 
     def planned(changes: dict[str, object]) -> int:
-        return step_memory(config.model_copy(update=changes), shape, arm, length=length, world=world).peak
+        changed = config.model_copy(update=changes)
+        return step_memory(changed, shape, arm, length=length, world=world, masked=masked).peak
 
     size, memory = config.examples_at_once(world.size), _memory(world.device(config.device))
     needs = planned({"microbatch_size": size})
@@ -106,7 +112,7 @@ def _advice(config: TrainingConfig, shape: ModelConfig, arm: Arm, length: int, w
         f"out of memory with {size} examples in one forward pass: by the plan a step needs {_gib(needs)} "
         f"of the {_gib(memory)} of this device"
     )
-    for field, value, changes in _options(config, size, world):
+    for field, value, changes in _options(config, shape, size, world):
         peak = planned(changes)
         if peak <= USABLE * memory and peak < needs:
             return StudyError(
@@ -124,7 +130,9 @@ def _advice(config: TrainingConfig, shape: ModelConfig, arm: Arm, length: int, w
     )
 
 
-def _options(config: TrainingConfig, size: int, world: World) -> Iterator[tuple[str, str, dict[str, object]]]:
+def _options(
+    config: TrainingConfig, shape: ModelConfig, size: int, world: World
+) -> Iterator[tuple[str, str, dict[str, object]]]:
     """Field, value and all changes of each option, from the cheapest to the dearest."""
     one = size
     for one in list(_halves(size))[1:]:
@@ -135,6 +143,11 @@ def _options(config: TrainingConfig, size: int, world: World) -> Iterator[tuple[
             yield "activation_checkpointing", value, {"activation_checkpointing": True, "microbatch_size": part}
     if world.size > 1 and config.data_parallel != "shard":
         yield "data_parallel", "shard", {"data_parallel": "shard", "microbatch_size": size}
+    here = world.size // world.nodes
+    if shape.num_experts and here > config.expert_parallel and shape.num_experts % here == 0:
+        also = "" if config.data_parallel == "shard" else " and training.data_parallel to shard"
+        changes: dict[str, object] = {"expert_parallel": here, "data_parallel": "shard", "microbatch_size": size}
+        yield "expert_parallel", f"{here}{also}", changes
 
 
 def _memory(device: torch.device) -> int:

@@ -305,7 +305,8 @@ class TrainEngine:
         self.discard()
 
     def _explained(self) -> AbstractContextManager[None]:
-        return explained(self.config, self.model.config, self.arm, length=self.length, world=self.world)
+        masked = self.objective.document_end is not None
+        return explained(self.config, self.model.config, self.arm, length=self.length, world=self.world, masked=masked)
 
     def discard(self) -> None:
         """Discard the gradients."""

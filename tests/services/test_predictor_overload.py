@@ -158,10 +158,10 @@ def test_a_full_queue_is_429_in_every_protocol(server: Predictor) -> None:
     prompt = {"name": "prompt", "datatype": "BYTES", "shape": [1], "data": ["x"]}
     bodies = ({"model": "crossover", "prompt": "x"}, {"instances": ["x"]}, {"inputs": [prompt]})
     with ThreadPoolExecutor(2) as pool:
-        served = []
-        for state in ("running", "waiting"):  # one after the other: the first may fill the queue until it runs
-            served.append(pool.submit(httpx.post, server.url + ROUTES[0], json=LONG, timeout=60))
-            until(lambda state=state: count(server, f"crossover_{state}_requests") == 1)
+        served = [pool.submit(httpx.post, server.url + ROUTES[0], json=LONG, timeout=60)]
+        until(lambda: count(server, "crossover_running_requests") == 1)  # it fills the queue until it runs
+        served.append(pool.submit(httpx.post, server.url + ROUTES[0], json=LONG, timeout=60))
+        until(lambda: count(server, "crossover_waiting_requests") == 1)
         for route, body in zip(ROUTES, bodies, strict=True):
             refused = httpx.post(server.url + route, json=body)
             assert refused.status_code == 429, refused.text

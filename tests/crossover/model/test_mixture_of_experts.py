@@ -1,5 +1,6 @@
 """Mixture of experts: routing against a plain loop, no leak, even load, and the Hugging Face layout."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -259,3 +260,25 @@ def test_a_saved_causal_mixture_loads_by_its_folder(tmp_path: Path) -> None:
         torch.testing.assert_close(ours(tokens), model(tokens), rtol=0, atol=0)
         logits, stock = model(tokens), theirs(input_ids=tokens).logits
     torch.testing.assert_close(logits[..., :258], stock[..., :258], rtol=0, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:.*script_method. is deprecated:DeprecationWarning")  # torch's own compiler
+@pytest.mark.parametrize("length", [16, 24, 48])
+def test_compiled_expert_choice_has_the_eager_gradients(length: int) -> None:
+    """Of one sequence: torch 2.13 compiled the gradient of the values of topk wrongly there, by half of its size."""
+    torch.manual_seed(0)
+    experts = MixtureOfExperts(CONFIG.model_copy(update={"num_experts": 8}), expert_choice=True)
+    for parameter in experts.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    experts.experts.prepare_for_compiler()
+    x_BLD, weight_BLD = torch.randn(2, 1, length, CONFIG.hidden_size)
+
+    def gradients(forward: Callable[[Tensor], tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
+        experts.zero_grad()
+        (forward(x_BLD)[0] * weight_BLD).sum().backward()
+        return {name: p.grad.clone() for name, p in experts.named_parameters() if p.grad is not None}
+
+    torch.compiler.reset()
+    compiled = gradients(torch.compile(experts, dynamic=False))
+    for name, gradient in gradients(experts).items():
+        torch.testing.assert_close(compiled[name], gradient, rtol=1e-4, atol=1e-5 * float(gradient.abs().max()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -222,6 +223,7 @@ def test_what_is_deleted_is_gone_everywhere(place: Place) -> None:
 )
 def test_names_that_cannot_be(place: Place, name: str) -> None:
     store = place.open()
+    calls: list[Callable[[str], object]]
     calls = [store.path, store.publish, store.fetch, store.digest, store.delete, store.uri_of, store.read_document]
     for call in calls:
         with pytest.raises(StorageError) as caught:

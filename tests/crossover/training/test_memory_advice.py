@@ -81,6 +81,33 @@ def test_several_processes_can_shard(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "with 1 examples in one forward pass" in error.problem
 
 
+def test_several_processes_can_divide_experts(monkeypatch: pytest.MonkeyPatch) -> None:
+    shape, world = preset("mini-moe", vocab_size=259, max_length=64), World(0, 4)
+    config = TrainingConfig(batch_size=4, microbatch_size=1, activation_checkpointing=True, data_parallel="shard")
+    divided = config.model_copy(update={"expert_parallel": 4})
+    room, before = (step_memory(one, shape, ARMS["dlm"], length=64, world=world).peak for one in (divided, config))
+    assert room < before
+    monkeypatch.setattr(memory_advice, "_memory", lambda device: int(room / memory_advice.USABLE) + 1)
+    with (
+        pytest.raises(StudyError) as caught,
+        memory_advice.explained(config, shape, ARMS["dlm"], length=64, world=world),
+    ):
+        raise torch.OutOfMemoryError
+    assert (caught.value.field, caught.value.remedy.split(",")[0]) == ("training.expert_parallel", "set it to 4")
+
+
+def test_masks_of_documents_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = TrainingConfig(batch_size=32, random_lengths=0)  # which need masks too
+    masked = step_memory(config, SHAPE, ARMS["dlm"], length=64, world=World(), masked=True).peak
+    assert masked > 1.01 * planned(random_lengths=0)
+    monkeypatch.setattr(memory_advice, "_memory", lambda device: 1000)
+    engine = TrainEngine(config, SHAPE, ARMS["dlm"], seed=0, length=64, world=World(), document_end=1)
+    with pytest.raises(StudyError) as caught, engine._explained():
+        raise torch.OutOfMemoryError
+    (needs,) = (float(text) * GIB for text in re.findall(r"needs ([\d.e-]+) GiB", caught.value.problem))
+    assert needs == pytest.approx(masked, rel=0.005)
+
+
 def test_sharded_microbatches_hold_no_partial_sums() -> None:
     """Their gradients are added in place; those of whole copies wait for the others of the tree."""
     world, one = World(0, 2), {"microbatch_size": 1}
