@@ -40,8 +40,6 @@ class TrainJobOptions:
     """Empty is the pod's own."""
     resources: Mapping[str, str] | None = None
     """Of a node, such as {"cpu": "4", "memory": "16Gi", "nvidia.com/gpu": "8"}."""
-    restarts: int = 3
-    """Of killed processes, by torchrun; with `processes`."""
 
 
 class Trainer(Protocol):
@@ -110,9 +108,13 @@ def job_name(study_digest: str, run: RunId) -> str:
     return f"crossover-{arm}-{run.seed}-{digest}"
 
 
-def torchrun_command(processes: int, restarts: int) -> list[str]:
-    """The Trainer sets torchrun's own variables (PET_*) for nodes, rank and address, and not RANK."""
-    return ["torchrun", f"--nproc-per-node={processes}", f"--max-restarts={restarts}", "-m", "crossover.cli"]
+def torchrun_command(processes: int) -> list[str]:
+    """The Trainer sets torchrun's own variables (PET_*) for nodes, rank and address, and not RANK.
+
+    torchrun restarts nothing: its second attempt would wait for a node that was started anew and is at its first. A
+    lost node ends the others, and their Job starts all pods again (`backoffLimit` of the TrainingRuntime).
+    """
+    return ["torchrun", f"--nproc-per-node={processes}", "-m", "crossover.cli"]
 
 
 @dataclass
@@ -167,7 +169,7 @@ class _Job:
             TrainerArgs(arguments),
         ]
         if options.processes:
-            settings.append(TrainerCommand(torchrun_command(options.processes, options.restarts)))
+            settings.append(TrainerCommand(torchrun_command(options.processes)))
         try:
             self.trainer.train(runtime=options.runtime, trainer=container, options=settings)
         except (RuntimeError, TimeoutError) as error:

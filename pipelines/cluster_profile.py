@@ -145,7 +145,7 @@ class ClusterProfile(_Part):
         gpu = resources.gpu
         of_node = {"cpu": resources.cpu, "memory": resources.memory} | ({gpu.type: str(gpu.count)} if gpu else {})
         options = {"nodes": self.nodes, "image": self.step_image, "runtime": self.training_runtime}
-        options |= {"processes": gpu.count if gpu else 1, "resources": of_node, "restarts": self.restarts}
+        options |= {"processes": gpu.count if gpu else 1, "resources": of_node}
         return json.dumps(options, sort_keys=True)
 
     def resources(self, step: str) -> StepResources:

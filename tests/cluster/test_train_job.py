@@ -116,7 +116,7 @@ def test_a_job_is_made_owned_and_followed_to_its_end(attempt: Attempt) -> None:
         {"apiVersion": "v1", "kind": "Pod", "name": "step", "uid": os.environ["KFP_POD_UID"]},
     ]
     assert (trainer["numNodes"], trainer["image"]) == (3, "registry.example/training:1")
-    assert trainer["command"] == ["torchrun", "--nproc-per-node=2", "--max-restarts=3", "-m", "crossover.cli"]
+    assert trainer["command"] == ["torchrun", "--nproc-per-node=2", "-m", "crossover.cli"]
     verb, study, *flags = trainer["args"]
     assert (verb, resolve_study(study)) == ("pretrain", attempt.study)
     assert flags == ["--out", "s3://b/p", "--cell", "u100-nano", "--arm", "dlm", "--seed", "3"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from crossover.registry import Registry
 from crossover.stages.study_text import encoded_study
 from crossover.study.study_config import StudyConfig
 from tests.seaweed import free_ports, server
@@ -29,37 +31,84 @@ def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
         }
 
 
-def test_two_nodes_without_a_common_disk_train_one_run(
-    tiny_study: StudyConfig, tmp_path: Path, environment: dict[str, str]
-) -> None:
-    study, out = encoded_study(tiny_study), ["--out", "s3://studies/two"]
+class Nodes:
+    """Starts verbs on machines that share a bucket and a registry.
 
-    def start(node: str, *command: str, **variables: str) -> subprocess.Popen[str]:
-        variables |= environment | {"CROSSOVER_SCRATCH": str(tmp_path / node)}
+    Args:
+        study: of all verbs; prepared here.
+        folder: with a scratch folder for each node.
+        environment: of all processes.
+    """
+
+    def __init__(self, study: StudyConfig, folder: Path, environment: dict[str, str]) -> None:
+        self.folder, self.environment, self.study = folder, environment, encoded_study(study)
+        self.cell = study.cells[0].name
+        finish(self.start("prepared", "-m", "crossover.cli", "prepare", self.study))
+
+    def start(self, node: str, *command: str, **variables: str) -> subprocess.Popen[str]:
+        variables |= self.environment | {"CROSSOVER_SCRATCH": str(self.folder / node)}
         return subprocess.Popen(
-            [sys.executable, *command, *out],
+            [sys.executable, *command, "--out", "s3://studies/two"],
             env=os.environ | variables,
-            cwd=tmp_path,
+            cwd=self.folder,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
 
-    def finish(*processes: subprocess.Popen[str]) -> list[str]:
-        outputs = [process.communicate(timeout=300)[0] for process in processes]
-        assert [process.returncode for process in processes] == [0] * len(processes), "\n".join(outputs)
-        return outputs
-
-    finish(start("prepared", "-m", "crossover.cli", "prepare", study))
-    cell = tiny_study.cells[0].name
-    pretrain = ["-m", "crossover.cli", "pretrain", study, "--cell", cell, "--arm", "dlm", "--seed", "0"]
-    for attempt in ("first", "second"):
+    def train(self, name: str, port: int) -> list[subprocess.Popen[str]]:
+        """The torchruns of two nodes, as the Trainer starts them."""
+        pretrain = ["-m", "crossover.cli", "pretrain", self.study, "--cell", self.cell, "--arm", "dlm", "--seed", "0"]
         common = {"PET_NNODES": "2", "PET_NPROC_PER_NODE": "1", "PET_MASTER_ADDR": "127.0.0.1"}
-        common["PET_MASTER_PORT"] = str(free_ports(1)[0])
-        nodes = [
-            start(f"{attempt}-{rank}", "-m", "torch.distributed.run", *pretrain, PET_NODE_RANK=str(rank), **common)
+        common["PET_MASTER_PORT"] = str(port)
+        return [
+            self.start(f"{name}-{rank}", "-m", "torch.distributed.run", *pretrain, PET_NODE_RANK=str(rank), **common)
             for rank in (0, 1)
         ]
-        leading, other = finish(*nodes)
+
+
+def finish(*processes: subprocess.Popen[str]) -> list[str]:
+    outputs = [process.communicate(timeout=300)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0] * len(processes), "\n".join(outputs)
+    return outputs
+
+
+def kill_all(process: subprocess.Popen[str]) -> None:
+    """A node that is lost: torchrun and what it started."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    for pid in (process.pid, *map(int, children)):
+        os.kill(pid, signal.SIGKILL)
+    process.communicate()
+
+
+def test_a_lost_node_ends_the_other_and_both_go_on(
+    tiny_study: StudyConfig, tmp_path: Path, environment: dict[str, str]
+) -> None:
+    long = tiny_study.training.model_copy(update={"epochs": 400})
+    study = tiny_study.model_copy(update={"training": long})
+    nodes = Nodes(study, tmp_path, environment | {"CROSSOVER_RESUME_MINUTES": "0.02"})
+    port = free_ports(1)[0]
+    leading, other = nodes.train("node", port)
+    assert leading.stdout is not None
+    assert any("/1600, loss" in line for line in leading.stdout), "it ended before it said a step"
+    kill_all(other)
+    output, _ = leading.communicate(timeout=120)
+    assert leading.returncode == 1
+    assert "rank 0 of 2: the exchange of step" in output
+    output, _ = finish(*nodes.train("node", port))
+    assert f"trained {nodes.cell}/dlm/seed-0" in output
+    with Registry.open_read_only(environment["CROSSOVER_REGISTRY_URL"]) as registry:
+        resumed = registry.query("SELECT MAX(started_step) FROM attempt").rows[0][0]
+    assert isinstance(resumed, int)
+    assert 0 < resumed < 1600
+
+
+def test_two_nodes_without_a_common_disk_train_one_run(
+    tiny_study: StudyConfig, tmp_path: Path, environment: dict[str, str]
+) -> None:
+    nodes = Nodes(tiny_study, tmp_path, environment)
+    cell = nodes.cell
+    for attempt in ("first", "second"):
+        leading, other = finish(*nodes.train(attempt, free_ports(1)[0]))
         assert f"trained {cell}/dlm/seed-0" in leading
         assert "trained" not in other
