@@ -1,7 +1,7 @@
 """The sequences of `registry_sequences.py`, in a process of their own.
 
-In a run of the whole suite Hypothesis once refused both with FlakyStrategyDefinition, without having found anything;
-alone they passed each time. The cause is not known.
+Hypothesis draws constants that it finds in the modules at hand. These grew from one example to the next, as requests
+import modules, and it refused with FlakyStrategyDefinition: the sequences draw none of them.
 """
 
 from __future__ import annotations
