@@ -180,3 +180,5 @@ def test_a_training_runtime_starts_torchrun() -> None:
     assert labels["trainer.kubeflow.org/trainjob-ancestor-step"] == "trainer"
     (container,) = job["template"]["spec"]["template"]["spec"]["containers"]
     assert (container["name"], container["command"][0]) == ("node", "torchrun")
+    assert not [flag for flag in container["command"] if "max-restarts" in flag]  # the pods' Job starts them again
+    assert job["template"]["spec"]["backoffLimit"] == 6
